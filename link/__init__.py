@@ -1,0 +1,1 @@
+"""What both ends agree on, and what lies between them: wire format, channel, repair, journal."""

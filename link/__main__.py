@@ -1,0 +1,113 @@
+"""The link's process: `python -m link --run FILE`. Holds the clock, the channel and the journal."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from link import live
+from link.channel.rate import read_trace
+from link.conductor import Conductor
+from link.config import Session
+from link.entry import end_with
+from link.errors import FarlinkError, StorageError
+from link.events import Event
+from link.fingerprint import fingerprint
+from link.journal import Journal
+from link.relay import Hub
+from link.timing import times
+
+
+def serve(
+    session: Session,
+    head: dict[str, Any],
+    journal_path: Path,
+    address: str,
+    *,
+    factor: float | None = None,
+    curve: Path | None = None,
+    token: str = "",
+    supervised: bool = False,
+    wait_s: float = 60.0,
+    tell: Callable[[dict[str, Any]], None] = lambda _record: None,
+) -> dict[str, float]:
+    """Run one session for a sender and a receiver that come to *address*; return the timings.
+
+    *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. *tell* is
+    given the address and each event. The journal at *journal_path* is finished whatever happens. Raise
+    FarlinkError with the exit code that fits.
+    """
+    traces = {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
+    hub = Hub(
+        address, session, times(session, traces), fingerprint(session),
+        curve=curve, token=token, supervised=supervised,
+    )  # fmt: skip
+    failure: FarlinkError | None = None
+    try:
+        with Journal(journal_path, head) as journal:
+            tell({"kind": "listening", "address": hub.address})
+            hub.meet(wait_s)
+            ends = hub.remote("sender"), hub.remote("receiver")
+
+            def progress(event: Event) -> None:
+                tell({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **_short(event)})
+
+            conductor = Conductor(session, traces, *ends, journal, progress)
+            try:
+                if factor is None:
+                    conductor.run()
+                else:
+                    for end in ends:
+                        end.wait = False
+                    live.run(conductor, time.monotonic, hub.receive, factor)
+            except StorageError:
+                raise
+            except (FarlinkError, KeyboardInterrupt) as error:
+                conductor.finish("aborted", reason=str(error) or "interrupted")
+                raise
+            return conductor.timings
+    except FarlinkError as error:
+        failure = error
+        raise
+    finally:
+        hub.close(failure)
+
+
+def _short(event: Event) -> dict[str, Any]:
+    return {key: event.fields[key] for key in ("name", "reason", "complete") if key in event.fields}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve the session in a JSON file, telling progress on stdout, one JSON object a line."""
+    parser = argparse.ArgumentParser(prog="python -m link", description=__doc__)
+    parser.add_argument("--run", required=True, type=Path, help="JSON file with session and head")
+    parser.add_argument("--journal", required=True, type=Path)
+    parser.add_argument("--timings", required=True, type=Path)
+    parser.add_argument("--bind", default="tcp://127.0.0.1:0")
+    parser.add_argument("--realtime", type=float, default=None, metavar="FACTOR")
+    parser.add_argument("--supervised", action="store_true", help="stop at the end of standard input")
+    options = parser.parse_args(argv)
+
+    def tell(record: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(record) + "\n")
+        sys.stdout.flush()
+
+    def work() -> None:
+        plan = json.loads(options.run.read_text("utf-8"))
+        timings = serve(
+            Session.model_validate(plan["session"]), plan["head"], options.journal, options.bind,
+            factor=options.realtime, token=plan["token"], supervised=options.supervised, tell=tell,
+        )  # fmt: skip
+        try:
+            options.timings.write_text(json.dumps(timings))
+        except OSError as error:
+            raise StorageError(f"cannot write {options.timings}: {error.strerror}") from error
+
+    return end_with(work, "link")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The whole channel: hops in a row on the way out, one return channel, on one SimPy clock.
+
+    send(FORWARD) -> hop 0 -> hop 1 -> ... -> arrivals
+    arrivals <-           return           <- send(BACKWARD)
+
+The channel has no idea of sockets or wall clocks: it is given packets and times and gives back arrivals.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import simpy
+
+from link.channel.hop import Hop, Sink
+from link.channel.rate import ConstantRate, Rate, Trace, TraceRate
+from link.config import Link
+from link.events import Fate, Row
+from link.packet import priority
+
+FORWARD, BACKWARD = 0, 1
+
+
+class Arrival(NamedTuple):
+    """A packet that came out at an end."""
+
+    packet: int
+    direction: int
+    data: bytes
+
+
+class Channel:
+    """Both directions of *link* under *seed*. *traces* holds the trace of each hop that names one."""
+
+    def __init__(self, link: Link, seed: int, traces: Mapping[str, Trace] | None = None) -> None:
+        self._env = simpy.Environment(initial_time=0)
+        self.rows: list[Row] = []
+        """Fates since the owner last took them away."""
+        self._count = 0
+        self._arrivals: list[Arrival] = []
+        self._entries: list[Hop | None] = [None, None]
+        classify = partial(priority, framing=link.framing)
+        sink: Sink = partial(self._arrive, FORWARD)
+        common = {"seed": seed, "rows": self.rows, "fresh": self._fresh, "classify": classify}
+        for number, config in reversed(list(enumerate(link.hops))):
+            rate: Rate
+            if config.rate_bps is not None:
+                rate = ConstantRate(config.rate_bps)
+            else:
+                rate = TraceRate((traces or {})[config.name])
+            hop = Hop(
+                self._env, config, rate, number=number, name=f"hop.{config.name}",
+                delay_s=config.delay_s, sink=sink, **common,
+            )  # fmt: skip
+            sink = hop.put
+            self._entries[FORWARD] = hop
+        if link.return_ is not None:
+            back = link.return_
+            delay = back.delay_s if back.delay_s is not None else sum(hop.delay_s for hop in link.hops)
+            self._entries[BACKWARD] = Hop(
+                self._env, back, ConstantRate(back.rate_bps), number=-1, name="return",
+                delay_s=delay, sink=partial(self._arrive, BACKWARD), **common,
+            )  # fmt: skip
+
+    def _fresh(self) -> int:
+        self._count += 1
+        return self._count - 1
+
+    def _arrive(self, direction: int, packet: int, data: bytes, now: int) -> None:
+        self._arrivals.append(Arrival(packet, direction, data))
+
+    def send(self, data: bytes, now: int, direction: int = FORWARD) -> int:
+        """Put *data* on the first hop of *direction* at *now*; return the packet's number.
+
+        Raise ValueError for BACKWARD on a one-way link.
+        """
+        hop = self._entries[direction]
+        if hop is None:
+            raise ValueError("this link has no return channel")
+        packet = self._count
+        self._count = packet + 1
+        self.rows.append((now, packet, Fate.SENT, -direction, 0, 0))
+        hop.put(packet, data, now)
+        return packet
+
+    @property
+    def next_ns(self) -> int | None:
+        """When something happens next, if nothing is sent before; None: never."""
+        when = self._env.peek()
+        return None if when == float("inf") else int(when)
+
+    def advance(self, now: int) -> list[Arrival]:
+        """Let everything up to and including *now* happen; return what arrived at the ends."""
+        env = self._env
+        while env.peek() <= now:
+            env.step()
+        found = self._arrivals[:]
+        self._arrivals.clear()
+        return found

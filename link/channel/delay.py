@@ -1,0 +1,33 @@
+"""Extra delay per packet, by distribution."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from link.channel import NS
+from link.config import Jitter
+
+_BLOCK = 1024
+_PARETO_SHAPE = 3.0
+
+
+def jitter(config: Jitter, rng: np.random.Generator) -> Callable[[], int]:
+    """Return a function that draws the next packet's extra delay in nanoseconds (never negative)."""
+    scale = config.scale_s * NS
+    left: list[int] = []
+
+    def block() -> np.ndarray:
+        if config.model == "uniform":
+            return rng.random(_BLOCK) * scale
+        if config.model == "normal":
+            return np.abs(rng.standard_normal(_BLOCK)) * scale
+        if config.model == "exponential":
+            return rng.standard_exponential(_BLOCK) * scale
+        return rng.pareto(_PARETO_SHAPE, _BLOCK) * scale * (_PARETO_SHAPE - 1.0)
+
+    def draw() -> int:
+        if not left:
+            left.extend(np.rint(block()).astype(np.int64).tolist()[::-1])
+        return left.pop()
+
+    return draw

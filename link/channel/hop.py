@@ -1,0 +1,172 @@
+"""One hop: queue -> transmitter -> outage -> loss, bit errors, copies -> propagation -> the next hop.
+
+A single class is first in, first out, so the time on the transmitter is known when a packet arrives, and the
+only event on SimPy's clock is its arrival at the far side. Several classes need an event for each departure
+as well, since a packet that comes later may leave earlier.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+import simpy
+
+from link.channel import to_ns
+from link.channel.delay import jitter
+from link.channel.loss import BitErrors, Uniform, model
+from link.channel.outage import Outages
+from link.channel.queue import PriorityQueue, Waiting
+from link.channel.rate import Rate
+from link.config import Hop as HopConfig
+from link.config import ReturnHop
+from link.events import Fate, Row
+from link.seeds import generator
+
+Sink = Callable[[int, bytes, int], None]
+"""Takes (packet number, bytes, time in ns)."""
+
+
+class Hop:
+    """One hop on SimPy's clock. *number* is its place in the journal; *fresh* numbers the copies it makes."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        config: HopConfig | ReturnHop,
+        rate: Rate,
+        *,
+        number: int,
+        name: str,
+        seed: int,
+        delay_s: float,
+        rows: list[Row],
+        fresh: Callable[[], int],
+        classify: Callable[[bytes], int],
+        sink: Sink,
+    ) -> None:
+        self._env = env
+        self._rate = rate
+        self._number = number
+        self._delay = to_ns(delay_s)
+        self._rows = rows
+        self._fresh = fresh
+        self._classify = classify
+        self._sink = sink
+        self._lost = model(config.loss, generator(seed, f"{name}.loss")) if config.loss else None
+        self._flip = None
+        if config.bit_error_rate:
+            self._flip = BitErrors(config.bit_error_rate, generator(seed, f"{name}.bits"))
+        self._copy = config.duplicate_ratio
+        self._copy_draw = Uniform(generator(seed, f"{name}.copies"))
+        self._jitter = jitter(config.jitter, generator(seed, f"{name}.jitter")) if config.jitter else None
+        self._reorder = bool(config.jitter and config.jitter.reorder)
+        self._outages = Outages(config.outage, generator(seed, f"{name}.outage")) if config.outage else None
+        self._limit = config.queue.limit_bytes
+        self._departures: deque[tuple[int, int]] = deque()  # (start of transmission, bytes), FIFO only
+        self._queued = 0
+        self._classes: PriorityQueue | None = None
+        if config.queue.classes > 1:
+            self._classes = PriorityQueue(self._limit, config.queue.classes)
+        self._busy_until = 0
+        self._due = False  # whether a departure is on the clock
+        self._flying: deque[tuple[int, int, bytes, int, int]] = deque()  # in order of arrival
+        self._overtaking: list[tuple[int, int, bytes, int, int]] = []  # a heap, where packets may overtake
+        self._last_arrival = 0
+
+    def put(self, packet: int, data: bytes, now: int) -> None:
+        """Take *packet* at *now*, which never decreases."""
+        if self._classes is not None:
+            for gone in self._classes.put(Waiting(packet, data, now), self._classify(data)):
+                self._rows.append((now, gone.packet, Fate.QUEUE_FULL, self._number, now - gone.since_ns, 0))
+            self._serve(now)
+            return
+        size = len(data)
+        departures = self._departures
+        while departures and departures[0][0] <= now:
+            self._queued -= departures.popleft()[1]
+        if self._queued + size > self._limit:
+            self._rows.append((now, packet, Fate.QUEUE_FULL, self._number, 0, 0))
+            return
+        start, end = self._transmit(now, size)
+        if start > now:
+            departures.append((start, size))
+            self._queued += size
+        self._leave(packet, data, now, start, end)
+
+    def _transmit(self, now: int, size: int) -> tuple[int, int]:
+        outages = self._outages
+        if outages is None or not outages.hold:
+            return self._rate.finish(now, size)
+        while True:
+            start, end = self._rate.preview(now, size)
+            if not outages.hits(start, end):
+                return self._rate.finish(now, size)
+            now = outages.resumes(start)
+
+    def _serve(self, now: int) -> None:
+        """Start the next transmission of the priority queue, or put its start on the clock."""
+        queue = self._classes
+        assert queue is not None
+        while not self._due and (head := queue.head()) is not None:
+            if self._busy_until > now:
+                self._due = True
+                self._at(self._busy_until, self._departed)
+                return
+            queue.take()
+            start, end = self._transmit(now, len(head.data))
+            self._busy_until = end
+            self._leave(head.packet, head.data, head.since_ns, start, end)
+
+    def _departed(self, _event: simpy.Event) -> None:
+        self._due = False
+        self._serve(int(self._env.now))
+
+    def _leave(self, packet: int, data: bytes, since: int, start: int, end: int) -> None:
+        """Decide the fate of a packet whose last bit is on the way at *end*."""
+        if self._outages is not None and not self._outages.hold and self._outages.hits(start, end):
+            self._rows.append((end, packet, Fate.OUTAGE, self._number, start - since, end - start))
+            return
+        if self._lost is not None and self._lost():
+            self._rows.append((end, packet, Fate.CHANNEL_LOSS, self._number, start - since, end - start))
+            return
+        if self._copy and self._copy_draw() < self._copy:
+            twin = self._fresh()
+            self._rows.append((end, twin, Fate.DUPLICATED, self._number, 0, 0))
+            self._fly(twin, data, end, 0, 0)
+        self._fly(packet, data, end, start - since, end - start)
+
+    def _fly(self, packet: int, data: bytes, end: int, waited: int, lasted: int) -> None:
+        if self._flip is not None:
+            data = self._flip(data)
+        arrival = end + self._delay
+        if self._jitter is not None:
+            arrival += self._jitter()
+            if self._reorder:
+                heappush(self._overtaking, (arrival, packet, data, waited, lasted))
+                self._at(arrival, self._arrived_early)
+                return
+            if arrival < self._last_arrival:
+                arrival = self._last_arrival
+            self._last_arrival = arrival
+        self._flying.append((arrival, packet, data, waited, lasted))
+        if len(self._flying) == 1:
+            self._at(arrival, self._arrived)
+
+    def _at(self, when: int, callback: Callable[[simpy.Event], None]) -> None:
+        env = self._env
+        simpy.Timeout(env, max(0, when - env.now)).callbacks.append(callback)
+
+    def _arrived(self, _event: simpy.Event) -> None:
+        flying = self._flying
+        now = flying[0][0]
+        while flying and flying[0][0] == now:
+            _, packet, data, waited, lasted = flying.popleft()
+            self._rows.append((now, packet, Fate.CROSSED, self._number, waited, lasted))
+            self._sink(packet, data, now)
+        if flying:
+            self._at(flying[0][0], self._arrived)
+
+    def _arrived_early(self, _event: simpy.Event) -> None:
+        now, packet, data, waited, lasted = heappop(self._overtaking)
+        self._rows.append((now, packet, Fate.CROSSED, self._number, waited, lasted))
+        self._sink(packet, data, now)

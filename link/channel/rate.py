@@ -1,0 +1,143 @@
+"""How long a packet is on the transmitter: a constant rate, or a trace of delivery opportunities."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from link.errors import UsageError
+
+QUANTUM_BYTES = 1504
+"""Bytes of one delivery opportunity where a trace names none (mahimahi, link_queue.hh: PACKET_SIZE)."""
+_MS = 1_000_000
+
+
+class Rate(Protocol):
+    """A transmitter's pace. It serves packets one after the other."""
+
+    def finish(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """Return (start, end) in ns of the next packet's transmission, offered at *now*, and keep them."""
+
+    def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """Return what `finish` would, and keep nothing."""
+
+
+class ConstantRate:
+    """A constant bit rate, exact: fractions of a nanosecond are carried from packet to packet."""
+
+    def __init__(self, rate_bps: float) -> None:
+        rate = Fraction(rate_bps).limit_denominator(1_000_000)
+        # Time is counted in units of 1/scale ns, in which a byte takes a whole number of units.
+        self.scale = rate.numerator
+        self.per_byte = 8_000_000_000 * rate.denominator
+        self.free = 0
+
+    def finish(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """See `Rate.finish`."""
+        start = now * self.scale
+        if self.free > start:
+            start = self.free
+        self.free = end = start + size_bytes * self.per_byte
+        return start // self.scale, -(-end // self.scale)
+
+    def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """See `Rate.preview`."""
+        start = max(now * self.scale, self.free)
+        return start // self.scale, -(-(start + size_bytes * self.per_byte) // self.scale)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Delivery opportunities: at each of *times_ms*, *quantum_bytes* may leave; repeats every *period_ms*."""
+
+    times_ms: tuple[int, ...]
+    quantum_bytes: int = QUANTUM_BYTES
+
+    @property
+    def period_ms(self) -> int:
+        """The last time: the trace starts again there."""
+        return self.times_ms[-1]
+
+    @property
+    def mean_bps(self) -> float:
+        """The trace's mean rate in bit/s."""
+        return len(self.times_ms) * self.quantum_bytes * 8_000 / self.period_ms
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace in mahimahi's format: one whole number of milliseconds a line, never decreasing.
+
+    A line `# quantum_bytes: N` before the first time sets the bytes of an opportunity (1504 without it), so
+    that narrow links can be said. Raise UsageError naming the line that is wrong.
+    """
+    quantum = QUANTUM_BYTES
+    times: list[int] = []
+    try:
+        lines = path.read_text("ascii").splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such trace file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a trace file: {error}") from None
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text.startswith("#"):
+            key, _, value = text[1:].partition(":")
+            if key.strip() == "quantum_bytes":
+                if times or not value.strip().isdigit() or int(value) == 0:
+                    raise UsageError(f"{path}:{number}: quantum_bytes is a whole number above 0, before the first time")
+                quantum = int(value)
+            continue
+        if not text.isdigit():
+            raise UsageError(f"{path}:{number}: a time in whole milliseconds was expected, not {text[:40]!r}")
+        if times and int(text) < times[-1]:
+            raise UsageError(f"{path}:{number}: {text} ms is before the line above")
+        times.append(int(text))
+    if not times or times[-1] == 0:
+        raise UsageError(f"{path}: a trace needs a last time above 0")
+    return Trace(tuple(times), quantum)
+
+
+class TraceRate:
+    """Replays a trace: packets use the opportunities in order, whole or in part; unused ones are lost."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._times = [time * _MS for time in trace.times_ms]
+        self._period = trace.period_ms * _MS
+        self._quantum = trace.quantum_bytes
+        self._cursor = 0  # number of the opportunity in use, counted over all repetitions
+        self._left = self._quantum  # bytes that it may still carry
+        self._end = 0
+
+    def _time(self, number: int) -> int:
+        return number // len(self._times) * self._period + self._times[number % len(self._times)]
+
+    def _first_at(self, now: int) -> int:
+        turn, rest = divmod(now, self._period)
+        number = turn * len(self._times) + bisect_left(self._times, rest)
+        # The last opportunities of a turn and time 0 of the next coincide.
+        while number > 0 and self._time(number - 1) >= now:
+            number -= 1
+        return number
+
+    def _serve(self, now: int, size_bytes: int) -> tuple[int, int, int, int]:
+        cursor, left = self._cursor, self._left
+        first = self._first_at(now)
+        if first > cursor:
+            cursor, left = first, self._quantum
+        elif left == 0:
+            cursor, left = cursor + 1, self._quantum
+        more = max(0, -(-(size_bytes - left) // self._quantum))
+        left += more * self._quantum - size_bytes
+        start = max(now, self._end)
+        return start, max(start, self._time(cursor + more)), cursor + more, left
+
+    def finish(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """See `Rate.finish`."""
+        start, end, self._cursor, self._left = self._serve(now, size_bytes)
+        self._end = end
+        return start, end
+
+    def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """See `Rate.preview`."""
+        return self._serve(now, size_bytes)[:2]

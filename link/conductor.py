@@ -1,0 +1,121 @@
+"""One clock for sender, channel and receiver: whichever has the earliest next event is advanced.
+
+The same conductor runs a sweep in one process, three processes in lockstep, and three against the wall clock;
+an end may be a socket (`link.relay`) and it cannot tell, which is why all write the same journal. Against the
+wall clock an end's answer may come later: what arrives meanwhile waits for it, up to a limit.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from link.channel.channel import BACKWARD, FORWARD, Channel
+from link.channel.rate import Trace
+from link.config import Session
+from link.events import Event, Fate, Output
+from link.journal import Journal
+
+SENDER, RECEIVER = 0, 1
+_BACKLOG = 1024  # packets that wait for a slow end before more are dropped
+
+
+class End(Protocol):
+    """A sender or a receiver, here or at the other end of a socket."""
+
+    def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output | None:
+        """Take what arrived and do what is due at *now*; None: the answer comes later."""
+
+
+class Conductor:
+    """Runs one session to its end and writes its journal. *progress* is told each event."""
+
+    def __init__(
+        self,
+        session: Session,
+        traces: Mapping[str, Trace],
+        sender: End,
+        receiver: End,
+        journal: Journal,
+        progress: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._channel = Channel(session.link, session.seed, traces)
+        self._ends = (sender, receiver)
+        self._next: list[int | None] = [0, None]
+        self._busy = [False, False]
+        self._waiting: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]] = ([], [])
+        self._journal = journal
+        self._progress = progress
+        self._data: list[bytes] = []
+        self.now = 0
+        """Time of the last step, in nanoseconds."""
+        self.timings: dict[str, float] = {}
+        """Wall-clock seconds that the ends spent, by name."""
+
+    @property
+    def next_ns(self) -> int | None:
+        """When anything happens next without an answer from a busy end; None: nothing does."""
+        times = [time for time, busy in zip(self._next, self._busy, strict=True) if not busy and time is not None]
+        if (time := self._channel.next_ns) is not None:
+            times.append(time)
+        if any(waiting and not busy for waiting, busy in zip(self._waiting, self._busy, strict=True)):
+            times.append(self.now)
+        return min(times, default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will happen any more."""
+        return not any(self._busy) and self.next_ns is None
+
+    def advance(self, now: int) -> None:
+        """Let everything that is due at *now* happen. Times never decrease."""
+        self.now = now
+        for arrival in self._channel.advance(now):
+            waiting = self._waiting[RECEIVER if arrival.direction == FORWARD else SENDER]
+            if len(waiting) >= _BACKLOG:
+                self._journal.packets([(now, arrival.packet, Fate.PEER_SLOW, -arrival.direction, 0, 0)], [])
+            else:
+                waiting.append((arrival.packet, arrival.data))
+        self._record()
+        # The receiver goes first: what it asks for at this instant is on its way before new frames are.
+        for end in (RECEIVER, SENDER):
+            due = self._next[end]
+            waiting = self._waiting[end]
+            if not self._busy[end] and (waiting or (due is not None and due <= now)):
+                arrivals = waiting[:]
+                waiting.clear()
+                self._busy[end] = True
+                out = self._ends[end].step(now, arrivals)
+                if out is not None:
+                    self.answer(end, out, now)
+
+    def answer(self, end: int, out: Output, now: int) -> None:
+        """Take an end's answer to the step it was given."""
+        self.now = now
+        self._busy[end] = False
+        self._next[end] = out.next_ns
+        hop = -1 if end == SENDER else 0  # the feedback's way, or the frames'
+        self._journal.packets([(now, number, int(fate), hop, 0, 0) for number, fate in out.verdicts], [])
+        for data in out.packets:
+            self._data.append(data)
+            self._channel.send(data, now, FORWARD if end == SENDER else BACKWARD)
+        self._record()
+        for event in out.events:
+            self._journal.event(event)
+            if self._progress is not None:
+                self._progress(event)
+        for name, seconds in out.timings.items():
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
+
+    def _record(self) -> None:
+        if self._channel.rows:
+            self._journal.packets(self._channel.rows, self._data)
+
+    def run(self) -> None:
+        """Run in virtual time until nothing is left to happen, then say `finished`."""
+        while (now := self.next_ns) is not None:
+            self.advance(now)
+        self.finish("finished")
+
+    def finish(self, kind: str, **fields: Any) -> None:
+        """Write the run's last event: `finished`, or `aborted` with a reason."""
+        self._record()
+        self._journal.event(Event(kind, self.now, None, fields))

@@ -1,0 +1,226 @@
+"""The part of a scenario that processes need: camera, codec, link. Frozen; unknown keys are refused.
+
+Numbers carry their unit in the name. `None` means "derived", and `scenarios.schema.resolve` fills it in,
+so a process never meets a None that it has to interpret.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+HEADER_BYTES = 8  # link.packet holds the layout; the number is here so that an MTU can be checked
+
+
+class Model(BaseModel):
+    """Base of every configuration model: frozen, strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class Camera(Model):
+    """Where frames come from and how often."""
+
+    source: str = "testcard"
+    """`testcard`, a picture, a folder, a video file, or `webcam:N`."""
+    width: Annotated[int, Field(ge=16, le=8192)] = 256
+    height: Annotated[int, Field(ge=16, le=8192)] = 192
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How another aspect ratio becomes the scenario's: cut the edges, add bars, or distort."""
+    period_s: Positive | None = None
+    """Time between frames; None keeps a video's own time stamps (1 s for other sources)."""
+    frames: Annotated[int, Field(gt=0)] | None = None
+    """How many frames at most; None: all that the source has."""
+
+
+class Codec(Model):
+    """How a frame becomes sections."""
+
+    name: str = "jpeg2000"
+    frame_bytes: Bytes | None = None
+    """Payload budget of a frame; None: 80 % of what the narrowest hop carries in a period."""
+
+
+class PatternLoss(Model):
+    """Loses the packets marked `x` in a pattern that repeats: `..x.` loses every third of four."""
+
+    model: Literal["pattern"]
+    pattern: Annotated[str, Field(min_length=1, pattern=r"^[.x]+$")]
+
+
+class BernoulliLoss(Model):
+    """Loses each packet independently."""
+
+    model: Literal["bernoulli"]
+    loss: Ratio
+
+
+class GilbertElliottLoss(Model):
+    """Two-state loss, set by its mean and its mean burst length (Gilbert 1960, Elliott 1963)."""
+
+    model: Literal["gilbert_elliott"]
+    loss: Annotated[float, Field(ge=0.0, lt=1.0)]
+    """Mean share of packets lost."""
+    mean_burst: Annotated[float, Field(ge=1.0)]
+    """Mean number of packets spent in the bad state at a stretch; with `loss_bad` 1 the mean burst length."""
+    loss_good: Ratio = 0.0
+    loss_bad: Ratio = 1.0
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "GilbertElliottLoss":
+        if not self.loss_good <= self.loss <= self.loss_bad:
+            raise ValueError("loss must lie between loss_good and loss_bad")
+        if self.loss_bad > self.loss_good:
+            bad = (self.loss - self.loss_good) / (self.loss_bad - self.loss_good)
+            if bad < 1.0 and bad / (1.0 - bad) / self.mean_burst > 1.0:
+                raise ValueError(
+                    f"loss {self.loss:g} needs a mean_burst of at least {bad / (1.0 - bad):.3g}"
+                )
+            if bad == 1.0:
+                raise ValueError("loss equals loss_bad: the good state would never be visited")
+        return self
+
+
+class Jitter(Model):
+    """Extra random delay per packet."""
+
+    model: Literal["uniform", "normal", "exponential", "pareto"] = "uniform"
+    scale_s: Positive
+    """uniform: 0 to scale; normal: half-normal of this deviation; exponential, pareto (shape 3): this mean."""
+    reorder: bool = False
+    """Whether a later packet may overtake an earlier one."""
+
+
+Loss = Annotated[PatternLoss | BernoulliLoss | GilbertElliottLoss, Field(discriminator="model")]
+
+
+class Outage(Model):
+    """Times when the hop is down: a list of windows, or on and off in turn."""
+
+    windows_s: tuple[tuple[NotNegative, NotNegative], ...] = ()
+    """(start, end) pairs in seconds of run time."""
+    up_s: Positive | None = None
+    down_s: Positive | None = None
+    random: bool = False
+    """Whether up_s and down_s are means of exponential times rather than fixed."""
+    hold: bool = False
+    """Whether packets wait for the end (a contact plan) rather than being lost (a blackout)."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Outage":
+        if (self.up_s is None) != (self.down_s is None):
+            raise ValueError("up_s and down_s go together")
+        last = 0.0
+        for start, end in self.windows_s:
+            if start < last or end <= start:
+                raise ValueError("windows_s must be in order, each ending after its start")
+            last = end
+        if self.windows_s and self.up_s is not None:
+            raise ValueError("give windows_s or up_s with down_s, not both")
+        return self
+
+
+class Queue(Model):
+    """The drop-tail queue in front of a hop's transmitter."""
+
+    limit_bytes: Bytes = 1 << 20
+    classes: Annotated[int, Field(ge=1, le=4)] = 1
+    """Priority classes served strictly in order; 1: first in, first out."""
+
+
+class Hop(Model):
+    """One link of the path: a queue, a transmitter, losses, a propagation delay."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    rate_bps: Positive | None = None
+    trace: str | None = None
+    """A file of delivery opportunities in mahimahi's format, instead of a constant rate."""
+    delay_s: NotNegative = 0.0
+    jitter: Jitter | None = None
+    loss: Loss | None = None
+    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    duplicate_ratio: Ratio = 0.0
+    outage: Outage | None = None
+    queue: Queue = Queue()
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> "Hop":
+        if (self.rate_bps is None) == (self.trace is None):
+            raise ValueError("give rate_bps or trace, one of the two")
+        return self
+
+
+class ReturnHop(Model):
+    """The way back, for ACKs and NAKs; what is not given is as on the way out."""
+
+    rate_bps: Positive
+    delay_s: NotNegative | None = None
+    """None: the sum of the forward delays."""
+    jitter: Jitter | None = None
+    loss: Loss | None = None
+    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    duplicate_ratio: Ratio = 0.0
+    outage: Outage | None = None
+    queue: Queue = Queue()
+
+
+class Repair(Model):
+    """What is done about loss."""
+
+    fec: Annotated[float, Field(ge=0.0, le=4.0)] = 0.0
+    """Repair packets per data packet of a frame (RaptorQ)."""
+    arq: bool = False
+    """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
+    arq_rounds: Annotated[int, Field(ge=1, le=32)] = 4
+    """How often the receiver asks for one frame before it makes do."""
+    priorities: bool = False
+    """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
+
+
+class Link(Model):
+    """The path from sender to receiver and back."""
+
+    framing: Literal["compact", "ccsds"] = "compact"
+    mtu_bytes: Annotated[int, Field(le=65535)] = 128
+    hops: Annotated[tuple[Hop, ...], Field(min_length=1)]
+    return_: ReturnHop | None = Field(default=None, alias="return")
+    """None: a one-way link."""
+    repair: Repair = Repair()
+    deadline_s: Positive | None = None
+    """How long after the first packet of a frame the receiver waits for the rest; None: derived."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Link":
+        header = HEADER_BYTES + (6 if self.framing == "ccsds" else 0)
+        least = header + 4 + (3 if self.repair.fec else 0)
+        if self.mtu_bytes < least:
+            raise ValueError(
+                f"mtu_bytes {self.mtu_bytes} is smaller than a packet with its header: "
+                f"at least {least} with {self.framing} framing{' and fec' if self.repair.fec else ''}"
+            )
+        if self.repair.arq and self.return_ is None:
+            raise ValueError("repair.arq needs a return channel: give link.return")
+        for hop in self.hops:
+            if hop.queue.limit_bytes < self.mtu_bytes:
+                raise ValueError(f"hop {hop.name}: queue.limit_bytes is smaller than the MTU")
+        names = [hop.name for hop in self.hops]
+        if len(set(names)) != len(names) or "return" in names:
+            raise ValueError("hops need different names, none of them 'return'")
+        return self
+
+
+class Session(Model):
+    """What every process of a run is told: the resolved scenario without what only the report needs."""
+
+    name: str
+    camera: Camera
+    codec: Codec
+    link: Link
+    seed: Annotated[int, Field(ge=0)] = 1

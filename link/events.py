@@ -1,0 +1,77 @@
+"""What happens in a run: one row for each fate of a packet, one event for each fate of a frame."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+
+class Fate(IntEnum):
+    """What became of a packet. Values are written to journals: never renumber."""
+
+    SENT = 0
+    """Handed to the channel."""
+    CROSSED = 1
+    """Came out of a hop intact or with flipped bits, after waiting, transmission and propagation."""
+    DUPLICATED = 2
+    """The hop made a copy, which has a number of its own."""
+    DELIVERED = 3
+    """Accepted by the far end."""
+
+    QUEUE_FULL = 16
+    CHANNEL_LOSS = 17
+    OUTAGE = 18
+    BAD_CHECKSUM = 19
+    """Bits were flipped: the far end discarded it."""
+    MALFORMED = 20
+    DUPLICATE = 21
+    """The far end had it already."""
+    DEADLINE = 22
+    """Came after its frame was closed."""
+    VERSION = 23
+    PEER_SLOW = 24
+    """The receiving process did not take it in time (wall-clock runs)."""
+    IN_FLIGHT = 25
+    """Still on its way when the run was cut short."""
+
+    @property
+    def is_drop(self) -> bool:
+        """Whether the packet's way ended here."""
+        return self >= Fate.QUEUE_FULL
+
+
+Row = tuple[int, int, int, int, int, int]
+"""(time_ns, packet, fate, hop, waited_ns, transmitted_ns): a packet's fate at *time_ns*.
+
+*packet* is its number in the channel, counted over both directions. *hop* counts from 0 on the way out,
+-1 - hop on the way back; for SENT and for the far end's verdicts it is the first and the last hop.
+*waited_ns* is the time in the hop's queue, *transmitted_ns* the time on its transmitter, 0 for a packet
+that never went on the air.
+"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a frame, or to the run."""
+
+    kind: str
+    """captured, skipped, encoded, resent, gave_up, nak, ack, closed, decoded, acknowledged, aborted, finished."""
+    time_ns: int
+    frame: int | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    picture: bytes | None = None
+    """A PNG file, for captured and decoded."""
+
+
+@dataclass
+class Output:
+    """What a core answers to a step."""
+
+    packets: list[bytes] = field(default_factory=list)
+    """Packets to hand to the channel, in order."""
+    events: list[Event] = field(default_factory=list)
+    verdicts: list[tuple[int, int]] = field(default_factory=list)
+    """(packet number, Fate) for each packet that was given."""
+    next_ns: int | None = None
+    """When the core wants to be stepped next, if nothing arrives before."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Wall-clock seconds spent, by name; never written to the journal."""

@@ -1,0 +1,275 @@
+"""The journal of a run: an MCAP file, the only source of every result.
+
+Topics, in the order in which they first appear:
+
+    /scenario   JSON      first record: resolved scenario, seed, versions, fingerprint
+    /events     JSON      one record for each `link.events.Event`
+    /sent       foxglove.CompressedImage (protobuf)   frames as the encoder got them, PNG
+    /received   foxglove.CompressedImage (protobuf)   frames as the decoder made them, PNG
+    /packets    farlink.PacketRows (protobuf)         fates of packets in columns, and every packet's bytes
+
+A journal is a function of scenario and seed: times are the run's own, and the wall clock is nowhere in it.
+Whatever a closed frame needs is flushed to the operating system with it, so a killed process loses nothing
+that was acknowledged. `read` takes whole files and those that a crash cut short.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from mcap.data_stream import RecordBuilder
+from mcap.exceptions import McapError
+from mcap.records import Channel, Chunk, DataEnd, Footer, Message
+from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.writer import MCAP0_MAGIC, Writer
+from mcap_protobuf.schema import register_schema
+
+from link.errors import StorageError, UsageError
+from link.events import Event, Fate, Row
+
+_BATCH = 4096
+_RESERVE_BYTES = 256 * 1024
+_FIELDS = ("time_ns", "packet", "fate", "hop", "waited_ns", "transmitted_ns")
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
+
+
+def _rows_class() -> Any:
+    """Build the class of farlink.PacketRows: parallel columns, and the bytes of the rows that are SENT."""
+    file = descriptor_pb2.FileDescriptorProto(name="farlink/PacketRows.proto", package="farlink", syntax="proto3")
+    message = file.message_type.add(name="PacketRows")
+    kind = descriptor_pb2.FieldDescriptorProto
+    for number, name in enumerate(_FIELDS, 1):
+        message.field.add(name=name, number=number, type=kind.TYPE_SINT64, label=kind.LABEL_REPEATED)
+    message.field.add(name="data", number=len(_FIELDS) + 1, type=kind.TYPE_BYTES, label=kind.LABEL_REPEATED)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("farlink.PacketRows"))
+
+
+PacketRows = _rows_class()
+
+
+class Journal:
+    """Writes a journal. Use as a context manager; leaving it finishes the file.
+
+    A reserve of 256 KiB lies beside the file while it is written. When the disk is full the reserve is given
+    up, the file is cut back to its last whole chunk and finished, and StorageError is raised.
+    """
+
+    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+        self.path = path
+        self._reserve = path.with_suffix(".reserve")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+            self._file: IO[bytes] = path.open("wb")
+        except OSError as error:
+            self._reserve.unlink(missing_ok=True)
+            raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        self._rows: list[Row] = []
+        self._data: list[bytes] = []
+        self._failed = False
+        self._closed = False
+        self._now = 0
+        with self._guard():
+            self._writer = Writer(self._file)
+            self._writer.start(profile="", library="farlink")
+            self._channels = {"/scenario": self._json("farlink.Scenario", "/scenario")}
+            self._channels["/events"] = self._json("farlink.Event", "/events")
+            image = register_schema(self._writer, CompressedImage)
+            for topic in ("/sent", "/received"):
+                self._channels[topic] = self._writer.register_channel(topic, "protobuf", image)
+            rows = register_schema(self._writer, PacketRows)
+            self._channels["/packets"] = self._writer.register_channel("/packets", "protobuf", rows)
+            self._add("/scenario", json.dumps(head, sort_keys=True).encode())
+            self.flush()
+
+    def _json(self, name: str, topic: str) -> int:
+        schema = self._writer.register_schema(name, "jsonschema", b'{"type": "object"}')
+        return int(self._writer.register_channel(topic, "json", schema))
+
+    def _add(self, topic: str, data: bytes) -> None:
+        self._writer.add_message(self._channels[topic], self._now, data, self._now)
+
+    def packets(self, rows: list[Row], data: list[bytes]) -> None:
+        """Add fates, in order; *data* holds the bytes of those that are SENT. Both lists are emptied."""
+        self._rows += rows
+        self._data += data
+        rows.clear()
+        data.clear()
+        if len(self._rows) >= _BATCH:
+            with self._guard():
+                self._write_rows()
+
+    def _write_rows(self) -> None:
+        if not self._rows:
+            return
+        batch = PacketRows()
+        for name, column in zip(_FIELDS, zip(*self._rows, strict=True), strict=True):
+            getattr(batch, name).extend(column)
+        batch.data.extend(self._data)
+        self._now = max(self._now, self._rows[0][0])
+        self._rows.clear()
+        self._data.clear()
+        self._add("/packets", batch.SerializeToString(deterministic=True))
+
+    def event(self, event: Event) -> None:
+        """Add *event* and its picture; the packets added before it come before it in the file."""
+        with self._guard():
+            self._write_rows()
+            self._now = max(self._now, event.time_ns)
+            record = {"kind": event.kind, "time_ns": event.time_ns, "frame": event.frame, **event.fields}
+            self._add("/events", json.dumps(record, sort_keys=True).encode())
+            if event.picture is not None:
+                image = CompressedImage(frame_id="camera", format="png", data=event.picture)
+                image.timestamp.seconds, image.timestamp.nanos = divmod(event.time_ns, 1_000_000_000)
+                self._add("/sent" if event.kind == "captured" else "/received", image.SerializeToString())
+            if event.kind in ("closed", "decoded", "acknowledged", "aborted"):
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand all that was added to the operating system."""
+        with self._guard():
+            self._write_rows()
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._failed or error.errno not in _DISK_ERRORS:
+                raise
+            self._failed = True
+            self._mend()
+            raise StorageError(f"cannot write {self.path}: {error.strerror}; what was written is kept") from error
+
+    def _mend(self) -> None:
+        """Free the reserve, cut the file back to its last whole chunk and give it an end."""
+        self._closed = True
+        self._reserve.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.close()
+        recover(self.path)
+
+    def close(self) -> None:
+        """Finish the file. Does nothing a second time."""
+        if self._closed:
+            return
+        with self._guard():
+            self._write_rows()
+            self._writer.finish()
+            self._file.close()
+        self._closed = True
+        self._reserve.unlink(missing_ok=True)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of the journal's bytes in hexadecimal: the same for the same scenario and seed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A journal in memory."""
+
+    head: dict[str, Any]
+    """The first record: scenario, seed, versions, fingerprint."""
+    events: list[dict[str, Any]]
+    rows: np.ndarray
+    """Shape (rows, 6), int64, the columns of `link.events.Row`, in time order."""
+    data: dict[int, bytes]
+    """Bytes of each packet as it was sent, by its number."""
+    pictures: dict[str, dict[int, bytes]]
+    """PNG files by topic (`sent`, `received`) and frame number."""
+    complete: bool
+    """Whether the run came to its end (its last event is `finished`)."""
+
+
+def read(path: Path, *, pictures: bool = True) -> Run:
+    """Read a journal, whole or cut short. Raise UsageError where it is none."""
+    head: dict[str, Any] = {}
+    events: list[dict[str, Any]] = []
+    columns: list[np.ndarray] = []
+    data: dict[int, bytes] = {}
+    images: dict[str, dict[int, bytes]] = {"sent": {}, "received": {}}
+    for topic, message in _messages(path):
+        if topic == "/scenario":
+            head = json.loads(message)
+        elif topic == "/events":
+            events.append(json.loads(message))
+        elif topic == "/packets":
+            batch = PacketRows.FromString(message)
+            block = np.array([getattr(batch, name) for name in _FIELDS], np.int64).T
+            columns.append(block)
+            sent = block[np.isin(block[:, 2], (Fate.SENT,)), 1].tolist()
+            data.update(zip(sent, batch.data, strict=False))
+        elif pictures:
+            image = CompressedImage.FromString(message)
+            # The event that a picture belongs to stands right before it.
+            images[topic[1:]][events[-1]["frame"]] = image.data
+    if not head:
+        raise UsageError(f"{path}: not a farlink journal: its first record is no scenario")
+    rows = np.concatenate(columns) if columns else np.zeros((0, 6), np.int64)
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    complete = bool(events) and events[-1]["kind"] == "finished"
+    return Run(head, events, rows, data, images, complete)
+
+
+def _messages(path: Path) -> Iterator[tuple[str, bytes]]:
+    topics: dict[int, str] = {}
+    try:
+        with path.open("rb") as file, contextlib.suppress(McapError, EOFError):
+            for record in StreamReader(file, emit_chunks=False, validate_crcs=True).records:
+                if isinstance(record, Channel):
+                    topics[record.id] = record.topic
+                elif isinstance(record, Message) and record.channel_id in topics:
+                    yield topics[record.channel_id], record.data
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the journal: {error.strerror}") from error
+
+
+def recover(path: Path) -> bool:
+    """Give a journal that was cut short its end, in place; return whether it needed that.
+
+    Whole chunks stay as they are, what follows the last of them is cut off, and the end that is written has
+    no index: it takes a few bytes, so it fits on a full disk. Raise StorageError where even that fails.
+    """
+    with path.open("rb") as file:
+        whole = file.tell()
+        try:
+            for record in StreamReader(file, emit_chunks=True, validate_crcs=True).records:
+                if isinstance(record, Chunk):
+                    breakup_chunk(record, validate_crc=True)
+                    whole = file.tell()
+            return False
+        except Exception:
+            pass  # whatever the reader stumbles over, the file is cut there
+    if whole == 0:
+        raise StorageError(f"{path}: nothing of the journal can be recovered")
+    end = RecordBuilder()
+    DataEnd(0).write(end)
+    Footer(summary_start=0, summary_offset_start=0, summary_crc=0).write(end)
+    try:
+        os.truncate(path, whole)
+        with path.open("ab") as file:
+            file.write(end.end() + MCAP0_MAGIC)
+    except OSError as error:
+        raise StorageError(f"cannot mend {path}: {error.strerror}") from error
+    return True

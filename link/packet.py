@@ -1,0 +1,172 @@
+"""The wire: every offset of every header is in this file and nowhere else.
+
+A compact packet, format version 1, is eight bytes of header and a body:
+
+    byte  0     version (3 bits) | kind (2) | priority (2) | last data packet of its frame (1)
+    bytes 1-3   frame number, low 14 bits | packet index within the frame (10)
+    bytes 4-7   CRC-32 (ISO-HDLC) of bytes 0-3 and the body, XOR the short fingerprint of the sender
+    bytes 8-    body: chunks of sections, a repair symbol, or feedback
+
+The fingerprint costs no byte: a packet from an end with other tables fails the check by the same amount
+every time, and that amount is the XOR of the two fingerprints. Bodies stand in `link.fragment` (data),
+`link.repair.fec` (repair symbols) and `link.repair.arq` (feedback).
+
+With `ccsds` framing the same packet is the user data of a CCSDS Space Packet (CCSDS 133.0-B-2, 4.1).
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from spacepackets.ccsds.spacepacket import PacketType, SpacePacketHeader
+
+VERSION = 1
+HEADER_BYTES = 8
+FRAMES = 1 << 14
+"""Frame numbers on the wire wrap here."""
+MAX_PACKETS = 1 << 10
+"""Packets of one frame at most, repair packets included."""
+MAX_BYTES = 65535
+PRIORITIES = 4
+
+CCSDS_HEADER_BYTES = 6
+CCSDS_APID = 0x2A0
+CCSDS_SEQUENCES = 1 << 14
+
+_HEAD = struct.Struct(">I")
+_CRC = struct.Struct(">I")
+
+
+class Kind(IntEnum):
+    """What a packet's body is."""
+
+    DATA = 0
+    FEC = 1
+    FEEDBACK = 2
+
+
+class PacketError(ValueError):
+    """The bytes are not a packet of this format."""
+
+
+class TruncatedError(PacketError):
+    """Fewer bytes than the header says or needs."""
+
+
+class ChecksumError(PacketError):
+    """The checksum does not hold. *implied* is the fingerprint that would make it hold."""
+
+    def __init__(self, implied: int) -> None:
+        super().__init__("the checksum does not hold")
+        self.implied = implied
+
+
+class VersionError(PacketError):
+    """An intact packet of another format version or of an unknown kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One compact packet."""
+
+    kind: Kind
+    frame: int
+    """0 to 16383."""
+    index: int
+    """0 to 1023; data packets first, then the repair packets of the same frame."""
+    body: bytes
+    priority: int = 0
+    """Class of service, 0 (first to be served) to 3."""
+    last: bool = False
+    """Whether this is the frame's last data packet."""
+
+    def pack(self, fingerprint: int) -> bytes:
+        """Return the packet's bytes under the short *fingerprint* (32 bits).
+
+        Raise ValueError where a field is out of its range or the packet would exceed 65,535 bytes.
+        """
+        if not (0 <= self.frame < FRAMES and 0 <= self.index < MAX_PACKETS and 0 <= self.priority < PRIORITIES):
+            raise ValueError(f"out of range: frame {self.frame}, index {self.index}, priority {self.priority}")
+        if len(self.body) > MAX_BYTES - HEADER_BYTES:
+            raise ValueError(f"a body of {len(self.body)} bytes is over {MAX_BYTES - HEADER_BYTES}")
+        first = VERSION << 5 | self.kind << 3 | self.priority << 1 | self.last
+        head = _HEAD.pack(first << 24 | self.frame << 10 | self.index)
+        return head + _CRC.pack(zlib.crc32(self.body, zlib.crc32(head)) ^ fingerprint) + self.body
+
+
+def parse(data: bytes, fingerprint: int) -> Packet:
+    """Return the packet in *data*, the inverse of `Packet.pack`.
+
+    Raise TruncatedError, ChecksumError (any damage, or another fingerprint) or VersionError.
+    """
+    if len(data) < HEADER_BYTES:
+        raise TruncatedError(f"{len(data)} bytes; a packet has at least {HEADER_BYTES}")
+    if len(data) > MAX_BYTES:
+        raise TruncatedError(f"{len(data)} bytes; a packet has at most {MAX_BYTES}")
+    head, body = data[:4], data[HEADER_BYTES:]
+    implied = _CRC.unpack_from(data, 4)[0] ^ zlib.crc32(body, zlib.crc32(head))
+    if implied != fingerprint:
+        raise ChecksumError(implied)
+    return _fields(head, body)
+
+
+def peek(data: bytes) -> Packet:
+    """Return the packet in *data* without checking its sum; for readers of a journal, never of a link."""
+    if len(data) < HEADER_BYTES:
+        raise TruncatedError(f"{len(data)} bytes; a packet has at least {HEADER_BYTES}")
+    return _fields(data[:4], data[HEADER_BYTES:])
+
+
+def _fields(head: bytes, body: bytes) -> Packet:
+    word = _HEAD.unpack(head)[0]
+    if word >> 29 != VERSION:
+        raise VersionError(f"format version {word >> 29}; this farlink speaks {VERSION}")
+    kind = word >> 27 & 3
+    if kind == 3:
+        raise VersionError("unknown packet kind 3")
+    return Packet(Kind(kind), word >> 10 & 0x3FFF, word & 0x3FF, body, word >> 25 & 3, bool(word >> 24 & 1))
+
+
+def priority(data: bytes, framing: str) -> int:
+    """Return the class of service that a queue reads from the packet's first byte; 3 where there is none."""
+    at = 0 if framing == "compact" else CCSDS_HEADER_BYTES
+    return data[at] >> 1 & 3 if len(data) > at else PRIORITIES - 1
+
+
+def overhead(framing: str) -> int:
+    """Return the header bytes of a packet under *framing*."""
+    return HEADER_BYTES if framing == "compact" else HEADER_BYTES + CCSDS_HEADER_BYTES
+
+
+def wrap(packet: bytes, framing: str, sequence: int, *, feedback: bool) -> bytes:
+    """Return what goes on the air: *packet* itself, or a Space Packet around it (telecommand for feedback)."""
+    if framing == "compact":
+        return packet
+    kind = PacketType.TC if feedback else PacketType.TM
+    header = SpacePacketHeader(kind, CCSDS_APID, sequence % CCSDS_SEQUENCES, len(packet) - 1)
+    return bytes(header.pack()) + packet
+
+
+def unwrap(data: bytes, framing: str) -> bytes:
+    """Return the compact packet in *data*, the inverse of `wrap`.
+
+    Raise TruncatedError where the Space Packet's length is not that of the data, PacketError where it is
+    not farlink's.
+    """
+    if framing == "compact":
+        return data
+    if len(data) < CCSDS_HEADER_BYTES + HEADER_BYTES:
+        raise TruncatedError(f"{len(data)} bytes; at least {CCSDS_HEADER_BYTES + HEADER_BYTES} expected")
+    first, _sequence, length = struct.unpack_from(">HHH", data)
+    if first >> 13 or first & 0x7FF != CCSDS_APID:
+        raise PacketError(f"not a farlink Space Packet: version {first >> 13}, APID {first & 0x7FF:#x}")
+    if length + 1 != len(data) - CCSDS_HEADER_BYTES:
+        raise TruncatedError(f"{len(data) - CCSDS_HEADER_BYTES} bytes of data; {length + 1} expected")
+    return data[CCSDS_HEADER_BYTES:]
+
+
+def unwrapped_frame(low: int, newest: int) -> int:
+    """Return the full frame number nearest to *newest* whose low 14 bits are *low* (never negative)."""
+    number = newest + ((low - newest + FRAMES // 2) % FRAMES - FRAMES // 2)
+    return number if number >= 0 else number + FRAMES

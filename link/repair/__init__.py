@@ -1,0 +1,1 @@
+"""What is done about loss: erasure code and retransmission."""

@@ -1,0 +1,76 @@
+"""What a link's figures say about waiting: round trips, frame times, deadlines. All in nanoseconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from link.channel import to_ns
+from link.channel.rate import Trace
+from link.config import Jitter, Link, Session
+from link.packet import overhead
+from link.repair.fec import OVERHEAD_BYTES
+
+# Half-normal and exponential tails: 8 scales are exceeded by 1 packet in 3,000 at the most.
+_TAIL = {"uniform": 1.0, "normal": 4.0, "exponential": 8.0, "pareto": 20.0}
+
+
+@dataclass(frozen=True)
+class Times:
+    """The waits of one session."""
+
+    bottleneck_bps: float
+    """Mean rate of the narrowest hop on the way out."""
+    frame_ns: int
+    """A frame of the codec's budget, with headers and repair, on the narrowest hop."""
+    round_trip_ns: int
+    """From a request's sending to the first packet that answers it, with empty queues."""
+    jitter_ns: int
+    """How much later than others a packet may come."""
+    deadline_ns: int
+    """How long the receiver keeps a frame open after its first packet."""
+    in_order: bool
+    """Whether no packet can overtake another."""
+
+
+def bottleneck_bps(link: Link, traces: Mapping[str, Trace]) -> float:
+    """Return the mean rate in bit/s of the narrowest hop on the way out."""
+    return min(hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps for hop in link.hops)
+
+
+def body_bytes(link: Link) -> int:
+    """Return how many bytes of chunks a data packet holds."""
+    return link.mtu_bytes - overhead(link.framing) - (OVERHEAD_BYTES if link.repair.fec else 0)
+
+
+def air_bytes(link: Link, payload_bytes: int) -> int:
+    """Return about how many bytes a frame of *payload_bytes* puts on the air, headers and repair included."""
+    packets = max(1, ceil(payload_bytes / (body_bytes(link) - 2)))
+    return ceil((payload_bytes + packets * (overhead(link.framing) + 2)) * (1.0 + link.repair.fec))
+
+
+def times(session: Session, traces: Mapping[str, Trace]) -> Times:
+    """Return the waits that follow from *session*, whose codec.frame_bytes is set."""
+    link = session.link
+    rate = bottleneck_bps(link, traces)
+    frame_ns = to_ns(air_bytes(link, session.codec.frame_bytes or 1) * 8 / rate)
+    jitter_ns = sum(_tail_ns(hop.jitter) for hop in link.hops)
+    round_trip_ns = 0
+    if link.return_ is not None:
+        out = sum(hop.delay_s for hop in link.hops)
+        back = link.return_.delay_s if link.return_.delay_s is not None else out
+        feedback_s = (overhead(link.framing) + 8) * 8 / link.return_.rate_bps
+        round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
+        round_trip_ns += _tail_ns(link.return_.jitter) + jitter_ns
+    wait = 3 * frame_ns + jitter_ns
+    if link.repair.arq:
+        wait += link.repair.arq_rounds * (round_trip_ns + 2 * frame_ns)
+    deadline_ns = to_ns(link.deadline_s) if link.deadline_s is not None else wait
+    overtaking = any(
+        (hop.jitter is not None and hop.jitter.reorder) or (hop.queue.classes > 1 and link.repair.priorities)
+        for hop in link.hops
+    )
+    return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking)
+
+
+def _tail_ns(jitter: Jitter | None) -> int:
+    return to_ns(jitter.scale_s * _TAIL[jitter.model]) if jitter is not None else 0

@@ -1,0 +1,21 @@
+"""Decoders by codec name, the mirror of `sender.codecs`."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from link.codecs import classical
+from link.config import Session
+from link.frame import Payload, Pixels
+from receiver.codecs.classical import ClassicalDecoder
+
+
+class Decoder(Protocol):
+    """Turns the sections that arrived into a picture."""
+
+    def decode(self, payload: Payload) -> Pixels | None:
+        """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
+
+
+DECODERS: dict[str, Callable[[Session], Decoder]] = {
+    name: ClassicalDecoder.from_session for name in classical.NAMES
+}

@@ -1,0 +1,230 @@
+"""The receiver's core: packets and time in, pictures, requests and events out. No sockets, no clock of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from link import fragment, packet, png
+from link.config import Session
+from link.errors import FingerprintError
+from link.events import Event, Fate, Output
+from link.fingerprint import short
+from link.frame import Payload, Pixels
+from link.packet import Kind, Packet
+from link.repair import arq, fec
+from link.timing import Times
+
+_MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
+_REMEMBERED = 512  # closed frames whose late packets are still told apart
+_GAP = 64  # frames that may be missed altogether and still be asked for
+
+
+class Decoder(Protocol):
+    """See `receiver.codecs.Decoder`."""
+
+    def decode(self, payload: Payload) -> Pixels | None:
+        """Return the picture, or None where nothing can be shown."""
+
+
+@dataclass
+class _Open:
+    """A frame whose packets are coming in."""
+
+    timer: arq.AskTimer
+    deadline_ns: int
+    data: dict[int, bytes] = field(default_factory=dict)
+    spare: dict[int, bytes] = field(default_factory=dict)
+    count: int | None = None
+    """Number of data packets, once the last of them or a repair packet told."""
+
+    @property
+    def complete(self) -> bool:
+        return self.count is not None and len(self.data) >= self.count
+
+    def request(self) -> arq.Request:
+        """Return what to ask for."""
+        last = self.count if self.count is not None else max(self.data, default=-1) + 1
+        missing = tuple(index for index in range(last) if index not in self.data)
+        if self.count is None:
+            return arq.Request(missing, last)
+        lacking = self.count - len(self.data) - len(self.spare)
+        return arq.Request(missing, None, max(1, lacking) if self.spare else 0)
+
+
+@dataclass
+class _Closed:
+    seen: set[int]
+    complete: bool
+
+
+class Receiver:
+    """Puts frames together, asks for what is missing, decodes what arrived.
+
+    *clock* measures decoding for `timings.json`; it decides nothing.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        times: Times,
+        decoder: Decoder,
+        fingerprint: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._link = session.link
+        self._times = times
+        self._decoder = decoder
+        self._fingerprint = fingerprint
+        self._short = short(fingerprint)
+        self._clock = clock
+        self._open: dict[int, _Open] = {}
+        self._closed: dict[int, _Closed] = {}
+        self._newest = -1
+        self._sequence = 0
+        self._strange: list[int] = []
+        self._known = False
+
+    def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
+        """Take *arrivals* (packet number, bytes) and do what is due at *now*.
+
+        Raise FingerprintError where the packets come from an end with other tables or settings.
+        """
+        out = Output()
+        for number, data in arrivals:
+            out.verdicts.append((number, self._receive(data, now, out)))
+        for frame in sorted(self._open):
+            state = self._open[frame]
+            if state.deadline_ns <= now:
+                self._close(frame, now, out)
+            elif state.timer.due_ns is not None and state.timer.due_ns <= now:
+                self._ask(frame, state, now, out)
+        waits = [state.deadline_ns for state in self._open.values()]
+        waits += [state.timer.due_ns for state in self._open.values() if state.timer.due_ns is not None]
+        out.next_ns = min(waits, default=None)
+        return out
+
+    def _receive(self, data: bytes, now: int, out: Output) -> Fate:
+        """Take one packet."""
+        try:
+            found = packet.parse(packet.unwrap(data, self._link.framing), self._short)
+        except packet.ChecksumError as error:
+            self._suspect(error.implied)
+            return Fate.BAD_CHECKSUM
+        except packet.VersionError:
+            return Fate.VERSION
+        except ValueError:
+            return Fate.MALFORMED
+        self._known = True
+        if found.kind == Kind.FEEDBACK:
+            return Fate.MALFORMED
+        count = None
+        if found.kind == Kind.FEC:
+            try:
+                count = fec.source_count(found.body)
+            except ValueError:
+                return Fate.MALFORMED
+        elif found.last:
+            count = found.index + 1
+        frame = packet.unwrapped_frame(found.frame, max(self._newest, 0))
+        self._notice(frame, now, out)
+        if (closed := self._closed.get(frame)) is not None:
+            if found.index in closed.seen:
+                return Fate.DUPLICATE
+            closed.seen.add(found.index)
+            return Fate.DELIVERED if closed.complete else Fate.DEADLINE
+        if (state := self._open.get(frame)) is None:
+            return Fate.DEADLINE  # so old that it is forgotten
+        store = state.data if found.kind == Kind.DATA else state.spare
+        if found.index in store:
+            return Fate.DUPLICATE
+        store[found.index] = found.body
+        if count is not None:
+            state.count = state.count or count
+        self._mend(state)
+        if state.complete:
+            self._close(frame, now, out)
+        elif self._times.in_order and not self._link.repair.arq and found.last and not self._link.repair.fec:
+            self._close(frame, now, out)
+        elif self._link.repair.arq:
+            end = found.last if not self._link.repair.fec else found.kind == Kind.FEC
+            state.timer.heard(now, end_seen=end)
+        return Fate.DELIVERED
+
+    def _suspect(self, implied: int) -> None:
+        """Tell damage, which differs from packet to packet, from another fingerprint, which does not."""
+        if self._known:
+            return
+        if self._strange and self._strange[-1] != implied:
+            self._strange.clear()
+        self._strange.append(implied)
+        if len(self._strange) >= _MISMATCHES:
+            raise FingerprintError(f"{self._short:08x}", f"{implied:08x}")
+
+    def _notice(self, frame: int, now: int, out: Output) -> None:
+        """Open the state of *frame* and, where it is new, of those before it that never showed up."""
+        if frame <= self._newest:
+            return
+        arq_on = self._link.repair.arq
+        first = max(self._newest + 1, frame - _GAP) if arq_on else frame
+        for number in range(first, frame + 1):
+            self._open[number] = self._fresh(now)
+        for number in sorted(self._open):
+            if number >= frame:
+                continue
+            if arq_on:
+                self._open[number].timer.passed(now)
+            elif self._times.in_order:
+                self._close(number, now, out)
+        self._newest = frame
+
+    def _fresh(self, now: int) -> _Open:
+        times = self._times
+        timer = arq.AskTimer(
+            hold_ns=times.jitter_ns,
+            again_ns=times.round_trip_ns + 2 * times.frame_ns,
+            quiet_ns=2 * times.frame_ns + times.jitter_ns,
+            rounds=self._link.repair.arq_rounds if self._link.repair.arq else 0,
+        )
+        return _Open(timer, now + times.deadline_ns)
+
+    def _mend(self, state: _Open) -> None:
+        """Let the erasure code make up for what is missing, where it can."""
+        if state.complete or not state.spare or state.count is None:
+            return
+        if len(state.data) + len(state.spare) >= state.count:
+            bodies = fec.decode(state.data, state.spare)
+            if bodies is not None:
+                state.data.update(bodies)
+
+    def _ask(self, frame: int, state: _Open, now: int, out: Output) -> None:
+        request = state.request()
+        self._feedback(frame, request, state.timer.asked, out)
+        state.timer.fired(now)
+        wish = {"missing": list(request.missing), "open_from": request.open_from, "enough": request.enough}
+        out.events.append(Event("nak", now, frame, wish))
+
+    def _feedback(self, frame: int, request: arq.Request, turn: int, out: Output) -> None:
+        room = self._link.mtu_bytes - packet.overhead(self._link.framing)
+        body = Packet(Kind.FEEDBACK, frame % packet.FRAMES, turn, request.pack(room))
+        self._sequence += 1
+        data = packet.wrap(body.pack(self._short), self._link.framing, self._sequence - 1, feedback=True)
+        out.packets.append(data)
+
+    def _close(self, frame: int, now: int, out: Output) -> None:
+        """Decode *frame* with what is there, for good."""
+        state = self._open.pop(frame)
+        self._closed[frame] = _Closed(set(state.data) | set(state.spare), state.complete)
+        while len(self._closed) > _REMEMBERED:
+            self._closed.pop(next(iter(self._closed)))
+        payload = fragment.reassemble(state.data, state.count)
+        have = [section is not None for section in payload.sections]
+        about = {"complete": state.complete and payload.complete, "sections": have, "packets": len(state.data)}
+        out.events.append(Event("closed", now, frame, about))
+        started = self._clock()
+        pixels = self._decoder.decode(payload)
+        out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
+        if pixels is not None:
+            out.events.append(Event("decoded", now, frame, {"complete": about["complete"]}, png.encode(pixels)))
+        if self._link.repair.arq and about["complete"]:
+            self._feedback(frame, arq.Request(()), 0, out)
+            out.events.append(Event("ack", now, frame))

@@ -1,0 +1,1 @@
+"""Experiments: what is run, what is measured, what is reported."""

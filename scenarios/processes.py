@@ -1,0 +1,164 @@
+"""Three processes under one parent: starts sender, link and receiver, watches them, leaves none behind.
+
+Each child holds one end of a pipe on its standard input and stops when it closes, so even a parent that is
+killed takes its children along. The address of the link and a token that only these processes know go
+through that pipe.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from link import journal
+from link.config import Session
+from link.errors import FarlinkError, PartialError
+
+_GRACE_S = 5.0
+ROLES = ("link", "sender", "receiver")
+Progress = Callable[[dict[str, Any]], None]
+
+
+class Processes:
+    """The three processes of one run, in *folder*, where the journal is `run.mcap`."""
+
+    def __init__(self, folder: Path, session: Session, head: dict[str, Any], factor: float | None) -> None:
+        self._folder = folder
+        self._token = secrets.token_hex(16)
+        plan = folder / ".plan.json"
+        plan.write_text(
+            json.dumps(
+                {"session": session.model_dump(mode="json", by_alias=True), "head": head, "token": self._token}
+            )
+        )
+        plan.chmod(0o600)
+        realtime = [] if factor is None else ["--realtime", str(factor)]
+        files = ["--run", str(plan), "--journal", str(folder / "run.mcap"), "--timings", str(folder / "timings.json")]
+        self.children = {
+            "link": self._start("link", *files, *realtime),
+            "sender": self._start("sender"),
+            "receiver": self._start("receiver"),
+        }
+        self._plan = plan
+
+    def _start(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        with (self._folder / f".{module}.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, "--supervised"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if module == "link" else subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is the parent's to handle
+                env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+            )
+
+    def watch(self, progress: Progress) -> None:
+        """Pass on what the link tells until the run is over.
+
+        Raise the error that a process ended with, PartialError where one died; the journal is whole then.
+        """
+        try:
+            self._follow(progress)
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            self._plan.unlink(missing_ok=True)
+        self._stop()
+        self._raise_errors()
+
+    def _follow(self, progress: Progress) -> None:
+        link = self.children["link"]
+        assert link.stdout is not None
+        os.set_blocking(link.stdout.fileno(), False)
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(link.stdout, selectors.EVENT_READ)
+            while True:
+                selector.select(timeout=0.2)
+                block = link.stdout.read()
+                if block == b"":
+                    return
+                *lines, rest = (rest + (block or b"")).split(b"\n")
+                for line in lines:
+                    record = json.loads(line)
+                    if record["kind"] == "listening":
+                        self._introduce(record["address"])
+                    progress(record)
+                if any(child.poll() not in (None, 0) for child in self.children.values()):
+                    self._drain(progress, rest)
+                    return
+
+    def _drain(self, progress: Progress, rest: bytes) -> None:
+        """A process died: have the link finish its journal, and pass on what it still says."""
+        link = self.children["link"]
+        assert link.stdin is not None and link.stdout is not None
+        # A process that reported an error itself has told the link; give the link time to end on that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            link.wait(0.5)
+        with contextlib.suppress(OSError):
+            link.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            link.wait(_GRACE_S)
+        for line in (rest + (link.stdout.read() or b"")).split(b"\n")[:-1]:
+            with contextlib.suppress(ValueError):
+                progress(json.loads(line))
+
+    def _introduce(self, address: str) -> None:
+        for role in ("sender", "receiver"):
+            pipe = self.children[role].stdin
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.write(f"{address} {self._token}\n".encode())
+                pipe.flush()
+
+    def _stop(self) -> None:
+        """End every process that still runs, gently first, the link before the others."""
+        for role in ROLES:
+            child = self.children[role]
+            if role != "link" and self.children["link"].returncode == 0:
+                self._wait(child, _GRACE_S)  # the link said goodbye
+            with contextlib.suppress(OSError):
+                if child.stdin is not None:
+                    child.stdin.close()
+            self._wait(child, _GRACE_S)
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        journal_path = self._folder / "run.mcap"
+        if journal_path.is_file():
+            journal.recover(journal_path)
+        journal_path.with_suffix(".reserve").unlink(missing_ok=True)
+
+    @staticmethod
+    def _wait(child: "subprocess.Popen[bytes]", seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while child.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _raise_errors(self) -> None:
+        """Raise what the run ended with; a process's own words come before the silence of a killed one."""
+        codes = {role: child.returncode for role, child in self.children.items()}
+        if not any(codes.values()):
+            for role in ROLES:
+                (self._folder / f".{role}.log").unlink(missing_ok=True)
+            return
+        killed = [role for role in ROLES if codes[role] < 0]
+        if killed:
+            raise PartialError(f"the {killed[0]} was killed (signal {-codes[killed[0]]}); the journal holds what was done")
+        worst = sorted((role for role in ROLES if codes[role]), key=lambda role: (codes[role] == 3, ROLES.index(role)))
+        error = FarlinkError(self._last_words(worst[0]))
+        error.exit_code = codes[worst[0]]
+        raise error
+
+    def _last_words(self, role: str) -> str:
+        lines = (self._folder / f".{role}.log").read_text(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else f"exit {self.children[role].returncode}"
+        return last.removeprefix(f"farlink {role}: ")

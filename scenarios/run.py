@@ -1,0 +1,176 @@
+"""One run: three processes or one, then the figures, the table and the report from the journal alone."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from link import journal, live
+from link.conductor import Conductor
+from link.errors import FarlinkError, PartialError, StorageError, UsageError
+from link.events import Event
+from link.fingerprint import fingerprint
+from link.packet import VERSION
+from link.timing import times
+from scenarios import schema
+from scenarios.schema import Scenario
+
+Progress = Callable[[dict[str, Any]], None]
+# What a journal's bytes depend on, besides scenario and seed.
+_LIBRARIES = ("numpy", "pillow", "simpy", "raptorq", "mcap", "av")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    metrics: dict[str, Any]
+    """The object of `farlink run --json`."""
+    error: FarlinkError | None
+    """What cut the run short; None: it came to its end."""
+
+    @property
+    def exit_code(self) -> int:
+        """The code of the command line."""
+        return self.error.exit_code if self.error else 0
+
+
+def head(scenario: Scenario) -> dict[str, Any]:
+    """Return the journal's first record."""
+    versions = {"wire": str(VERSION)}
+    for name in ("farlink", *_LIBRARIES):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "scenario": scenario.model_dump(mode="json", by_alias=True),
+        "seed": scenario.seed,
+        "versions": versions,
+        "fingerprint": fingerprint(scenario),
+    }
+
+
+def prepare(out: Path | None, scenario: Scenario) -> Path:
+    """Return the run's folder, made and empty of an earlier run.
+
+    Without *out* it is runs/NAME, or NAME-2, NAME-3, ... where that is taken. Raise UsageError where *out* holds
+    something that is no run.
+    """
+    if out is None:
+        base = Path("runs") / scenario.name
+        out = next(
+            path for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100_000))) if not path.exists()
+        )
+    elif out.is_dir() and any(out.iterdir()) and not (out / "scenario.yaml").is_file():
+        raise UsageError(f"{out} is not empty and holds no earlier run; give another --out")
+    elif out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; --out names a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in ("run.mcap", "report.html", "results.parquet", "summary.json", "timings.json"):
+            (out / name).unlink(missing_ok=True)
+        (out / "scenario.yaml").write_text(schema.to_yaml(scenario), "utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror}") from error
+    return out
+
+
+def execute(
+    scenario: Scenario,
+    out: Path,
+    *,
+    transport: Literal["inproc", "zmq"] = "zmq",
+    factor: float | None = None,
+    progress: Progress = lambda _record: None,
+) -> FarlinkError | None:
+    """Run *scenario* into the journal *out*/run.mcap; return what cut it short, if anything did.
+
+    Raise UsageError where it could not even begin.
+    """
+    try:
+        if transport == "inproc":
+            _inproc(scenario, out, factor, progress)
+        else:
+            # Processes are for running; the parent needs none of what they load.
+            from scenarios.processes import Processes
+
+            Processes(out, scenario.session(), head(scenario), factor).watch(progress)
+    except UsageError:
+        raise
+    except FarlinkError as error:
+        if error.exit_code == UsageError.exit_code:
+            raise UsageError(str(error)) from None
+        return error
+    except KeyboardInterrupt:
+        error = PartialError("interrupted")
+        error.exit_code = 130
+        return error
+    except OSError as error:
+        return StorageError(f"cannot write to {out}: {error.strerror}")
+    return None
+
+
+def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progress) -> None:
+    from receiver.__main__ import build as build_receiver
+    from sender.__main__ import build as build_sender
+
+    session = scenario.session()
+    traces = schema.traces(session)
+    waits = times(session, traces)
+    sender, _ = build_sender(session, waits)
+    receiver, _ = build_receiver(session, waits)
+
+    def tell(event: Event) -> None:
+        progress({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **event.fields})
+
+    with journal.Journal(out / "run.mcap", head(scenario)) as book:
+        conductor = Conductor(session, traces, sender, receiver, book, tell)
+        try:
+            if factor is None:
+                conductor.run()
+            else:
+
+                def nap(seconds: float) -> None:
+                    time.sleep(seconds)
+
+                live.run(conductor, time.monotonic, nap, factor)
+        except StorageError:
+            raise
+        except (FarlinkError, KeyboardInterrupt) as error:
+            conductor.finish("aborted", reason=str(error) or "interrupted")
+            raise
+    (out / "timings.json").write_text(json.dumps(conductor.timings))
+
+
+def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
+    """Write figures, table and report of the journal in *out*; return the metrics.
+
+    Raise UsageError where there is no readable journal, StorageError where the disk is full.
+    """
+    from scenarios import figures_of
+
+    return figures_of.write(out, wall_s)
+
+
+def run(
+    scenario: Scenario,
+    out: Path,
+    *,
+    transport: Literal["inproc", "zmq"] = "zmq",
+    factor: float | None = None,
+    progress: Progress = lambda _record: None,
+) -> Outcome:
+    """Run and measure. Raise FarlinkError only where there is nothing to measure."""
+    started = time.perf_counter()
+    error = execute(scenario, out, transport=transport, factor=factor, progress=progress)
+    wall_s = time.perf_counter() - started
+    progress({"kind": "measuring", "frame": None, "time_ns": 0})
+    try:
+        metrics = measure(out, wall_s)
+    except (StorageError, UsageError) as failure:
+        raise error or failure from None
+    return Outcome(metrics, error)

@@ -1,0 +1,223 @@
+"""Scenarios: YAML or preset -> checked, resolved, frozen. Nothing here touches a socket or a clock."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError, field_validator
+
+from link.channel.rate import Trace, read_trace
+from link.codecs import SYNTAXES
+from link.config import Codec, Session
+from link.errors import UsageError
+from link.packet import overhead
+from link.timing import body_bytes, bottleneck_bps
+
+MAX_YAML_BYTES = 256 * 1024
+_SHARE = 0.8  # of what the narrowest hop carries in a period, for a frame budget that is not given
+_MOST_BYTES = 100_000
+
+
+class Scenario(Session):
+    """A whole experiment: what the processes are told (`Session`), and what the report needs."""
+
+    title: str = ""
+    """One sentence for the report's head."""
+    analysis: tuple[Literal["segmentation", "depth", "detection"], ...] = ()
+    """Vision models to run on what arrives."""
+
+    @field_validator("codec")
+    @classmethod
+    def _known_codec(cls, codec: Codec) -> Codec:
+        if codec.name not in SYNTAXES:
+            raise ValueError(f"unknown codec {codec.name!r}{nearest(codec.name, SYNTAXES)}")
+        return codec
+
+    def session(self) -> Session:
+        """Return the part that processes are told."""
+        return Session.model_validate(self.model_dump(by_alias=True, include=set(Session.model_fields)))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?`, or the names there are."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
+
+
+def preset_names() -> list[str]:
+    """Return the names of the scenarios that come with farlink."""
+    folder = resources.files("scenarios") / "presets"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def source_text(name: str) -> tuple[str, Path | None]:
+    """Return the YAML of a preset or a file, and the file's folder. Raise UsageError where there is none."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml", ".json") or path.is_file():
+        try:
+            if path.stat().st_size > MAX_YAML_BYTES:
+                raise UsageError(f"{name}: over {MAX_YAML_BYTES} bytes; a scenario is a few hundred lines")
+            return path.read_text("utf-8"), path.resolve().parent
+        except FileNotFoundError:
+            raise UsageError(f"{name}: no such scenario file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name}: cannot be read: {error}") from None
+    if name not in preset_names():
+        raise UsageError(f"no preset is called {name!r}{nearest(name, preset_names())}")
+    return (resources.files("scenarios") / "presets" / f"{name}.yaml").read_text("utf-8"), None
+
+
+def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Return the resolved scenario of a preset or a YAML file.
+
+    *settings* are `key=value` strings (values in YAML), *overrides* values by dotted path; both are laid over
+    the file. Raise UsageError, in one line that names the key, for everything that is wrong.
+    """
+    text, folder = source_text(name)
+    tree = _yaml(text, name)
+    if not isinstance(tree, dict):
+        raise UsageError(f"{name}: a mapping of keys was expected, not {type(tree).__name__}")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {setting}: key=value was expected, as in link.mtu_bytes=64")
+        _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
+    for key, value in (overrides or {}).items():
+        _put(tree, key, value)
+    return resolve(_checked(tree, name), folder)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{where}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set the field at a dotted *path*; a number names an item of a list."""
+    keys = path.split(".")
+    node: Any = tree
+    for at, key in enumerate(keys):
+        last = at == len(keys) - 1
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                raise UsageError(f"--set {path}: {'.'.join(keys[:at])} has items 0 to {len(node) - 1}, not {key!r}")
+            place: Any = int(key)
+        elif isinstance(node, dict):
+            place = key
+        else:
+            raise UsageError(f"--set {path}: {'.'.join(keys[:at])} is no group of fields")
+        if last:
+            node[place] = value
+            return
+        if isinstance(node, dict) and node.get(place) is None:
+            node[place] = {}
+        node = node[place]
+
+
+def _checked(tree: dict[str, Any], name: str) -> Scenario:
+    try:
+        return Scenario.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{name}: {_one_line(error)}") from None
+
+
+def _one_line(error: ValidationError) -> str:
+    """Return the first thing that is wrong, with where it is and what was expected."""
+    first = error.errors(include_url=False, include_context=True)[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("pattern", "bernoulli", "gilbert_elliott"))
+    if first["type"] == "extra_forbidden":
+        where, _, key = where.rpartition(".")
+        fields = _fields_at(first["loc"][:-1])
+        return f"{where or 'scenario'}: unknown key {key!r}{nearest(key, fields) if fields else ''}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = "" if isinstance(given, dict | list) or first["type"] in ("missing",) else f", not {given!r}"
+    if first["type"] == "value_error":
+        shown = ""
+    return f"{where or 'scenario'}: {message[:1].lower() + message[1:]}{shown}"
+
+
+def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are known at a place of the schema."""
+    schema = Scenario.model_json_schema(by_alias=True)
+    node: Any = schema
+    for part in loc:
+        node = _follow(node, schema)
+        options = node.get("anyOf") or node.get("oneOf") or [node]
+        found = None
+        for option in options:
+            option = _follow(option, schema)
+            if isinstance(part, int):
+                found = found or option.get("items") or next(iter(option.get("prefixItems", [])), None)
+            else:
+                mapping = option.get("discriminator", {}).get("mapping", {})
+                found = found or option.get("properties", {}).get(part)
+                if part in mapping:
+                    found = {"$ref": mapping[part]}
+        node = found or node
+    node = _follow(node, schema)
+    keys: list[str] = []
+    for option in node.get("anyOf", [node]):
+        keys += _follow(option, schema).get("properties", {})
+    return keys
+
+
+def _follow(node: Any, schema: Any) -> Any:
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def traces(session: Session) -> dict[str, Trace]:
+    """Return the trace of each hop that names one; a bare name is one that comes with farlink."""
+    return {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
+
+
+def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
+    """Return *scenario* with paths made absolute and everything that is derived filled in.
+
+    Raise UsageError where the link cannot carry even the smallest packet of the codec's budget.
+    """
+    hops = tuple(
+        hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
+        for hop in scenario.link.hops
+    )
+    link = scenario.link.model_copy(update={"hops": hops})
+    scenario = scenario.model_copy(update={"link": link})
+    if scenario.codec.frame_bytes is None:
+        budget = _budget_bytes(scenario)
+        codec = scenario.codec.model_copy(update={"frame_bytes": budget})
+        scenario = scenario.model_copy(update={"codec": codec})
+    return scenario
+
+
+def _budget_bytes(scenario: Scenario) -> int:
+    link = scenario.link
+    rate = bottleneck_bps(link, traces(scenario))
+    air = _SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0 / (1.0 + link.repair.fec)
+    room = body_bytes(link)
+    return max(16, min(_MOST_BYTES, int(air * (room - 2) / (room + overhead(link.framing)))))
+
+
+def _trace_path(name: str, folder: Path | None) -> Path:
+    shipped = Path(str(resources.files("scenarios") / "traces" / name))
+    for path in (Path(name), (folder or Path()) / name, shipped):
+        if path.is_file():
+            return path.resolve()
+    names = sorted(item.name for item in shipped.parent.glob("*.down")) if shipped.parent.is_dir() else []
+    raise UsageError(f"trace {name}: no such file{nearest(name, names) if names else ''}")
+
+
+def to_yaml(scenario: Scenario) -> str:
+    """Return the scenario as YAML that `load` reads back to the same."""
+    tree = json.loads(scenario.model_dump_json(by_alias=True, exclude_none=True))
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,1 @@
+"""The sending end: cameras, encoders and the core that turns frames into packets."""

@@ -1,0 +1,93 @@
+"""Where frames come from: one function opens any source, and every source gives pictures of one size.
+
+```
+camera.source -> open_source -> Shot(name, pixels, pts_ns, fitted) | Skipped(name, reason) -> ...
+```
+
+A source is named by a prefix (a row of `PREFIXES`, which is the only list of them) or by a path. Errors that
+the user can mend are raised by `open_source` itself; what breaks later is a `Skipped` and does not end
+the run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from link.config import Camera
+from link.errors import UsageError
+from link.frame import MAX_PIXELS
+from sender.camera.folder import open_folder, open_picture
+from sender.camera.picture import Shot, Skipped, is_picture
+from sender.camera.testcard import open_testcard
+from sender.camera.video import open_video
+from sender.camera.webcam import open_webcam
+
+__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "open_source"]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A kind of source that is named rather than found at a path."""
+
+    usage: str
+    """How it is written, for error messages: `webcam:N`."""
+    open: Callable[[str, Camera, int], Iterator[Shot | Skipped]]
+    """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
+
+
+PREFIXES: Mapping[str, Prefix] = {
+    "testcard": Prefix("testcard", open_testcard),
+    "webcam": Prefix("webcam:N", open_webcam),
+}
+
+
+def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
+    """Open the source that *camera* names and return its pictures in order, fitted to its size.
+
+    Ends after `camera.frames` shots or at the end of the source. Pictures are read when they are asked for.
+    Raises UsageError at once, with one line that says what was expected, where there is nothing to read:
+    an unknown prefix, a missing or unreadable file, an empty folder, a webcam that cannot be opened.
+    """
+    if camera.width * camera.height > MAX_PIXELS:
+        raise UsageError(
+            f"camera.width x camera.height: {camera.width}x{camera.height} is over {MAX_PIXELS} pixels"
+        )
+    return _limited(_open(camera, seed), camera.frames)
+
+
+def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
+    prefix, colon, rest = camera.source.partition(":")
+    if prefix in PREFIXES:
+        return PREFIXES[prefix].open(rest, camera, seed)
+    path = Path(camera.source)
+    kind = _kind(path) if camera.source else "missing"
+    if kind == "folder":
+        return open_folder(path, camera)
+    if kind == "file":
+        return open_picture(path, camera) if is_picture(path) else open_video(path, camera)
+    if kind == "special":
+        raise UsageError(f"camera.source {camera.source!r} is neither a file nor a folder")
+    expected = f"expected {', '.join(row.usage for row in PREFIXES.values())} or a path"
+    if colon and len(prefix) > 1 and prefix.isidentifier():  # one letter is a drive: C:\pictures
+        raise UsageError(f"camera.source {camera.source!r}: unknown prefix {prefix!r}; {expected}")
+    raise UsageError(f"camera.source {camera.source!r}: no such file or folder; {expected}")
+
+
+def _kind(path: Path) -> str:
+    try:
+        if path.is_dir():
+            return "folder"
+        if path.is_file():
+            return "file"
+        return "special" if path.exists() else "missing"
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise UsageError(f"camera.source {str(path)!r}: {error.strerror}") from None
+
+
+def _limited(source: Iterator[Shot | Skipped], frames: int | None) -> Iterator[Shot | Skipped]:
+    shots = 0
+    for item in source:
+        yield item
+        shots += isinstance(item, Shot)
+        if shots == frames:
+            return

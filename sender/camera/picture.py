@@ -1,0 +1,178 @@
+"""One picture file: read in any mode that Pillow knows, made RGB, and fitted to the scenario's size.
+
+```
+file -> header check -> decode -> EXIF rotation -> 8-bit RGB -> fit -> pixels (height, width, 3) uint8
+```
+
+Nothing is decoded before its header's size is known to be within `link.frame.MAX_PIXELS`. Transparent
+pictures are laid on black, because black is also what `pad` adds. Deep greys keep their upper 8 bits. Colour profiles are ignored.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from link.frame import MAX_PIXELS, Pixels
+
+EXTENSIONS = frozenset(
+    ".png .jpg .jpeg .webp .avif .bmp .tif .tiff .gif .jp2 .ppm .pgm".split()
+)  # lower case; of an animation the first frame
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "JPEG2000", "PPM")
+"""Pillow's readers for these; its others (EPS runs Ghostscript) see no byte of a user's file."""
+
+Fit = Literal["crop", "pad", "stretch"]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a source, ready for the encoder."""
+
+    name: str
+    """`kodim01.png`, `drive.mp4#17`, `testcard#3`, `webcam:0#5`."""
+    pixels: Pixels
+    """(height, width, 3) uint8 RGB, at the scenario's size."""
+    pts_ns: int | None
+    """The source's own time stamp relative to its first frame, in nanoseconds; None where it has none."""
+    fitted: str
+    """How the original became this: `as is`, `768x512 -> crop 682x512 -> 256x192`."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something in a source that should have been a picture and could not be read."""
+
+    name: str
+    reason: str
+    """One line."""
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used, with one line that says why."""
+
+
+def read_shot(path: Path, width: int, height: int, how: Fit) -> Shot:
+    """Read the picture at *path* and fit it to *width* x *height*. Raises PictureError."""
+    image, changes = read_rgb(path)
+    pixels, fitted = fit(image, width, height, how)
+    return Shot(path.name, pixels, None, "; ".join([*changes, fitted]))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file at *path* is meant as a picture: by its extension, or by what it begins with."""
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path, formats=FORMATS).close()
+    except (UnidentifiedImageError, OSError):
+        return False
+    except Exception:  # it began as a picture; read_rgb will say what is wrong with it
+        return True
+    return True
+
+
+def read_rgb(path: Path) -> tuple[Image.Image, list[str]]:
+    """Return the picture at *path* as 8-bit RGB, upright, and what had to be changed for that.
+
+    Raises PictureError where it is broken, over `MAX_PIXELS`, or of a kind without a meaning as RGB.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                check_size(*image.size)
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                changes = ["turned by EXIF"] if image.getexif().get(0x0112, 1) != 1 else []
+                rgb, change = to_rgb(upright)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise PictureError("not a picture in a known format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(f"larger than {MAX_PIXELS} pixels") from None
+    except Exception as error:  # Pillow's readers raise a dozen types for damaged files
+        raise PictureError(one_line(error)) from None
+    return rgb, changes + ([change] if change else [])
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise PictureError unless a picture of *width* x *height* may be allocated."""
+    if width < 1 or height < 1 or width * height > MAX_PIXELS:
+        raise PictureError(f"{width}x{height} is not between 1 and {MAX_PIXELS} pixels")
+
+
+def to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """Return *image* in mode RGB and a word on how, empty where nothing is worth telling.
+
+    Alpha is composited on black; 16-bit greys (I, I;16 and its byte orders) are shifted right by 8;
+    floats must lie in 0 to 1. Raises PictureError for other floats and for integers beyond 16 bits.
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        deep = np.asarray(image)
+        low, high = int(deep.min()), int(deep.max())
+        if low < 0 or high > 0xFFFF:
+            raise PictureError(f"integers from {low} to {high}; expected 0 to 65535")
+        return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB"), "16 bit to 8"
+    if image.mode == "F":
+        real = np.asarray(image)
+        low, high = float(real.min()), float(real.max())
+        if not (low >= 0.0 and high <= 1.0):  # so that NaN is refused as well
+            raise PictureError(f"floats from {low:g} to {high:g}; expected 0 to 1")
+        return Image.fromarray(np.rint(real * 255.0).astype(np.uint8)).convert("RGB"), "float to 8 bit"
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
+        return Image.alpha_composite(ground, layer).convert("RGB"), "alpha on black"
+    return image.convert("RGB"), ""
+
+
+def fit(image: Image.Image, width: int, height: int, how: Fit) -> tuple[Pixels, str]:
+    """Return the RGB *image* at *width* x *height* as (height, width, 3) uint8, and how it got there.
+
+    `crop` cuts the centre with the new aspect ratio, `pad` shrinks to fit and adds black bars,
+    `stretch` distorts. Lanczos resampling; anything much larger is averaged down by whole numbers first.
+    """
+    check_size(*image.size)
+    size = f"{image.width}x{image.height}"
+    if image.size == (width, height):
+        return np.array(image, dtype=np.uint8), "as is"
+    if image.width * height == width * image.height:
+        return _resized(image, width, height), f"{size} -> {width}x{height}"
+    if how == "stretch":
+        return _resized(image, width, height), f"{size} -> stretch {width}x{height}"
+    if how == "crop":
+        part_width = max(1, min(image.width, image.height * width // height))
+        part_height = max(1, min(image.height, image.width * height // width))
+        left, top = (image.width - part_width) // 2, (image.height - part_height) // 2
+        part = (left, top, left + part_width, top + part_height)
+        note = f"{size} -> crop {part_width}x{part_height}"
+        if (part_width, part_height) != (width, height):
+            note += f" -> {width}x{height}"
+        return _resized(image, width, height, part), note
+    inner_width = max(1, min(width, round(image.width * height / image.height)))
+    inner_height = max(1, min(height, round(image.height * width / image.width)))
+    padded = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    padded[top : top + inner_height, left : left + inner_width] = _resized(image, inner_width, inner_height)
+    note = size if image.size == (inner_width, inner_height) else f"{size} -> {inner_width}x{inner_height}"
+    return padded, f"{note} -> pad {width}x{height}"
+
+
+def _resized(
+    image: Image.Image, width: int, height: int, part: tuple[int, int, int, int] | None = None
+) -> Pixels:
+    """Resample *part* of *image*, (left, top, right, bottom), all of it by default."""
+    resized = image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0)
+    return np.array(resized, dtype=np.uint8)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what *error* says in one line of at most 200 characters, its type where it says nothing."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]

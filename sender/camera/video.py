@@ -1,0 +1,240 @@
+"""A video file, decoded frame by frame through PyAV; time stamps are kept exactly.
+
+```
+packets -> decode -> stamp -> [sample every period_s] -> turn, square pixels, fit -> Shot
+              \\ damaged: Skipped, and on with the next packet
+```
+
+At most two decoded frames are held at a time. A frame is made RGB only when it is asked for, so sampling one
+in thirty costs little more than decoding.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from link.config import Camera
+from link.errors import UsageError
+from sender.camera.picture import PictureError, Shot, Skipped, check_size, fit, one_line
+
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,nut,dv,gxf,wtv,"
+    "h264,hevc,av1,obu,ivf,m4v,mjpeg,yuv4mpegpipe"
+)
+"""FFmpeg's readers for these. Not among them are playlists (hls, concat, dash), which open further files
+and addresses, and readers that take any text for pictures (tty)."""
+MAX_DEMUX_ERRORS = 8  # in a row without a packet between them; an error need not move the read position
+
+_TURNS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    -180: Image.Transpose.ROTATE_180,
+    -90: Image.Transpose.ROTATE_270,
+}  # both FFmpeg and Pillow count counter-clockwise
+
+
+@dataclass(frozen=True)
+class Still:
+    """A decoded frame that is not a picture yet."""
+
+    number: int
+    """0, 1, 2, ... in presentation order."""
+    frame: VideoFrame
+    time_s: Fraction | None
+    """Since the first frame; None where the video has no time stamps."""
+
+
+def open_video(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
+    """Return the frames of the video at *path* in presentation order.
+
+    Without `camera.period_s` all of them; with it, for each k the last frame whose time stamp is not after k periods
+    (where the video has no time stamps, all). Damaged places are Skipped. Raises UsageError
+    where the file is not a video or not one frame of it can be decoded.
+    """
+    where = f"camera.source {str(path)!r}"
+    try:
+        # "file:" keeps FFmpeg from reading a protocol into the name
+        container = av.open(
+            f"file:{path}", options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+        )
+    except (FFmpegError, OSError, ValueError) as error:
+        raise UsageError(f"{where}: neither a picture nor a video: {_reason(error)}") from None
+    return started(_video_shots(container, path.name, camera), where, "video")
+
+
+def started(shots: Iterator[Shot | Skipped], where: str, what: str) -> Iterator[Shot | Skipped]:
+    """Return *shots* once the first of them is at hand. Raises UsageError where there is none.
+
+    *where* and *what* name the source in the message.
+    """
+    head: list[Shot | Skipped] = []
+    try:
+        for item in shots:
+            head.append(item)
+            if isinstance(item, Shot):
+                return itertools.chain(head, shots)
+    except PictureError as error:
+        raise UsageError(f"{where}: {error}") from None
+    why = f": {head[0].reason}" if head and isinstance(head[0], Skipped) else ""
+    raise UsageError(f"{where}: not one frame of the {what} can be read{why}")
+
+
+def _video_shots(container: InputContainer, name: str, camera: Camera) -> Iterator[Shot | Skipped]:
+    with container:
+        stream = video_stream(container)
+        stills = stamped(decoded(container, stream), name)
+        if camera.period_s is not None:
+            stills = sampled(stills, *period_and_slack_s(camera.period_s, stream))
+        yield from pictures(stills, name, camera)
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """Return the video of *container* that a player would show. Raises PictureError: none, or too large."""
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream):
+        raise PictureError("no video in this file")
+    check_size(stream.codec_context.width, stream.codec_context.height)
+    return stream
+
+
+def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
+    """Yield the frames of *stream* as the decoder gives them, and a line for each piece it cannot decode."""
+    errors = 0
+    while errors < MAX_DEMUX_ERRORS:
+        try:
+            for packet in container.demux(stream):
+                errors = 0
+                try:
+                    yield from packet.decode()
+                except FFmpegError as error:
+                    yield _reason(error)
+            return
+        except FFmpegError as error:
+            errors += 1
+            yield _reason(error)
+    try:
+        yield from stream.codec_context.decode(None)
+    except FFmpegError as error:
+        yield _reason(error)
+
+
+def stamped(frames: Iterator[VideoFrame | str], name: str) -> Iterator[Still | Skipped]:
+    """Number the frames of the video *name* and measure their times from the first one's.
+
+    A frame whose time stamp is missing among others, or does not grow, has no place in time and is Skipped.
+    """
+    start: Fraction | None = None
+    last: Fraction | None = None
+    untimed = False
+    for number, frame in enumerate(frames):
+        label = f"{name}#{number}"
+        if isinstance(frame, str):
+            yield Skipped(label, frame)
+            continue
+        if frame.is_corrupt:
+            yield Skipped(label, "the decoder marks this frame as damaged")
+            continue
+        if untimed or (frame.pts is None and start is None):
+            untimed = True
+            yield Still(number, frame, None)
+            continue
+        if frame.pts is None or frame.time_base is None:
+            yield Skipped(label, "no time stamp, where other frames have one")
+            continue
+        stamp = frame.pts * Fraction(frame.time_base)
+        start = stamp if start is None else start
+        if last is not None and stamp <= last:
+            yield Skipped(label, f"time stamp {float(stamp - start):g} s is not after the frame before")
+            continue
+        last = stamp
+        yield Still(number, frame, stamp - start)
+
+
+def period_and_slack_s(period_s: float, stream: VideoStream) -> tuple[Fraction, Fraction]:
+    """Return *period_s* as the fraction it was meant to be, and half a tick of *stream*'s clock.
+
+    Files round time stamps to their tick: Matroska writes 33 ms for a frame at 1/30 s, and 67 ms for the next,
+    which at a period of 1/30 s is not late.
+    """
+    tick = Fraction(stream.time_base) if stream.time_base else Fraction(0)
+    return max(Fraction(period_s).limit_denominator(1_000_000), Fraction(1, 1_000_000)), tick / 2
+
+
+def sampled(
+    stills: Iterator[Still | Skipped], period_s: Fraction, slack_s: Fraction
+) -> Iterator[Still | Skipped]:
+    """Yield for k = 0, 1, 2, ... the last still not later than k periods and *slack_s*; some twice, many never.
+
+    The last frame stands for as long as the video says it does. Stills without times pass unchanged.
+    """
+    count = 0
+    held: Still | None = None
+    for item in stills:
+        if isinstance(item, Skipped) or item.time_s is None:
+            yield item
+            continue
+        while held is not None and count * period_s + slack_s < item.time_s:
+            yield held
+            count += 1
+        held = item
+    if held is None or held.time_s is None:
+        return
+    tick_s = held.frame.time_base or Fraction(0)
+    end_s = held.time_s + max(0, held.frame.duration or 0) * Fraction(tick_s)
+    while count * period_s <= held.time_s + slack_s or count * period_s + slack_s < end_s:
+        yield held
+        count += 1
+
+
+def pictures(stills: Iterator[Still | Skipped], name: str, camera: Camera) -> Iterator[Shot | Skipped]:
+    """Turn stills of the source *name* into shots at the camera's size; one still given twice is made once."""
+    last: tuple[Still, Shot | Skipped] | None = None
+    for item in stills:
+        if isinstance(item, Skipped):
+            yield item
+            continue
+        if last is None or last[0] is not item:
+            last = (item, _picture(item, f"{name}#{item.number}", camera))
+        yield last[1]
+
+
+def _picture(still: Still, label: str, camera: Camera) -> Shot | Skipped:
+    try:
+        check_size(still.frame.width, still.frame.height)
+        image, changes = _upright(still.frame)
+        pixels, fitted = fit(image, camera.width, camera.height, camera.fit)
+    except (PictureError, FFmpegError, ValueError, OSError) as error:
+        return Skipped(label, _reason(error))
+    pts_ns = None if still.time_s is None else int(still.time_s * 1_000_000_000)
+    return Shot(label, pixels, pts_ns, "; ".join([*changes, fitted]))
+
+
+def _upright(frame: VideoFrame) -> tuple[Image.Image, list[str]]:
+    """Return *frame* as RGB with square pixels, turned as its metadata asks, and what was changed."""
+    image = Image.fromarray(np.asarray(frame.to_ndarray(format="rgb24")))
+    changes = []
+    aspect = Fraction(frame.sample_aspect_ratio or 1) if hasattr(frame, "sample_aspect_ratio") else Fraction(1)
+    if aspect != 1 and Fraction(1, 4) <= aspect <= 4:
+        width = max(1, round(image.width * aspect))
+        check_size(width, image.height)
+        changes.append(f"pixels {aspect.numerator}:{aspect.denominator} made square")
+        image = image.resize((width, image.height), Image.Resampling.LANCZOS)
+    if frame.rotation in _TURNS:
+        changes.append(f"turned by {frame.rotation} degrees")
+        image = image.transpose(_TURNS[frame.rotation])
+    return image, changes
+
+
+def _reason(error: BaseException) -> str:
+    """Return FFmpeg's words without its number and without the path, which the caller names."""
+    return one_line(ValueError(error.strerror) if isinstance(error, FFmpegError) and error.strerror else error)

@@ -1,0 +1,21 @@
+"""Encoders by codec name. A codec is a row here and a file of the same stem at each end and in the link."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from link.codecs import classical
+from link.config import Session
+from link.frame import Frame, Payload
+from sender.codecs.classical import ClassicalEncoder
+
+
+class Encoder(Protocol):
+    """Turns a frame into sections, the most important first."""
+
+    def encode(self, frame: Frame) -> Payload:
+        """Return the sections of *frame*. Raise UsageError where the budget cannot be met at all."""
+
+
+ENCODERS: dict[str, Callable[[Session], Encoder]] = {
+    name: ClassicalEncoder.from_session for name in classical.NAMES
+}
