@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Protocol
 
 from link import fragment, packet, png
@@ -146,9 +147,12 @@ class Receiver:
         elif self._times.in_order and not self._link.repair.arq and found.last and not self._link.repair.fec:
             self._close(frame, now, out)
         elif self._link.repair.arq:
-            end = found.last if not self._link.repair.fec else found.kind == Kind.FEC
-            state.timer.heard(now, end_seen=end)
+            state.timer.heard(now, end_seen=found.index + 1 == self._total(state.count))
         return Fate.DELIVERED
+
+    def _total(self, count: int | None) -> int | None:
+        """Return how many packets the sender made of a frame with *count* data packets."""
+        return None if count is None else count + ceil(count * self._link.repair.fec)
 
     def _suspect(self, implied: int) -> None:
         """Tell damage, which differs from packet to packet, from another fingerprint, which does not."""

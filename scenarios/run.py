@@ -54,6 +54,14 @@ def head(scenario: Scenario) -> dict[str, Any]:
     }
 
 
+def check_source(scenario: Scenario) -> None:
+    """Open the scenario's source and close it again. Raise UsageError where it cannot be opened."""
+    from sender.camera import open_source
+
+    if not scenario.camera.source.startswith("webcam:"):  # a camera may not bear being opened twice at once
+        open_source(scenario.camera, seed=scenario.seed)
+
+
 def prepare(out: Path | None, scenario: Scenario) -> Path:
     """Return the run's folder, made and empty of an earlier run.
 

@@ -113,7 +113,8 @@ class Hop:
                 self._at(self._busy_until, self._departed)
                 return
             queue.take()
-            start, end = self._transmit(now, len(head.data))
+            # Offered at its own time, not now: what the clock rounds up must not add up.
+            start, end = self._transmit(head.since_ns, len(head.data))
             self._busy_until = end
             self._leave(head.packet, head.data, head.since_ns, start, end)
 

@@ -39,12 +39,12 @@ class ConstantRate:
         if self.free > start:
             start = self.free
         self.free = end = start + size_bytes * self.per_byte
-        return start // self.scale, -(-end // self.scale)
+        return -(-start // self.scale), -(-end // self.scale)
 
     def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
         """See `Rate.preview`."""
         start = max(now * self.scale, self.free)
-        return start // self.scale, -(-(start + size_bytes * self.per_byte) // self.scale)
+        return -(-start // self.scale), -(-(start + size_bytes * self.per_byte) // self.scale)
 
 
 @dataclass(frozen=True)

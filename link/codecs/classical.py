@@ -12,6 +12,7 @@ narrow form that our encoder writes: what else their formats allow never reaches
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 NAMES = ("jpeg2000", "webp", "avif", "jpeg")
 
@@ -25,6 +26,9 @@ MAX_LEVELS = 5
 
 MAX_SCANS = 16
 """Most scans of a JPEG: libjpeg's own script has 10, and each costs a pass over the whole picture."""
+
+MAX_PIECES = 64
+"""Most sections after a JPEG's first: where `section_bytes` asks for more, the pieces are larger."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -211,7 +215,7 @@ def jpeg_strip(data: bytes) -> bytes:
 
 
 def _scan_end(data: bytes, at: int) -> int:
-    """Where the next marker is, from *at* within entropy-coded data; the length of *data* if there is none."""
+    """Where the next marker is, from *at* within entropy-coded data; `len(data)` if there is none."""
     while (at := data.find(b"\xff", at)) >= 0 and data[at + 1 : at + 2] == b"\x00":
         at += 2
     return len(data) if at < 0 else at
@@ -252,12 +256,16 @@ def jpeg_form(data: bytes) -> JpegForm:
 
 
 def jpeg_sections(data: bytes, section_bytes: int) -> tuple[bytes, ...]:
-    """Cut a JPEG after its first scan and then every *section_bytes*. Raises ValueError on another form."""
+    """Cut a JPEG after its first scan and then every *section_bytes* or, of a large one, more.
+
+    Raises ValueError like `jpeg_form`.
+    """
     start = jpeg_form(data).first_scan_end
     if data[start:] == _EOI:
         return (data,)
+    section_bytes = max(section_bytes, -(-(len(data) - start) // MAX_PIECES))
     cuts = [0, *range(start, len(data), section_bytes), len(data)]
-    return tuple(data[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+    return tuple(data[a:b] for a, b in pairwise(cuts))
 
 
 def jpeg_rebuild(sections: list[bytes]) -> bytes:
@@ -333,12 +341,14 @@ def avif_size(data: bytes) -> Size:
     width = (bits >> 38 - width_bits & (1 << width_bits) - 1) + 1
     height = (bits >> 38 - width_bits - height_bits & (1 << height_bits) - 1) + 1
     place_of_size = meta.index(b"ispe") + 8
-    _need((_u32(meta, place_of_size), _u32(meta, place_of_size + 4)) == (width, height), "ispe and AV1 disagree")
+    _need(
+        (_u32(meta, place_of_size), _u32(meta, place_of_size + 4)) == (width, height), "ispe and AV1 disagree"
+    )
     return width, height
 
 
 def picture_size(name: str, data: bytes) -> Size:
-    """Return width and height of a whole file of codec *name*. Raises ValueError where the form is not ours."""
+    """Return width and height of a whole file of codec *name*. Raises ValueError on another form than ours."""
     match name:
         case "jpeg2000":
             return jpeg2000_size(data)

@@ -1,10 +1,11 @@
-"""Classical still-picture codecs, sending end: the best picture that fits the budget, at full size or smaller.
+"""Classical still-picture codecs, sending end: the best picture within the budget, at any size.
 
 At a few hundred bytes a picture sent smaller and scaled up by the receiver is better than one of full size at
 the codec's lowest quality. So both are searched: the scale by climbing, the quality within each scale.
 """
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +29,16 @@ _ENOUGH = 0.985
 """A search ends when this share of the budget is used: the rest is worth less than 0.1 dB."""
 
 _LAYERS = 8
-"""Most layers asked of JPEG 2000: 16 cost up to 0.4 dB at 3000 bytes, 8 about half of that."""
+"""Most layers asked of JPEG 2000: 8 cost about 0.25 dB against one, 16 up to 1.4 dB."""
 
 _LEAST_LAYER_BYTES = 40
 """A first layer with fewer bytes shows next to nothing."""
 
 _LL_SIDE = 12
 """Decompositions go on until the low band's shorter side would fall below this (best PSNR on Kodak)."""
+
+_ASKS = 3
+"""How often OpenJPEG is asked per scale, or twice as often where nothing fitted: a fourth time wins 0.02 dB."""
 
 _LEFT_OUT_BYTES = 41
 """What OpenJPEG writes and `jpeg2000_sections` drops: COM and EOC."""
@@ -53,7 +57,7 @@ class _Attempt:
 
 
 class ClassicalEncoder:
-    """Encodes as JPEG 2000, WebP, AVIF or JPEG with at most *frame_bytes*, in sections of about *section_bytes*.
+    """Encodes as JPEG 2000, WebP, AVIF or JPEG: at most *frame_bytes*, in sections of about *section_bytes*.
 
     What is sent depends on the frame alone, not on frames before it.
     """
@@ -90,7 +94,7 @@ class ClassicalEncoder:
         if best is None:
             raise UsageError(
                 f"codec {self._name}: frame_bytes {self._budget} is too small for frame {frame.number} "
-                f"({frame.name}): at least {search.least} bytes are needed"
+                f"({frame.name}): about {search.least} bytes are needed"
             )
         return Payload(best.sections)
 
@@ -188,14 +192,20 @@ class _Search:
             for n in range(1, count + 1)
             if (share := n / count) == 1 or share * self._budget >= header + _LEAST_LAYER_BYTES
         ]
+        empty = header + 3 * (levels + 1) * len(shares)
         best: tuple[bytes, ...] | None = None
         used = 0
-        # OpenJPEG meets a rate to some bytes only: ask, see what came, and ask again between the bounds known.
-        ask, fitted, missed = float(self._budget), 0.0, 2.0 * self._budget
-        for _ in range(4):
+        # OpenJPEG meets a rate to some bytes only: ask, see what came, ask again between the bounds.
+        ask, fitted, missed = float(self._budget), 0.0, math.inf
+        for attempt in range(2 * _ASKS):
+            if attempt >= _ASKS and best is not None:
+                break
             sections = _jpeg2000(picture, levels, [ask * share for share in shares])
             size = sum(map(len, sections))
-            if self._fits(size):
+            if size <= empty:
+                fitted = ask
+                ask += max(abs(self._budget - size), header // 2)
+            elif self._fits(size):
                 fitted = ask
                 if size > used:
                     best, used = sections, size
@@ -228,7 +238,7 @@ def _open(name: str, data: bytes) -> Image.Image:
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "webp": {"method": 4, "exact": True},
-    # One thread: their number changes the bytes. Speed 8: 9 and 10 cost 0.3 to 0.7 dB, 6 takes three times as long.
+    # One thread: their number changes the bytes. Speed 8: 9 and 10 cost 0.3 to 0.7 dB, 6 takes thrice the time.
     "avif": {"speed": 8, "max_threads": 1, "subsampling": "4:2:0"},
     "jpeg": {"optimize": True, "subsampling": "4:2:0"},
 }

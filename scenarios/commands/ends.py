@@ -1,0 +1,128 @@
+"""`farlink send`, `link`, `receive`, `keys`: one process each, for two or three machines."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from scenarios.cli import Codec, Frames, Seed, Settings, Source, clean_errors, load_scenario
+from scenarios.cli import Scenario as ScenarioArgument
+
+Address = Annotated[str, typer.Option("--connect", metavar="ADDRESS", help="The link's address.")]
+Curve = Annotated[
+    Optional[Path], typer.Option(metavar="DIR", help="Folder with CURVE keys; needed for any address but loopback.")
+]
+Wait = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the others.")]
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
+
+
+def send(connect: Address = DEFAULT_ADDRESS, source: Source = None, curve: Curve = None, wait: Wait = 60.0) -> None:
+    """Play the sender for a link: camera and encoder run here, the scenario comes from the link.
+
+    Examples:
+
+        farlink send --source webcam:0
+
+        farlink send --connect tcp://192.0.2.7:5555 --curve keys/
+    """
+    from link.relay import serve
+    from sender.__main__ import build
+
+    def made(session: Any, times: Any) -> Any:
+        if source is not None:
+            camera = session.camera.model_copy(update={"source": source})
+            session = session.model_copy(update={"camera": camera})
+        return build(session, times)
+
+    with clean_errors():
+        serve("sender", connect, made, curve=curve, timeout_s=wait)
+
+
+def receive(connect: Address = DEFAULT_ADDRESS, curve: Curve = None, wait: Wait = 60.0) -> None:
+    """Play the receiver for a link: the decoder runs here.
+
+    Examples:
+
+        farlink receive
+
+        farlink receive --connect tcp://192.0.2.7:5555 --curve keys/
+    """
+    from link.relay import serve
+    from receiver.__main__ import build
+
+    with clean_errors():
+        serve("receiver", connect, build, curve=curve, timeout_s=wait)
+
+
+def link(
+    scenario: ScenarioArgument = "mars-relay",
+    bind: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = DEFAULT_ADDRESS,
+    curve: Curve = None,
+    codec: Codec = None,
+    frames: Frames = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    realtime: Annotated[
+        Optional[float],
+        typer.Option(min=1e-6, metavar="FACTOR", help="Wall-clock time, FACTOR run seconds a second; else virtual time."),
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Folder for the results; default runs/NAME.")] = None,
+    wait: Wait = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")] = False,
+) -> None:
+    """Play the link: the modelled channel, the clock and the journal run here; a sender and a receiver connect.
+
+    Examples (three terminals, or three machines with --bind, --connect and --curve):
+
+        farlink link lunar-relay --realtime 1
+
+        farlink receive
+
+        farlink send --source webcam:0
+    """
+    from link.__main__ import serve
+    from link.errors import FarlinkError
+    from scenarios import run as runs
+    from scenarios.cli import _tell
+    from scenarios.progress import Bar
+
+    with clean_errors():
+        plan = load_scenario(scenario, settings, None, codec, frames, seed)
+        folder = runs.prepare(out, plan)
+        failure: FarlinkError | None = None
+        with Bar(plan.camera.frames) as bar:
+            try:
+                timings = serve(
+                    plan.session(), runs.head(plan), folder / "run.mcap", bind,
+                    factor=realtime, curve=curve, wait_s=wait, tell=bar,
+                )  # fmt: skip
+                (folder / "timings.json").write_text(json.dumps(timings))
+            except FarlinkError as error:
+                failure = error
+        if failure is not None and failure.exit_code != 3:
+            raise failure
+        _tell(runs.measure(folder, None), as_json)
+        if failure is not None:
+            raise failure
+
+
+def keys(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the keys to.")]) -> None:
+    """Make CURVE keys for runs across machines.
+
+    The link needs the whole folder; senders and receivers need peer.key_secret and link.key.
+
+    Example: farlink keys keys/
+    """
+    from link.relay import make_keys
+
+    with clean_errors():
+        make_keys(folder)
+        print(f"{folder}: link.key, link.key_secret, peer.key, peer.key_secret", file=sys.stderr)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    for command in (send, link, receive, keys):
+        app.command()(command)

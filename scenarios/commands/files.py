@@ -1,0 +1,53 @@
+"""`farlink encode` and `farlink decode`: one picture to a file of packets and back, without a link."""
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from scenarios.cli import Codec, Settings, clean_errors, load_scenario
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
+
+
+def encode(
+    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A picture file.")],
+    out: Out,
+    codec: Codec = None,
+    frame_bytes: Annotated[Optional[int], typer.Option("--bytes", min=1, help="Payload budget in bytes.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Encode a picture into a file of farlink packets.
+
+    Example: farlink encode photo.jpg -o photo.farlink --codec avif --bytes 900
+    """
+    from scenarios import packet_file
+
+    with clean_errors():
+        wanted = list(settings or [])
+        if frame_bytes is not None:
+            wanted.append(f"codec.frame_bytes={frame_bytes}")
+        plan: Any = load_scenario("mars-relay", wanted, picture, codec, 1, None)
+        size, packets = packet_file.encode(plan.session(), out)
+        print(f"{out}: {size} bytes of payload in {packets} packets")
+
+
+def decode(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `farlink encode` wrote.")],
+    out: Out,
+) -> None:
+    """Decode a file of farlink packets into a picture; damaged or missing packets cost their sections only.
+
+    Example: farlink decode photo.farlink -o photo.png
+    """
+    from scenarios import packet_file
+
+    with clean_errors():
+        have, total = packet_file.decode(file, out)
+        print(f"{out}: {have} of {total} sections")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to *app*."""
+    for command in (encode, decode):
+        app.command()(command)

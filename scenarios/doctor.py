@@ -1,0 +1,66 @@
+"""What is installed, and what is missing for which profile."""
+
+import importlib.util
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+_NEEDS = {
+    "every run": ("numpy", "pillow", "simpy", "pyzmq", "pydantic", "raptorq", "mcap", "duckdb", "matplotlib"),
+    "video and webcam sources": ("av",),
+    "ccsds framing": ("spacepackets",),
+    "picture metrics": ("torch", "pytorch-msssim", "lpips"),
+    "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers", "constriction"),
+    "farlink[cluster]": ("ray",),
+    "farlink[live]": ("nicegui",),
+}
+_OPTIONAL = {"farlink[cluster]", "farlink[live]"}
+
+
+def report() -> tuple[list[str], bool]:
+    """Return the lines to print, and whether all that farlink itself needs is there."""
+    lines = [f"farlink {_version('farlink') or 'not installed'}, Python {sys.version.split()[0]} on {platform.platform()}"]
+    healthy = True
+    for purpose, packages in _NEEDS.items():
+        missing = [name for name in packages if _version(name) is None]
+        if missing and purpose not in _OPTIONAL:
+            healthy = False
+        hint = f"pip install {purpose}" if purpose in _OPTIONAL else f"pip install {' '.join(missing)}"
+        lines.append(f"{'--' if missing else 'ok':4}{purpose:26}{'missing: ' + hint if missing else _list(packages)}")
+    lines += _pictures()
+    lines.append(_gpu())
+    tshark = shutil.which("tshark")
+    lines.append(f"{'ok' if tshark else '--':4}{'reading exported pcap':26}{tshark or 'tshark is not installed (optional)'}")
+    return lines, healthy
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _list(packages: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in packages)
+
+
+def _pictures() -> list[str]:
+    from PIL import features
+
+    names = {"jpg_2000": "jpeg2000", "webp": "webp", "avif": "avif", "jpg": "jpeg"}
+    have = [name for feature, name in names.items() if features.check(feature)]
+    lack = [name for name in names.values() if name not in have]
+    text = ", ".join(have) + (f"; this Pillow lacks {', '.join(lack)}" if lack else "")
+    return [f"{'--' if lack else 'ok':4}{'classical codecs':26}{text}"]
+
+
+def _gpu() -> str:
+    if importlib.util.find_spec("torch") is None:
+        return f"{'--':4}{'GPU':26}torch is not installed"
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{'ok':4}{'GPU':26}{torch.cuda.get_device_name(0)}"
+    return f"{'--':4}{'GPU':26}none (nothing in this version needs one)"

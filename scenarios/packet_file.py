@@ -1,0 +1,98 @@
+"""A file of packets: what `farlink encode` writes and `farlink decode` reads.
+
+    bytes 0-3   b"FLNK"
+    bytes 4-7   length of the JSON that follows (big-endian): the session and its fingerprint
+    then, for each packet: two bytes of length, and the packet as it would go on the air
+"""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+from pydantic import ValidationError
+
+from link import fragment, packet
+from link.config import Session
+from link.errors import FingerprintError, StorageError, UsageError
+from link.fingerprint import fingerprint, short
+from link.frame import Frame
+from link.packet import Kind, Packet
+from link.timing import body_bytes
+
+_MAGIC = b"FLNK"
+_MAX_BYTES = 64 << 20
+
+
+def encode(session: Session, out: Path) -> tuple[int, int]:
+    """Encode the first frame of the session's source into *out*; return (payload bytes, packets).
+
+    Raise UsageError where there is no picture or it does not fit, StorageError where *out* cannot be written.
+    """
+    from sender.camera import Shot, open_source
+    from sender.codecs import ENCODERS
+
+    shot = next(open_source(session.camera, seed=session.seed), None)
+    if not isinstance(shot, Shot):
+        raise UsageError(f"{session.camera.source}: {shot.reason if shot else 'no picture'}")
+    payload = ENCODERS[session.codec.name](session).encode(Frame(0, 0, shot.pixels, shot.name))
+    bodies = fragment.fragment([section for section in payload.sections if section is not None], body_bytes(session.link))
+    own = fingerprint(session)
+    about = json.dumps({"session": session.model_dump(mode="json", by_alias=True), "fingerprint": own}).encode()
+    blob = _MAGIC + len(about).to_bytes(4, "big") + about
+    for index, body in enumerate(bodies):
+        data = Packet(Kind.DATA, 0, index, body, 0, index == len(bodies) - 1).pack(short(own))
+        blob += len(data).to_bytes(2, "big") + data
+    try:
+        out.write_bytes(blob)
+    except OSError as error:
+        raise StorageError(f"cannot write {out}: {error.strerror}") from error
+    return payload.size_bytes, len(bodies)
+
+
+def decode(file: Path, out: Path) -> tuple[int, int]:
+    """Decode *file* into the picture *out*; return (sections at hand, sections).
+
+    Raise UsageError where it is no such file or nothing can be shown, FingerprintError where it was made with
+    other tables.
+    """
+    from receiver.codecs import DECODERS
+
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"{file}: too large for a file of packets")
+        blob = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    length = int.from_bytes(blob[4:8], "big")
+    if blob[:4] != _MAGIC or len(blob) < 8 + length:
+        raise UsageError(f"{file}: not a file of `farlink encode`")
+    try:
+        about = json.loads(blob[8 : 8 + length])
+        session, theirs = Session.model_validate(about["session"]), str(about["fingerprint"])
+        decoder = DECODERS[session.codec.name](session)
+    except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
+        raise UsageError(f"{file}: its head is damaged") from None
+    own = fingerprint(session)
+    if own != theirs:
+        raise FingerprintError(own, theirs, where="decoder")
+    bodies: dict[int, bytes] = {}
+    count = None
+    at = 8 + length
+    while at + 2 <= len(blob):
+        size = int.from_bytes(blob[at : at + 2], "big")
+        data, at = blob[at + 2 : at + 2 + size], at + 2 + size
+        try:
+            found = packet.parse(data, short(own))
+        except packet.PacketError:
+            continue
+        bodies[found.index] = found.body
+        count = found.index + 1 if found.last else count
+    payload = fragment.reassemble(bodies, count)
+    pixels = decoder.decode(payload)
+    if pixels is None:
+        raise UsageError(f"{file}: too little of the picture is left to show anything")
+    try:
+        Image.fromarray(pixels).save(out)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot write {out}: {error}") from error
+    return sum(section is not None for section in payload.sections), len(payload.sections)

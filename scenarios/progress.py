@@ -1,0 +1,93 @@
+"""What a person sees of a run: a bar on stderr while it lasts, a table when it is over."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Bar:
+    """A progress bar on stderr; on anything but a terminal, nothing but warnings."""
+
+    def __init__(self, total: int | None) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=total, note="")
+        self._sent = self._shown = 0
+
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Take one event of the run."""
+        kind = record["kind"]
+        if kind == "skipped":
+            print(f"farlink: skipped {record['name']}: {record['reason']}", file=sys.stderr)
+        elif kind == "listening":
+            if not self._console.is_terminal or self._sent == 0:
+                self._bar.update(self._task, description=f"waiting at {record['address']}")
+        elif kind == "captured":
+            self._sent += 1
+        elif kind == "decoded":
+            self._shown += 1
+        elif kind == "measuring":
+            self._bar.update(self._task, description="measuring", note="")
+            return
+        if kind in ("captured", "decoded", "closed"):
+            note = f"run time {duration(record['time_ns'] / 1e9)}, {self._shown} shown"
+            self._bar.update(self._task, description="sending", completed=self._sent, note=note)
+
+
+def duration(seconds: float) -> str:
+    """Return *seconds* as people say it: `40 ms`, `12.3 s`, `10 min 35 s`, `23 h 34 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {seconds % 60:.0f} s"
+    return f"{int(seconds // 3600)} h {seconds % 3600 / 60:.0f} min"
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """Return the few figures that a person wants first."""
+    frames, packets, size = metrics["frames"], metrics["packets"], metrics["bytes"]
+    latency, quality = metrics["latency_s"], metrics["quality"]
+    lost = sum(packets["dropped"].values())
+    rows = [
+        ("scenario", f"{metrics['scenario']}, codec {metrics['codec']}, seed {metrics['seed']}"),
+        (
+            "frames",
+            f"{frames['sent']} sent: {frames['complete']} complete, {frames['partial']} partial, {frames['lost']} lost",
+        ),
+        ("packets", f"{packets['sent']} sent, {lost} lost {_reasons(packets['dropped'])}".rstrip()),
+    ]
+    if frames["sent"]:
+        rows.append(("on the air", f"{size['on_air']:,} bytes, {size['on_air'] / frames['sent']:,.0f} a frame"))
+    if latency["p50"] is not None:
+        rows.append(("latency", f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}"))
+    if quality["psnr_db"] is not None:
+        rows.append(("quality", f"PSNR {quality['psnr_db']:.2f} dB"))
+    if metrics.get("report"):
+        rows.append(("report", metrics["report"]))
+    return "\n".join(f"{name:12}{text}" for name, text in rows)
+
+
+def _reasons(dropped: dict[str, int]) -> str:
+    given = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in dropped.items() if count)
+    return f"({given})" if given else ""

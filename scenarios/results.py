@@ -1,0 +1,91 @@
+"""Tables for other tools: one row for each frame, as Parquet, written by DuckDB."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from link.errors import StorageError
+from link.journal import Run
+from scenarios.metrics import NS, FrameRow, frame_rows, scenario
+from scenarios.quality import Scores
+
+_COLUMNS = {
+    "run": "VARCHAR",
+    "codec": "VARCHAR",
+    "seed": "UBIGINT",
+    "frame": "INTEGER",
+    "name": "VARCHAR",
+    "captured_s": "DOUBLE",
+    "shown_s": "DOUBLE",
+    "latency_s": "DOUBLE",
+    "status": "VARCHAR",
+    "sections_sent": "INTEGER",
+    "sections_received": "INTEGER",
+    "payload_bytes": "BIGINT",
+    "on_air_bytes": "BIGINT",
+    "packets_sent": "INTEGER",
+    "packets_lost": "INTEGER",
+    "resent": "INTEGER",
+    "psnr_db": "DOUBLE",
+    "ms_ssim": "DOUBLE",
+    "lpips": "DOUBLE",
+}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, and put it in the place of *path* at the end: a reader sees the old or the new.
+
+    Raise StorageError where the disk is full or the folder cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield fresh
+        fresh.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_parquet(run: Run, path: Path, scores: Scores | None = None) -> Path:
+    """Write one row for each frame of *run* to *path*; *scores* of the pictures are made where not given."""
+    about = scenario(run)
+    head = (about["name"], about["codec"]["name"], about["seed"])
+    table = [(*head, *_cells(row)) for row in frame_rows(run, scores)]
+    columns = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in _COLUMNS]
+    values = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in _COLUMNS.items())
+    with replacing(path) as fresh, duckdb.connect() as database:
+        try:
+            database.execute(f"CREATE TABLE frames AS SELECT {values}", columns)
+            quoted = str(fresh).replace("'", "''")
+            database.execute(f"COPY frames TO '{quoted}' (FORMAT parquet)")
+        except duckdb.IOException as error:
+            raise StorageError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+    return path
+
+
+def _cells(row: FrameRow) -> tuple[object, ...]:
+    shown_s = None if row.shown_ns is None else row.shown_ns / NS
+    return (
+        row.frame,
+        row.name,
+        row.captured_ns / NS,
+        shown_s,
+        row.latency_s,
+        row.status,
+        row.sections_sent,
+        row.sections_received,
+        row.payload_bytes,
+        row.on_air_bytes,
+        row.packets_sent,
+        row.packets_lost,
+        row.resent,
+        row.psnr_db,
+        row.ms_ssim,
+        row.lpips,
+    )

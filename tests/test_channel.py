@@ -1,0 +1,340 @@
+"""The channel against theory: exact delays, and two-sided statistics at 99.9 % confidence with fixed seeds."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from link.channel.channel import BACKWARD, Channel
+from link.channel.loss import BitErrors, bernoulli, gilbert_elliott, pattern
+from link.channel.outage import Outages
+from link.channel.queue import PriorityQueue, Waiting
+from link.channel.rate import ConstantRate, Trace, TraceRate, read_trace
+from link.config import BernoulliLoss, GilbertElliottLoss, Link, Outage, PatternLoss
+from link.errors import UsageError
+from link.events import Fate
+from link.packet import Kind, Packet
+from link.seeds import generator
+
+ALPHA = 0.001
+MS = 1_000_000
+S = 1_000_000_000
+
+
+def channel(*hops, seed=1, traces=None, **link):
+    named = [{"name": f"h{number}", **hop} for number, hop in enumerate(hops)]
+    return Channel(Link.model_validate({"hops": named, "mtu_bytes": 1500, **link}), seed, traces)
+
+
+def drain(link):
+    arrivals = []
+    while (when := link.next_ns) is not None:
+        arrivals += [(when, *arrival) for arrival in link.advance(when)]
+    return arrivals
+
+
+def fates(link):
+    return Counter(Fate(row[2]) for row in link.rows)
+
+
+def test_delays_are_exact():
+    link = channel({"rate_bps": 500, "delay_s": 635.24})
+    for number in range(3):
+        link.send(bytes(125), number * S)  # 2 s on the transmitter each, offered once a second
+    assert [when for when, *_ in drain(link)] == [637_240_000_000, 639_240_000_000, 641_240_000_000]
+
+
+def test_fractions_of_a_nanosecond_do_not_add_up():
+    link = channel({"rate_bps": 3, "delay_s": 0})
+    for _ in range(300):
+        link.send(b"x", 0)
+    assert drain(link)[-1][0] == 300 * 8 * S // 3
+
+
+def test_hops_add_up_and_waiting_is_told():
+    link = channel({"rate_bps": 8000, "delay_s": 0.1}, {"rate_bps": 800, "delay_s": 2})
+    link.send(bytes(100), 0)
+    link.send(bytes(100), 0)
+    assert [when for when, *_ in drain(link)] == [100 * MS + 100 * MS + S + 2 * S, 100 * MS + 100 * MS + 2 * S + 2 * S]
+    crossed = [row for row in link.rows if row[2] == Fate.CROSSED]
+    assert [(row[1], row[3], row[4], row[5]) for row in sorted(crossed, key=lambda row: (row[3], row[1]))] == [
+        (0, 0, 0, 100 * MS),
+        (1, 0, 100 * MS, 100 * MS),
+        (0, 1, 0, S),
+        (1, 1, 900 * MS, S),
+    ]
+
+
+def test_the_return_channel_has_a_rate_of_its_own():
+    link = channel({"rate_bps": 8000, "delay_s": 1}, **{"return": {"rate_bps": 80}})
+    link.send(bytes(10), 0, BACKWARD)
+    assert drain(link) == [(2 * S, 0, BACKWARD, bytes(10))]
+    with pytest.raises(ValueError, match="no return"):
+        channel({"rate_bps": 1}).send(b"x", 0, BACKWARD)
+
+
+def test_a_full_queue_drops_the_newest():
+    link = channel({"rate_bps": 800, "queue": {"limit_bytes": 3000}})
+    for _ in range(5):
+        link.send(bytes(1000), 0)
+    # One is on the transmitter, three wait, the fifth does not fit.
+    assert fates(link)[Fate.QUEUE_FULL] == 1
+    assert [arrival[1] for arrival in drain(link)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_bernoulli_loss_is_binomial(seed):
+    lost = bernoulli(BernoulliLoss(model="bernoulli", loss=0.07), generator(seed, "x"))
+    n = 200_000
+    count = sum(lost() for _ in range(n))
+    assert stats.binomtest(count, n, 0.07).pvalue > ALPHA
+
+
+@pytest.mark.parametrize(("loss", "burst"), [(0.05, 4), (0.3, 3), (0.01, 1.5), (0.2, 20), (0.4, 1.0)])
+def test_gilbert_elliott_has_the_loss_and_the_bursts_asked_for(loss, burst):
+    lost = gilbert_elliott(GilbertElliottLoss(model="gilbert_elliott", loss=loss, mean_burst=burst), generator(5, "ge"))
+    n = 400_000
+    marks = np.fromiter((lost() for _ in range(n)), bool, n)
+    starts = np.flatnonzero(marks[1:] & ~marks[:-1]) + 1
+    ends = np.flatnonzero(~marks[1:] & marks[:-1]) + 1
+    ends = ends[ends > starts[0]]
+    bursts = ends - starts[: len(ends)]
+    # The mean loss: cycles of a good and a bad stay are independent, so the ratio is asymptotically normal.
+    gaps = starts[1:] - ends[: len(starts) - 1]
+    cycles = min(len(gaps), len(bursts))
+    deviation = np.std(bursts[:cycles] - loss * (bursts[:cycles] + gaps[:cycles])) * math.sqrt(cycles)
+    z = (bursts[:cycles].sum() - loss * (bursts[:cycles].sum() + gaps[:cycles].sum())) / deviation
+    assert abs(z) < stats.norm.ppf(1 - ALPHA / 2)
+    # Burst lengths: geometric with the mean asked for, chi-squared over lengths with enough expected counts.
+    if burst == 1.0:
+        assert set(bursts.tolist()) == {1}
+        return
+    probability = 1 / burst
+    bins, expected, length = [], [], 1
+    while (share := probability * (1 - probability) ** (length - 1)) * len(bursts) > 20:
+        bins.append(int((bursts == length).sum()))
+        expected.append(share * len(bursts))
+        length += 1
+    bins.append(int((bursts >= length).sum()))
+    expected.append((1 - probability) ** (length - 1) * len(bursts))
+    assert stats.chisquare(bins, np.array(expected) * sum(bins) / sum(expected)).pvalue > ALPHA
+
+
+def test_a_lossy_good_state_keeps_the_mean():
+    config = GilbertElliottLoss(model="gilbert_elliott", loss=0.1, mean_burst=5, loss_good=0.02, loss_bad=0.7)
+    lost = gilbert_elliott(config, generator(9, "ge"))
+    blocks = np.array([sum(lost() for _ in range(2000)) for _ in range(200)]) / 2000
+    assert stats.ttest_1samp(blocks, 0.1).pvalue > ALPHA
+
+
+def test_the_pattern_repeats():
+    lost = pattern(PatternLoss(model="pattern", pattern="..x."))
+    assert [lost() for _ in range(8)] == [False, False, True, False] * 2
+
+
+def test_loss_over_the_channel_is_counted_once_per_packet():
+    loss = {"model": "gilbert_elliott", "loss": 0.1, "mean_burst": 3}
+    link = channel({"rate_bps": 1e6, "delay_s": 0.25, "loss": loss})
+    for number in range(20_000):
+        link.send(bytes(20), number * MS)
+    found = len(drain(link))
+    count = fates(link)
+    assert count[Fate.SENT] == 20_000 == found + count[Fate.CHANNEL_LOSS]
+    assert 0.07 < count[Fate.CHANNEL_LOSS] / 20_000 < 0.13
+
+
+def test_bit_errors_really_flip_bits_at_their_rate():
+    flip = BitErrors(0.002, generator(3, "bits"))
+    data = bytes(100)
+    flips = np.array([int.from_bytes(flip(data), "big").bit_count() for _ in range(20_000)])
+    assert stats.binomtest(int(flips.sum()), 20_000 * 800, 0.002).pvalue > ALPHA
+    expected = stats.binom.pmf(np.arange(8), 800, 0.002) * 20_000
+    counts = np.bincount(np.minimum(flips, 7), minlength=8)
+    expected[7] = 20_000 - expected[:7].sum()
+    assert stats.chisquare(counts, expected).pvalue > ALPHA
+
+
+def test_bit_errors_hit_every_position_alike():
+    flip = BitErrors(0.01, generator(4, "bits"))
+    total = np.zeros(160)
+    for _ in range(20_000):
+        total += np.unpackbits(np.frombuffer(flip(bytes(20)), np.uint8))
+    assert stats.chisquare(total).pvalue > ALPHA
+
+
+@pytest.mark.parametrize(
+    ("model", "cdf"),
+    [
+        ("uniform", stats.uniform(0, 0.2).cdf),
+        ("normal", stats.halfnorm(0, 0.2).cdf),
+        ("exponential", stats.expon(0, 0.2).cdf),
+        ("pareto", stats.lomax(3, 0, 0.4).cdf),
+    ],
+)
+def test_jitter_has_its_distribution(model, cdf):
+    link = channel({"rate_bps": 8e9, "delay_s": 1, "jitter": {"model": model, "scale_s": 0.2, "reorder": True}})
+    for number in range(5000):
+        link.send(b"x", number * 20 * S)
+    arrivals = {packet: when for when, packet, *_ in drain(link)}
+    extra = [(arrivals[number] - number * 20 * S - S - 1) / S for number in range(5000)]
+    assert min(extra) >= 0
+    assert stats.kstest(extra, cdf).pvalue > ALPHA
+
+
+def test_without_reorder_jitter_keeps_the_order():
+    hop = {"rate_bps": 1e6, "delay_s": 0.1, "jitter": {"model": "exponential", "scale_s": 0.05}}
+    for reorder, in_order in ((False, True), (True, False)):
+        link = channel({**hop, "jitter": {**hop["jitter"], "reorder": reorder}})
+        for number in range(500):
+            link.send(bytes(10), number * MS)
+        order = [arrival[1] for arrival in drain(link)]
+        assert (order == sorted(order)) == in_order
+        assert sorted(order) == list(range(500))
+
+
+def test_outages_lose_or_hold():
+    windows = {"windows_s": [[10, 20]]}
+    link = channel({"rate_bps": 800, "outage": windows})
+    for at in (0, 9.5, 10, 19.9, 20):
+        link.send(bytes(100), int(at * S))  # a second each
+    # The last one waits for the one before it, which is lost, and goes from 20.9 to 21.9 s.
+    assert sorted(when / S for when, *_ in drain(link)) == [1, 21.9]
+    assert fates(link)[Fate.OUTAGE] == 3
+    link = channel({"rate_bps": 800, "outage": {**windows, "hold": True}})
+    for at in (0, 9.5, 10, 19.9, 20):
+        link.send(bytes(100), int(at * S))
+    assert [when / S for when, *_ in drain(link)] == [1, 21, 22, 23, 24]
+
+
+def test_random_outages_have_their_share():
+    outage = Outages(Outage(up_s=30, down_s=10, random=True), generator(1, "out"))
+    down = [outage.hits(at * S, at * S + 1) for at in range(0, 2_000_000, 10)]
+    blocks = np.array(down).reshape(200, -1).mean(axis=1)
+    assert stats.ttest_1samp(blocks, 0.25).pvalue > ALPHA
+
+
+def test_copies_are_numbered_and_told():
+    link = channel({"rate_bps": 1e6, "duplicate_ratio": 0.2})
+    for number in range(5000):
+        link.send(b"x", number * MS)
+    arrivals = drain(link)
+    copies = fates(link)[Fate.DUPLICATED]
+    assert stats.binomtest(copies, 5000, 0.2).pvalue > ALPHA
+    assert len(arrivals) == 5000 + copies
+    assert len({arrival[1] for arrival in arrivals}) == len(arrivals)
+
+
+def packet(priority, size=100):
+    return Packet(Kind.DATA, 0, 0, bytes(size - 8), priority).pack(0)
+
+
+def test_priorities_overtake_but_do_not_interrupt():
+    link = channel({"rate_bps": 800, "queue": {"classes": 4}})
+    for priority in (3, 2, 1, 0):
+        link.send(packet(priority), 0)
+    assert [arrival[1] for arrival in drain(link)] == [0, 3, 2, 1]
+
+
+def test_one_class_and_several_agree_where_all_packets_are_alike():
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.integers(0, 60 * S, 300)).tolist()
+    hop = {"rate_bps": 3000, "delay_s": 0.3, "loss": {"model": "bernoulli", "loss": 0.1}}
+    found = []
+    for classes in (1, 3):
+        link = channel({**hop, "queue": {"limit_bytes": 2000, "classes": classes}})
+        for at in times:
+            link.advance(at)
+            link.send(packet(1), at)
+        drain(link)
+        found.append(sorted(link.rows))
+    assert found[0] == found[1]
+    assert any(row[2] == Fate.QUEUE_FULL for row in found[0])
+
+
+def test_a_full_queue_gives_way_to_a_higher_class():
+    queue = PriorityQueue(300, 3)
+    for number in range(3):
+        assert queue.put(Waiting(number, bytes(100), 0), 2) == []
+    assert [gone.packet for gone in queue.put(Waiting(3, bytes(150), 0), 0)] == [2, 1]
+    assert [gone.packet for gone in queue.put(Waiting(4, bytes(100), 0), 2)] == [4]
+    assert [gone.packet for gone in queue.put(Waiting(5, bytes(250), 0), 1)] == [5]
+    assert [queue.take().packet for _ in range(len(queue))] == [3, 0]
+
+
+def brute_trace(trace, offers):
+    """Replay a trace opportunity by opportunity, as mahimahi's link_queue does."""
+    queue = [[at, size, size, number] for number, (at, size) in enumerate(offers)]
+    done, turn = {}, 0
+    while queue:
+        for ms in trace.times_ms:
+            now, left = (turn * trace.period_ms + ms) * MS, trace.quantum_bytes
+            while queue and left and queue[0][0] <= now:
+                take = min(left, queue[0][2])
+                left -= take
+                queue[0][2] -= take
+                if queue[0][2] == 0:
+                    done[queue[0][3]] = now
+                    queue.pop(0)
+        turn += 1
+    return done
+
+
+def test_a_trace_is_replayed_as_mahimahi_does():
+    trace = Trace((0, 3, 3, 10, 40, 41, 100), 60)
+    rng = np.random.default_rng(2)
+    offers = sorted((int(at), int(size)) for at, size in zip(rng.integers(0, 3000 * MS, 80), rng.integers(1, 200, 80)))
+    rate = TraceRate(trace)
+    found = {number: rate.finish(at, size)[1] for number, (at, size) in enumerate(offers)}
+    assert found == brute_trace(trace, offers)
+
+
+def test_a_trace_file_is_read_with_its_quantum(tmp_path):
+    path = tmp_path / "narrow"
+    path.write_text("# quantum_bytes: 10\n100\n200\n200\n1000\n")
+    trace = read_trace(path)
+    assert (trace.times_ms, trace.quantum_bytes, trace.mean_bps) == ((100, 200, 200, 1000), 10, 320.0)
+    link = channel({"trace": str(path)}, traces={"h0": trace})
+    link.send(bytes(25), 0)
+    assert drain(link)[0][0] == 200 * MS
+    (tmp_path / "plain").write_text("1\n")
+    assert read_trace(tmp_path / "plain").mean_bps == 1504 * 8000  # the man page calls it 12 Mbit/s
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "above 0"),
+        ("0\n", "above 0"),
+        ("5\n3\n", ":2: 3 ms is before"),
+        ("5\nfive\n", ":2: a time"),
+        ("1.5\n", ":1: a time"),
+        ("1\n# quantum_bytes: 4\n", "before the first time"),
+        ("# quantum_bytes: 0\n1\n", "above 0"),
+        ("\n1\n", ":1: a time"),
+    ],
+)
+def test_a_bad_trace_is_named_with_its_line(tmp_path, text, message):
+    path = tmp_path / "trace"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_trace(path)
+
+
+def test_the_constant_rate_is_what_it_says():
+    rate = ConstantRate(2000)
+    ends = [rate.finish(0, 128)[1] for _ in range(1000)]
+    assert ends[-1] == 1000 * 128 * 8 * S // 2000
+
+
+def test_streams_do_not_disturb_each_other():
+    a = generator(1, "hop.a.loss").random(4).tolist()
+    generator(1, "hop.b.loss").random(100)
+    assert generator(1, "hop.a.loss").random(4).tolist() == a
+    assert generator(2, "hop.a.loss").random(4).tolist() != a
+    assert generator(1, "hop.b.loss").random(4).tolist() != a
+    assert a == pytest.approx(GOLDEN_STREAM, abs=0)
+
+
+GOLDEN_STREAM = [0.12418916668354107, 0.6089250151477446, 0.6650927877246329, 0.4805429424458244]

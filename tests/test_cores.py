@@ -1,0 +1,220 @@
+"""Sender, channel and receiver together in one process, with packets lost by name rather than by chance."""
+
+from collections import Counter
+
+import pytest
+from toys import ToyDecoder, ToyEncoder, cores, kinds, run, sections, session
+
+from link.conductor import Conductor
+from link.errors import FingerprintError, UsageError
+from link.events import Fate
+from link.journal import digest, read
+from link.packet import peek
+
+S = 1_000_000_000
+HOP = {"name": "air", "rate_bps": 2000, "delay_s": 1}
+
+
+def link(**changes):
+    return {"mtu_bytes": 128, "hops": [HOP], **changes}
+
+
+def counts(found):
+    return Counter(Fate(fate) for fate in found.rows[:, 2].tolist())
+
+
+def conserved(found):
+    count = counts(found)
+    drops = sum(number for fate, number in count.items() if fate.is_drop)
+    return count[Fate.SENT] + count[Fate.DUPLICATED] == count[Fate.DELIVERED] + drops
+
+
+def test_a_clean_link_delivers_every_section(tmp_path):
+    decoder = ToyDecoder()
+    found = run(session(link()), tmp_path / "run.mcap", 4, decoder=decoder)
+    assert [payload.sections for payload in decoder.payloads] == [sections(n) for n in range(4)]
+    assert [event["complete"] for event in kinds(found, "closed")] == [True] * 4
+    assert conserved(found)
+    assert found.complete
+
+
+def test_latency_is_serialisation_and_delay_exactly(tmp_path):
+    found = run(session(link()), tmp_path / "run.mcap", 1)
+    size = sum(map(len, found.data.values()))
+    assert kinds(found, "decoded")[0]["time_ns"] == size * 8 * S // 2000 + S
+
+
+@pytest.mark.parametrize("framing", ["compact", "ccsds"])
+def test_a_lost_packet_costs_its_sections_only(tmp_path, framing):
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": "..x" + "." * 60}}
+    decoder = ToyDecoder()
+    found = run(session(link(hops=[hop], framing=framing)), tmp_path / "run.mcap", 2, ToyEncoder(9, 100), decoder)
+    assert decoder.payloads[0].sections == (*sections(0, 9, 100)[:2], None, *sections(0, 9, 100)[3:])
+    assert decoder.payloads[1].complete
+    assert counts(found)[Fate.CHANNEL_LOSS] == 1
+    assert conserved(found)
+
+
+def test_fec_mends_what_it_can_without_asking(tmp_path):
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": ".x.." * 4 + "." * 8}}
+    plan = session(link(hops=[hop], repair={"fec": 0.5}))
+    decoder = ToyDecoder()
+    found = run(plan, tmp_path / "run.mcap", 3, decoder=decoder)
+    assert counts(found)[Fate.CHANNEL_LOSS] > 5
+    assert all(payload.sections == sections(number) for number, payload in enumerate(decoder.payloads))
+
+
+def test_arq_asks_and_gets_what_is_missing(tmp_path):
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": ".x..x" + "." * 200}}
+    plan = session(link(hops=[hop], repair={"arq": True}, **{"return": {"rate_bps": 100}}))
+    decoder = ToyDecoder()
+    found = run(plan, tmp_path / "run.mcap", 2, decoder=decoder)
+    assert kinds(found, "nak")[0]["missing"] == [1, 4]
+    assert kinds(found, "resent")[0]["packets"] == [1, 4]
+    assert [payload.complete for payload in decoder.payloads] == [True, True]
+    assert [event["frame"] for event in kinds(found, "acknowledged")] == [0, 1]
+    assert conserved(found)
+
+
+def test_with_fec_arq_asks_only_for_as_many_as_are_short(tmp_path):
+    # 16 data packets and 2 repair packets; 4 lost: 2 are made up for, 2 are asked for.
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": "x.x.x.x" + "." * 300}}
+    plan = session(link(hops=[hop], repair={"arq": True, "fec": 0.1}, **{"return": {"rate_bps": 100}}))
+    found = run(plan, tmp_path / "run.mcap", 1)
+    nak = kinds(found, "nak")[0]
+    assert (nak["missing"], nak["enough"]) == ([0, 2, 4, 6], 2)
+    assert kinds(found, "resent")[0]["packets"] == [0, 2]
+    assert kinds(found, "closed")[0]["complete"]
+
+
+def test_a_frame_that_is_lost_whole_is_asked_for(tmp_path):
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": "." * 16 + "x" * 16 + "." * 200}}
+    plan = session(link(hops=[hop], repair={"arq": True}, **{"return": {"rate_bps": 100}}))
+    found = run(plan, tmp_path / "run.mcap", 3)
+    assert {"frame": 1, "open_from": 0}.items() <= kinds(found, "nak")[0].items()
+    assert sorted(event["frame"] for event in kinds(found, "closed") if event["complete"]) == [0, 1, 2]
+
+
+def test_asking_gives_up_in_the_end(tmp_path):
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": ".x"}}
+    plan = session(link(hops=[hop], repair={"arq": True, "arq_rounds": 2}, **{"return": {"rate_bps": 100, "loss": {"model": "bernoulli", "loss": 1}}}))
+    found = run(plan, tmp_path / "run.mcap", 2)
+    assert len(kinds(found, "nak")) == 4
+    assert [event["complete"] for event in kinds(found, "closed")] == [False, False]
+    assert len(kinds(found, "gave_up")) == 2
+    assert conserved(found)
+
+
+def test_packets_after_the_deadline_are_dropped_with_that_reason(tmp_path):
+    hop = {**HOP, "jitter": {"model": "uniform", "scale_s": 30, "reorder": True}}
+    found = run(session(link(hops=[hop], deadline_s=8)), tmp_path / "run.mcap", 4)
+    assert counts(found)[Fate.DEADLINE] > 0
+    assert conserved(found)
+
+
+def test_duplicates_and_reordering_change_nothing(tmp_path):
+    hop = {**HOP, "duplicate_ratio": 0.5, "jitter": {"model": "uniform", "scale_s": 5, "reorder": True}}
+    decoder = ToyDecoder()
+    found = run(session(link(hops=[hop])), tmp_path / "run.mcap", 5, decoder=decoder)
+    assert sorted(payload.sections for payload in decoder.payloads) == sorted(sections(n) for n in range(5))
+    assert counts(found)[Fate.DUPLICATE] == counts(found)[Fate.DUPLICATED] > 10
+    assert conserved(found)
+
+
+def test_flipped_bits_are_found_and_become_losses(tmp_path):
+    hop = {**HOP, "bit_error_rate": 0.0005}
+    decoder = ToyDecoder()
+    found = run(session(link(hops=[hop])), tmp_path / "run.mcap", 20, decoder=decoder)
+    assert counts(found)[Fate.BAD_CHECKSUM] > 50
+    assert conserved(found)
+    for payload in decoder.payloads:
+        if not any(payload.sections):
+            continue
+        sent = next(s for s in map(sections, range(20)) if any(part in s for part in payload.sections if part))
+        assert all(part is None or part == sent[n] for n, part in enumerate(payload.sections))
+
+
+def test_priorities_let_the_first_sections_through_a_full_queue(tmp_path):
+    hop = {**HOP, "queue": {"limit_bytes": 2500, "classes": 4}}
+    have = {}
+    for on in (False, True):
+        decoder = ToyDecoder()
+        plan = session(link(hops=[hop], repair={"priorities": on}), period_s=1)
+        found = run(plan, tmp_path / f"{on}.mcap", 12, ToyEncoder(9, 100), decoder)
+        assert conserved(found)
+        have[on] = sum(all(payload.sections[:3]) for payload in decoder.payloads)
+    assert have[True] == 12 > have[False]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
+    hop = {**HOP, "loss": {"model": "gilbert_elliott", "loss": 0.2, "mean_burst": 3}, "bit_error_rate": 1e-5}
+    plan = link(hops=[hop], repair={"arq": True, "fec": 0.2}, **{"return": {"rate_bps": 100}})
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(session(plan, seed=seed), tmp_path / name, 5)
+        found.append(digest(tmp_path / name))
+    assert found[0] == found[1] != found[2]
+
+
+def test_ends_with_other_tables_stop_and_name_both(tmp_path):
+    plan = session(link())
+    sender, _ = cores(plan, 3)
+    other = plan.model_copy(update={"camera": plan.camera.model_copy(update={"width": 80})})
+    _, receiver = cores(other, 3)
+    arrivals = list(enumerate(sender.step(0, []).packets))
+    assert receiver.step(1, arrivals[:2]).verdicts == [(0, Fate.BAD_CHECKSUM), (1, Fate.BAD_CHECKSUM)]
+    with pytest.raises(FingerprintError, match="disagree") as error:
+        receiver.step(2, arrivals[2:4])
+    assert error.value.exit_code == 5
+    assert error.value.own != error.value.other
+    assert error.value.own in str(error.value)
+    assert error.value.other in str(error.value)
+
+
+def test_a_frame_of_too_many_packets_is_a_clear_error():
+    plan = session(link(mtu_bytes=14))
+    sender, _ = cores(plan, 1, ToyEncoder(1, 8000))
+    with pytest.raises(UsageError, match="at most 1024"):
+        sender.step(0, [])
+
+
+def test_feedback_that_is_damaged_or_strange_is_refused():
+    plan = session(link(repair={"arq": True}, **{"return": {"rate_bps": 100}}))
+    sender, receiver = cores(plan, 1)
+    packets = sender.step(0, []).packets
+    ack = receiver.step(5, list(enumerate(packets))).packets[0]
+    damaged = bytes([ack[0] ^ 1]) + ack[1:]
+    out = sender.step(9, [(90, damaged), (91, packets[0]), (92, b"xy"), (93, ack), (94, ack)])
+    assert [Fate(fate) for _, fate in out.verdicts] == [
+        Fate.BAD_CHECKSUM,
+        Fate.MALFORMED,
+        Fate.MALFORMED,
+        Fate.DELIVERED,
+        Fate.DEADLINE,
+    ]
+
+
+def test_a_slow_end_has_a_bounded_backlog(tmp_path):
+    """An end that never answers takes no more than its backlog; the rest are drops with a reason."""
+    from link.journal import Journal
+
+    class Silent:
+        def step(self, now, arrivals):
+            return None
+
+    plan = session(link(hops=[{**HOP, "rate_bps": 1e6}]), period_s=0.2, frame_bytes=3000)
+    sender, _ = cores(plan, 100)
+    with Journal(tmp_path / "run.mcap", {"scenario": {}}) as book:
+        conductor = Conductor(plan, {}, sender, Silent(), book)
+        while (now := conductor.next_ns) is not None:
+            conductor.advance(now)
+        conductor.finish("aborted")
+    count = Counter(read(tmp_path / "run.mcap").rows[:, 2].tolist())
+    assert count[Fate.PEER_SLOW] > 500
+    assert len(conductor._waiting[1]) == 1024
+
+
+def test_every_packet_sent_is_in_the_journal(tmp_path):
+    found = run(session(link()), tmp_path / "run.mcap", 2)
+    assert sorted(found.data) == list(range(len(found.data)))
+    assert {(peek(data).frame, peek(data).index) for data in found.data.values()} == {(f, i) for f in (0, 1) for i in range(16)}

@@ -1,0 +1,266 @@
+"""Presets: they load, their figures make sense together, and a run of each ends with every packet accounted for."""
+
+import types
+import typing
+from collections.abc import Iterator
+from math import floor
+from pathlib import Path
+
+import pytest
+import toys
+from pydantic import BaseModel
+
+from link.channel.rate import Trace, read_trace
+from link.config import Hop, Outage
+from link.errors import UsageError
+from link.events import Fate
+from link.seeds import generator
+from link.timing import air_bytes, body_bytes
+from scenarios import metrics, schema
+
+NAMES = schema.preset_names()
+TRACES = Path(schema.__file__).parent / "traces"
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "traces"
+FRAMES = 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) -> None:
+    plan = schema.load(name)
+    assert plan.name == name
+    assert plan.title
+    assert plan.camera.source == "testcard"
+    assert plan.codec.frame_bytes is not None
+    file = tmp_path / "again.yaml"
+    file.write_text(schema.to_yaml(plan))
+    assert schema.load(str(file)) == plan
+
+
+def test_there_are_presets_for_every_kind_of_link() -> None:
+    plans = [schema.load(name) for name in NAMES]
+    assert len(NAMES) >= 11
+    assert {plan.link.framing for plan in plans} == {"compact", "ccsds"}
+    assert {plan.link.return_ is None for plan in plans} == {True, False}
+    assert any(hop.trace for plan in plans for hop in plan.link.hops)
+    assert any(hop.outage and hop.outage.hold for plan in plans for hop in plan.link.hops)
+    assert any(hop.bit_error_rate for plan in plans for hop in plan.link.hops)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_names_its_sources(name: str) -> None:
+    text, _ = schema.source_text(name)
+    comments = [line for line in text.splitlines() if line.lstrip().startswith("#")]
+    assert text.startswith("# ")
+    assert sum(any(sign.isdigit() for sign in line) for line in comments) >= 2
+
+
+# Units in names: habit 4 of the project's style.
+
+SUFFIXES = ("_bps", "_s", "_bytes", "_bits", "_hz", "_px", "_count", "_ratio", "_rate", "_m", "_km", "_w", "_k", "_db", "_dbm", "_dbi", "_deg")  # fmt: skip
+NO_UNIT = {
+    "seed", "width", "height", "frames",  # counts, and pixels by custom
+    "loss", "loss_good", "loss_bad", "fec",  # shares
+    "mean_burst", "arq_rounds", "classes",  # counts
+    "channels", "caption_words",
+}  # fmt: skip
+
+
+def _fields(model: type[BaseModel], seen: set[type]) -> Iterator[tuple[str, str]]:
+    """Yield (model, field) of each number that can be reached from *model*."""
+    if model in seen:
+        return
+    seen.add(model)
+    for name, field in model.model_fields.items():
+        leaves = set(_leaves(field.annotation))
+        if leaves & {int, float}:
+            yield model.__name__, name
+        for leaf in leaves:
+            if isinstance(leaf, type) and issubclass(leaf, BaseModel):
+                yield from _fields(leaf, seen)
+
+
+def _leaves(annotation: object) -> Iterator[object]:
+    """Yield the types that an annotation is made of."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return
+    if typing.get_origin(annotation) is typing.Annotated:
+        yield from _leaves(typing.get_args(annotation)[0])
+    elif args := typing.get_args(annotation):
+        for part in args:
+            yield from _leaves(part)
+    elif annotation not in (None, types.NoneType, Ellipsis):
+        yield annotation
+
+
+def test_a_number_has_its_unit_in_its_name() -> None:
+    found = list(_fields(schema.Scenario, set()))
+    assert ("Hop", "rate_bps") in found
+    assert ("GilbertElliottLoss", "mean_burst") in found
+    assert ("Outage", "windows_s") in found
+    assert ("ReturnHop", "delay_s") in found
+    wrong = [f"{model}.{name}" for model, name in found if not name.endswith(SUFFIXES) and name not in NO_UNIT]
+    assert not wrong
+
+
+# Physics.
+
+
+def _share_up(outage: Outage | None, rate_bps: float, packet_bytes: int) -> float:
+    """Return what share of the rate an on-off outage leaves, where only whole packets fit between outages."""
+    if outage is None or outage.up_s is None or outage.down_s is None:
+        return 1.0
+    fit = floor(outage.up_s * rate_bps / 8 / packet_bytes)
+    assert fit > 0, "no packet fits between two outages, so it would wait for ever"
+    return fit * packet_bytes * 8 / rate_bps / (outage.up_s + outage.down_s)
+
+
+def _rate_bps(hop: Hop, traces: dict[str, Trace], packet_bytes: int) -> float:
+    rate = hop.rate_bps or traces[hop.name].mean_bps
+    return rate * _share_up(hop.outage, rate, packet_bytes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_frame_fits_into_its_period(name: str) -> None:
+    plan = schema.load(name)
+    assert plan.camera.period_s is not None
+    assert plan.codec.frame_bytes is not None
+    need = air_bytes(plan.link, plan.codec.frame_bytes)
+    traces = schema.traces(plan)
+    rate = min(_rate_bps(hop, traces, plan.link.mtu_bytes) for hop in plan.link.hops)
+    share = need * 8 / rate / plan.camera.period_s
+    stored = any(hop.outage and hop.outage.hold for hop in plan.link.hops)
+    assert share <= 0.9
+    assert share >= (0.02 if stored else 0.5), "so small a budget leaves the link idle"
+    assert body_bytes(plan.link) >= 16
+    for hop in plan.link.hops:
+        # Between outages pictures pile up in front of the hop.
+        waits_s = hop.outage.down_s or 0.0 if hop.outage else 0.0
+        assert hop.queue.limit_bytes >= need * max(1.0, waits_s / plan.camera.period_s)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_repair_suits_the_link(name: str) -> None:
+    plan = schema.load(name)
+    link = plan.link
+    lossy = any(hop.loss or hop.bit_error_rate for hop in link.hops)
+    assert not lossy or link.repair.fec or link.repair.arq
+    assert link.repair.arq == (link.return_ is not None), "a return channel that nothing uses, or none to ask on"
+    if link.repair.arq:
+        assert sum(hop.delay_s for hop in link.hops) < 3600
+    if link.repair.priorities:
+        assert any(hop.queue.classes > 1 for hop in link.hops)
+
+
+# Runs.
+
+
+class _Encoder(toys.ToyEncoder):
+    """Fills a budget with eight sections."""
+
+    def __init__(self, frame_bytes: int) -> None:
+        super().__init__(8, frame_bytes // 8)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_ends_and_every_packet_is_accounted_for(name: str, seed: int, tmp_path: Path) -> None:
+    plan = schema.load(name, [f"seed={seed}"]).session()
+    run = toys.run(plan, tmp_path / "run.mcap", FRAMES, _Encoder(plan.codec.frame_bytes or 0))
+    assert run.complete
+    metrics.conserved(run)
+    assert len(toys.kinds(run, "encoded")) == FRAMES
+    assert len(toys.kinds(run, "closed")) >= FRAMES - 1
+    sent = metrics.packets(run)
+    figures = metrics.counts(run, sent, forward=True)
+    assert not {"queue_full", "deadline", "malformed", "version"} & set(figures["dropped"])
+    assert max(item.size_bytes for item in sent) <= plan.link.mtu_bytes
+
+
+def test_the_duty_cycle_of_lora_holds(tmp_path: Path) -> None:
+    plan = schema.load("lora-sf12").session()
+    run = toys.run(plan, tmp_path / "run.mcap", 2, _Encoder(plan.codec.frame_bytes or 0))
+    rows = run.rows[(run.rows[:, 3] == 0) & (run.rows[:, 5] > 0)]
+    assert len(rows) == metrics.counts(run, metrics.packets(run), forward=True)["sent"]
+    for time, _, fate, _, _, lasted in rows.tolist():
+        end = time - (50_000 if fate == Fate.CROSSED else 0)
+        within = (end - lasted) % 279_000_000_000
+        assert within + lasted <= 2_800_000_000
+        assert lasted <= 51 * 8 * 4_000_000
+
+
+# Traces.
+
+
+def degraded_cellular() -> str:
+    """Make scenarios/traces/degraded-cellular.down: a Markov chain of four rates, stays of 0.5 to 1.5 means."""
+    rng = generator(1, "degraded-cellular")
+    rates_bps, stays_ms = (0, 9_050, 21_400, 59_200), (3_000, 5_000, 6_000, 4_000)
+    onward = ((1, 1), (0, 2), (1, 3), (2, 2))
+    times: list[int] = []
+    now, state, bits_1000 = 0, 2, 0
+    while now < 120_000:
+        end = min(now + round(stays_ms[state] * (0.5 + rng.random())), 120_000)
+        for at in range(now, end):
+            bits_1000 += rates_bps[state]
+            if bits_1000 >= 250 * 8 * 1000:
+                bits_1000 -= 250 * 8 * 1000
+                times.append(at + 1)
+        now, state = end, onward[state][int(rng.random() * 2)]
+    if times[-1] != 120_000:
+        times.append(120_000)
+    return "".join(f"{line}\n" for line in [*HEAD.splitlines(), *times])
+
+
+HEAD = """\
+# A cell's edge: made, not measured, by degraded_cellular() in tests/test_presets.py (seed 1), which a test
+# compares with this file. One line for each 250 bytes that may leave, in milliseconds; 120 s, then again.
+# The rate is one of 0 bit/s (a stall), 9,050 (GPRS CS-1), 21,400 (CS-4) and 59,200 (EDGE MCS-9), each for 0.5
+# to 1.5 times 3, 5, 6 and 4 s; from the second and third it goes up or down with equal chance.
+# quantum_bytes: 250
+"""
+
+
+def test_the_shipped_trace_is_what_its_recipe_makes() -> None:
+    assert (TRACES / "degraded-cellular.down").read_text() == degraded_cellular()
+
+
+def test_the_shipped_trace_is_a_bad_cell() -> None:
+    trace = read_trace(TRACES / "degraded-cellular.down")
+    gaps = [later - earlier for earlier, later in zip((0, *trace.times_ms), trace.times_ms, strict=False)]
+    assert trace.quantum_bytes == 250
+    assert trace.period_ms == 120_000
+    assert 18_000 < trace.mean_bps < 18_500
+    assert min(gaps[1:-1]) >= 250 * 8 * 1000 // 59_200
+    assert sum(gap > 1_500 for gap in gaps) >= 3
+
+
+def test_read_trace_takes_mahimahis_format(tmp_path: Path) -> None:
+    file = tmp_path / "hand.down"
+    file.write_text("0\n831\n880\n880\n950\n")
+    assert read_trace(file) == Trace((0, 831, 880, 880, 950), 1504)
+    file.write_text("# by hand\n# quantum_bytes: 40\n5\n")
+    assert read_trace(file) == Trace((5,), 40)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""), ("0\n", ""), ("1\n\n2\n", ":2"), ("3\n2\n", ":2"), ("1.5\n", ":1"),
+        ("-1\n", ":1"), ("# quantum_bytes: 0\n1\n", ":1"), ("1\n# quantum_bytes: 9\n", ":2"),
+    ],
+)  # fmt: skip
+def test_read_trace_names_the_line_that_is_wrong(text: str, line: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.down"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=f"bad.down{line}: "):
+        read_trace(file)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the measured traces are not part of the project")
+def test_read_trace_takes_measured_traces() -> None:
+    files = sorted(SHARED.iterdir())
+    for file in files:
+        trace = read_trace(file)
+        assert trace.quantum_bytes == 1504
+        assert trace.mean_bps > 100_000

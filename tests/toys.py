@@ -1,0 +1,93 @@
+"""Small stand-ins for cameras and codecs, and ways to run cores without processes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from link import journal, timing
+from link.conductor import Conductor
+from link.config import Session
+from link.fingerprint import fingerprint
+from link.frame import Frame, Payload, Pixels
+from receiver.receiver import Receiver
+from scenarios import schema
+from sender.sender import Sender
+
+
+@dataclass(frozen=True)
+class ToyShot:
+    name: str
+    pixels: Pixels
+    pts_ns: int | None = None
+    fitted: str = "as is"
+
+
+def shots(count: int, size: tuple[int, int] = (48, 64)) -> Iterator[ToyShot]:
+    for number in range(count):
+        yield ToyShot(f"toy#{number}", np.full((*size, 3), number % 256, np.uint8))
+
+
+def sections(number: int, count: int = 9, size: int = 200) -> tuple[bytes, ...]:
+    rng = np.random.default_rng(number)
+    return tuple(rng.bytes(size) for _ in range(count))
+
+
+class ToyEncoder:
+    """Sends random sections that the decoder can check."""
+
+    def __init__(self, count: int = 9, size: int = 200) -> None:
+        self.count, self.size = count, size
+
+    def encode(self, frame: Frame) -> Payload:
+        return Payload(sections(frame.number, self.count, self.size))
+
+
+class ToyDecoder:
+    """Keeps the payloads; shows a picture where anything arrived."""
+
+    def __init__(self) -> None:
+        self.payloads: list[Payload] = []
+
+    def decode(self, payload: Payload) -> Pixels | None:
+        self.payloads.append(payload)
+        if not any(payload.sections):
+            return None
+        return np.zeros((48, 64, 3), np.uint8)
+
+
+def no_clock() -> float:
+    return 0.0
+
+
+def session(link: dict[str, Any], *, seed: int = 1, frame_bytes: int = 1800, period_s: float = 60.0) -> Session:
+    tree = {
+        "name": "toy",
+        "camera": {"width": 64, "height": 48, "period_s": period_s},
+        "codec": {"name": "jpeg2000", "frame_bytes": frame_bytes},
+        "link": link,
+        "seed": seed,
+    }
+    return Session.model_validate(tree)
+
+
+def cores(plan: Session, frames: int, encoder: Any = None, decoder: Any = None) -> tuple[Sender, Receiver]:
+    waits = timing.times(plan, schema.traces(plan))
+    own = fingerprint(plan)
+    sender = Sender(plan, waits, shots(frames), encoder or ToyEncoder(), own, no_clock)
+    return sender, Receiver(plan, waits, decoder or ToyDecoder(), own, no_clock)
+
+
+def run(plan: Session, path: Path, frames: int = 6, encoder: Any = None, decoder: Any = None) -> journal.Run:
+    """Run *plan* in one process and return its journal."""
+    sender, receiver = cores(plan, frames, encoder, decoder)
+    head = {"scenario": plan.model_dump(mode="json", by_alias=True), "seed": plan.seed}
+    with journal.Journal(path, head) as book:
+        Conductor(plan, schema.traces(plan), sender, receiver, book).run()
+    return journal.read(path)
+
+
+def kinds(run: journal.Run, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events if event["kind"] == kind]
