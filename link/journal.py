@@ -27,7 +27,6 @@ import numpy as np
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from mcap.data_stream import RecordBuilder
-from mcap.exceptions import McapError
 from mcap.records import Channel, Chunk, DataEnd, Footer, Message
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import MCAP0_MAGIC, Writer
@@ -73,7 +72,8 @@ class Journal:
             self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
             self._file: IO[bytes] = path.open("wb")
         except OSError as error:
-            self._reserve.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._reserve.unlink()
             raise StorageError(f"cannot write {path}: {error.strerror}") from error
         self._rows: list[Row] = []
         self._data: list[bytes] = []
@@ -235,7 +235,7 @@ def read(path: Path, *, pictures: bool = True) -> Run:
 def _messages(path: Path) -> Iterator[tuple[str, bytes]]:
     topics: dict[int, str] = {}
     try:
-        with path.open("rb") as file, contextlib.suppress(McapError, EOFError):
+        with path.open("rb") as file:
             for record in StreamReader(file, emit_chunks=False, validate_crcs=True).records:
                 if isinstance(record, Channel):
                     topics[record.id] = record.topic
@@ -243,6 +243,8 @@ def _messages(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield topics[record.channel_id], record.data
     except OSError as error:
         raise UsageError(f"{path}: cannot read the journal: {error.strerror}") from error
+    except Exception:
+        return  # whatever the reader stumbles over, the file is cut or damaged there
 
 
 def recover(path: Path) -> bool:

@@ -236,7 +236,9 @@ class Hub:
         self.send(str(role), messages.pack(b"welcome", welcome))
 
     def close(self, error: FarlinkError | None = None) -> None:
-        """Say goodbye and close the sockets."""
+        """Say goodbye and close the sockets. Does nothing a second time."""
+        if self._context.closed:
+            return
         for peer in getattr(self, "_peers", {}):
             reason = {"error": str(error) if error else None, "exit_code": error.exit_code if error else 0}
             try:

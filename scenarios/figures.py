@@ -131,7 +131,9 @@ def time_unit(span_s: float) -> tuple[float, str]:
 
 def _legend(axes: Axes, handles: Sequence[Any], narrow: bool, columns: int = 4) -> None:
     # Below the axes: it never lies over what is drawn, however that falls out.
-    axes.figure.legend(handles=list(handles), loc="outside lower left", ncols=2 if narrow else columns)
+    if narrow:
+        columns = 2 if max(len(handle.get_label()) for handle in handles) < 28 else 1
+    axes.figure.legend(handles=list(handles), loc="outside lower left", ncols=columns)
 
 
 # The way of every packet
@@ -145,6 +147,7 @@ class _Ways:
     air: list[list[tuple[float, float]]]
     again: list[list[tuple[float, float]]]
     flight: list[list[tuple[float, float]]]
+    again_flight: list[list[tuple[float, float]]]
     back: list[list[tuple[float, float]]]
     arrived: list[tuple[float, float]]
     losses: dict[Fate, list[tuple[float, float]]]
@@ -193,7 +196,7 @@ def _lanes(sent: Sequence[Sent]) -> tuple[dict[tuple[int, int], int], dict[int, 
 
 
 def _ways(run: Run, sent: Sequence[Sent], lanes: Mapping[tuple[int, int], int]) -> _Ways:
-    ways = _Ways([], [], [], [], [], [], {})
+    ways = _Ways([], [], [], [], [], [], [], {})
     fates: dict[int, list[list[int]]] = {}
     for row in run.rows.tolist():
         fates.setdefault(row[1], []).append(row)
@@ -220,7 +223,7 @@ def _way(ways: _Ways, item: Sent, rows: Sequence[Sequence[int]], lane: float, un
             if item.forward:
                 line(ways.queue, at, at + waited)
                 line(ways.again if item.again else ways.air, at + waited, at + waited + lasted)
-                line(ways.flight, at + waited + lasted, time)
+                line(ways.again_flight if item.again else ways.flight, at + waited + lasted, time)
             else:
                 line(ways.back, at, time)
             at = time
@@ -243,22 +246,23 @@ def _lined(
     narrow: bool,
 ) -> Figure:
     total = count + len(groups)
-    height = float(np.clip(2.0 + total * 0.09, 3.2, 8.5))
+    height = float(np.clip(2.0 + total * 0.09, 3.2, 7.0))
     with _sheet(narrow, height) as (figure, (axes,)):
         points = (height - 1.5) * 72 / total  # of one lane
         unit, name = time_unit(end_ns(run) / NS)
         thick = float(np.clip(points * 0.75, 0.7, 5.0))
-        raster = count > 600
         for first, last in list(groups.values())[::2]:
             axes.axhspan(first - 0.6, last + 0.6, color="#f6f8fa", zorder=0)
         layers: list[tuple[list[list[tuple[float, float]]], str, float, str, str]] = [
-            (ways.flight, "#bcdcf2", max(0.6, thick * 0.5), "solid", "travelling"),
-            (ways.back, GREY, max(0.8, thick * 0.4), "dotted", "request or receipt"),
             (ways.queue, "#b8bfc6", thick, "solid", "waiting in a queue"),
             (ways.air, BLUE, thick, "solid", "on the air"),
+            (ways.flight, "#bcdcf2", max(0.6, thick * 0.5), "solid", "travelling"),
             (ways.again, PURPLE, thick, "solid", "on the air again"),
+            (ways.again_flight, "#ecc6db", max(0.6, thick * 0.5), "solid", "travelling again"),
+            (ways.back, GREY, max(0.8, thick * 0.4), "dotted", "request or receipt"),
         ]
         handles: list[Any] = []
+        raster = sum(len(layer[0]) for layer in layers) > 600
         for lines, colour, width, style, label in layers:
             if not lines:
                 continue
@@ -267,7 +271,13 @@ def _lined(
             cap = "projecting" if label.startswith("on the air") else "butt"
             axes.add_collection(
                 LineCollection(
-                    scaled, colors=colour, linewidths=width, linestyles=style, capstyle=cap, rasterized=raster
+                    scaled,
+                    colors=colour,
+                    linewidths=width,
+                    linestyles=style,
+                    capstyle=cap,
+                    rasterized=raster,
+                    zorder=2.2 if label.startswith("on the air") else 2.0,
                 )
             )
             handles.append(Line2D([], [], color=colour, linewidth=3, linestyle=style, label=label))
@@ -368,6 +378,11 @@ def byte_parts(figures: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     return [part for part in parts if part[1]]
 
 
+def percent(share: float) -> str:
+    """Return a share in percent: `72 %`, `0.3 %`."""
+    return f"{share * 100:.0f} %" if share >= 0.01 or share == 0 else f"{share * 100:.1g} %"
+
+
 def _bytes(figures: Mapping[str, Any]) -> Drawing:
     parts = byte_parts(figures)
     total = sum(size for _, size, _ in parts)
@@ -381,7 +396,7 @@ def _bytes(figures: Mapping[str, Any]) -> Drawing:
         with _sheet(narrow, 1.7 if not narrow else 1.1 + 0.22 * len(parts)) as (figure, (axes,)):
             left = 0
             for label, size, colour in parts:
-                text = f"{label}: {size:,} ({size / total:.0%})"
+                text = f"{label}: {size:,} ({percent(size / total)})"
                 axes.barh([0], [size], 0.8, left, color=colour, edgecolor="white", linewidth=1.0, label=text)
                 left += size
             axes.set_xlim(0, total)
@@ -449,7 +464,8 @@ def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Draw
     last = max(row.captured_ns for row in rows) / NS
     caption = (
         "How old the newest picture on the screen is (the age of information). It grows with time and drops when a "
-        "newer picture comes. A picture that comes out of turn, older than the one shown, does not count."
+        "newer picture comes. A picture that comes out of turn, older than the one shown, does not count. The mean is "
+        "over the time from the first picture shown to the end of the run, after the last picture was taken too."
     )
     alt = "Sawtooth of the age of the newest shown picture"
 
@@ -521,7 +537,7 @@ def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
         if status == "lost":
             gone = [row.frame + 1 for row in rows if row.status == "lost"]
             place = axes.get_xaxis_transform()  # at the bottom, whatever the scale
-            axes.plot(gone, [0.03] * len(gone), transform=place, markersize=6, clip_on=False, **mark)
+            axes.plot(gone, [0.05] * len(gone), transform=place, markersize=6, **mark)
             continue
         mine = [(row.frame + 1, getattr(row, key)) for row in rows if row.status == status]
         mine = [pair for pair in mine if pair[1] is not None]

@@ -23,7 +23,11 @@ from scenarios import metrics
 
 WIDTH = 120
 _INDENT = 18
-_HEAD = f"{'sent s':>13} {'packet':>7} way {'kind':<8} {'frame.index':<12} p {'bytes':>5} {'fate':<14} carries"
+_HEAD = """\
+1.0 and 1.1/: piece 0 and piece 1, the last, of section 1; p: class of service
+below each packet, in s: hop time-in-queue + time-on-transmitter at time-of-arrival
+
+       sent s  packet way kind     frame.index  p bytes fate           carries"""
 
 
 @dataclass
@@ -95,7 +99,7 @@ _AT_HOPS = (Fate.CROSSED, Fate.QUEUE_FULL, Fate.CHANNEL_LOSS, Fate.OUTAGE)
 
 
 def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:
-    """Return of which sent packet each copy is: of the one that left the same transmitter when it was made."""
+    """Return of which sent packet each copy is: the one that left the same transmitter at that time."""
     leaving: dict[tuple[int, int], list[int]] = {}
     for number, way in ways.items():
         came = way.born[0]
@@ -154,10 +158,9 @@ def _hop(names: list[str], row: tuple[int, int, Fate, int, int]) -> dict[str, An
 def lines(run: Run, *, frame: int | None = None, drops: bool = False) -> Iterator[str]:
     """Yield the lines of a listing of the packets that `records` gives, and a summary of them."""
     scenario = metrics.scenario(run)
-    yield f"{scenario['name']}, seed {scenario['seed']}, {scenario['codec']['name']}, {scenario['link']['framing']} framing"
-    yield "1.0 and 1.1/: pieces 0 and 1, its last, of section 1. Below each packet: hop wait+transmission at arrival, in s."
-    yield ""
-    yield _HEAD
+    codec, framing = scenario["codec"]["name"], scenario["link"]["framing"]
+    yield f"{scenario['name']}, seed {scenario['seed']}, {codec}, {framing} framing"
+    yield from _HEAD.splitlines()
     summary = _Summary()
     for record in records(run, frame=frame, drops=drops):
         summary.add(record)
@@ -201,9 +204,10 @@ def _carried(record: dict[str, Any]) -> list[str]:
         return [*parts, "copy of ?" if record["frame"] is None else "repair symbol"]
     kind = None
     for chunk in record["sections"]:
-        name = f"{chunk['section']}.{chunk['piece']}" if chunk["piece"] or not chunk["final"] else f"{chunk['section']}"
-        end = "/" if chunk["piece"] and chunk["final"] else ""  # the last piece of a section
-        parts.append(f"{name}{end}" if chunk["kind"] == kind else f"{chunk['kind']} {name}{end}")
+        name = str(chunk["section"])
+        if chunk["piece"] or not chunk["final"]:
+            name += f".{chunk['piece']}{'/' if chunk['final'] else ''}"
+        parts.append(name if chunk["kind"] == kind else f"{chunk['kind']} {name}")
         kind = chunk["kind"]
     return parts
 
@@ -266,7 +270,14 @@ class _Summary:
             yield from _wrapped(" " * 11, fates, ", ")
         for name, rows in self.hops.items():
             out = Counter(row["fate"] for row in rows)
-            waits = [row["waited_ns"] for row in rows]
-            busy = sum(row["transmitted_ns"] for row in rows)
-            fates = ", ".join(f"{count} {_words(fate)}" for fate, count in out.items())
-            yield f"  hop {name}: {fates}; on the air {_s(busy)} s; wait {_s(sum(waits) // len(waits))} s mean, {_s(max(waits))} s most"
+            ends = ", ".join(f"{count} {_words(fate)}" for fate, count in out.items())
+            yield f"  hop {name}: {ends}{_pace([row for row in rows if row['fate'] != 'queue_full'])}"
+
+
+def _pace(rows: list[dict[str, Any]]) -> str:
+    """Say how long the packets of *rows*, which left a transmitter, were on it and in front of it."""
+    if not rows:
+        return ""
+    busy = _s(sum(row["transmitted_ns"] for row in rows))
+    waits = [row["waited_ns"] for row in rows]
+    return f"; on the air {busy} s; wait {_s(sum(waits) // len(waits))} s mean, {_s(max(waits))} s most"

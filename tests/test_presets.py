@@ -1,4 +1,4 @@
-"""Presets: they load, their figures make sense together, and a run of each ends with every packet accounted for."""
+"""Presets: they load, their figures make sense together, and a run of each accounts for every packet."""
 
 import types
 import typing
@@ -56,7 +56,10 @@ def test_every_preset_names_its_sources(name: str) -> None:
 
 # Units in names: habit 4 of the project's style.
 
-SUFFIXES = ("_bps", "_s", "_bytes", "_bits", "_hz", "_px", "_count", "_ratio", "_rate", "_m", "_km", "_w", "_k", "_db", "_dbm", "_dbi", "_deg")  # fmt: skip
+SUFFIXES = (
+    "_bps", "_s", "_bytes", "_bits", "_hz", "_px", "_count", "_ratio", "_rate",
+    "_m", "_km", "_w", "_k", "_db", "_dbm", "_dbi", "_deg",
+)  # fmt: skip
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
     "loss", "loss_good", "loss_bad", "fec",  # shares
@@ -98,7 +101,9 @@ def test_a_number_has_its_unit_in_its_name() -> None:
     assert ("GilbertElliottLoss", "mean_burst") in found
     assert ("Outage", "windows_s") in found
     assert ("ReturnHop", "delay_s") in found
-    wrong = [f"{model}.{name}" for model, name in found if not name.endswith(SUFFIXES) and name not in NO_UNIT]
+    wrong = [
+        f"{model}.{name}" for model, name in found if not name.endswith(SUFFIXES) and name not in NO_UNIT
+    ]
     assert not wrong
 
 
@@ -144,7 +149,7 @@ def test_repair_suits_the_link(name: str) -> None:
     link = plan.link
     lossy = any(hop.loss or hop.bit_error_rate for hop in link.hops)
     assert not lossy or link.repair.fec or link.repair.arq
-    assert link.repair.arq == (link.return_ is not None), "a return channel that nothing uses, or none to ask on"
+    assert link.repair.arq == (link.return_ is not None), "a return channel that nothing uses"
     if link.repair.arq:
         assert sum(hop.delay_s for hop in link.hops) < 3600
     if link.repair.priorities:
@@ -193,7 +198,7 @@ def test_the_duty_cycle_of_lora_holds(tmp_path: Path) -> None:
 
 
 def degraded_cellular() -> str:
-    """Make scenarios/traces/degraded-cellular.down: a Markov chain of four rates, stays of 0.5 to 1.5 means."""
+    """Make scenarios/traces/degraded-cellular.down: a Markov chain of four rates."""
     rng = generator(1, "degraded-cellular")
     rates_bps, stays_ms = (0, 9_050, 21_400, 59_200), (3_000, 5_000, 6_000, 4_000)
     onward = ((1, 1), (0, 2), (1, 3), (2, 2))

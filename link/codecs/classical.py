@@ -224,7 +224,7 @@ def _scan_end(data: bytes, at: int) -> int:
 def jpeg_form(data: bytes) -> JpegForm:
     """Walk the markers of a JPEG file or of a prefix.
 
-    Raises ValueError where the prefix ends before its first scan does, or where that part is not of our form.
+    Raises ValueError where the prefix ends before its first scan begins, or is not of our form until there.
     """
     _need(data[:2] == b"\xff\xd8", "no SOI")
     at, scans, first_scan_end = 2, 0, 0
@@ -242,7 +242,6 @@ def jpeg_form(data: bytes) -> JpegForm:
         elif marker == b"\xff\xda" and size is not None:
             end = _scan_end(data, at + 2 + length)
             if not scans:
-                _need(end < len(data), "the first scan is cut off")
                 first_scan_end = end
             scans += 1
             at = end
@@ -250,7 +249,7 @@ def jpeg_form(data: bytes) -> JpegForm:
         elif marker not in (b"\xff\xdb", b"\xff\xc4"):
             break
         at += 2 + length
-    _need(scans > 0 and size is not None, "no complete scan of our form")
+    _need(scans > 0 and size is not None, "no scan of our form")
     assert size is not None
     return JpegForm(size, first_scan_end, at)
 
@@ -348,7 +347,7 @@ def avif_size(data: bytes) -> Size:
 
 
 def picture_size(name: str, data: bytes) -> Size:
-    """Return width and height of a whole file of codec *name*. Raises ValueError on another form than ours."""
+    """Return width and height of a whole file of codec *name*. Raises ValueError on another form."""
     match name:
         case "jpeg2000":
             return jpeg2000_size(data)

@@ -29,8 +29,8 @@ class ClassicalDecoder:
     def decode(self, payload: Payload) -> Pixels | None:
         """Return the picture, scaled up where it was sent smaller; None where the sections hold none.
 
-        Sections after a hole are not used. Size and form of the file are checked before a library
-        sees it: what is larger than the scenario's picture, or of a form that our encoder does not write, is None.
+        Sections after a hole are not used. Size and form of the file are checked before a library sees it:
+        what is larger than the scenario's picture, or of a form that our encoder never writes, is None.
         """
         try:
             data = classical.rebuild(self._name, payload.sections)

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from time import sleep
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import BlockingIOError as BlockingError
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -34,6 +36,7 @@ CONTAINERS = (
 """FFmpeg's readers for these. Not among them are playlists (hls, concat, dash), which open further files
 and addresses, and readers that take any text for pictures (tty)."""
 MAX_DEMUX_ERRORS = 8  # in a row without a packet between them; an error need not move the read position
+CAPTURE_WAIT_S = 0.005  # macOS's capture device says "not yet" instead of waiting; files never do
 
 _TURNS = {
     90: Image.Transpose.ROTATE_90,
@@ -95,7 +98,7 @@ def _video_shots(container: InputContainer, name: str, camera: Camera) -> Iterat
         stills = stamped(decoded(container, stream), name)
         if camera.period_s is not None:
             stills = sampled(stills, *period_and_slack_s(camera.period_s, stream))
-        yield from pictures(stills, name, camera)
+        yield from pictures(stills, name, camera, stream)
 
 
 def video_stream(container: InputContainer) -> VideoStream:
@@ -119,6 +122,8 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
                 except FFmpegError as error:
                     yield _reason(error)
             return
+        except BlockingError:
+            sleep(CAPTURE_WAIT_S)
         except FFmpegError as error:
             errors += 1
             yield _reason(error)
@@ -196,22 +201,31 @@ def sampled(
         count += 1
 
 
-def pictures(stills: Iterator[Still | Skipped], name: str, camera: Camera) -> Iterator[Shot | Skipped]:
+def pictures(
+    stills: Iterator[Still | Skipped], name: str, camera: Camera, stream: VideoStream
+) -> Iterator[Shot | Skipped]:
     """Turn stills of the source *name* into shots at the camera's size; one still given twice is made once."""
+    aspect = _pixel_aspect(stream)
     last: tuple[Still, Shot | Skipped] | None = None
     for item in stills:
         if isinstance(item, Skipped):
             yield item
             continue
         if last is None or last[0] is not item:
-            last = (item, _picture(item, f"{name}#{item.number}", camera))
+            last = (item, _picture(item, f"{name}#{item.number}", camera, aspect))
         yield last[1]
 
 
-def _picture(still: Still, label: str, camera: Camera) -> Shot | Skipped:
+def _pixel_aspect(stream: VideoStream) -> Fraction:
+    """Return the width of a pixel of *stream* over its height; beyond 1 to 4 the file is taken to be wrong."""
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return aspect if Fraction(1, 4) <= aspect <= 4 else Fraction(1)
+
+
+def _picture(still: Still, label: str, camera: Camera, aspect: Fraction) -> Shot | Skipped:
     try:
         check_size(still.frame.width, still.frame.height)
-        image, changes = _upright(still.frame)
+        image, changes = _upright(still.frame, aspect)
         pixels, fitted = fit(image, camera.width, camera.height, camera.fit)
     except (PictureError, FFmpegError, ValueError, OSError) as error:
         return Skipped(label, _reason(error))
@@ -219,12 +233,11 @@ def _picture(still: Still, label: str, camera: Camera) -> Shot | Skipped:
     return Shot(label, pixels, pts_ns, "; ".join([*changes, fitted]))
 
 
-def _upright(frame: VideoFrame) -> tuple[Image.Image, list[str]]:
+def _upright(frame: VideoFrame, aspect: Fraction) -> tuple[Image.Image, list[str]]:
     """Return *frame* as RGB with square pixels, turned as its metadata asks, and what was changed."""
     image = Image.fromarray(np.asarray(frame.to_ndarray(format="rgb24")))
     changes = []
-    aspect = Fraction(frame.sample_aspect_ratio or 1) if hasattr(frame, "sample_aspect_ratio") else Fraction(1)
-    if aspect != 1 and Fraction(1, 4) <= aspect <= 4:
+    if aspect != 1:
         width = max(1, round(image.width * aspect))
         check_size(width, image.height)
         changes.append(f"pixels {aspect.numerator}:{aspect.denominator} made square")

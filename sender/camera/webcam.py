@@ -65,7 +65,7 @@ def _webcam_shots(container: InputContainer, name: str, camera: Camera) -> Itera
         stills = stamped(decoded(container, stream), name)
         if camera.period_s is not None:
             stills = firsts(stills, *period_and_slack_s(camera.period_s, stream))
-        yield from pictures(stills, name, camera)
+        yield from pictures(stills, name, camera, stream)
 
 
 def firsts(

@@ -38,7 +38,7 @@ _LL_SIDE = 12
 """Decompositions go on until the low band's shorter side would fall below this (best PSNR on Kodak)."""
 
 _ASKS = 3
-"""How often OpenJPEG is asked per scale, or twice as often where nothing fitted: a fourth time wins 0.02 dB."""
+"""How often OpenJPEG is asked per scale, twice as often where nothing fitted: a fourth wins 0.02 dB."""
 
 _LEFT_OUT_BYTES = 41
 """What OpenJPEG writes and `jpeg2000_sections` drops: COM and EOC."""
@@ -238,7 +238,7 @@ def _open(name: str, data: bytes) -> Image.Image:
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "webp": {"method": 4, "exact": True},
-    # One thread: their number changes the bytes. Speed 8: 9 and 10 cost 0.3 to 0.7 dB, 6 takes thrice the time.
+    # One thread: their number changes the bytes. Speeds 9 and 10 cost 0.3 to 0.7 dB, 6 takes thrice as long.
     "avif": {"speed": 8, "max_threads": 1, "subsampling": "4:2:0"},
     "jpeg": {"optimize": True, "subsampling": "4:2:0"},
 }

@@ -1,0 +1,94 @@
+"""The picture in the design, enforced: who imports whom, where sockets, offsets and clocks may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("link", "sender", "receiver", "scenarios")
+MAY_IMPORT = {
+    "link": {"link"},
+    "sender": {"link", "sender"},
+    "receiver": {"link", "receiver"},
+    "scenarios": set(PACKAGES),
+}
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def where(*tops):
+    found = set()
+    for path in FILES:
+        if any(name.split(".")[0] in tops for name in imports(path)):
+            found.add(str(path.relative_to(ROOT)))
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_the_picture_allows(package):
+    for path in (ROOT / package).rglob("*.py"):
+        tops = {name.split(".")[0] for name in imports(path)} & set(PACKAGES)
+        assert tops <= MAY_IMPORT[package], path
+
+
+def test_sockets_are_in_one_place():
+    assert where("zmq") == {"link/relay.py"}
+    assert where("socket", "asyncio") == set()
+
+
+def test_offsets_are_in_one_place():
+    found = {path for path in where("struct") if not path.startswith("link/bitstream/")}
+    assert found == {"link/packet.py"}
+
+
+def test_nothing_that_runs_what_it_reads():
+    assert where("pickle", "shelve", "marshal", "dill") == set()
+    for path in FILES:
+        text = path.read_text()
+        assert "yaml.load(" not in text, path
+        assert "recv_pyobj" not in text, path
+
+
+def test_the_clock_is_read_where_processes_are():
+    readers = {"link/__main__.py", "link/relay.py", "sender/__main__.py", "receiver/__main__.py"}
+    readers |= {"scenarios/run.py", "scenarios/processes.py"}
+    assert where("time") <= readers
+
+
+def test_randomness_is_an_argument():
+    assert where("random") == set()
+    for path in FILES:
+        if path.name != "seeds.py":
+            assert "default_rng(" not in path.read_text(), path
+
+
+def test_cores_do_no_io():
+    for name in ("sender/sender.py", "receiver/receiver.py", "link/conductor.py", "link/channel/channel.py", "link/channel/hop.py"):
+        tops = {module.split(".")[0] for module in imports(ROOT / name)}
+        assert not tops & {"zmq", "os", "pathlib", "time", "subprocess", "PIL", "av", "torch"}, name
+
+
+def test_modules_stay_small():
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 450, path
+
+
+def test_the_top_level_is_the_designs():
+    import subprocess
+
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    tops = {line.split("/")[0] for line in done.stdout.splitlines()}
+    allowed = {*PACKAGES, "tests", "pyproject.toml", "README.md", "LICENSE"}
+    assert {top for top in tops if not top.startswith(".")} <= allowed
