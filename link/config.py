@@ -207,9 +207,18 @@ class Link(Model):
             )
         if self.repair.arq and self.return_ is None:
             raise ValueError("repair.arq needs a return channel: give link.return")
-        for hop in self.hops:
+        for hop in (*self.hops, *([self.return_] if self.return_ is not None else [])):
+            name = getattr(hop, "name", "return")
+            outage = hop.outage
+            if outage is not None and outage.hold and outage.up_s is not None and hop.rate_bps is not None:
+                air_s = self.mtu_bytes * 8 / hop.rate_bps
+                if air_s > outage.up_s:
+                    raise ValueError(
+                        f"hop {name}: a packet of {self.mtu_bytes} bytes takes {air_s:.3g} s, "
+                        f"longer than outage.up_s {outage.up_s:g}, and would wait for ever"
+                    )
             if hop.queue.limit_bytes < self.mtu_bytes:
-                raise ValueError(f"hop {hop.name}: queue.limit_bytes is smaller than the MTU")
+                raise ValueError(f"hop {name}: queue.limit_bytes is smaller than the MTU")
         names = [hop.name for hop in self.hops]
         if len(set(names)) != len(names) or "return" in names:
             raise ValueError("hops need different names, none of them 'return'")

@@ -42,10 +42,10 @@ class Fate(IntEnum):
 Row = tuple[int, int, int, int, int, int]
 """(time_ns, packet, fate, hop, waited_ns, transmitted_ns): a packet's fate at *time_ns*.
 
-*packet* is its number in the channel, counted over both directions. *hop* counts from 0 on the way out,
--1 - hop on the way back; for SENT and for the far end's verdicts it is the first and the last hop.
-*waited_ns* is the time in the hop's queue, *transmitted_ns* the time on its transmitter, 0 for a packet
-that never went on the air.
+*packet* is its number in the channel, counted over both directions. *hop* counts from 0 on the way out and is
+-1 on the way back; SENT and the far end's verdicts carry the first hop of their direction. *waited_ns* is the
+time in the hop's queue, *transmitted_ns* the time on its transmitter. Both are 0 for a packet that never went
+on the air, and *transmitted_ns* may be 0 for one that shared a trace's delivery opportunity.
 """
 
 

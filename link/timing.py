@@ -6,7 +6,7 @@ from math import ceil
 
 from link.channel import to_ns
 from link.channel.rate import Trace
-from link.config import Jitter, Link, Session
+from link.config import Hop, Jitter, Link, ReturnHop, Session
 from link.packet import overhead
 from link.repair.fec import OVERHEAD_BYTES
 
@@ -19,7 +19,7 @@ class Times:
     """The waits of one session."""
 
     bottleneck_bps: float
-    """Mean rate of the narrowest hop on the way out."""
+    """Mean rate of the narrowest hop on the way out, its regular outages counted in."""
     frame_ns: int
     """A frame of the codec's budget, with headers and repair, on the narrowest hop."""
     round_trip_ns: int
@@ -33,8 +33,25 @@ class Times:
 
 
 def bottleneck_bps(link: Link, traces: Mapping[str, Trace]) -> float:
-    """Return the mean rate in bit/s of the narrowest hop on the way out."""
-    return min(hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps for hop in link.hops)
+    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in."""
+    rates = []
+    for hop in link.hops:
+        rate = hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps
+        outage = hop.outage
+        if outage is not None and outage.up_s is not None and outage.down_s is not None:
+            rate *= outage.up_s / (outage.up_s + outage.down_s)
+        rates.append(rate)
+    return min(rates)
+
+
+def _hold_ns(hop: Hop | ReturnHop) -> int:
+    """Return how long a packet may be held up by an outage of *hop*."""
+    outage = hop.outage
+    if outage is None or not outage.hold:
+        return 0
+    if outage.down_s is not None:
+        return to_ns(outage.down_s * (_TAIL["exponential"] if outage.random else 1.0))
+    return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
 
 
 def body_bytes(link: Link) -> int:
@@ -61,7 +78,10 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
         feedback_s = (overhead(link.framing) + 8) * 8 / link.return_.rate_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += _tail_ns(link.return_.jitter) + jitter_ns
-    wait = 3 * frame_ns + jitter_ns
+    hold_ns = sum(map(_hold_ns, link.hops))
+    if link.return_ is not None:
+        hold_ns += _hold_ns(link.return_)
+    wait = 3 * frame_ns + jitter_ns + hold_ns
     if link.repair.arq:
         wait += link.repair.arq_rounds * (round_trip_ns + 2 * frame_ns)
     deadline_ns = to_ns(link.deadline_s) if link.deadline_s is not None else wait

@@ -121,6 +121,22 @@ def _save(figure: Figure, form: str) -> bytes:
     return out.getvalue()
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it: `10 min 35 s`, `3.2 s`, `5 ms`."""
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 59.95:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next(at for at, (value, _) in enumerate(parts) if value)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2] if value)
+
+
 def time_unit(span_s: float) -> tuple[float, str]:
     """Return (seconds in a unit, its name) for an axis of *span_s*."""
     for most, unit, name in ((1.0, 1e-3, "milliseconds"), (180.0, 1.0, "seconds"), (10_800.0, 60.0, "minutes")):
@@ -277,6 +293,7 @@ def _lined(
                     linestyles=style,
                     capstyle=cap,
                     rasterized=raster,
+                    snap=False,  # a stretch that is snapped to no length is not drawn at all, cap and all
                     zorder=2.2 if label.startswith("on the air") else 2.0,
                 )
             )
@@ -350,7 +367,7 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
         axes.stairs(count, edges / NS / unit, color=BLACK, linewidth=1.3)
         handles.insert(0, Line2D([], [], color=BLACK, label="sent"))
         axes.set_xlabel(f"time since the start, in {name}")
-        axes.set_ylabel(f"packets per {until / NS / unit / bins:.2g} {name}")
+        axes.set_ylabel(f"packets in {duration(until / NS / bins)}")
         axes.set_xlim(0, until / NS / unit)
         axes.set_ylim(bottom=0)
         _legend(axes, handles, narrow)

@@ -1,5 +1,6 @@
 """One run: three processes or one, then the figures, the table and the report from the journal alone."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -46,8 +47,14 @@ def head(scenario: Scenario) -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    tree = scenario.model_dump(mode="json", by_alias=True)
+    for hop in tree["link"]["hops"]:
+        if hop["trace"] is not None:
+            # What is in it counts, not where this machine keeps it.
+            digest = hashlib.sha256(Path(hop["trace"]).read_bytes()).hexdigest()
+            hop["trace"], versions[f"trace {hop['name']}"] = Path(hop["trace"]).name, digest
     return {
-        "scenario": scenario.model_dump(mode="json", by_alias=True),
+        "scenario": tree,
         "seed": scenario.seed,
         "versions": versions,
         "fingerprint": fingerprint(scenario),
@@ -159,9 +166,32 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
 
     Raise UsageError where there is no readable journal, StorageError where the disk is full.
     """
-    from scenarios import figures_of
+    from scenarios import metrics, quality, report, results
 
-    return figures_of.write(out, wall_s)
+    path = out / "run.mcap"
+    if not path.is_file():
+        raise UsageError(f"{out}: no run is there (run.mcap is missing)")
+    found = journal.read(path)
+    scores = quality.score(found)
+    figures = metrics.measure(found, scores)
+    figures["speed"] |= {"encode_s": None, "decode_s": None, "wall_s": wall_s, **_timings(out)}
+    figures |= {"journal": str(path), "digest": journal.digest(path), "report": str(out / "report.html")}
+    try:
+        results.write_parquet(found, out / "results.parquet", scores)
+        report.write(found, figures, out, scores)
+        (out / "summary.json").write_text(json.dumps(figures, indent=1))
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror}") from error
+    return figures
+
+
+def _timings(out: Path) -> dict[str, Any]:
+    """Return the wall-clock seconds that the ends spent, where they are known."""
+    try:
+        found: dict[str, Any] = json.loads((out / "timings.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def run(
@@ -180,5 +210,5 @@ def run(
     try:
         metrics = measure(out, wall_s)
     except (StorageError, UsageError) as failure:
-        raise error or failure from None
+        raise (error or failure) from None
     return Outcome(metrics, error)

@@ -338,3 +338,11 @@ def test_streams_do_not_disturb_each_other():
 
 
 GOLDEN_STREAM = [0.12418916668354107, 0.6089250151477446, 0.6650927877246329, 0.4805429424458244]
+
+
+def test_a_packet_longer_than_every_window_is_lost_and_ends():
+    windows = [[n, n + 0.9] for n in range(5000)]
+    link = channel({"rate_bps": 800, "outage": {"windows_s": windows, "hold": True}})
+    link.send(bytes(100), 0)
+    drain(link)
+    assert fates(link)[Fate.OUTAGE] == 1

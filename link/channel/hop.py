@@ -22,6 +22,8 @@ from link.config import ReturnHop
 from link.events import Fate, Row
 from link.seeds import generator
 
+_WINDOWS = 1000  # a packet that fits into none of so many is sent all the same, and lost
+
 Sink = Callable[[int, bytes, int], None]
 """Takes (packet number, bytes, time in ns)."""
 
@@ -97,11 +99,12 @@ class Hop:
         outages = self._outages
         if outages is None or not outages.hold:
             return self._rate.finish(now, size)
-        while True:
+        for _ in range(_WINDOWS):
             start, end = self._rate.preview(now, size)
             if not outages.hits(start, end):
-                return self._rate.finish(now, size)
+                break
             now = outages.resumes(start)
+        return self._rate.finish(now, size)
 
     def _serve(self, now: int) -> None:
         """Start the next transmission of the priority queue, or put its start on the clock."""
@@ -124,7 +127,7 @@ class Hop:
 
     def _leave(self, packet: int, data: bytes, since: int, start: int, end: int) -> None:
         """Decide the fate of a packet whose last bit is on the way at *end*."""
-        if self._outages is not None and not self._outages.hold and self._outages.hits(start, end):
+        if self._outages is not None and self._outages.hits(start, end):
             self._rows.append((end, packet, Fate.OUTAGE, self._number, start - since, end - start))
             return
         if self._lost is not None and self._lost():

@@ -19,9 +19,8 @@ def open_folder(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
     except OSError as error:
         raise UsageError(f"camera.source {str(path)!r}: cannot list the folder: {error.strerror}") from None
     if not paths:
-        raise UsageError(
-            f"camera.source {str(path)!r}: no pictures in this folder; expected {' '.join(sorted(EXTENSIONS))}"
-        )
+        known = " ".join(sorted(EXTENSIONS))
+        raise UsageError(f"camera.source {str(path)!r}: no pictures in this folder; expected {known}")
     return (_shot_or_skipped(entry, camera) for entry in paths)
 
 

@@ -5,7 +5,8 @@ file -> header check -> decode -> EXIF rotation -> 8-bit RGB -> fit -> pixels (h
 ```
 
 Nothing is decoded before its header's size is known to be within `link.frame.MAX_PIXELS`. Transparent
-pictures are laid on black, because black is also what `pad` adds. Deep greys keep their upper 8 bits. Colour profiles are ignored.
+pictures are laid on black, because black is also what `pad` adds. Deep greys keep their upper 8 bits.
+Colour profiles are ignored.
 """
 
 import warnings
@@ -122,9 +123,9 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
         return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB"), "16 bit to 8"
     if image.mode == "F":
         real = np.asarray(image)
-        low, high = float(real.min()), float(real.max())
-        if not (low >= 0.0 and high <= 1.0):  # so that NaN is refused as well
-            raise PictureError(f"floats from {low:g} to {high:g}; expected 0 to 1")
+        least, most = float(real.min()), float(real.max())
+        if not (least >= 0.0 and most <= 1.0):  # so that NaN is refused as well
+            raise PictureError(f"floats from {least:g} to {most:g}; expected 0 to 1")
         return Image.fromarray(np.rint(real * 255.0).astype(np.uint8)).convert("RGB"), "float to 8 bit"
     if image.has_transparency_data:
         layer = image.convert("RGBA")

@@ -11,13 +11,12 @@
 +-------------------------------------------+
 ```
 
-What stands still is drawn once, in strips, so that a large card needs little more memory than its pixels; each
-frame then draws its ball, hand and number into a copy.
+What stands still is drawn once, in strips, so that a large card needs little more memory than its pixels;
+each frame then draws its ball, hand and number into a copy.
 """
 
-import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +73,10 @@ class _Disc:
     x: float
     y: float
     radius: float
+
+
+Draw = Callable[[Real, Real, _Disc], Real]
+"""Draws a disc at pixel centres x (1, columns) and y (rows, 1) from its own: (rows, columns, 3), 0 to 255."""
 
 
 class TestCard:
@@ -181,7 +184,7 @@ class TestCard:
         x = round(self._centre.x - size[0] / 2)
         y = round(self._centre.y + 0.25 * self._centre.radius - size[1] / 2)
         window = pixels[y : y + size[1], x : x + size[0]]
-        _blend_bytes(window, np.asarray(mask, np.float32) / np.float32(255.0), np.float32(PAPER))
+        _blend_bytes(window, np.asarray(mask, np.float32) / np.float32(255.0), PAPER)
 
     def _draw_hand(self, pixels: Pixels, number: int) -> None:
         disc = self._clock
@@ -190,7 +193,7 @@ class TestCard:
         window, x, y = _window(pixels, disc)
         along = np.clip(x * tip_x + y * tip_y, 0.0, 0.80 * disc.radius)
         distance = np.hypot(x - along * tip_x, y - along * tip_y)
-        _blend_bytes(window, np.clip(0.09 * disc.radius + 0.5 - distance, 0, 1), np.float32(HAND))
+        _blend_bytes(window, np.clip(0.09 * disc.radius + 0.5 - distance, 0, 1), HAND)
 
     def _draw_ball(self, pixels: Pixels, number: int) -> None:
         radius = max(1.2, 0.055 * min(self.width, self.height))
@@ -201,11 +204,11 @@ class TestCard:
         light = np.hypot(x + 0.35 * radius, y + 0.40 * radius) / radius  # from the upper left
         shade = np.clip(1.12 - 0.62 * light, 0.15, 1.0)[..., None]
         gleam = np.clip(1.0 - light / 0.35, 0, 1)[..., None] * 0.8
-        colour = (np.float32(BALL) * shade) * (1 - gleam) + 255.0 * gleam
+        colour = (np.asarray(BALL, np.float32) * shade) * (1 - gleam) + 255.0 * gleam
         _blend_bytes(window, np.clip(radius + 0.5 - np.hypot(x, y), 0, 1), colour)
 
 
-def _place(strip: Real, x: Real, y: Real, disc: _Disc, draw: "_Draw") -> None:
+def _place(strip: Real, x: Real, y: Real, disc: _Disc, draw: "Draw") -> None:
     """Draw the round field *disc* with its rim onto the part of *strip* that it touches."""
     edge = disc.radius + 1.0
     columns = np.flatnonzero(np.abs(x[0] - disc.x) <= edge)
@@ -285,7 +288,7 @@ def _blend(onto: Real, alpha: Real, colour: "Real | Colour") -> None:
     onto += alpha[..., None] * (np.asarray(colour, np.float32) - onto)
 
 
-def _blend_bytes(onto: Pixels, alpha: Real, colour: Real) -> None:
+def _blend_bytes(onto: Pixels, alpha: Real, colour: "Real | Colour") -> None:
     real = onto.astype(np.float32)
     _blend(real, alpha, colour)
     onto[:] = _to_bytes(real)

@@ -36,6 +36,7 @@ CONTAINERS = (
 """FFmpeg's readers for these. Not among them are playlists (hls, concat, dash), which open further files
 and addresses, and readers that take any text for pictures (tty)."""
 MAX_DEMUX_ERRORS = 8  # in a row without a packet between them; an error need not move the read position
+MAX_SLACK_S = Fraction(1, 2000)  # half of Matroska's tick, the coarsest that times are rounded to
 CAPTURE_WAIT_S = 0.005  # macOS's capture device says "not yet" instead of waiting; files never do
 
 _TURNS = {
@@ -60,9 +61,9 @@ class Still:
 def open_video(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
     """Return the frames of the video at *path* in presentation order.
 
-    Without `camera.period_s` all of them; with it, for each k the last frame whose time stamp is not after k periods
-    (where the video has no time stamps, all). Damaged places are Skipped. Raises UsageError
-    where the file is not a video or not one frame of it can be decoded.
+    Without `camera.period_s` all of them; with it, for each k the last frame whose time stamp is not after
+    k periods (all, where the video has no time stamps). Damaged places are Skipped. Raises UsageError where
+    the file is not a video or not one frame of it can be decoded.
     """
     where = f"camera.source {str(path)!r}"
     try:
@@ -166,21 +167,24 @@ def stamped(frames: Iterator[VideoFrame | str], name: str) -> Iterator[Still | S
 
 
 def period_and_slack_s(period_s: float, stream: VideoStream) -> tuple[Fraction, Fraction]:
-    """Return *period_s* as the fraction it was meant to be, and half a tick of *stream*'s clock.
+    """Return *period_s* as the fraction it was meant to be, and how far *stream* may have rounded a time.
 
-    Files round time stamps to their tick: Matroska writes 33 ms for a frame at 1/30 s, and 67 ms for the next,
-    which at a period of 1/30 s is not late.
+    That is half a tick, where ticks are fine: Matroska writes 33 ms for a frame at 1/30 s, and 67 ms for the
+    next, which at a period of 1/30 s is not late. AVI's ticks are whole frames, and its times exact.
     """
     tick = Fraction(stream.time_base) if stream.time_base else Fraction(0)
-    return max(Fraction(period_s).limit_denominator(1_000_000), Fraction(1, 1_000_000)), tick / 2
+    return max(Fraction(period_s).limit_denominator(1_000_000), Fraction(1, 1_000_000)), min(
+        tick / 2, MAX_SLACK_S
+    )
 
 
 def sampled(
     stills: Iterator[Still | Skipped], period_s: Fraction, slack_s: Fraction
 ) -> Iterator[Still | Skipped]:
-    """Yield for k = 0, 1, 2, ... the last still not later than k periods and *slack_s*; some twice, many never.
+    """Yield for k = 0, 1, 2, ... the last still not later than k periods and *slack_s*.
 
-    The last frame stands for as long as the video says it does. Stills without times pass unchanged.
+    So some come twice and many never. The last one stands for as long as the video says it does. Stills
+    without times pass unchanged.
     """
     count = 0
     held: Still | None = None
@@ -204,7 +208,7 @@ def sampled(
 def pictures(
     stills: Iterator[Still | Skipped], name: str, camera: Camera, stream: VideoStream
 ) -> Iterator[Shot | Skipped]:
-    """Turn stills of the source *name* into shots at the camera's size; one still given twice is made once."""
+    """Turn stills of the source *name* into shots at the camera's size; one that comes twice is made once."""
     aspect = _pixel_aspect(stream)
     last: tuple[Still, Shot | Skipped] | None = None
     for item in stills:
@@ -217,7 +221,7 @@ def pictures(
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction:
-    """Return the width of a pixel of *stream* over its height; beyond 1 to 4 the file is taken to be wrong."""
+    """Return the width of a pixel of *stream* over its height; beyond 1 to 4 the file is not believed."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     return aspect if Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 
@@ -250,4 +254,6 @@ def _upright(frame: VideoFrame, aspect: Fraction) -> tuple[Image.Image, list[str
 
 def _reason(error: BaseException) -> str:
     """Return FFmpeg's words without its number and without the path, which the caller names."""
-    return one_line(ValueError(error.strerror) if isinstance(error, FFmpegError) and error.strerror else error)
+    if isinstance(error, FFmpegError) and error.strerror:
+        return one_line(ValueError(error.strerror))
+    return one_line(error)

@@ -32,8 +32,8 @@ DEVICES = {
 def open_webcam(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
     """Return the frames of webcam number *rest*, timed by the device's clock, without end.
 
-    With `camera.period_s`, the first frame of each period; frames in between, and periods that passed while nobody
-    asked, are left out. Raises UsageError where *rest* is no number or the webcam gives no picture.
+    With `camera.period_s`, the first frame of each period; frames in between, and periods that passed while
+    nobody asked, are left out. Raises UsageError where *rest* is no number or the webcam gives no picture.
     """
     del seed  # a webcam repeats nothing
     source = f"webcam:{rest}"

@@ -1,0 +1,706 @@
+"""The camera sources: what comes in is what was in the file, and what cannot be read is said in one line."""
+
+import itertools
+import sys
+import tracemalloc
+import zlib
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import sender.camera.picture
+from link.config import Camera
+from link.errors import UsageError
+from sender.camera import PREFIXES, Shot, Skipped, open_source
+from sender.camera.picture import PictureError, fit, read_rgb
+from sender.camera.webcam import DEVICES
+
+MILLI = Fraction(1, 1000)
+SHADES = [0x0000, 0x01FF, 0x0200, 0x7FFF, 0x8000, 0xFFFF]  # 8 bit: 0, 1, 2, 127, 128, 255
+
+
+def camera(source, **fields):
+    return Camera(**{"source": str(source), "width": 64, "height": 48, **fields})
+
+
+def items_of(source, **fields):
+    return list(open_source(camera(source, **fields), seed=1))
+
+
+def shots_of(source, **fields):
+    items = items_of(source, **fields)
+    assert all(isinstance(item, Shot) for item in items), items
+    return items
+
+
+def refusal(source, **fields):
+    with pytest.raises(UsageError) as caught:
+        open_source(camera(source, **fields), seed=1)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith("camera.")
+    return text
+
+
+def plain(path, colour, size=(64, 48), mode="RGB", **options):
+    Image.new(mode, size, colour).save(path, **options)
+    return path
+
+
+def png(path, width, height, bits, colour_type, rows=b""):
+    """Write a PNG by hand: of kinds that Pillow does not write, or with a header that lies."""
+
+    def chunk(kind, body):
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, colour_type, 0, 0, 0])
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def video(path, stamps, codec="libx264", tick=MILLI, level=lambda index: 16 * index):
+    """Encode a video of plain grey frames with the time stamps *stamps*, in units of *tick*."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = tick
+        for index, stamp in enumerate(stamps):
+            pixels = np.full((48, 64, 3), level(index), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = stamp, tick
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return path
+
+
+def level_of(shot):
+    """The number of a frame that `video` drew."""
+    return round(float(shot.pixels.mean()) / 16)
+
+
+# pictures: every mode
+
+
+def rgb_of(path):
+    image, _ = read_rgb(path)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def test_rgb_picture_is_itself(tmp_path):
+    pixels = np.random.Generator(np.random.PCG64(1)).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (shot,) = shots_of(tmp_path / "a.png")
+    assert np.array_equal(shot.pixels, pixels)
+    assert (shot.name, shot.pts_ns, shot.fitted) == ("a.png", None, "as is")
+    assert shot.pixels.dtype == np.uint8
+    assert shot.pixels.flags.writeable  # torch warns about arrays that are not
+
+
+@pytest.mark.parametrize("name", ["g.png", "g.tif", "g.jp2"])
+def test_16_bit_grey_keeps_its_upper_bits(tmp_path, name):
+    Image.fromarray(np.asarray([SHADES], np.uint16)).save(tmp_path / name)
+    assert rgb_of(tmp_path / name)[0].tolist() == [[v >> 8] * 3 for v in SHADES]
+    assert read_rgb(tmp_path / name)[1] == ["16 bit to 8"]
+
+
+def test_big_endian_16_bit_grey(tmp_path):
+    (tmp_path / "g.pgm").write_bytes(b"P5 6 1 65535\n" + np.asarray(SHADES, ">u2").tobytes())
+    assert rgb_of(tmp_path / "g.pgm")[0, :, 0].tolist() == [v >> 8 for v in SHADES]
+
+
+def test_32_bit_grey(tmp_path):
+    Image.fromarray(np.asarray([SHADES], np.int32)).save(tmp_path / "i.tif")
+    assert rgb_of(tmp_path / "i.tif")[0, :, 0].tolist() == [v >> 8 for v in SHADES]
+    Image.fromarray(np.asarray([[0, 65536]], np.int32)).save(tmp_path / "wide.tif")
+    with pytest.raises(PictureError, match="from 0 to 65536; expected 0 to 65535"):
+        read_rgb(tmp_path / "wide.tif")
+
+
+def test_16_bit_rgb(tmp_path):
+    row = np.repeat(np.asarray(SHADES, ">u2"), 3).tobytes()
+    png(tmp_path / "deep.png", 6, 1, 16, 2, b"\0" + row)
+    assert rgb_of(tmp_path / "deep.png")[0].tolist() == [[v >> 8] * 3 for v in SHADES]
+
+
+def test_float_grey(tmp_path):
+    Image.fromarray(np.asarray([[0.0, 0.5, 1.0]], np.float32)).save(tmp_path / "f.tif")
+    assert rgb_of(tmp_path / "f.tif")[0, :, 0].tolist() == [0, 128, 255]
+    for name, values in (("wide.tif", [0.0, 300.0]), ("nan.tif", [0.0, np.nan]), ("low.tif", [-0.5, 1.0])):
+        Image.fromarray(np.asarray([values], np.float32)).save(tmp_path / name)
+        with pytest.raises(PictureError, match="expected 0 to 1"):
+            read_rgb(tmp_path / name)
+
+
+def test_alpha_is_laid_on_black(tmp_path):
+    layers = [(200, 100, 50, 255), (200, 100, 50, 0), (200, 100, 50, 128)]
+    image = Image.new("RGBA", (3, 1))
+    for x, value in enumerate(layers):
+        image.putpixel((x, 0), value)
+    image.save(tmp_path / "rgba.png")
+    expected = [[200, 100, 50], [0, 0, 0], [100, 50, 25]]
+    assert np.abs(rgb_of(tmp_path / "rgba.png")[0].astype(int) - expected).max() <= 1
+    plain(tmp_path / "la.png", (200, 128), (1, 1), "LA")
+    assert abs(int(rgb_of(tmp_path / "la.png")[0, 0, 0]) - 100) <= 1
+    assert read_rgb(tmp_path / "la.png")[1] == ["alpha on black"]
+
+
+def test_palette_with_and_without_transparency(tmp_path):
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    for x in range(3):
+        image.putpixel((x, 0), x)
+    image.save(tmp_path / "p.png")
+    assert rgb_of(tmp_path / "p.png")[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    image.save(tmp_path / "t.png", transparency=1)
+    assert rgb_of(tmp_path / "t.png")[0].tolist() == [[255, 0, 0], [0, 0, 0], [0, 0, 255]]
+    plain(tmp_path / "key.png", (9, 8, 7), (1, 1), transparency=(9, 8, 7))
+    assert rgb_of(tmp_path / "key.png")[0].tolist() == [[0, 0, 0]]
+
+
+def test_one_bit_and_eight_bit_grey(tmp_path):
+    image = Image.new("1", (2, 1))
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "1.png")
+    assert rgb_of(tmp_path / "1.png")[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+    plain(tmp_path / "l.png", 77, (1, 1), "L")
+    assert rgb_of(tmp_path / "l.png")[0].tolist() == [[77, 77, 77]]
+
+
+def test_cmyk(tmp_path):
+    for name in ("c.jpg", "c.tif"):
+        plain(tmp_path / name, (255, 0, 0, 0), (16, 16), "CMYK")
+        assert np.abs(rgb_of(tmp_path / name)[8, 8].astype(int) - [0, 255, 255]).max() <= 3
+
+
+def test_animation_gives_its_first_frame(tmp_path):
+    red, blue = (Image.new("RGB", (64, 48), colour) for colour in ((255, 0, 0), (0, 0, 255)))
+    red.save(tmp_path / "a.gif", save_all=True, append_images=[blue])
+    (shot,) = shots_of(tmp_path / "a.gif")
+    assert shot.pixels[9, 9].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("extension", sorted(sender.camera.picture.EXTENSIONS))
+def test_every_extension_in_capitals(tmp_path, extension):
+    path = tmp_path / f"a{extension.upper()}"
+    mode = "L" if extension == ".pgm" else "RGB"
+    plain(path, 60 if mode == "L" else (60, 60, 60), mode=mode)
+    (shot,) = shots_of(tmp_path)
+    assert shot.name == path.name
+    assert np.abs(shot.pixels.astype(int) - 60).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation(tmp_path, orientation):
+    """The red corner belongs at the upper left, however the camera was held."""
+    upright = Image.new("RGB", (64, 32), (0, 0, 255))
+    upright.paste((255, 0, 0), (0, 0, 16, 16))
+    turn = Image.Transpose
+    stored_by = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE}
+    stored_by |= {6: turn.ROTATE_90, 7: turn.TRANSVERSE, 8: turn.ROTATE_270}
+    stored = upright.transpose(stored_by[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "e.jpg", exif=exif, quality=95)
+    image, changes = read_rgb(tmp_path / "e.jpg")
+    assert image.size == (64, 32)
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(upright)).mean() < 3
+    assert changes == (["turned by EXIF"] if orientation > 1 else [])
+
+
+# fit
+
+
+def quarters(width, height, middle=0.5):
+    """Red, then blue from *middle* of the width on."""
+    image = Image.new("RGB", (width, height), (255, 0, 0))
+    image.paste((0, 0, 255), (round(width * middle), 0, width, height))
+    return image
+
+
+def test_crop_keeps_the_centre():
+    image = Image.new("RGB", (768, 512), (0, 255, 0))
+    image.paste((255, 0, 0), (43, 0, 43 + 682, 512))
+    pixels, note = fit(image, 256, 192, "crop")
+    assert note == "768x512 -> crop 682x512 -> 256x192"
+    assert pixels.shape == (192, 256, 3)
+    assert (pixels[:, 2:-2] == [255, 0, 0]).all()  # the filter looks a little over the edge
+    assert (pixels[..., 0] > 200).all()
+    image = Image.new("RGB", (100, 300), (0, 255, 0))
+    image.paste((9, 9, 9), (0, 112, 100, 112 + 75))
+    pixels, note = fit(image, 256, 192, "crop")
+    assert note == "100x300 -> crop 100x75 -> 256x192"
+    assert (pixels[8:-8] == 9).all()
+    assert fit(image, 100, 200, "crop")[1] == "100x300 -> crop 100x200"
+
+
+def test_pad_keeps_everything():
+    pixels, note = fit(quarters(768, 512), 256, 192, "pad")
+    assert note == "768x512 -> 256x171 -> pad 256x192"
+    assert not pixels[:10].any()
+    assert not pixels[181:].any()
+    assert (pixels[10:181, :120] == [255, 0, 0]).all()
+    assert (pixels[10:181, 136:] == [0, 0, 255]).all()
+    pixels, note = fit(quarters(64, 192), 256, 192, "pad")
+    assert note == "64x192 -> pad 256x192"
+    assert not pixels[:, :96].any()
+    assert (pixels[:, 96:128] == [255, 0, 0]).all()
+    assert not pixels[:, 160:].any()
+
+
+def test_stretch_distorts():
+    pixels, note = fit(quarters(100, 400, 0.25), 256, 192, "stretch")
+    assert note == "100x400 -> stretch 256x192"
+    assert (pixels[:, :56] == [255, 0, 0]).all()
+    assert (pixels[:, 72:] == [0, 0, 255]).all()
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(1, 1), (5000, 1), (1, 5000), (3000, 2250), (17, 13)])
+def test_fit_of_any_size(how, size):
+    pixels, _ = fit(Image.new("RGB", size, (50, 60, 70)), 64, 48, how)
+    assert pixels.shape == (48, 64, 3)
+    drawn = pixels[pixels.any(axis=2)]
+    assert len(drawn)
+    assert (drawn == [50, 60, 70]).all()
+
+
+def test_shrinking_much_is_an_average():
+    """A fine checkerboard is grey, not one of its squares."""
+    board = (np.indices((1200, 1600)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    pixels, note = fit(Image.fromarray(board).convert("RGB"), 64, 48, "crop")
+    assert note == "1600x1200 -> 64x48"
+    assert np.abs(pixels.astype(int) - 127).max() <= 1
+
+
+# folders
+
+
+def test_folder_is_read_in_order_of_name(tmp_path):
+    for name, value in (("b.png", 20), ("a10.png", 12), ("a9.PNG", 13), ("B.png", 11)):
+        plain(tmp_path / name, (value,) * 3)
+    plain(tmp_path / ".hidden.png", 99, mode="L")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "deeper.png").mkdir()
+    plain(tmp_path / "deeper.png" / "a.png", 99, mode="L")
+    shots = shots_of(tmp_path)
+    assert [(s.name, int(s.pixels[0, 0, 0])) for s in shots] == [
+        ("B.png", 11),
+        ("a10.png", 12),
+        ("a9.PNG", 13),
+        ("b.png", 20),
+    ]
+    assert [s.name for s in shots_of(tmp_path, frames=2)] == ["B.png", "a10.png"]
+
+
+def test_broken_pictures_are_skipped(tmp_path):
+    plain(tmp_path / "a.png", (1, 2, 3))
+    noise = np.random.Generator(np.random.PCG64(2)).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
+    (tmp_path / "whole.png").unlink()
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("hello")
+    png(tmp_path / "bomb.png", 20000, 20000, 8, 2)
+    plain(tmp_path / "z.png", (4, 5, 6))
+    items = items_of(tmp_path, frames=2)
+    assert [(type(item), item.name) for item in items] == [
+        (Shot, "a.png"),
+        (Skipped, "bomb.png"),
+        (Skipped, "cut.png"),
+        (Skipped, "empty.jpg"),
+        (Skipped, "text.jpg"),
+        (Shot, "z.png"),
+    ]
+    reasons = {item.name: item.reason for item in items if isinstance(item, Skipped)}
+    assert "larger than 64000000 pixels" in reasons["bomb.png"]
+    assert "truncated" in reasons["cut.png"]
+    assert reasons["text.jpg"] == "not a picture in a known format"
+    assert not any("\n" in reason for reason in reasons.values())
+
+
+def test_folder_of_broken_pictures_still_runs(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no")
+    assert [type(item) for item in items_of(tmp_path)] == [Skipped, Skipped]
+
+
+def test_picture_that_vanishes_is_skipped(tmp_path):
+    plain(tmp_path / "a.png", (1, 1, 1))
+    plain(tmp_path / "b.png", (2, 2, 2))
+    source = open_source(camera(tmp_path), seed=1)
+    (tmp_path / "a.png").unlink()
+    assert [type(item) for item in source] == [Skipped, Shot]
+
+
+@pytest.mark.parametrize(("width", "height"), [(20000, 20000), (8100, 8000)])
+def test_bomb_is_refused_before_it_is_allocated(tmp_path, width, height):
+    png(tmp_path / "bomb.png", width, height, 8, 2)
+    tracemalloc.start()
+    try:
+        text = refusal(tmp_path / "bomb.png")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "64000000 pixels" in text
+    assert peak_bytes < 4_000_000
+
+
+def test_size_is_checked_before_the_pixels_are_decoded(tmp_path, monkeypatch):
+    path = plain(tmp_path / "a.bmp", (1, 1, 1), (11, 10))
+    monkeypatch.setattr(sender.camera.picture, "MAX_PIXELS", 109)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(PictureError, match="11x10"):
+        read_rgb(path)
+
+
+# what is refused at once
+
+
+def test_refusals_name_what_was_expected(tmp_path):
+    assert "no such file or folder; expected testcard, webcam:N or a path" in refusal(tmp_path / "no.png")
+    (tmp_path / "folder").mkdir()
+    assert "no pictures in this folder; expected .avif" in refusal(tmp_path / "folder")
+    (tmp_path / "text.mp4").write_text("this is no video\n" * 100)
+    assert "neither a picture nor a video" in refusal(tmp_path / "text.mp4")
+    (tmp_path / "nothing").write_bytes(b"")
+    assert "neither a picture nor a video" in refusal(tmp_path / "nothing")
+    (tmp_path / "broken.png").write_text("x")
+    assert "cannot read the picture: not a picture in a known format" in refusal(tmp_path / "broken.png")
+    assert "unknown prefix 'foo'; expected testcard, webcam:N or a path" in refusal("foo:bar")
+    assert "unknown prefix 'http'" in refusal("http://example.org/a.mp4")
+    assert "nothing may follow testcard" in refusal("testcard:2")
+    assert "no such file" in refusal("")
+    assert "no such file" in refusal("a\0b.png")
+    assert "too long" in refusal("x" * 5000)
+    assert "neither a file nor a folder" in refusal("/dev/null")
+    assert "camera.width x camera.height" in refusal("testcard", width=8192, height=8192)
+
+
+def test_path_with_a_colon_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain(tmp_path / "foo:bar.png", (1, 2, 3))
+    assert shots_of("foo:bar.png")[0].name == "foo:bar.png"
+    video(tmp_path / "concat:a|b.mkv", [0, 40])
+    assert len(shots_of("concat:a|b.mkv")) == 2
+
+
+def test_playlists_are_refused(tmp_path):
+    """FFmpeg would follow them to other files and addresses."""
+    video(tmp_path / "a.ts", [0, 40, 80])
+    (tmp_path / "list.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n"
+    )
+    (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile a.ts\n")
+    assert "neither a picture nor a video" in refusal(tmp_path / "list.m3u8")
+    assert "neither a picture nor a video" in refusal(tmp_path / "list.ffconcat")
+
+
+def test_picture_without_extension_is_known_by_its_content(tmp_path):
+    plain(tmp_path / "a.png", (1, 2, 3)).rename(tmp_path / "picture")
+    assert shots_of(tmp_path / "picture")[0].pixels[0, 0].tolist() == [1, 2, 3]
+
+
+# videos
+
+IRREGULAR = [0, 33, 50, 133, 200, 1000]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("v.mp4", "libx264"), ("v.mkv", "mpeg4"), ("v.ts", "libx264"), ("v.webm", "libvpx-vp9")],
+)
+def test_video_keeps_its_time_stamps(tmp_path, name, codec):
+    shots = shots_of(video(tmp_path / name, IRREGULAR, codec))
+    assert [s.pts_ns for s in shots] == [ms * 1_000_000 for ms in IRREGULAR]
+    assert [s.name for s in shots] == [f"{name}#{k}" for k in range(6)]
+    assert [level_of(s) for s in shots] == list(range(6))
+    assert {s.fitted for s in shots} == {"as is"}
+
+
+def test_time_stamps_are_exact_in_odd_time_bases(tmp_path):
+    path = video(tmp_path / "v.mp4", [5 * k for k in range(5)], "mpeg4", tick=Fraction(1, 150))
+    assert [s.pts_ns for s in shots_of(path)] == [k * 10**9 // 30 for k in range(5)]
+
+
+def test_times_count_from_the_first_frame(tmp_path):
+    path = video(tmp_path / "v.mkv", [500, 540, 600], "mpeg4")
+    assert [s.pts_ns for s in shots_of(path)] == [0, 40_000_000, 100_000_000]
+
+
+def test_video_without_time_stamps_gives_all_frames(tmp_path):
+    path = video(tmp_path / "v.h264", [0, 40, 80, 120])
+    for period_s in (None, 0.1):
+        shots = shots_of(path, period_s=period_s)
+        assert [(level_of(s), s.pts_ns) for s in shots] == [(k, None) for k in range(4)]
+
+
+def numbers(path, **fields):
+    return [int(s.name.partition("#")[2]) for s in shots_of(path, **fields)]
+
+
+def test_sampling_by_period(tmp_path):
+    path = video(tmp_path / "v.mp4", range(91), "mpeg4", tick=Fraction(1, 30), level=lambda index: index)
+    assert numbers(path, period_s=1.0) == [0, 30, 60, 90]
+    assert numbers(path, period_s=1.0, frames=2) == [0, 30]
+    assert numbers(path, period_s=0.5) == [0, 15, 30, 45, 60, 75, 90]
+    assert numbers(path, period_s=1 / 30) == list(range(91))
+    assert numbers(path, period_s=100.0) == [0]
+    shot = shots_of(path, period_s=1.0)[2]
+    assert (shot.pts_ns, shot.fitted) == (2_000_000_000, "as is")
+    assert abs(float(shot.pixels.mean()) - 60) < 3
+
+
+def test_sampling_takes_the_last_frame_before_and_repeats(tmp_path):
+    path = video(tmp_path / "v.mkv", IRREGULAR, "mpeg4")
+    assert numbers(path, period_s=0.1)[:11] == [0, 2, 4, 4, 4, 4, 4, 4, 4, 4, 5]
+    assert numbers(path, period_s=0.049)[:3] == [0, 1, 2]
+    repeated = shots_of(path, period_s=0.1)[2:4]
+    assert [s.pts_ns for s in repeated] == [200_000_000] * 2
+
+
+def test_sampling_allows_for_rounded_time_stamps(tmp_path):
+    """Matroska writes 30 frames a second as 0, 33, 67, 100 ms; none may be lost or doubled."""
+    stamps = [round(k * 1000 / 30) for k in range(31)]
+    path = video(tmp_path / "v.mkv", stamps, "mpeg4", level=lambda index: 8 * index)
+    assert numbers(path, period_s=1 / 30) == list(range(31))
+
+
+def test_sampling_by_coarse_ticks_takes_no_frame_of_the_future(tmp_path):
+    """In AVI a tick is a whole frame."""
+    path = video(tmp_path / "v.avi", range(11), "mpeg4", tick=Fraction(1, 10))
+    assert numbers(path, period_s=0.25) == [0, 2, 5, 7, 10]
+
+
+def noisy_video(path, codec, frames=40):
+    """A video whose packets have some size, every fifth frame a key frame."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25, options={"g": "5"} if codec == "mpeg4" else {})
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index in range(frames):
+            pixels = rng.integers(0, 256, (48, 64, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = index
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.ts", "v.avi"])
+def test_truncated_video_gives_what_it_has(tmp_path, name):
+    path = noisy_video(tmp_path / name, "mpeg4")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    shots = [item for item in items_of(path) if isinstance(item, Shot)]
+    assert 10 <= len(shots) <= 30
+    assert [s.pts_ns for s in shots] == [k * 40_000_000 for k in range(len(shots))]
+
+
+def test_damaged_middle_is_skipped(tmp_path):
+    path = noisy_video(tmp_path / "v.mkv", "mjpeg", frames=30)
+    data = bytearray(path.read_bytes())
+    starts = [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xd8"]
+    assert len(starts) == 30
+    for at in starts[10:13]:
+        data[at : at + 400] = bytes(400)  # the whole JPEG header of three frames
+    path.write_bytes(data)
+    items = items_of(path)
+    assert [item.name for item in items] == [f"v.mkv#{k}" for k in range(30)]
+    assert [k for k, item in enumerate(items) if isinstance(item, Skipped)] == [10, 11, 12]
+    assert items[13].pts_ns == 520_000_000
+    assert len([i for i in items_of(path, frames=12) if isinstance(i, Shot)]) == 12
+
+
+def test_video_without_a_readable_frame_is_refused(tmp_path):
+    path = noisy_video(tmp_path / "v.mkv", "mjpeg", frames=4)
+    data = bytearray(path.read_bytes())
+    for at in [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xd8"]:
+        data[at : at + 400] = bytes(400)
+    path.write_bytes(data)
+    assert "not one frame of the video can be read" in refusal(path)
+    headless = video(tmp_path / "v.mp4", [0, 40, 80])
+    headless.write_bytes(headless.read_bytes()[:-300])  # its table of contents stands at the end
+    assert "neither a picture nor a video" in refusal(headless)
+
+
+def test_sound_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.rate = 8000
+        out.mux(stream.encode(frame))
+    assert "no video in this file" in refusal(tmp_path / "a.mkv")
+
+
+def test_oversized_video_is_refused(tmp_path, monkeypatch):
+    path = video(tmp_path / "v.mkv", [0, 40])
+    monkeypatch.setattr(sender.camera.picture, "MAX_PIXELS", 64 * 48 - 1)
+    assert "64x48" in refusal(path, width=16, height=16)
+
+
+@pytest.mark.parametrize(("turn", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_turned_video_stands_upright(tmp_path, turn, corner):
+    """Telephones film as they are held and write into the file how far the player has to turn it."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:20, :20] = 255  # upper left as stored
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode())
+    one, minus = (1 << 16).to_bytes(4, "big"), (2**32 - (1 << 16)).to_bytes(4, "big")
+    a, b, c, d = {  # clockwise by *turn*
+        90: (bytes(4), one, minus, bytes(4)),
+        180: (minus, bytes(4), bytes(4), minus),
+        270: (bytes(4), minus, one, bytes(4)),
+    }[turn]
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # the matrix of the track header, ISO 14496-12
+    assert data[at : at + 4] == one
+    data[at : at + 24] = a + b + bytes(4) + c + d + bytes(4)
+    path.write_bytes(data)
+    width, height = (64, 48) if turn == 180 else (48, 64)
+    (shot,) = shots_of(path, width=width, height=height)
+    assert shot.fitted.startswith("turned by ")
+    assert shot.fitted.endswith("; as is")
+    for y in (0, -1):
+        for x in (0, -1):
+            assert (int(shot.pixels[y, x, 0]) > 128) == ((y, x) == corner)
+
+
+def test_oblong_pixels_become_square(tmp_path):
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")))
+        out.mux(stream.encode())
+    (shot,) = shots_of(path, width=128, height=48)
+    assert shot.fitted == "pixels 2:1 made square; as is"
+    assert shot.pixels.shape == (48, 128, 3)
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
+def test_colours_follow_the_video_s_own_matrix(tmp_path, matrix):
+    """Pure green differs by some 40 levels between the two when the wrong matrix is used."""
+    path = tmp_path / "v.mkv"
+    luma, cb, cr = {"bt709": (173, 42, 26), "smpte170m": (145, 54, 34)}[matrix]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"colorspace": matrix, "qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        planes = np.concatenate([np.full(64 * 48, luma), np.full(32 * 24, cb), np.full(32 * 24, cr)])
+        frame = av.VideoFrame.from_ndarray(planes.astype(np.uint8).reshape(72, 64), format="yuv420p")
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    (shot,) = shots_of(path)
+    assert np.abs(shot.pixels.astype(int) - [0, 255, 0]).max() <= 4
+
+
+def test_video_is_decoded_only_as_far_as_it_is_asked_for(tmp_path, monkeypatch):
+    path = video(tmp_path / "v.mkv", [40 * k for k in range(200)], "mpeg4", level=lambda index: index)
+    asked = []
+    real = sender.camera.video.stamped
+
+    def counting(frames, name):
+        for item in real(frames, name):
+            asked.append(item)
+            yield item
+
+    monkeypatch.setattr(sender.camera.video, "stamped", counting)
+    source = open_source(camera(path, frames=3), seed=1)
+    assert len(asked) == 1
+    assert len(list(source)) == 3
+    assert len(asked) == 3
+
+
+# webcams
+
+
+def test_webcam_refusals():
+    assert "expected the number of a webcam: webcam:0" in refusal("webcam")
+    assert "expected the number" in refusal("webcam:front")
+    assert "expected the number" in refusal("webcam:-1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="numbers of devices that surely do not exist")
+def test_absent_webcam():
+    text = refusal("webcam:987")
+    assert "cannot open the webcam" in text
+    assert "/dev/video987" in text
+
+
+def test_webcam_frames(monkeypatch):
+    """FFmpeg's own test source stands in for the device: 10 frames a second, endless."""
+    monkeypatch.setitem(DEVICES, sys.platform, ("lavfi", "testsrc=size=64x48:rate=10"))
+    shots = shots_of("webcam:0", frames=4)
+    assert [(s.name, s.pts_ns) for s in shots] == [(f"webcam:0#{k}", k * 100_000_000) for k in range(4)]
+    assert shots[0].pixels.std() > 20
+    assert [s.pts_ns for s in shots_of("webcam:0", frames=3, period_s=0.25)] == [
+        0,
+        300_000_000,
+        500_000_000,
+    ]
+
+
+# the test card
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 48), (192, 256), (400, 100), (256, 192)])
+def test_testcard_moves_and_repeats_itself(size):
+    width, height = size
+    first = shots_of("testcard", width=width, height=height, frames=5)
+    again = shots_of("testcard", width=width, height=height, frames=5)
+    assert [s.name for s in first] == [f"testcard#{k}" for k in range(5)]
+    for k, shot in enumerate(first):
+        assert shot.pixels.shape == (height, width, 3)
+        assert shot.pts_ns is None
+        assert np.array_equal(shot.pixels, again[k].pixels)
+        if k:
+            moved = (shot.pixels != first[k - 1].pixels).any(axis=2).mean()
+            assert 0.005 < moved < 0.25  # things move, most stands still
+
+
+def test_testcard_depends_on_the_seed():
+    one, two = (next(open_source(camera("testcard"), seed=seed)) for seed in (1, 2))
+    assert (one.pixels != two.pixels).any(axis=2).mean() > 0.3
+
+
+def test_testcard_has_30_frames_unless_told():
+    assert len(shots_of("testcard", width=16, height=16)) == 30
+    assert len(shots_of("testcard", width=16, height=16, frames=31)) == 31
+
+
+def test_testcard_holds_what_it_promises():
+    pixels = shots_of("testcard", width=256, height=192, frames=1)[0].pixels.astype(int)
+    present = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
+    on_off = itertools.product((0, 191), repeat=3)
+    assert set(on_off) - {(0, 0, 0)} <= present  # the colour bars
+    greys = {r for r, g, b in present if r == g == b}
+    assert len(greys) > 100
+    assert min(greys) < 8
+    assert max(greys) > 247
+    assert np.abs(np.diff(pixels[80:95], axis=1)).max() > 150  # the gratings
+    assert pixels.mean(axis=(0, 1)).min() > 60  # neither dark nor of one colour
+    assert pixels.mean(axis=(0, 1)).max() < 190
+
+
+def test_testcard_drawn_in_strips_has_no_seams(monkeypatch):
+    whole = shots_of("testcard", frames=1)[0].pixels
+    monkeypatch.setattr(sender.camera.testcard, "STRIP_ROWS", 7)
+    assert np.array_equal(shots_of("testcard", frames=1)[0].pixels, whole)
+
+
+def test_prefixes_say_how_they_are_written():
+    assert all(row.usage.startswith(prefix) for prefix, row in PREFIXES.items())
