@@ -53,7 +53,9 @@ class Conductor:
     @property
     def next_ns(self) -> int | None:
         """When anything happens next without an answer from a busy end; None: nothing does."""
-        times = [time for time, busy in zip(self._next, self._busy, strict=True) if not busy and time is not None]
+        times = [
+            time for time, busy in zip(self._next, self._busy, strict=True) if not busy and time is not None
+        ]
         if (time := self._channel.next_ns) is not None:
             times.append(time)
         if any(waiting and not busy for waiting, busy in zip(self._waiting, self._busy, strict=True)):
@@ -68,12 +70,12 @@ class Conductor:
     def advance(self, now: int) -> None:
         """Let everything that is due at *now* happen. Times never decrease."""
         self.now = now
-        for arrival in self._channel.advance(now):
-            waiting = self._waiting[RECEIVER if arrival.direction == FORWARD else SENDER]
+        for packet, direction, data in self._channel.advance(now):
+            waiting = self._waiting[RECEIVER if direction == FORWARD else SENDER]
             if len(waiting) >= _BACKLOG:
-                self._journal.packets([(now, arrival.packet, Fate.PEER_SLOW, -arrival.direction, 0, 0)], [])
+                self._journal.packets([(now, packet, int(Fate.PEER_SLOW), -direction, 0, 0)], [])
             else:
-                waiting.append((arrival.packet, arrival.data))
+                waiting.append((packet, data))
         self._record()
         # The receiver goes first: what it asks for at this instant is on its way before new frames are.
         for end in (RECEIVER, SENDER):

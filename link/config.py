@@ -78,9 +78,7 @@ class GilbertElliottLoss(Model):
         if self.loss_bad > self.loss_good:
             bad = (self.loss - self.loss_good) / (self.loss_bad - self.loss_good)
             if bad < 1.0 and bad / (1.0 - bad) / self.mean_burst > 1.0:
-                raise ValueError(
-                    f"loss {self.loss:g} needs a mean_burst of at least {bad / (1.0 - bad):.3g}"
-                )
+                raise ValueError(f"loss {self.loss:g} needs a mean_burst of at least {bad / (1.0 - bad):.3g}")
             if bad == 1.0:
                 raise ValueError("loss equals loss_bad: the good state would never be visited")
         return self
@@ -207,8 +205,10 @@ class Link(Model):
             )
         if self.repair.arq and self.return_ is None:
             raise ValueError("repair.arq needs a return channel: give link.return")
-        for hop in (*self.hops, *([self.return_] if self.return_ is not None else [])):
-            name = getattr(hop, "name", "return")
+        ways: dict[str, Hop | ReturnHop] = {hop.name: hop for hop in self.hops}
+        if self.return_ is not None:
+            ways["return"] = self.return_
+        for name, hop in ways.items():
             outage = hop.outage
             if outage is not None and outage.hold and outage.up_s is not None and hop.rate_bps is not None:
                 air_s = self.mtu_bytes * 8 / hop.rate_bps

@@ -10,7 +10,14 @@ from link.packet import VERSION
 def fingerprint(session: Session) -> str:
     """Return 16 hexadecimal digits (64 bits of SHA-256); the first eight are the short form in packets."""
     codec, camera, link = session.codec, session.camera, session.link
-    parts = (VERSION, codec.name, camera.width, camera.height, link.framing, codec.model_dump_json(exclude={"frame_bytes"}))
+    parts = (
+        VERSION,
+        codec.name,
+        camera.width,
+        camera.height,
+        link.framing,
+        codec.model_dump_json(exclude={"frame_bytes"}),
+    )
     digest = hashlib.sha256(repr(parts).encode())
     digest.update(SYNTAXES[codec.name].tables)
     return digest.hexdigest()[:16]

@@ -31,6 +31,7 @@ from mcap.records import Channel, Chunk, DataEnd, Footer, Message
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import MCAP0_MAGIC, Writer
 from mcap_protobuf.schema import register_schema
+from numpy.typing import NDArray
 
 from link.errors import StorageError, UsageError
 from link.events import Event, Fate, Row
@@ -43,7 +44,9 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
 def _rows_class() -> Any:
     """Build the class of farlink.PacketRows: parallel columns, and the bytes of the rows that are SENT."""
-    file = descriptor_pb2.FileDescriptorProto(name="farlink/PacketRows.proto", package="farlink", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name="farlink/PacketRows.proto", package="farlink", syntax="proto3"
+    )
     message = file.message_type.add(name="PacketRows")
     kind = descriptor_pb2.FieldDescriptorProto
     for number, name in enumerate(_FIELDS, 1):
@@ -140,7 +143,7 @@ class Journal:
         """Hand all that was added to the operating system."""
         with self._guard():
             self._write_rows()
-            self._writer.flush()
+            self._writer.flush()  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -151,7 +154,9 @@ class Journal:
                 raise
             self._failed = True
             self._mend()
-            raise StorageError(f"cannot write {self.path}: {error.strerror}; what was written is kept") from error
+            raise StorageError(
+                f"cannot write {self.path}: {error.strerror}; what was written is kept"
+            ) from error
 
     def _mend(self) -> None:
         """Free the reserve, cut the file back to its last whole chunk and give it an end."""
@@ -167,7 +172,7 @@ class Journal:
             return
         with self._guard():
             self._write_rows()
-            self._writer.finish()
+            self._writer.finish()  # type: ignore[no-untyped-call]
             self._file.close()
         self._closed = True
         self._reserve.unlink(missing_ok=True)
@@ -192,7 +197,7 @@ class Run:
     head: dict[str, Any]
     """The first record: scenario, seed, versions, fingerprint."""
     events: list[dict[str, Any]]
-    rows: np.ndarray
+    rows: NDArray[np.int64]
     """Shape (rows, 6), int64, the columns of `link.events.Row`, in time order."""
     data: dict[int, bytes]
     """Bytes of each packet as it was sent, by its number."""
@@ -206,7 +211,7 @@ def read(path: Path, *, pictures: bool = True) -> Run:
     """Read a journal, whole or cut short. Raise UsageError where it is none."""
     head: dict[str, Any] = {}
     events: list[dict[str, Any]] = []
-    columns: list[np.ndarray] = []
+    columns: list[NDArray[np.int64]] = []
     data: dict[int, bytes] = {}
     images: dict[str, dict[int, bytes]] = {"sent": {}, "received": {}}
     for topic, message in _messages(path):
@@ -271,7 +276,7 @@ def recover(path: Path) -> bool:
     try:
         os.truncate(path, whole)
         with path.open("ab") as file:
-            file.write(end.end() + MCAP0_MAGIC)
+            file.write(end.end() + MCAP0_MAGIC)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise StorageError(f"cannot mend {path}: {error.strerror}") from error
     return True

@@ -1,9 +1,9 @@
 """Messages between processes: a verb, a JSON object, and byte strings. No pickle, nothing executable.
 
-    peer -> link   hello   {role, token, wire}         link -> peer   welcome  {session, times}
-                   ready   {fingerprint}                              step     {now, packets} + packets
-                   done    {...} + packets + pictures                 bye      {error}
-                   error   {exit_code, message}                       ping     {}
+peer -> link   hello   {role, token, wire}         link -> peer   welcome  {session, times}
+               ready   {fingerprint}                              step     {now, packets} + packets
+               done    {...} + packets + pictures                 bye      {error}
+               error   {exit_code, message}                       ping     {}
 """
 
 import dataclasses
@@ -60,7 +60,9 @@ def unpack_output(fields: dict[str, Any], blobs: list[bytes]) -> Output:
         events = []
         for item in fields["events"]:
             picture = next(pictures) if item["picture"] else None
-            events.append(Event(str(item["kind"]), int(item["time_ns"]), item["frame"], dict(item["fields"]), picture))
+            events.append(
+                Event(str(item["kind"]), int(item["time_ns"]), item["frame"], dict(item["fields"]), picture)
+            )
         verdicts = [(int(number), Fate(fate)) for number, fate in fields["verdicts"]]
         next_ns = None if fields["next_ns"] is None else int(fields["next_ns"])
         timings = {str(name): float(value) for name, value in fields["timings"].items()}

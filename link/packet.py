@@ -86,8 +86,12 @@ class Packet:
 
         Raise ValueError where a field is out of its range or the packet would exceed 65,535 bytes.
         """
-        if not (0 <= self.frame < FRAMES and 0 <= self.index < MAX_PACKETS and 0 <= self.priority < PRIORITIES):
-            raise ValueError(f"out of range: frame {self.frame}, index {self.index}, priority {self.priority}")
+        if not (
+            0 <= self.frame < FRAMES and 0 <= self.index < MAX_PACKETS and 0 <= self.priority < PRIORITIES
+        ):
+            raise ValueError(
+                f"out of range: frame {self.frame}, index {self.index}, priority {self.priority}"
+            )
         if len(self.body) > MAX_BYTES - HEADER_BYTES:
             raise ValueError(f"a body of {len(self.body)} bytes is over {MAX_BYTES - HEADER_BYTES}")
         first = VERSION << 5 | self.kind << 3 | self.priority << 1 | self.last

@@ -15,6 +15,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,7 +61,9 @@ def _check_address(address: str, curve: Path | None) -> None:
     except ValueError:
         local = host == "localhost"
     if not local and curve is None:
-        raise UsageError(f"{address} is not on this machine alone: give --curve with keys from `farlink keys`")
+        raise UsageError(
+            f"{address} is not on this machine alone: give --curve with keys from `farlink keys`"
+        )
 
 
 def make_keys(folder: Path) -> None:
@@ -172,7 +175,7 @@ class Hub:
 
         Raise what an end reports, StoppedError, or PeerGoneError.
         """
-        ready = dict(self._poller.poll(None if timeout_s is None else max(0.0, timeout_s * 1000)))
+        ready = dict(self._poller.poll(None if timeout_s is None else max(0, ceil(timeout_s * 1000))))
         if self._stdin is not None and self._stdin in ready:
             raise StoppedError("the run was stopped")
         if self._monitor in ready:
@@ -203,9 +206,11 @@ class Hub:
             raise ValueError("a message from a stranger")
         elif verb == b"ready":
             if fields.get("fingerprint") != self._fingerprint:
-                error = FingerprintError(self._fingerprint, str(fields.get("fingerprint")), where="link")
-                self.send(role, messages.pack(b"bye", {"error": str(error), "exit_code": error.exit_code}))
-                raise error
+                strange = FingerprintError(self._fingerprint, str(fields.get("fingerprint")), where="link")
+                self.send(
+                    role, messages.pack(b"bye", {"error": str(strange), "exit_code": strange.exit_code})
+                )
+                raise strange
             self._ready.add(role)
         elif verb == b"error":
             error = FarlinkError(str(fields.get("message")))
@@ -327,7 +332,7 @@ class _Peer:
 
     def loop(self) -> None:
         while True:
-            waiting = self._timeout_s * 1000 if self._core is None else None
+            waiting = int(self._timeout_s * 1000) if self._core is None else None
             ready = dict(self._poller.poll(waiting))
             if self._socket in ready:
                 if self._answer(self._socket.recv_multipart()):
@@ -357,7 +362,9 @@ class _Peer:
                 self._socket.send_multipart(messages.pack(b"ready", {"fingerprint": fingerprint}))
             elif verb == b"step" and self._core is not None:
                 arrivals = list(zip(map(int, fields["packets"]), blobs, strict=True))
-                self._socket.send_multipart(messages.pack_output(self._core.step(int(fields["now"]), arrivals)))
+                self._socket.send_multipart(
+                    messages.pack_output(self._core.step(int(fields["now"]), arrivals))
+                )
         except FarlinkError as error:
             about = {"exit_code": error.exit_code, "message": str(error)}
             self._socket.send_multipart(messages.pack(b"error", about))

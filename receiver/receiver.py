@@ -222,13 +222,19 @@ class Receiver:
             self._closed.pop(next(iter(self._closed)))
         payload = fragment.reassemble(state.data, state.count)
         have = [section is not None for section in payload.sections]
-        about = {"complete": state.complete and payload.complete, "sections": have, "packets": len(state.data)}
+        about = {
+            "complete": state.complete and payload.complete,
+            "sections": have,
+            "packets": len(state.data),
+        }
         out.events.append(Event("closed", now, frame, about))
         started = self._clock()
         pixels = self._decoder.decode(payload)
         out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
         if pixels is not None:
-            out.events.append(Event("decoded", now, frame, {"complete": about["complete"]}, png.encode(pixels)))
+            out.events.append(
+                Event("decoded", now, frame, {"complete": about["complete"]}, png.encode(pixels))
+            )
         if self._link.repair.arq and about["complete"]:
             self._feedback(frame, arq.Request(()), 0, out)
             out.events.append(Event("ack", now, frame))

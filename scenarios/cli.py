@@ -1,14 +1,13 @@
 """The command `farlink`. Starts in well under a second: what a command needs is imported by that command."""
 
 import contextlib
-import io
 import json
 import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -30,16 +29,18 @@ Exit codes: 0 ok, 2 usage or configuration, 3 the run was cut short, 4 model mis
 
 Scenario = Annotated[str, typer.Argument(help="A preset's name (see `farlink scenarios`) or a YAML file.")]
 Settings = Annotated[
-    Optional[list[str]],
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the scenario; the value is YAML. Repeatable."),
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set any field of the scenario; the value is YAML. Repeatable."
+    ),
 ]
 Source = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(help="Where frames come from: testcard, a picture, a folder, a video file, webcam:N."),
 ]
-Codec = Annotated[Optional[str], typer.Option(help="Codec: jpeg2000, webp, avif or jpeg.")]
-Frames = Annotated[Optional[int], typer.Option(min=1, help="How many frames at most.")]
-Seed = Annotated[Optional[int], typer.Option(min=0, help="Seed of everything random in the channel.")]
+Codec = Annotated[str | None, typer.Option(help="Codec: jpeg2000, webp, avif or jpeg.")]
+Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -64,7 +65,12 @@ def clean_errors() -> Iterator[None]:
 
 
 def load_scenario(
-    scenario: str, settings: list[str] | None, source: str | None, codec: str | None, frames: int | None, seed: int | None
+    scenario: str,
+    settings: list[str] | None,
+    source: str | None,
+    codec: str | None,
+    frames: int | None,
+    seed: int | None,
 ) -> Any:
     """Return the resolved scenario with the command's options laid over it."""
     from scenarios import schema
@@ -83,13 +89,16 @@ def run(
     seed: Seed = None,
     settings: Settings = None,
     transport: Annotated[
-        Transport, typer.Option(help="Three processes over ZeroMQ, or all in one process; the journal is the same.")
+        Transport,
+        typer.Option(help="Three processes over ZeroMQ, or all in one process; the journal is the same."),
     ] = Transport.ZMQ,
     realtime: Annotated[
-        Optional[float],
-        typer.Option(min=1e-6, metavar="FACTOR", help="Run against the wall clock, FACTOR run seconds a second."),
+        float | None,
+        typer.Option(
+            min=1e-6, metavar="FACTOR", help="Run against the wall clock, FACTOR run seconds a second."
+        ),
     ] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Folder for the results; default runs/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run a scenario: frames are encoded, cross the modelled link as packets, and are put together again.
@@ -147,10 +156,13 @@ def report(
 @app.command()
 def inspect(
     journal: Annotated[Path, typer.Argument(metavar="RUN.mcap", help="A run's journal, or its folder.")],
-    frame: Annotated[Optional[int], typer.Option(min=0, help="Only the packets of this frame.")] = None,
-    drops: Annotated[bool, typer.Option("--drops", help="Only packets that were lost, with the reason.")] = False,
+    frame: Annotated[int | None, typer.Option(min=0, help="Only the packets of this frame.")] = None,
+    drops: Annotated[
+        bool, typer.Option("--drops", help="Only packets that were lost, with the reason.")
+    ] = False,
     pcap: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Write the packets that went on the air as a pcap file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the packets that went on the air as a pcap file."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a packet.")] = False,
 ) -> None:
@@ -221,7 +233,8 @@ def show_scenario(name: Scenario) -> None:
 
 @scenarios_app.command("validate")
 def validate_scenario(
-    name: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file or a preset's name.")], settings: Settings = None
+    name: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file or a preset's name.")],
+    settings: Settings = None,
 ) -> None:
     """Check a scenario and print it resolved, with everything that is derived.
 
@@ -266,7 +279,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -277,13 +292,19 @@ def main() -> None:
 
     ends.register(app)
     files.register(app)
-    with contextlib.suppress(io.UnsupportedOperation):
-        os.environ.setdefault("PYTHONIOENCODING", "utf-8")
     try:
-        app(standalone_mode=True)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = 0
+    except Exception as error:
+        # Typer's errors of usage: one line like any other, not a box.
+        if not hasattr(error, "format_message"):
+            raise
+        print(f"farlink: {' '.join(error.format_message().split())} (see --help)", file=sys.stderr)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

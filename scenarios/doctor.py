@@ -20,18 +20,24 @@ _OPTIONAL = {"farlink[cluster]", "farlink[live]"}
 
 def report() -> tuple[list[str], bool]:
     """Return the lines to print, and whether all that farlink itself needs is there."""
-    lines = [f"farlink {_version('farlink') or 'not installed'}, Python {sys.version.split()[0]} on {platform.platform()}"]
+    lines = [
+        f"farlink {_version('farlink') or 'not installed'}, Python {sys.version.split()[0]} on {platform.platform()}"
+    ]
     healthy = True
     for purpose, packages in _NEEDS.items():
         missing = [name for name in packages if _version(name) is None]
         if missing and purpose not in _OPTIONAL:
             healthy = False
         hint = f"pip install {purpose}" if purpose in _OPTIONAL else f"pip install {' '.join(missing)}"
-        lines.append(f"{'--' if missing else 'ok':4}{purpose:26}{'missing: ' + hint if missing else _list(packages)}")
+        lines.append(
+            f"{'--' if missing else 'ok':4}{purpose:26}{'missing: ' + hint if missing else _list(packages)}"
+        )
     lines += _pictures()
     lines.append(_gpu())
     tshark = shutil.which("tshark")
-    lines.append(f"{'ok' if tshark else '--':4}{'reading exported pcap':26}{tshark or 'tshark is not installed (optional)'}")
+    lines.append(
+        f"{'ok' if tshark else '--':4}{'reading exported pcap':26}{tshark or 'tshark is not installed (optional)'}"
+    )
     return lines, healthy
 
 

@@ -13,15 +13,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from link.events import Fate
 from link.journal import Run
-from scenarios.metrics import NS, FrameRow, Sent, end_ns, packets, shown_age
+from scenarios.metrics import NS, FrameRow, shown_age
 
 BLUE, SKY, GREEN, ORANGE = "#0072b2", "#56b4e9", "#009e73", "#e69f00"
 VERMILION, PURPLE, YELLOW, BLACK = "#d55e00", "#cc79a7", "#f0e442", "#1b1f24"
@@ -29,24 +26,8 @@ GREY, PALE = "#8c959f", "#d0d7de"
 STATUS_COLOURS = {"complete": GREEN, "partial": ORANGE, "lost": VERMILION}
 _STATUS_MARKS = {"complete": "o", "partial": "D", "lost": "X"}
 _WIDE, _NARROW = 10.0, 4.6  # inches; 96 pixels each on a page
-_LANES = 1500  # more packets than this are counted in bins of time
-_BINS = 96
 
-LOSSES: Mapping[Fate, tuple[str, str, str]] = {
-    Fate.CHANNEL_LOSS: ("lost on the way", "x", VERMILION),
-    Fate.OUTAGE: ("link was down", "v", BLACK),
-    Fate.QUEUE_FULL: ("queue was full", "s", ORANGE),
-    Fate.BAD_CHECKSUM: ("damaged: failed its checksum", "P", PURPLE),
-    Fate.MALFORMED: ("not a readable packet", "p", GREY),
-    Fate.VERSION: ("of another format version", "h", GREY),
-    Fate.PEER_SLOW: ("receiver could not keep up", "D", BLUE),
-    Fate.DEADLINE: ("arrived too late", "<", BLUE),
-    Fate.DUPLICATE: ("arrived, was there already", ".", SKY),
-    Fate.IN_FLIGHT: ("still on its way at the end", ">", GREY),
-}
-"""What a packet's end is called, its mark and its colour."""
-
-_RC: dict[str, Any] = {
+_RC: Any = {
     "svg.hashsalt": "farlink",
     "svg.fonttype": "path",
     "text.parse_math": False,
@@ -85,11 +66,8 @@ class Drawing:
 
 
 def draw(run: Run, rows: Sequence[FrameRow], metrics: Mapping[str, Any]) -> list[Drawing]:
-    """Return the figures that apply to *run*."""
-    sent = packets(run)
+    """Return the figures that apply to *run*, but for the packets' (`scenarios.timeline`)."""
     found = []
-    if len(sent):
-        found.append(_timeline(run, rows, sent))
     if metrics["bytes"]["on_air"]:
         found.append(_bytes(metrics["bytes"]))
     if any(row.shown_ns is not None for row in rows):
@@ -101,14 +79,16 @@ def draw(run: Run, rows: Sequence[FrameRow], metrics: Mapping[str, Any]) -> list
 
 
 @contextmanager
-def _sheet(narrow: bool, height: float, panels: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+def sheet(narrow: bool, height: float, panels: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Give an empty figure of *height* inches, and its axes one above the other."""
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(_NARROW if narrow else _WIDE, height), layout="constrained")
         axes = figure.subplots(panels, 1, squeeze=False, sharex=panels > 1)
         yield figure, list(axes[:, 0])
 
 
-def _drawing(name: str, title: str, caption: str, alt: str, paint: Callable[[bool], Figure]) -> Drawing:
+def drawing(name: str, title: str, caption: str, alt: str, paint: Callable[[bool], Figure]) -> Drawing:
+    """Return a figure that *paint* draws, given whether it is to be narrow."""
     wide, narrow = paint(False), paint(True)
     return Drawing(name, title, caption, alt, _save(wide, "svg"), _save(narrow, "svg"), _save(wide, "png"))
 
@@ -139,239 +119,22 @@ def duration(seconds: float) -> str:
 
 def time_unit(span_s: float) -> tuple[float, str]:
     """Return (seconds in a unit, its name) for an axis of *span_s*."""
-    for most, unit, name in ((1.0, 1e-3, "milliseconds"), (180.0, 1.0, "seconds"), (10_800.0, 60.0, "minutes")):
+    for most, unit, name in (
+        (1.0, 1e-3, "milliseconds"),
+        (180.0, 1.0, "seconds"),
+        (10_800.0, 60.0, "minutes"),
+    ):
         if span_s < most:
             return unit, name
     return (3600.0, "hours") if span_s < 4 * 86_400 else (86_400.0, "days")
 
 
-def _legend(axes: Axes, handles: Sequence[Any], narrow: bool, columns: int = 4) -> None:
+def legend(axes: Axes, handles: Sequence[Any], narrow: bool, columns: int = 4) -> None:
+    """Put a legend below all axes."""
     # Below the axes: it never lies over what is drawn, however that falls out.
     if narrow:
         columns = 2 if max(len(handle.get_label()) for handle in handles) < 28 else 1
     axes.figure.legend(handles=list(handles), loc="outside lower left", ncols=columns)
-
-
-# The way of every packet
-
-
-@dataclass
-class _Ways:
-    """Line segments and marks of packets, in seconds and lanes."""
-
-    queue: list[list[tuple[float, float]]]
-    air: list[list[tuple[float, float]]]
-    again: list[list[tuple[float, float]]]
-    flight: list[list[tuple[float, float]]]
-    again_flight: list[list[tuple[float, float]]]
-    back: list[list[tuple[float, float]]]
-    arrived: list[tuple[float, float]]
-    losses: dict[Fate, list[tuple[float, float]]]
-
-
-def _timeline(run: Run, rows: Sequence[FrameRow], sent: Sequence[Sent]) -> Drawing:
-    title = "What happened to each packet"
-    if len(sent) > _LANES:
-        caption = (
-            "Packets over time. The dark line is what the sender handed to the link; the bars are what became "
-            "of packets in each stretch of time: they arrived, or were lost for the reason in the legend."
-        )
-        alt = "Bars of packets that arrived and were lost, over time"
-        return _drawing("timeline", title, caption, alt, lambda narrow: _binned(run, sent, narrow))
-    lanes, groups = _lanes(sent)
-    ways = _ways(run, sent, lanes)
-    caption = (
-        "Each thin line is one packet, from left to right: it waits for its turn, is on the air, travels, and "
-        "arrives or is lost. Packets of one picture lie together in one band; the black bar is the moment when the "
-        "picture was shown."
-    )
-    if ways.again:
-        caption += " Purple is a packet that was sent again; dotted lines are the receiver's requests and receipts."
-    copies = int((run.rows[:, 2] == Fate.DUPLICATED).sum())
-    if copies:
-        caption += f" {copies} copies that the channel made are not drawn."
-    alt = "Time lines of packets, grouped by picture"
-    return _drawing(
-        "timeline", title, caption, alt, lambda narrow: _lined(run, rows, len(lanes), groups, ways, narrow)
-    )
-
-
-def _lanes(sent: Sequence[Sent]) -> tuple[dict[tuple[int, int], int], dict[int, tuple[int, int]]]:
-    """Return the lane of each (frame, index), feedback having index -1, and the first and last lane of a frame."""
-    keys = sorted({(item.frame, item.index if item.forward else 1 << 20) for item in sent})
-    lanes: dict[tuple[int, int], int] = {}
-    groups: dict[int, tuple[int, int]] = {}
-    at = 0
-    for frame, index in keys:
-        if groups and frame not in groups:
-            at += 1  # a gap between frames
-        lanes[frame, index if index < 1 << 20 else -1] = at
-        groups[frame] = (groups.get(frame, (at, at))[0], at)
-        at += 1
-    return lanes, groups
-
-
-def _ways(run: Run, sent: Sequence[Sent], lanes: Mapping[tuple[int, int], int]) -> _Ways:
-    ways = _Ways([], [], [], [], [], [], [], {})
-    fates: dict[int, list[list[int]]] = {}
-    for row in run.rows.tolist():
-        fates.setdefault(row[1], []).append(row)
-    until = end_ns(run)
-    for item in sent:
-        lane = float(lanes[item.frame, item.index if item.forward else -1])
-        _way(ways, item, fates[item.number], lane, until)
-    return ways
-
-
-def _way(ways: _Ways, item: Sent, rows: Sequence[Sequence[int]], lane: float, until: int) -> None:
-    """Add the way of one packet: for each hop a wait, a transmission and a flight, then its end."""
-
-    def line(kind: list[list[tuple[float, float]]], start: int, stop: int) -> None:
-        if stop > start:
-            kind.append([(start / NS, lane), (stop / NS, lane)])
-
-    at = item.sent_ns
-    ended = False
-    for time, _, fate, _, waited, lasted in rows:
-        if fate == Fate.SENT:
-            continue
-        if fate in (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.QUEUE_FULL):
-            if item.forward:
-                line(ways.queue, at, at + waited)
-                line(ways.again if item.again else ways.air, at + waited, at + waited + lasted)
-                line(ways.again_flight if item.again else ways.flight, at + waited + lasted, time)
-            else:
-                line(ways.back, at, time)
-            at = time
-        if fate == Fate.DELIVERED and item.forward:
-            ways.arrived.append((time / NS, lane))
-        elif fate >= Fate.QUEUE_FULL:
-            ways.losses.setdefault(Fate(fate), []).append((time / NS, lane))
-        ended = ended or fate == Fate.DELIVERED or fate >= Fate.QUEUE_FULL
-    if not ended:
-        line(ways.flight if item.forward else ways.back, at, until)
-        ways.losses.setdefault(Fate.IN_FLIGHT, []).append((until / NS, lane))
-
-
-def _lined(
-    run: Run,
-    rows: Sequence[FrameRow],
-    count: int,
-    groups: Mapping[int, tuple[int, int]],
-    ways: _Ways,
-    narrow: bool,
-) -> Figure:
-    total = count + len(groups)
-    height = float(np.clip(2.0 + total * 0.09, 3.2, 7.0))
-    with _sheet(narrow, height) as (figure, (axes,)):
-        points = (height - 1.5) * 72 / total  # of one lane
-        unit, name = time_unit(end_ns(run) / NS)
-        thick = float(np.clip(points * 0.75, 0.7, 5.0))
-        for first, last in list(groups.values())[::2]:
-            axes.axhspan(first - 0.6, last + 0.6, color="#f6f8fa", zorder=0)
-        layers: list[tuple[list[list[tuple[float, float]]], str, float, str, str]] = [
-            (ways.queue, "#b8bfc6", thick, "solid", "waiting in a queue"),
-            (ways.air, BLUE, thick, "solid", "on the air"),
-            (ways.flight, "#bcdcf2", max(0.6, thick * 0.5), "solid", "travelling"),
-            (ways.again, PURPLE, thick, "solid", "on the air again"),
-            (ways.again_flight, "#ecc6db", max(0.6, thick * 0.5), "solid", "travelling again"),
-            (ways.back, GREY, max(0.8, thick * 0.4), "dotted", "request or receipt"),
-        ]
-        handles: list[Any] = []
-        raster = sum(len(layer[0]) for layer in layers) > 600
-        for lines, colour, width, style, label in layers:
-            if not lines:
-                continue
-            scaled = [[(x / unit, y) for x, y in line] for line in lines]
-            # A projecting cap keeps a short stretch visible where an hour is a few pixels wide.
-            cap = "projecting" if label.startswith("on the air") else "butt"
-            axes.add_collection(
-                LineCollection(
-                    scaled,
-                    colors=colour,
-                    linewidths=width,
-                    linestyles=style,
-                    capstyle=cap,
-                    rasterized=raster,
-                    snap=False,  # a stretch that is snapped to no length is not drawn at all, cap and all
-                    zorder=2.2 if label.startswith("on the air") else 2.0,
-                )
-            )
-            handles.append(Line2D([], [], color=colour, linewidth=3, linestyle=style, label=label))
-        handles += _ends(axes, ways, unit, points, raster)
-        shown = [row for row in rows if row.shown_ns is not None and row.frame in groups]
-        if shown:
-            times = [(row.shown_ns or 0) / NS / unit for row in shown]
-            spans = [groups[row.frame] for row in shown]
-            axes.vlines(times, [a - 0.5 for a, _ in spans], [b + 0.5 for _, b in spans], color=BLACK, linewidth=2.2)
-            handles.append(Line2D([], [], color=BLACK, linewidth=2.5, label="picture shown"))
-        _frame_ticks(axes, groups, height)
-        axes.set_ylim(total - 0.5, -1.0)
-        axes.set_xlim(left=0)
-        axes.autoscale_view(scaley=False)
-        axes.set_xlabel(f"time since the start, in {name}")
-        axes.set_ylabel("picture")
-        axes.grid(False, axis="y")
-        _legend(axes, handles, narrow, 5)
-    return figure
-
-
-def _ends(axes: Axes, ways: _Ways, unit: float, points: float, raster: bool) -> list[Any]:
-    size = float(np.clip(points * 0.9, 2.2, 5.0))
-    handles: list[Any] = []
-    if ways.arrived:
-        x, y = np.array(ways.arrived).T
-        axes.plot(x / unit, y, "o", color=GREEN, markersize=size, markeredgewidth=0, rasterized=raster)
-        handles.append(Line2D([], [], color=GREEN, marker="o", linestyle="", label="arrived"))
-    for fate, (label, mark, colour) in LOSSES.items():
-        if fate in ways.losses:
-            x, y = np.array(ways.losses[fate]).T
-            style = {"marker": mark, "color": colour, "linestyle": ""}
-            # Losses are few and are what one looks for: larger than the rest, and above it.
-            axes.plot(x / unit, y, markersize=max(5.0, size), zorder=5, rasterized=raster, **style)
-            handles.append(Line2D([], [], label=label, **style))
-    return handles
-
-
-def _frame_ticks(axes: Axes, groups: Mapping[int, tuple[int, int]], height: float) -> None:
-    """Label the bands by picture, as many as there is room for."""
-    numbers = list(groups)
-    step = max(1, -(-len(numbers) // max(1, int((height - 1.5) * 5))))
-    chosen = numbers[::step]
-    axes.set_yticks([sum(groups[number]) / 2 for number in chosen], [str(number + 1) for number in chosen])
-    axes.tick_params(axis="y", length=0)
-
-
-def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
-    """Draw what became of packets, counted in bins of time."""
-    until = max(end_ns(run), 1)
-    bins = _BINS // 2 if narrow else _BINS
-    edges = np.linspace(0, until, bins + 1)
-    forward = {item.number for item in sent if item.forward}
-    rows = run.rows[np.isin(run.rows[:, 1], list(forward))]
-    unit, name = time_unit(until / NS)
-    with _sheet(narrow, 4.6) as (figure, (axes,)):
-        base = np.zeros(bins)
-        handles: list[Any] = []
-        ends = [(Fate.DELIVERED, "arrived", GREEN), *((fate, look[0], look[2]) for fate, look in LOSSES.items())]
-        hatches = dict(zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "**"), strict=True))
-        for fate, label, colour in ends:
-            count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]
-            if not count.any():
-                continue
-            look = {"color": colour, "hatch": hatches.get(fate, ""), "edgecolor": "white", "linewidth": 0}
-            axes.bar(edges[:-1] / NS / unit, count, np.diff(edges) / NS / unit, base, align="edge", **look)
-            handles.append(Patch(facecolor=colour, hatch=look["hatch"], edgecolor="white", label=label))
-            base += count
-        count = np.histogram(rows[rows[:, 2] == Fate.SENT, 0], edges)[0]
-        axes.stairs(count, edges / NS / unit, color=BLACK, linewidth=1.3)
-        handles.insert(0, Line2D([], [], color=BLACK, label="sent"))
-        axes.set_xlabel(f"time since the start, in {name}")
-        axes.set_ylabel(f"packets in {duration(until / NS / bins)}")
-        axes.set_xlim(0, until / NS / unit)
-        axes.set_ylim(bottom=0)
-        _legend(axes, handles, narrow)
-    return figure
 
 
 # Where the bytes went
@@ -404,13 +167,13 @@ def _bytes(figures: Mapping[str, Any]) -> Drawing:
     parts = byte_parts(figures)
     total = sum(size for _, size, _ in parts)
     caption = (
-        f"All {total:,} bytes that were on the air, by what they were for. Nothing is left out: payload, headers, "
-        "repair and the way back add up to the total."
+        f"All {total:,} bytes that were on the air, by what they were for. Nothing is left out: payload, "
+        "headers, repair and the way back add up to the total."
     )
     alt = "; ".join(f"{label} {size:,} bytes" for label, size, _ in parts)
 
     def paint(narrow: bool) -> Figure:
-        with _sheet(narrow, 1.7 if not narrow else 1.1 + 0.22 * len(parts)) as (figure, (axes,)):
+        with sheet(narrow, 1.7 if not narrow else 1.1 + 0.22 * len(parts)) as (figure, (axes,)):
             left = 0
             for label, size, colour in parts:
                 text = f"{label}: {size:,} ({percent(size / total)})"
@@ -424,10 +187,12 @@ def _bytes(figures: Mapping[str, Any]) -> Drawing:
             axes.set_xlabel("bytes on the air")
             axes.grid(False, axis="y")
             handles = axes.get_legend_handles_labels()[0]
-            figure.legend(handles=handles, loc="outside lower left", ncols=1 if narrow else min(3, len(parts)))
+            figure.legend(
+                handles=handles, loc="outside lower left", ncols=1 if narrow else min(3, len(parts))
+            )
         return figure
 
-    return _drawing("bytes", "Where the bytes went", caption, alt, paint)
+    return drawing("bytes", "Where the bytes went", caption, alt, paint)
 
 
 # Waiting
@@ -437,13 +202,13 @@ def _latency(rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Drawing:
     values = sorted(row.latency_s for row in rows if row.latency_s is not None)
     unit, name = time_unit(values[-1])
     caption = (
-        "How long after it was taken each picture was shown at the far end. Read: after the time on the x-axis, "
-        "this share of the shown pictures had come. Lost pictures are not in it."
+        "How long after it was taken each picture was shown at the far end. Read: after the time on the "
+        "x-axis, this share of the shown pictures had come. Lost pictures are not in it."
     )
     alt = f"Share of pictures shown over waiting time; half within {figures['p50']:.3g} s"
 
     def paint(narrow: bool) -> Figure:
-        with _sheet(narrow, 3.2) as (figure, (axes,)):
+        with sheet(narrow, 3.2) as (figure, (axes,)):
             x = np.array([values[0], *values, values[-1]]) / unit
             y = np.array([0.0, *(np.arange(1, len(values) + 1) / len(values)), 1.0])
             axes.step(x, y, where="post", color=BLUE, linewidth=2)
@@ -458,10 +223,10 @@ def _latency(rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Drawing:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value:.0%}"))
             axes.set_xlabel(f"from capture to display, in {name}")
             axes.set_ylabel("pictures shown")
-            _legend(axes, axes.get_legend_handles_labels()[0], narrow)
+            legend(axes, axes.get_legend_handles_labels()[0], narrow)
         return figure
 
-    return _drawing("latency", "How long pictures took", caption, alt, paint)
+    return drawing("latency", "How long pictures took", caption, alt, paint)
 
 
 def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Drawing:
@@ -480,14 +245,15 @@ def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Draw
     age_unit, age_name = time_unit(float(y.max()))
     last = max(row.captured_ns for row in rows) / NS
     caption = (
-        "How old the newest picture on the screen is (the age of information). It grows with time and drops when a "
-        "newer picture comes. A picture that comes out of turn, older than the one shown, does not count. The mean is "
-        "over the time from the first picture shown to the end of the run, after the last picture was taken too."
+        "How old the newest picture on the screen is (the age of information). It grows with time and drops "
+        "when a newer picture comes. A picture that comes out of turn, older than the one shown, does not "
+        "count. The mean is over the time from the first picture shown to the end of the run, after the last "
+        "picture was taken too."
     )
     alt = "Sawtooth of the age of the newest shown picture"
 
     def paint(narrow: bool) -> Figure:
-        with _sheet(narrow, 3.2) as (figure, (axes,)):
+        with sheet(narrow, 3.2) as (figure, (axes,)):
             axes.fill_between(x / unit, y / age_unit, color=SKY, alpha=0.25, linewidth=0)
             axes.plot(x / unit, y / age_unit, color=BLUE, linewidth=1.8, label="age of the newest picture")
             if figures["mean"] is not None:
@@ -503,10 +269,10 @@ def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Draw
             axes.set_ylim(bottom=0)
             axes.set_xlabel(f"time since the start, in {name}")
             axes.set_ylabel(f"age in {age_name}")
-            _legend(axes, axes.get_legend_handles_labels()[0], narrow)
+            legend(axes, axes.get_legend_handles_labels()[0], narrow)
         return figure
 
-    return _drawing("age", "How old the view is", caption, alt, paint)
+    return drawing("age", "How old the view is", caption, alt, paint)
 
 
 # Quality
@@ -520,14 +286,14 @@ def _quality(rows: Sequence[FrameRow]) -> Drawing:
     ]
     scales = [(key, label) for key, label in scales if any(getattr(row, key) is not None for row in rows)]
     caption = (
-        "How like the original each shown picture is. PSNR compares pixel by pixel (30 dB looks good, 20 dB is "
-        "coarse); MS-SSIM compares structure (1 is identical). Lost pictures have no value; a cross on the axis marks "
-        "them."
+        "How like the original each shown picture is. PSNR compares pixel by pixel (30 dB looks good, 20 dB "
+        "is coarse); MS-SSIM compares structure (1 is identical). Lost pictures have no value; a cross on "
+        "the axis marks them."
     )
     alt = "Quality of each picture"
 
     def paint(narrow: bool) -> Figure:
-        with _sheet(narrow, 1.2 + 1.7 * len(scales), len(scales)) as (figure, panels):
+        with sheet(narrow, 1.2 + 1.7 * len(scales), len(scales)) as (figure, panels):
             for axes, (key, label) in zip(panels, scales, strict=True):
                 _score_panel(axes, rows, key)
                 axes.set_ylabel(label)
@@ -539,10 +305,10 @@ def _quality(rows: Sequence[FrameRow]) -> Drawing:
                 for status, colour in STATUS_COLOURS.items()
                 if any(row.status == status for row in rows)
             ]
-            _legend(panels[-1], handles, narrow)
+            legend(panels[-1], handles, narrow)
         return figure
 
-    return _drawing("quality", "How good the pictures are", caption, alt, paint)
+    return drawing("quality", "How good the pictures are", caption, alt, paint)
 
 
 def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
@@ -550,7 +316,12 @@ def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
     known = [(row.frame + 1, getattr(row, key)) for row in rows if getattr(row, key) is not None]
     axes.plot(*zip(*known, strict=True), color=PALE, linewidth=1.2, zorder=1)
     for status, colour in STATUS_COLOURS.items():
-        mark = {"marker": _STATUS_MARKS[status], "color": colour, "linestyle": "", "rasterized": many}
+        mark: dict[str, Any] = {
+            "marker": _STATUS_MARKS[status],
+            "color": colour,
+            "linestyle": "",
+            "rasterized": many,
+        }
         if status == "lost":
             gone = [row.frame + 1 for row in rows if row.status == "lost"]
             place = axes.get_xaxis_transform()  # at the bottom, whatever the scale

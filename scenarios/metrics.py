@@ -7,9 +7,9 @@ reason. Every byte on the air stands in exactly one place of the breakdown:
     fec       bodies of repair packets                            repair   packets sent again, whole
     feedback  packets on the way back, whole
 
-A packet counts as on the air when it left the first transmitter of its direction, whatever became of it there.
-That is told by its fate and not by its time on the transmitter, which is 0 for the packets that share an
-opportunity of a trace.
+A packet counts as on the air when it left the first transmitter of its direction, whatever became of it
+there. That is told by its fate and not by its time on the transmitter, which is 0 for the packets that share
+an opportunity of a trace.
 """
 
 from collections import Counter
@@ -123,7 +123,7 @@ def scenario(run: Run) -> dict[str, Any]:
 def end_ns(run: Run) -> int:
     """Return the time of the last thing that the journal holds."""
     last_row = int(run.rows[-1, 0]) if len(run.rows) else 0
-    return max([last_row, *(event["time_ns"] for event in run.events)])
+    return max([last_row, *(int(event["time_ns"]) for event in run.events)])
 
 
 def _ends(run: Run) -> dict[int, list[Fate]]:
@@ -288,12 +288,12 @@ def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | No
 
 
 def age(shown: Iterable[tuple[int, int]], until_ns: int) -> Age:
-    """Return the age of information of pictures *shown* (shown_ns, captured_ns), from the first to *until_ns*.
+    """Return the age of information of pictures *shown* (shown_ns, captured_ns) until *until_ns*.
 
     Kaul, Yates, Gruteser, "Real-time status: how often should one update?", INFOCOM 2012: the age is
     t - u(t), u(t) the time stamp of the newest update received by t, and its mean is the area under that
-    sawtooth over its duration, here summed in whole nanoseconds. The peak is the largest age just before an
-    update; what grows after the last one, when no camera runs any more, is no peak.
+    sawtooth from the first picture on, over its duration, here summed in whole nanoseconds. The peak is the
+    largest age just before an update; what grows after the last one, when the camera has stopped, is none.
     """
     updates: list[tuple[int, int]] = []
     for time, captured in sorted(shown):

@@ -1,8 +1,8 @@
 """A file of packets: what `farlink encode` writes and `farlink decode` reads.
 
-    bytes 0-3   b"FLNK"
-    bytes 4-7   length of the JSON that follows (big-endian): the session and its fingerprint
-    then, for each packet: two bytes of length, and the packet as it would go on the air
+bytes 0-3   b"FLNK"
+bytes 4-7   length of the JSON that follows (big-endian): the session and its fingerprint
+then, for each packet: two bytes of length, and the packet as it would go on the air
 """
 
 import json
@@ -35,9 +35,13 @@ def encode(session: Session, out: Path) -> tuple[int, int]:
     if not isinstance(shot, Shot):
         raise UsageError(f"{session.camera.source}: {shot.reason if shot else 'no picture'}")
     payload = ENCODERS[session.codec.name](session).encode(Frame(0, 0, shot.pixels, shot.name))
-    bodies = fragment.fragment([section for section in payload.sections if section is not None], body_bytes(session.link))
+    bodies = fragment.fragment(
+        [section for section in payload.sections if section is not None], body_bytes(session.link)
+    )
     own = fingerprint(session)
-    about = json.dumps({"session": session.model_dump(mode="json", by_alias=True), "fingerprint": own}).encode()
+    about = json.dumps(
+        {"session": session.model_dump(mode="json", by_alias=True), "fingerprint": own}
+    ).encode()
     blob = _MAGIC + len(about).to_bytes(4, "big") + about
     for index, body in enumerate(bodies):
         data = Packet(Kind.DATA, 0, index, body, 0, index == len(bodies) - 1).pack(short(own))

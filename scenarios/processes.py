@@ -35,12 +35,23 @@ class Processes:
         plan = folder / ".plan.json"
         plan.write_text(
             json.dumps(
-                {"session": session.model_dump(mode="json", by_alias=True), "head": head, "token": self._token}
+                {
+                    "session": session.model_dump(mode="json", by_alias=True),
+                    "head": head,
+                    "token": self._token,
+                }
             )
         )
         plan.chmod(0o600)
         realtime = [] if factor is None else ["--realtime", str(factor)]
-        files = ["--run", str(plan), "--journal", str(folder / "run.mcap"), "--timings", str(folder / "timings.json")]
+        files = [
+            "--run",
+            str(plan),
+            "--journal",
+            str(folder / "run.mcap"),
+            "--timings",
+            str(folder / "timings.json"),
+        ]
         self.children = {
             "link": self._start("link", *files, *realtime),
             "sender": self._start("sender"),
@@ -51,7 +62,7 @@ class Processes:
     def _start(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
         with (self._folder / f".{module}.log").open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, "--supervised"],
+                [sys.executable, "-P", "-m", module, *arguments, "--supervised"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if module == "link" else subprocess.DEVNULL,
                 stderr=log,
@@ -152,8 +163,12 @@ class Processes:
             return
         killed = [role for role in ROLES if codes[role] < 0]
         if killed:
-            raise PartialError(f"the {killed[0]} was killed (signal {-codes[killed[0]]}); the journal holds what was done")
-        worst = sorted((role for role in ROLES if codes[role]), key=lambda role: (codes[role] == 3, ROLES.index(role)))
+            raise PartialError(
+                f"the {killed[0]} was killed (signal {-codes[killed[0]]}); the journal holds what was done"
+            )
+        worst = sorted(
+            (role for role in ROLES if codes[role]), key=lambda role: (codes[role] == 3, ROLES.index(role))
+        )
         error = FarlinkError(self._last_words(worst[0]))
         error.exit_code = codes[worst[0]]
         raise error

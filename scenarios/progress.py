@@ -4,7 +4,14 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 
 class Bar:
@@ -78,7 +85,9 @@ def table(metrics: dict[str, Any]) -> str:
         ("packets", f"{packets['sent']} sent, {lost} lost {_reasons(packets['dropped'])}".rstrip()),
     ]
     if frames["sent"]:
-        rows.append(("on the air", f"{size['on_air']:,} bytes, {size['on_air'] / frames['sent']:,.0f} a frame"))
+        rows.append(
+            ("on the air", f"{size['on_air']:,} bytes, {size['on_air'] / frames['sent']:,.0f} a frame")
+        )
     if latency["p50"] is not None:
         rows.append(("latency", f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}"))
     if quality["psnr_db"] is not None:

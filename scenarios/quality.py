@@ -40,7 +40,7 @@ class Scores:
 
 
 def psnr_db(a: Pixels, b: Pixels) -> float | None:
-    """Return the peak signal-to-noise ratio over all samples; None for identical pictures, where it is infinite."""
+    """Return the peak signal-to-noise ratio; None for identical pictures, where it is infinite."""
     error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
     return float(10.0 * np.log10(255.0**2 / error)) if error else None
 
@@ -68,7 +68,10 @@ def _batches(run: Run, numbers: Sequence[int], notes: dict[str, str]) -> Iterato
     """Yield (frame, sent, received) in batches of pictures of one size."""
     batch: list[Pair] = []
     for number in numbers:
-        sent, received = png.decode(run.pictures["sent"][number]), png.decode(run.pictures["received"][number])
+        sent, received = (
+            png.decode(run.pictures["sent"][number]),
+            png.decode(run.pictures["received"][number]),
+        )
         if sent.shape != received.shape:
             for name in ("psnr_db", "ms_ssim", "lpips"):
                 notes.setdefault(name, f"frame {number} came back in another size")
@@ -90,7 +93,9 @@ def _compare(batch: list[Pair], found: dict[int, Score], notes: dict[str, str], 
         found[number] = Score(psnr)
     height, width = batch[0][1].shape[:2]
     if min(height, width) < MS_SSIM_MIN_SIDE:
-        notes.setdefault("ms_ssim", f"MS-SSIM needs sides over 160 pixels; these pictures have {width}x{height}")
+        notes.setdefault(
+            "ms_ssim", f"MS-SSIM needs sides over 160 pixels; these pictures have {width}x{height}"
+        )
     else:
         for (number, _, _), value in zip(batch, ms_ssim(batch), strict=True):
             found[number] = replace(found[number], ms_ssim=value)

@@ -5,7 +5,6 @@ Everything on it comes from the journal. Whatever a source or a scenario names i
 
 import base64
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,12 @@ from PIL import Image
 
 from link.events import Fate
 from link.journal import Run
-from scenarios import figures
-from scenarios.figures import LOSSES, Drawing, duration
+from scenarios import figures, timeline
+from scenarios.figures import Drawing, duration
 from scenarios.metrics import NS, FrameRow, frame_rows, scenario
 from scenarios.quality import Scores
 from scenarios.results import replacing
+from scenarios.timeline import LOSSES
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -50,7 +50,8 @@ def write(run: Run, metrics: Mapping[str, Any], out: Path, scores: Scores | None
     Raise StorageError where the disk is full or the folder cannot be written.
     """
     rows = frame_rows(run, scores)
-    drawings = figures.draw(run, rows, metrics)
+    packets = timeline.draw(run, rows)
+    drawings = [*([packets] if packets else []), *figures.draw(run, rows, metrics)]
     for drawing in drawings:
         for form, data in (("svg", drawing.wide), ("png", drawing.png)):
             with replacing(out / "figures" / f"{drawing.name}.{form}") as fresh:
@@ -61,7 +62,9 @@ def write(run: Run, metrics: Mapping[str, Any], out: Path, scores: Scores | None
     return out / "report.html"
 
 
-def render(run: Run, metrics: Mapping[str, Any], rows: Sequence[FrameRow], drawings: Iterable[Drawing]) -> str:
+def render(
+    run: Run, metrics: Mapping[str, Any], rows: Sequence[FrameRow], drawings: Iterable[Drawing]
+) -> str:
     """Return the page."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("scenarios", "."),
@@ -106,7 +109,7 @@ def _data_uri(data: bytes, kind: str) -> str:
 
 
 def pictures(run: Run, rows: Sequence[FrameRow]) -> tuple[list[Picture], str]:
-    """Return the pictures of the page, evenly taken where there are many, and how they were packed, in words."""
+    """Return the page's pictures, evenly taken where there are many, and in words how they are packed."""
     with_picture = [row for row in rows if row.frame in run.pictures["sent"]]
     if len(with_picture) > MAX_PICTURES:
         places = np.linspace(0, len(with_picture) - 1, MAX_PICTURES).round().astype(int)
@@ -216,7 +219,9 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
     elif loss["model"] == "bernoulli":
         parts.append(f"loses {loss['loss'] * 100:.3g} % of packets")
     else:
-        parts.append(f"loses {loss['loss'] * 100:.3g} % of packets, in bursts of about {loss['mean_burst']:.3g}")
+        parts.append(
+            f"loses {loss['loss'] * 100:.3g} % of packets, in bursts of about {loss['mean_burst']:.3g}"
+        )
     if hop.get("bit_error_rate"):
         parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
     if hop.get("duplicate_ratio"):
@@ -267,7 +272,9 @@ def _cut_reason(run: Run) -> str:
 # Figures in words
 
 
-def _cards(about: Mapping[str, Any], metrics: Mapping[str, Any], rows: Sequence[FrameRow]) -> list[dict[str, str]]:
+def _cards(
+    about: Mapping[str, Any], metrics: Mapping[str, Any], rows: Sequence[FrameRow]
+) -> list[dict[str, str]]:
     frames, air = metrics["frames"], metrics["bytes"]["on_air"]
     shown = frames["complete"] + frames["partial"]
     cards = [
@@ -319,10 +326,15 @@ def _drops(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         total = figure["sent"] + figure["duplicated"]
         lines = [("arrived", figure["delivered"])]
         lines += [(LOSSES[Fate[name.upper()]][0], count) for name, count in figure["dropped"].items()]
-        lines = [(label, f"{count:,}", figures.percent(count / total)) for label, count in lines]
         copies = figure["duplicated"]
         summary = f"{figure['sent']:,} sent" + (f", {copies:,} copies made by the channel" if copies else "")
-        tables.append({"title": title, "lines": lines, "summary": summary})
+        tables.append(
+            {
+                "title": title,
+                "lines": [(label, f"{count:,}", figures.percent(count / total)) for label, count in lines],
+                "summary": summary,
+            }
+        )
     return tables
 
 

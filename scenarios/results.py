@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -37,7 +37,7 @@ _COLUMNS = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and put it in the place of *path* at the end: a reader sees the old or the new.
+    """Give a path to write to, and put it in the place of *path* at the end: one sees the old or the new.
 
     Raise StorageError where the disk is full or the folder cannot be written.
     """
@@ -49,7 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
 
 
 def write_parquet(run: Run, path: Path, scores: Scores | None = None) -> Path:

@@ -78,7 +78,9 @@ def prepare(out: Path | None, scenario: Scenario) -> Path:
     if out is None:
         base = Path("runs") / scenario.name
         out = next(
-            path for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100_000))) if not path.exists()
+            path
+            for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100_000)))
+            if not path.exists()
         )
     elif out.is_dir() and any(out.iterdir()) and not (out / "scenario.yaml").is_file():
         raise UsageError(f"{out} is not empty and holds no earlier run; give another --out")
@@ -121,9 +123,9 @@ def execute(
             raise UsageError(str(error)) from None
         return error
     except KeyboardInterrupt:
-        error = PartialError("interrupted")
-        error.exit_code = 130
-        return error
+        interrupted = PartialError("interrupted")
+        interrupted.exit_code = 130
+        return interrupted
     except OSError as error:
         return StorageError(f"cannot write to {out}: {error.strerror}")
     return None

@@ -109,7 +109,9 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         last = at == len(keys) - 1
         if isinstance(node, list):
             if not key.isdigit() or int(key) >= len(node):
-                raise UsageError(f"--set {path}: {'.'.join(keys[:at])} has items 0 to {len(node) - 1}, not {key!r}")
+                raise UsageError(
+                    f"--set {path}: {'.'.join(keys[:at])} has items 0 to {len(node) - 1}, not {key!r}"
+                )
             place: Any = int(key)
         elif isinstance(node, dict):
             place = key
@@ -133,7 +135,9 @@ def _checked(tree: dict[str, Any], name: str) -> Scenario:
 def _one_line(error: ValidationError) -> str:
     """Return the first thing that is wrong, with where it is and what was expected."""
     first = error.errors(include_url=False, include_context=True)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("pattern", "bernoulli", "gilbert_elliott"))
+    where = ".".join(
+        str(part) for part in first["loc"] if part not in ("pattern", "bernoulli", "gilbert_elliott")
+    )
     if first["type"] == "extra_forbidden":
         where, _, key = where.rpartition(".")
         fields = _fields_at(first["loc"][:-1])

@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--connect", metavar="ADDRESS", help="the link's address, as tcp://127.0.0.1:5555")
     parser.add_argument("--source", help="camera, instead of the scenario's")
     parser.add_argument("--curve", type=Path, help="folder with CURVE keys")
-    parser.add_argument("--supervised", action="store_true", help="address and token on standard input; stop at its end")
+    parser.add_argument(
+        "--supervised", action="store_true", help="address and token on standard input; stop at its end"
+    )
     options = parser.parse_args(argv)
     if options.connect is None and not options.supervised:
         parser.error("--connect ADDRESS is needed")

@@ -11,26 +11,11 @@ from link.config import Session
 from link.errors import UsageError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
-from link.frame import Frame, Payload, Pixels
+from link.frame import Frame, Payload
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times, body_bytes
-
-
-class Shot(Protocol):
-    """What a camera gives: see `sender.camera.Shot`."""
-
-    name: str
-    pixels: Pixels
-    pts_ns: int | None
-    fitted: str
-
-
-class Skipped(Protocol):
-    """What a camera could not read: see `sender.camera.Skipped`."""
-
-    name: str
-    reason: str
+from sender.camera.picture import Shot, Skipped
 
 
 class Encoder(Protocol):
@@ -103,7 +88,7 @@ class Sender:
         """Get the next shot from the camera and say when it is due."""
         self._due = None
         for item in self._shots:
-            if hasattr(item, "reason"):
+            if isinstance(item, Skipped):
                 self._skipped.append(item)
                 continue
             if self._period is not None:
@@ -145,7 +130,9 @@ class Sender:
             bodies = fragment.fragment(sections, self._room)
             spare = fec.encode(bodies, ceil(len(bodies) * repair.fec)) if repair.fec else []
         except ValueError as error:
-            raise UsageError(f"frame {number}: {error}; raise link.mtu_bytes or lower codec.frame_bytes") from None
+            raise UsageError(
+                f"frame {number}: {error}; raise link.mtu_bytes or lower codec.frame_bytes"
+            ) from None
         low = number % packet.FRAMES
         made = []
         for index, body in enumerate(bodies):

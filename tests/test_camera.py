@@ -232,8 +232,8 @@ def test_crop_keeps_the_centre():
     pixels, note = fit(image, 256, 192, "crop")
     assert note == "768x512 -> crop 682x512 -> 256x192"
     assert pixels.shape == (192, 256, 3)
-    assert (pixels[:, 2:-2] == [255, 0, 0]).all()  # the filter looks a little over the edge
-    assert (pixels[..., 0] > 200).all()
+    assert np.abs(pixels[:, 1:-1].astype(int) - [255, 0, 0]).max() <= 2  # the filter looks over the edge
+    assert (pixels[..., 0] > 230).all()
     image = Image.new("RGB", (100, 300), (0, 255, 0))
     image.paste((9, 9, 9), (0, 112, 100, 112 + 75))
     pixels, note = fit(image, 256, 192, "crop")
@@ -506,13 +506,23 @@ def test_truncated_video_gives_what_it_has(tmp_path, name):
     assert [s.pts_ns for s in shots] == [k * 40_000_000 for k in range(len(shots))]
 
 
-def test_damaged_middle_is_skipped(tmp_path):
-    path = noisy_video(tmp_path / "v.mkv", "mjpeg", frames=30)
+def packets(path):
+    """Where each packet's bytes begin in a Matroska file, a little on, and how many there are."""
+    with av.open(str(path)) as container:
+        return [(packet.pos + 8, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4"])
+def test_damaged_middle_is_skipped(tmp_path, codec, half):
+    """Three frames are lost, or 200 bytes of each, which FFmpeg would patch up."""
+    path = noisy_video(tmp_path / "v.mkv", codec, frames=30)
     data = bytearray(path.read_bytes())
-    starts = [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xd8"]
-    assert len(starts) == 30
-    for at in starts[10:13]:
-        data[at : at + 400] = bytes(400)  # the whole JPEG header of three frames
+    pieces = packets(path)
+    assert len(pieces) == 30
+    for start, size in pieces[10:13]:
+        first, count = (start + size // 2, 200) if half else (start, size - 20)
+        data[first : first + count] = bytes(count)
     path.write_bytes(data)
     items = items_of(path)
     assert [item.name for item in items] == [f"v.mkv#{k}" for k in range(30)]
@@ -524,8 +534,8 @@ def test_damaged_middle_is_skipped(tmp_path):
 def test_video_without_a_readable_frame_is_refused(tmp_path):
     path = noisy_video(tmp_path / "v.mkv", "mjpeg", frames=4)
     data = bytearray(path.read_bytes())
-    for at in [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xd8"]:
-        data[at : at + 400] = bytes(400)
+    for start, _ in packets(path):
+        data[start : start + 600] = bytes(600)
     path.write_bytes(data)
     assert "not one frame of the video can be read" in refusal(path)
     headless = video(tmp_path / "v.mp4", [0, 40, 80])

@@ -57,9 +57,14 @@ def test_hops_add_up_and_waiting_is_told():
     link = channel({"rate_bps": 8000, "delay_s": 0.1}, {"rate_bps": 800, "delay_s": 2})
     link.send(bytes(100), 0)
     link.send(bytes(100), 0)
-    assert [when for when, *_ in drain(link)] == [100 * MS + 100 * MS + S + 2 * S, 100 * MS + 100 * MS + 2 * S + 2 * S]
+    assert [when for when, *_ in drain(link)] == [
+        100 * MS + 100 * MS + S + 2 * S,
+        100 * MS + 100 * MS + 2 * S + 2 * S,
+    ]
     crossed = [row for row in link.rows if row[2] == Fate.CROSSED]
-    assert [(row[1], row[3], row[4], row[5]) for row in sorted(crossed, key=lambda row: (row[3], row[1]))] == [
+    assert [
+        (row[1], row[3], row[4], row[5]) for row in sorted(crossed, key=lambda row: (row[3], row[1]))
+    ] == [
         (0, 0, 0, 100 * MS),
         (1, 0, 100 * MS, 100 * MS),
         (0, 1, 0, S),
@@ -94,7 +99,9 @@ def test_bernoulli_loss_is_binomial(seed):
 
 @pytest.mark.parametrize(("loss", "burst"), [(0.05, 4), (0.3, 3), (0.01, 1.5), (0.2, 20), (0.4, 1.0)])
 def test_gilbert_elliott_has_the_loss_and_the_bursts_asked_for(loss, burst):
-    lost = gilbert_elliott(GilbertElliottLoss(model="gilbert_elliott", loss=loss, mean_burst=burst), generator(5, "ge"))
+    lost = gilbert_elliott(
+        GilbertElliottLoss(model="gilbert_elliott", loss=loss, mean_burst=burst), generator(5, "ge")
+    )
     n = 400_000
     marks = np.fromiter((lost() for _ in range(n)), bool, n)
     starts = np.flatnonzero(marks[1:] & ~marks[:-1]) + 1
@@ -174,7 +181,9 @@ def test_bit_errors_hit_every_position_alike():
     ],
 )
 def test_jitter_has_its_distribution(model, cdf):
-    link = channel({"rate_bps": 8e9, "delay_s": 1, "jitter": {"model": model, "scale_s": 0.2, "reorder": True}})
+    link = channel(
+        {"rate_bps": 8e9, "delay_s": 1, "jitter": {"model": model, "scale_s": 0.2, "reorder": True}}
+    )
     for number in range(5000):
         link.send(b"x", number * 20 * S)
     arrivals = {packet: when for when, packet, *_ in drain(link)}
@@ -284,7 +293,9 @@ def brute_trace(trace, offers):
 def test_a_trace_is_replayed_as_mahimahi_does():
     trace = Trace((0, 3, 3, 10, 40, 41, 100), 60)
     rng = np.random.default_rng(2)
-    offers = sorted((int(at), int(size)) for at, size in zip(rng.integers(0, 3000 * MS, 80), rng.integers(1, 200, 80)))
+    offers = sorted(
+        (int(at), int(size)) for at, size in zip(rng.integers(0, 3000 * MS, 80), rng.integers(1, 200, 80))
+    )
     rate = TraceRate(trace)
     found = {number: rate.finish(at, size)[1] for number, (at, size) in enumerate(offers)}
     assert found == brute_trace(trace, offers)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sender.codecs.classical as classical_sender
 from link.codecs import SYNTAXES, classical
 from link.config import Session
 from link.errors import UsageError
@@ -263,6 +264,33 @@ def test_section_bytes_follow_the_link() -> None:
     assert len(narrow.sections) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "budget"), [("jpeg2000", 600), ("webp", 1500), ("webp", 300), ("jpeg", 600)]
+)
+def test_the_climb_finds_the_best_scale(name: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shown_db(name, encoded(name, budget))
+    sizes = classical_sender._sizes(WIDTH, HEIGHT)
+    assert sizes[:4] == [(256, 192), (128, 96), (85, 64), (64, 48)]
+    assert sizes[-1] == (11, 8)
+    for size in sizes[:6]:
+        # One size alone, scaled by hand and searched for quality only.
+        monkeypatch.setattr(classical_sender, "_sizes", lambda width, height, size=size: [size])
+        try:
+            alone = ClassicalEncoder(name, budget, 116).encode(Frame(0, 0, picture(), "x"))
+        except UsageError:
+            continue
+        assert found >= shown_db(name, alone) - 0.05, size
+
+
+@pytest.mark.parametrize("name", classical.NAMES)
+def test_a_small_budget_sends_a_smaller_picture(name: str) -> None:
+    widths = []
+    for budget in (400, 6000):
+        data = classical.rebuild(name, encoded(name, budget).sections)
+        widths.append(classical.picture_size(name, data)[0])
+    assert widths[0] < WIDTH == widths[1]
+
+
 def jpeg2000_original(layers: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture()).save(
@@ -290,7 +318,13 @@ def test_rebuilt_jpeg2000_is_what_openjpeg_makes_of_as_many_layers(count: int) -
         assert isinstance(tile.args, tuple)
         reference.tile = [tile._replace(args=(*tile.args[:2], count, *tile.args[3:]))]
         expected = np.asarray(reference)
-    with Image.open(io.BytesIO(classical.jpeg2000_rebuild(list(sections[:count])))) as rebuilt:
+    stream = classical.jpeg2000_rebuild(list(sections[:count]))
+    # OpenJPEG forgives a wrong layer count in COD and a wrong Psot; other decoders need not.
+    assert int.from_bytes(stream[57:59], "big") == count
+    sot = stream.index(b"\xff\x90\x00\x0a")
+    assert int.from_bytes(stream[sot + 6 : sot + 10], "big") == len(stream) - 2 - sot
+    assert stream[-2:] == b"\xff\xd9"
+    with Image.open(io.BytesIO(stream)) as rebuilt:
         assert np.array_equal(np.asarray(rebuilt), expected)
 
 

@@ -48,7 +48,9 @@ def test_latency_is_serialisation_and_delay_exactly(tmp_path):
 def test_a_lost_packet_costs_its_sections_only(tmp_path, framing):
     hop = {**HOP, "loss": {"model": "pattern", "pattern": "..x" + "." * 60}}
     decoder = ToyDecoder()
-    found = run(session(link(hops=[hop], framing=framing)), tmp_path / "run.mcap", 2, ToyEncoder(9, 100), decoder)
+    found = run(
+        session(link(hops=[hop], framing=framing)), tmp_path / "run.mcap", 2, ToyEncoder(9, 100), decoder
+    )
     assert decoder.payloads[0].sections == (*sections(0, 9, 100)[:2], None, *sections(0, 9, 100)[3:])
     assert decoder.payloads[1].complete
     assert counts(found)[Fate.CHANNEL_LOSS] == 1
@@ -97,7 +99,13 @@ def test_a_frame_that_is_lost_whole_is_asked_for(tmp_path):
 
 def test_asking_gives_up_in_the_end(tmp_path):
     hop = {**HOP, "loss": {"model": "pattern", "pattern": ".x"}}
-    plan = session(link(hops=[hop], repair={"arq": True, "arq_rounds": 2}, **{"return": {"rate_bps": 100, "loss": {"model": "bernoulli", "loss": 1}}}))
+    plan = session(
+        link(
+            hops=[hop],
+            repair={"arq": True, "arq_rounds": 2},
+            **{"return": {"rate_bps": 100, "loss": {"model": "bernoulli", "loss": 1}}},
+        )
+    )
     found = run(plan, tmp_path / "run.mcap", 2)
     assert len(kinds(found, "nak")) == 4
     assert [event["complete"] for event in kinds(found, "closed")] == [False, False]
@@ -130,7 +138,9 @@ def test_flipped_bits_are_found_and_become_losses(tmp_path):
     for payload in decoder.payloads:
         if not any(payload.sections):
             continue
-        sent = next(s for s in map(sections, range(20)) if any(part in s for part in payload.sections if part))
+        sent = next(
+            s for s in map(sections, range(20)) if any(part in s for part in payload.sections if part)
+        )
         assert all(part is None or part == sent[n] for n, part in enumerate(payload.sections))
 
 
@@ -217,4 +227,6 @@ def test_a_slow_end_has_a_bounded_backlog(tmp_path):
 def test_every_packet_sent_is_in_the_journal(tmp_path):
     found = run(session(link()), tmp_path / "run.mcap", 2)
     assert sorted(found.data) == list(range(len(found.data)))
-    assert {(peek(data).frame, peek(data).index) for data in found.data.values()} == {(f, i) for f in (0, 1) for i in range(16)}
+    assert {(peek(data).frame, peek(data).index) for data in found.data.values()} == {
+        (f, i) for f in (0, 1) for i in range(16)
+    }

@@ -31,11 +31,15 @@ def test_it_opens_with_the_standard_reader(tmp_path):
         assert first[1].topic == "/scenario"
         assert json.loads(first[2].data)["scenario"]["name"] == "toy"
         pictures = [item for item in reader.iter_decoded_messages(topics=["/received"])]
-    assert [(picture.schema.name, picture.decoded_message.format) for picture in pictures] == [("foxglove.CompressedImage", "png")] * 3
+    assert [(picture.schema.name, picture.decoded_message.format) for picture in pictures] == [
+        ("foxglove.CompressedImage", "png")
+    ] * 3
 
 
 def test_rows_come_back_as_they_went_in(tmp_path):
-    rows = [(n, n, int(Fate.SENT), 0, 0, 0) for n in range(5000)] + [(6000, 3, int(Fate.CROSSED), -1, 5, 2**40)]
+    rows = [(n, n, int(Fate.SENT), 0, 0, 0) for n in range(5000)] + [
+        (6000, 3, int(Fate.CROSSED), -1, 5, 2**40)
+    ]
     data = [bytes([n % 256]) * 3 for n in range(5000)]
     with Journal(tmp_path / "x.mcap", {"scenario": {}}) as book:
         book.packets(rows[:], data[:])
@@ -100,7 +104,9 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
 def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
+    )
     if done.returncode != 0:
         pytest.skip("mounting a small disk needs root")
     yield place

@@ -73,7 +73,13 @@ def test_randomness_is_an_argument():
 
 
 def test_cores_do_no_io():
-    for name in ("sender/sender.py", "receiver/receiver.py", "link/conductor.py", "link/channel/channel.py", "link/channel/hop.py"):
+    for name in (
+        "sender/sender.py",
+        "receiver/receiver.py",
+        "link/conductor.py",
+        "link/channel/channel.py",
+        "link/channel/hop.py",
+    ):
         tops = {module.split(".")[0] for module in imports(ROOT / name)}
         assert not tops & {"zmq", "os", "pathlib", "time", "subprocess", "PIL", "av", "torch"}, name
 

@@ -78,7 +78,9 @@ def test_random_bytes_are_refused_cleanly(data):
         packet.parse(data, FINGERPRINT)
 
 
-@pytest.mark.parametrize("change", [{"frame": 1 << 14}, {"frame": -1}, {"index": 1024}, {"priority": 4}, {"body": bytes(70000)}])
+@pytest.mark.parametrize(
+    "change", [{"frame": 1 << 14}, {"frame": -1}, {"index": 1024}, {"priority": 4}, {"body": bytes(70000)}]
+)
 def test_fields_out_of_range_are_refused(change):
     fields = {"kind": Kind.DATA, "frame": 0, "index": 0, "body": b"", **change}
     with pytest.raises(ValueError):

@@ -23,7 +23,11 @@ pytestmark = pytest.mark.slow
 
 
 def plan(*settings, frames=6):
-    return schema.load("mars-relay", settings, {"camera.frames": frames, "camera.width": 64, "camera.height": 48, "codec.frame_bytes": 600})
+    return schema.load(
+        "mars-relay",
+        settings,
+        {"camera.frames": frames, "camera.width": 64, "camera.height": 48, "codec.frame_bytes": 600},
+    )
 
 
 def start(scenario, folder, factor=None):
@@ -32,12 +36,19 @@ def start(scenario, folder, factor=None):
 
 def ours():
     """Return the processes that this test process started and that still run."""
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    return [
+        child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def test_three_processes_write_the_journal_that_one_writes(tmp_path):
     digests = {}
-    for name, transport, seed in (("one", "inproc", 1), ("three", "zmq", 1), ("again", "zmq", 1), ("other", "zmq", 2)):
+    for name, transport, seed in (
+        ("one", "inproc", 1),
+        ("three", "zmq", 1),
+        ("again", "zmq", 1),
+        ("other", "zmq", 2),
+    ):
         scenario = plan(f"seed={seed}", "link.hops.0.bit_error_rate=0.0001")
         folder = runs.prepare(tmp_path / name, scenario)
         assert runs.execute(scenario, folder, transport=transport) is None
@@ -133,7 +144,9 @@ def test_an_interrupt_ends_with_130_and_a_report_of_what_was_done(tmp_path):
 def test_a_full_disk_ends_with_74_and_a_whole_journal(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False, capture_output=True
+    ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
         scenario = schema.load("mars-relay", [], {"camera.frames": 60})

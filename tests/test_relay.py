@@ -30,7 +30,9 @@ def hub():
     hubs = []
 
     def make(**changes):
-        hubs.append(Hub("tcp://127.0.0.1:0", PLAN, TIMES, changes.pop("fingerprint", fingerprint(PLAN)), **changes))
+        hubs.append(
+            Hub("tcp://127.0.0.1:0", PLAN, TIMES, changes.pop("fingerprint", fingerprint(PLAN)), **changes)
+        )
         return hubs[-1]
 
     yield make
@@ -58,7 +60,11 @@ def peer(role, address, results, frames=2, **options):
 def test_messages_round_trip():
     out = Output(
         [b"p1", b"p2"],
-        [Event("captured", 5, 0, {"name": "x"}, b"png"), Event("nak", 6, 1, {"missing": [1]}), Event("decoded", 7, 0, {}, b"png2")],
+        [
+            Event("captured", 5, 0, {"name": "x"}, b"png"),
+            Event("nak", 6, 1, {"missing": [1]}),
+            Event("decoded", 7, 0, {}, b"png2"),
+        ],
         [(3, 3), (4, 18)],
         12,
         {"encode_s": 0.5},
@@ -85,7 +91,15 @@ def test_what_is_no_message_is_a_value_error(parts):
         messages.unpack(parts)
 
 
-@pytest.mark.parametrize("fields", [{}, {"packets": 1}, {"packets": "x"}, {"packets": 0, "events": [{}], "verdicts": [], "next_ns": None, "timings": {}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"packets": 1},
+        {"packets": "x"},
+        {"packets": 0, "events": [{}], "verdicts": [], "next_ns": None, "timings": {}},
+    ],
+)
 def test_what_is_no_output_is_a_value_error(fields):
     with pytest.raises(ValueError):
         messages.unpack_output(fields, [])
@@ -149,7 +163,9 @@ def test_a_second_sender_and_a_stranger_are_refused(hub):
     assert isinstance(stranger["sender"], PeerGoneError)
 
 
-@pytest.mark.parametrize("address", ["tcp://0.0.0.0:5555", "tcp://192.0.2.1:5555", "tcp://[::]:5555", "tcp://example.org:1"])
+@pytest.mark.parametrize(
+    "address", ["tcp://0.0.0.0:5555", "tcp://192.0.2.1:5555", "tcp://[::]:5555", "tcp://example.org:1"]
+)
 def test_addresses_of_other_machines_need_keys(address):
     with pytest.raises(UsageError, match="--curve"):
         Hub(address, PLAN, TIMES, "x")
@@ -157,7 +173,9 @@ def test_addresses_of_other_machines_need_keys(address):
         serve("sender", address, lambda _plan, _times: None)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:5555", "tcp://127.0.0.1", "ipc:///tmp/x", "tcp://127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:5555", "tcp://127.0.0.1", "ipc:///tmp/x", "tcp://127.0.0.1:x"]
+)
 def test_addresses_of_another_form_are_refused(address):
     with pytest.raises(UsageError, match="an address like"):
         Hub(address, PLAN, TIMES, "x")
@@ -236,7 +254,9 @@ def attack_malformed(port, stop):
         noise = os.urandom(200)
         with socket.create_connection(("127.0.0.1", port), timeout=2) as raw:
             try:
-                raw.sendall((noise, greeting + noise, greeting[:number % 64], b"GET / HTTP/1.1\r\n\r\n")[number % 4])
+                raw.sendall(
+                    (noise, greeting + noise, greeting[: number % 64], b"GET / HTTP/1.1\r\n\r\n")[number % 4]
+                )
             except OSError:
                 continue
         for parts in ([b"hello", b'{"role": []}'], [b"ready", noise], [noise], [b"", b"", b""]):
@@ -327,5 +347,7 @@ def test_hostile_peers_neither_fill_memory_nor_harm_the_run(attack, tmp_path):
 
 def test_the_size_limit_is_under_a_few_pictures():
     assert 1 << 20 < max_message_bytes(PLAN) < 2 << 20
-    big = Session.model_validate({**PLAN.model_dump(by_alias=True), "camera": {"width": 4000, "height": 3000}})
+    big = Session.model_validate(
+        {**PLAN.model_dump(by_alias=True), "camera": {"width": 4000, "height": 3000}}
+    )
     assert max_message_bytes(big) < 100 << 20

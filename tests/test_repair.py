@@ -12,7 +12,9 @@ body_lists = st.lists(st.binary(max_size=120), min_size=1, max_size=40)
 @given(body_lists, st.integers(1, 20), st.data())
 def test_any_k_plus_2_of_the_packets_suffice(bodies, spare, data):
     repair = dict(enumerate(fec.encode(bodies, spare), len(bodies)))
-    keep = data.draw(st.sets(st.integers(0, len(bodies) + spare - 1), min_size=min(len(bodies) + 2, len(bodies) + spare)))
+    keep = data.draw(
+        st.sets(st.integers(0, len(bodies) + spare - 1), min_size=min(len(bodies) + 2, len(bodies) + spare))
+    )
     have = {index: body for index, body in enumerate(bodies) if index in keep}
     found = fec.decode(have, {index: body for index, body in repair.items() if index in keep})
     if len(have) == len(bodies) and not keep & set(repair):
@@ -45,7 +47,10 @@ def test_bodies_that_do_not_fit_together_give_nothing():
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.integers(0, 1023), st.binary(max_size=40), max_size=12), st.dictionaries(st.integers(0, 1023), st.binary(min_size=3, max_size=42), min_size=1, max_size=12))
+@given(
+    st.dictionaries(st.integers(0, 1023), st.binary(max_size=40), max_size=12),
+    st.dictionaries(st.integers(0, 1023), st.binary(min_size=3, max_size=42), min_size=1, max_size=12),
+)
 def test_hostile_bodies_never_raise_anything_but_value_error(data, repair):
     try:
         found = fec.decode(data, repair)
@@ -98,7 +103,9 @@ def test_hostile_feedback_is_refused_or_bounded(body):
     assert all(0 <= index < 1024 for index in request.missing)
 
 
-@pytest.mark.parametrize("body", [b"\x00", b"\x00\x01", b"\x00\x80", b"\x00\x00\xff\xff\x7f", b"\x00\x01\x00\x01\x01"])
+@pytest.mark.parametrize(
+    "body", [b"\x00", b"\x00\x01", b"\x00\x80", b"\x00\x00\xff\xff\x7f", b"\x00\x01\x00\x01\x01"]
+)
 def test_malformed_feedback_is_refused(body):
     with pytest.raises(ValueError):
         arq.parse(body)

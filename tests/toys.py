@@ -1,7 +1,6 @@
 """Small stand-ins for cameras and codecs, and ways to run cores without processes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,13 @@ from link.fingerprint import fingerprint
 from link.frame import Frame, Payload, Pixels
 from receiver.receiver import Receiver
 from scenarios import schema
+from sender.camera.picture import Shot
 from sender.sender import Sender
 
 
-@dataclass(frozen=True)
-class ToyShot:
-    name: str
-    pixels: Pixels
-    pts_ns: int | None = None
-    fitted: str = "as is"
-
-
-def shots(count: int, size: tuple[int, int] = (48, 64)) -> Iterator[ToyShot]:
+def shots(count: int, size: tuple[int, int] = (48, 64)) -> Iterator[Shot]:
     for number in range(count):
-        yield ToyShot(f"toy#{number}", np.full((*size, 3), number % 256, np.uint8))
+        yield Shot(f"toy#{number}", np.full((*size, 3), number % 256, np.uint8), None, "as is")
 
 
 def sections(number: int, count: int = 9, size: int = 200) -> tuple[bytes, ...]:
@@ -62,7 +54,9 @@ def no_clock() -> float:
     return 0.0
 
 
-def session(link: dict[str, Any], *, seed: int = 1, frame_bytes: int = 1800, period_s: float = 60.0) -> Session:
+def session(
+    link: dict[str, Any], *, seed: int = 1, frame_bytes: int = 1800, period_s: float = 60.0
+) -> Session:
     tree = {
         "name": "toy",
         "camera": {"width": 64, "height": 48, "period_s": period_s},

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from link.channel import NS
 from link.config import Jitter
@@ -16,14 +17,14 @@ def jitter(config: Jitter, rng: np.random.Generator) -> Callable[[], int]:
     scale = config.scale_s * NS
     left: list[int] = []
 
-    def block() -> np.ndarray:
+    def block() -> NDArray[np.float64]:
         if config.model == "uniform":
-            return rng.random(_BLOCK) * scale
+            return np.asarray(rng.random(_BLOCK) * scale)
         if config.model == "normal":
-            return np.abs(rng.standard_normal(_BLOCK)) * scale
+            return np.asarray(np.abs(rng.standard_normal(_BLOCK)) * scale)
         if config.model == "exponential":
-            return rng.standard_exponential(_BLOCK) * scale
-        return rng.pareto(_PARETO_SHAPE, _BLOCK) * scale * (_PARETO_SHAPE - 1.0)
+            return np.asarray(rng.standard_exponential(_BLOCK) * scale)
+        return np.asarray(rng.pareto(_PARETO_SHAPE, _BLOCK) * scale * (_PARETO_SHAPE - 1.0))
 
     def draw() -> int:
         if not left:

@@ -22,6 +22,9 @@ from link.config import ReturnHop
 from link.events import Fate, Row
 from link.seeds import generator
 
+# Members of an enumeration cost more to look up than the rest of a row.
+_QUEUE_FULL, _OUTAGE, _CHANNEL_LOSS = int(Fate.QUEUE_FULL), int(Fate.OUTAGE), int(Fate.CHANNEL_LOSS)
+_DUPLICATED, _CROSSED = int(Fate.DUPLICATED), int(Fate.CROSSED)
 _WINDOWS = 1000  # a packet that fits into none of so many is sent all the same, and lost
 
 Sink = Callable[[int, bytes, int], None]
@@ -71,6 +74,9 @@ class Hop:
             self._classes = PriorityQueue(self._limit, config.queue.classes)
         self._busy_until = 0
         self._due = False  # whether a departure is on the clock
+        self._arrival = simpy.Event(env)
+        # With nothing to decide about a packet, its way is arithmetic.
+        self._plain = not (self._lost or self._flip or self._copy or self._jitter or self._outages)
         self._flying: deque[tuple[int, int, bytes, int, int]] = deque()  # in order of arrival
         self._overtaking: list[tuple[int, int, bytes, int, int]] = []  # a heap, where packets may overtake
         self._last_arrival = 0
@@ -79,7 +85,7 @@ class Hop:
         """Take *packet* at *now*, which never decreases."""
         if self._classes is not None:
             for gone in self._classes.put(Waiting(packet, data, now), self._classify(data)):
-                self._rows.append((now, gone.packet, Fate.QUEUE_FULL, self._number, now - gone.since_ns, 0))
+                self._rows.append((now, gone.packet, _QUEUE_FULL, self._number, now - gone.since_ns, 0))
             self._serve(now)
             return
         size = len(data)
@@ -87,13 +93,16 @@ class Hop:
         while departures and departures[0][0] <= now:
             self._queued -= departures.popleft()[1]
         if self._queued + size > self._limit:
-            self._rows.append((now, packet, Fate.QUEUE_FULL, self._number, 0, 0))
+            self._rows.append((now, packet, _QUEUE_FULL, self._number, 0, 0))
             return
-        start, end = self._transmit(now, size)
+        start, end = self._rate.finish(now, size) if self._plain else self._transmit(now, size)
         if start > now:
             departures.append((start, size))
             self._queued += size
-        self._leave(packet, data, now, start, end)
+        if self._plain:
+            self._deliver(end + self._delay, packet, data, start - now, end - start)
+        else:
+            self._leave(packet, data, now, start, end)
 
     def _transmit(self, now: int, size: int) -> tuple[int, int]:
         outages = self._outages
@@ -128,14 +137,14 @@ class Hop:
     def _leave(self, packet: int, data: bytes, since: int, start: int, end: int) -> None:
         """Decide the fate of a packet whose last bit is on the way at *end*."""
         if self._outages is not None and self._outages.hits(start, end):
-            self._rows.append((end, packet, Fate.OUTAGE, self._number, start - since, end - start))
+            self._rows.append((end, packet, _OUTAGE, self._number, start - since, end - start))
             return
         if self._lost is not None and self._lost():
-            self._rows.append((end, packet, Fate.CHANNEL_LOSS, self._number, start - since, end - start))
+            self._rows.append((end, packet, _CHANNEL_LOSS, self._number, start - since, end - start))
             return
         if self._copy and self._copy_draw() < self._copy:
             twin = self._fresh()
-            self._rows.append((end, twin, Fate.DUPLICATED, self._number, 0, 0))
+            self._rows.append((end, twin, _DUPLICATED, self._number, 0, 0))
             self._fly(twin, data, end, 0, 0)
         self._fly(packet, data, end, start - since, end - start)
 
@@ -152,9 +161,21 @@ class Hop:
             if arrival < self._last_arrival:
                 arrival = self._last_arrival
             self._last_arrival = arrival
-        self._flying.append((arrival, packet, data, waited, lasted))
-        if len(self._flying) == 1:
-            self._at(arrival, self._arrived)
+        self._deliver(arrival, packet, data, waited, lasted)
+
+    def _deliver(self, arrival: int, packet: int, data: bytes, waited: int, lasted: int) -> None:
+        """Have the packet arrive in its turn. One event on the clock serves all that are on their way."""
+        flying = self._flying
+        flying.append((arrival, packet, data, waited, lasted))
+        if len(flying) == 1:
+            self._wake(arrival)
+
+    def _wake(self, when: int) -> None:
+        """Put the one event of arrivals in order on the clock again."""
+        event, env = self._arrival, self._env
+        event.callbacks = [self._arrived]
+        event._ok, event._value = True, None
+        env.schedule(event, delay=max(0, when - env.now))
 
     def _at(self, when: int, callback: Callable[[simpy.Event], None]) -> None:
         env = self._env
@@ -165,12 +186,12 @@ class Hop:
         now = flying[0][0]
         while flying and flying[0][0] == now:
             _, packet, data, waited, lasted = flying.popleft()
-            self._rows.append((now, packet, Fate.CROSSED, self._number, waited, lasted))
+            self._rows.append((now, packet, _CROSSED, self._number, waited, lasted))
             self._sink(packet, data, now)
         if flying:
-            self._at(flying[0][0], self._arrived)
+            self._wake(flying[0][0])
 
     def _arrived_early(self, _event: simpy.Event) -> None:
         now, packet, data, waited, lasted = heappop(self._overtaking)
-        self._rows.append((now, packet, Fate.CROSSED, self._number, waited, lasted))
+        self._rows.append((now, packet, _CROSSED, self._number, waited, lasted))
         self._sink(packet, data, now)

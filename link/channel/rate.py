@@ -85,7 +85,9 @@ def read_trace(path: Path) -> Trace:
             key, _, value = text[1:].partition(":")
             if key.strip() == "quantum_bytes":
                 if times or not value.strip().isdigit() or int(value) == 0:
-                    raise UsageError(f"{path}:{number}: quantum_bytes is a whole number above 0, before the first time")
+                    raise UsageError(
+                        f"{path}:{number}: quantum_bytes is a whole number above 0, before the first time"
+                    )
                 quantum = int(value)
             continue
         if not text.isdigit():

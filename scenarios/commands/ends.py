@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -12,13 +12,16 @@ from scenarios.cli import Scenario as ScenarioArgument
 
 Address = Annotated[str, typer.Option("--connect", metavar="ADDRESS", help="The link's address.")]
 Curve = Annotated[
-    Optional[Path], typer.Option(metavar="DIR", help="Folder with CURVE keys; needed for any address but loopback.")
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder with CURVE keys; needed for any address but loopback."),
 ]
 Wait = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the others.")]
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 
 
-def send(connect: Address = DEFAULT_ADDRESS, source: Source = None, curve: Curve = None, wait: Wait = 60.0) -> None:
+def send(
+    connect: Address = DEFAULT_ADDRESS, source: Source = None, curve: Curve = None, wait: Wait = 60.0
+) -> None:
     """Play the sender for a link: camera and encoder run here, the scenario comes from the link.
 
     Examples:
@@ -65,10 +68,14 @@ def link(
     seed: Seed = None,
     settings: Settings = None,
     realtime: Annotated[
-        Optional[float],
-        typer.Option(min=1e-6, metavar="FACTOR", help="Wall-clock time, FACTOR run seconds a second; else virtual time."),
+        float | None,
+        typer.Option(
+            min=1e-6,
+            metavar="FACTOR",
+            help="Wall-clock time, FACTOR run seconds a second; else virtual time.",
+        ),
     ] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Folder for the results; default runs/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
     wait: Wait = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")] = False,
 ) -> None:

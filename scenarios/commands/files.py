@@ -1,7 +1,7 @@
 """`farlink encode` and `farlink decode`: one picture to a file of packets and back, without a link."""
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,9 @@ def encode(
     picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A picture file.")],
     out: Out,
     codec: Codec = None,
-    frame_bytes: Annotated[Optional[int], typer.Option("--bytes", min=1, help="Payload budget in bytes.")] = None,
+    frame_bytes: Annotated[
+        int | None, typer.Option("--bytes", min=1, help="Payload budget in bytes.")
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Encode a picture into a file of farlink packets.

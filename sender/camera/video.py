@@ -96,6 +96,8 @@ def started(shots: Iterator[Shot | Skipped], where: str, what: str) -> Iterator[
 def _video_shots(container: InputContainer, name: str, camera: Camera) -> Iterator[Shot | Skipped]:
     with container:
         stream = video_stream(container)
+        if stream.codec_context.codec.intra_only:  # Motion JPEG would pass half a picture as a whole one
+            stream.codec_context.options = {"err_detect": "explode"}
         stills = stamped(decoded(container, stream), name)
         if camera.period_s is not None:
             stills = sampled(stills, *period_and_slack_s(camera.period_s, stream))
