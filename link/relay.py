@@ -50,7 +50,7 @@ def max_message_bytes(session: Session) -> int:
     return (1 << 20) + 8 * session.camera.width * session.camera.height
 
 
-def _check_address(address: str, curve: Path | None) -> None:
+def check_address(address: str, curve: Path | None) -> None:
     """Raise UsageError for an address that is not loopback, without keys."""
     scheme, _, rest = address.partition("://")
     host = rest.rpartition(":")[0].strip("[]")
@@ -107,7 +107,7 @@ class Hub:
         self, address: str, session: Session, times: Times, fingerprint: str, *,
         curve: Path | None = None, token: str = "", supervised: bool = False,
     ) -> None:  # fmt: skip
-        _check_address(address, curve)
+        check_address(address, curve)
         self._session, self._times, self._fingerprint = session, times, fingerprint
         self._token = token
         self._context = zmq.Context()
@@ -294,7 +294,7 @@ def serve(
     Raise PartialError where the link is not there within *timeout_s* or goes away, and the error that the link
     says goodbye with.
     """
-    _check_address(address, curve)
+    check_address(address, curve)
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     try:

@@ -247,8 +247,7 @@ def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Draw
     caption = (
         "How old the newest picture on the screen is (the age of information). It grows with time and drops "
         "when a newer picture comes. A picture that comes out of turn, older than the one shown, does not "
-        "count. The mean is over the time from the first picture shown to the end of the run, after the last "
-        "picture was taken too."
+        "count. The mean is over the time from the first picture shown to the last."
     )
     alt = "Sawtooth of the age of the newest shown picture"
 

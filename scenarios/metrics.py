@@ -382,8 +382,15 @@ def _latency(rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | N
 
 
 def shown_age(run: Run, rows: Iterable[FrameRow]) -> Age:
-    """Return the age of information of a run."""
-    return age(((row.shown_ns, row.captured_ns) for row in rows if row.shown_ns is not None), end_ns(run))
+    """Return the age of information of a run, until its last picture was taken and the last one shown.
+
+    What follows is the waiting for receipts, and no newer picture exists that the receiver might lack.
+    """
+    found = list(rows)
+    shown = [(row.shown_ns, row.captured_ns) for row in found if row.shown_ns is not None]
+    if not run.complete or not shown:
+        return age(shown, end_ns(run))
+    return age(shown, max(max(at for at, _ in shown), max(row.captured_ns for row in found)))
 
 
 def _age(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | None]:
@@ -392,7 +399,7 @@ def _age(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> dict[str, flo
         notes["age_s"] = "no picture was shown"
     else:
         if found.mean_s is None:
-            notes["age_s.mean"] = "the run ends with its first picture"
+            notes["age_s.mean"] = "no time passes between the first picture shown and the last"
         if found.peak_s is None:
             notes["age_s.peak"] = "no second, newer picture was shown"
     return {"mean": found.mean_s, "peak": found.peak_s}

@@ -14,8 +14,21 @@ from matplotlib.patches import Patch
 from link.events import Fate
 from link.journal import Run
 from scenarios.figures import (
-    BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Drawing, drawing, duration, legend, sheet, time_unit,
-)  # fmt: skip
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Drawing,
+    drawing,
+    duration,
+    legend,
+    sheet,
+    time_unit,
+)
 from scenarios.metrics import NS, FrameRow, Sent, end_ns, packets
 
 _LANES = 1500  # more packets than this are counted in bins of time

@@ -395,13 +395,15 @@ def test_path_with_a_colon_is_a_path(tmp_path, monkeypatch):
 
 def test_playlists_are_refused(tmp_path):
     """FFmpeg would follow them to other files and addresses."""
-    video(tmp_path / "a.ts", [0, 40, 80])
+    video(tmp_path / "a.mkv", [0, 40, 80])
     (tmp_path / "list.m3u8").write_text(
-        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n"
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.mkv\n#EXT-X-ENDLIST\n"
     )
-    (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile a.ts\n")
-    assert "neither a picture nor a video" in refusal(tmp_path / "list.m3u8")
-    assert "neither a picture nor a video" in refusal(tmp_path / "list.ffconcat")
+    (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile a.mkv\n")
+    with av.open(str(tmp_path / "list.ffconcat")) as follows:
+        assert follows.streams.video
+    for name in ("list.m3u8", "list.ffconcat"):
+        assert "neither a picture nor a video in a known format" in refusal(tmp_path / name)
 
 
 def test_picture_without_extension_is_known_by_its_content(tmp_path):
@@ -478,6 +480,8 @@ def test_sampling_by_coarse_ticks_takes_no_frame_of_the_future(tmp_path):
     """In AVI a tick is a whole frame."""
     path = video(tmp_path / "v.avi", range(11), "mpeg4", tick=Fraction(1, 10))
     assert numbers(path, period_s=0.25) == [0, 2, 5, 7, 10]
+    path = video(tmp_path / "slow.avi", range(2), "mpeg4", tick=Fraction(1, 2))
+    assert numbers(path, period_s=0.2) == [0, 0, 0, 1, 1]  # the last frame lasts its half second
 
 
 def noisy_video(path, codec, frames=40):
@@ -555,6 +559,7 @@ def test_sound_is_no_video(tmp_path):
 def test_oversized_video_is_refused(tmp_path, monkeypatch):
     path = video(tmp_path / "v.mkv", [0, 40])
     monkeypatch.setattr(sender.camera.picture, "MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(sender.camera.video, "decoded", lambda *_: pytest.fail("decoded"))
     assert "64x48" in refusal(path, width=16, height=16)
 
 
@@ -680,6 +685,16 @@ def test_testcard_moves_and_repeats_itself(size):
         if k:
             moved = (shot.pixels != first[k - 1].pixels).any(axis=2).mean()
             assert 0.005 < moved < 0.25  # things move, most stands still
+
+
+def test_testcard_hand_ball_and_number_all_move():
+    shots = shots_of("testcard", width=256, height=192, frames=20)
+    for one, two in itertools.pairwise(shots):
+        moved = (one.pixels != two.pixels).any(axis=2)
+        assert moved[:66, 190:].any()  # the clock
+        assert moved[100:135, 80:176].any()  # the number
+        moved[:66, 190:] = moved[100:135, 80:176] = False
+        assert moved.any()  # the ball
 
 
 def test_testcard_depends_on_the_seed():

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from link.codecs import classical
+from link.codecs.classical import NAMES
 from link.config import Session
 from link.frame import Payload, Pixels
 from receiver.codecs.classical import ClassicalDecoder
@@ -17,5 +17,5 @@ class Decoder(Protocol):
 
 
 DECODERS: dict[str, Callable[[Session], Decoder]] = {
-    name: ClassicalDecoder.from_session for name in classical.NAMES
+    name: ClassicalDecoder.from_session for name in NAMES
 }

@@ -91,11 +91,13 @@ def link(
     """
     from link.__main__ import serve
     from link.errors import FarlinkError
+    from link.relay import check_address
     from scenarios import run as runs
     from scenarios.cli import _tell
     from scenarios.progress import Bar
 
     with clean_errors():
+        check_address(bind, curve)
         plan = load_scenario(scenario, settings, None, codec, frames, seed)
         folder = runs.prepare(out, plan)
         failure: FarlinkError | None = None

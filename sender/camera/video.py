@@ -19,8 +19,8 @@ from time import sleep
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import ArgumentError, FFmpegError
 from av.error import BlockingIOError as BlockingError
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
@@ -71,6 +71,8 @@ def open_video(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
         container = av.open(
             f"file:{path}", options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
         )
+    except ArgumentError:  # how FFmpeg says that the format is not among those
+        raise UsageError(f"{where}: neither a picture nor a video in a known format") from None
     except (FFmpegError, OSError, ValueError) as error:
         raise UsageError(f"{where}: neither a picture nor a video: {_reason(error)}") from None
     return started(_video_shots(container, path.name, camera), where, "video")
@@ -174,10 +176,9 @@ def period_and_slack_s(period_s: float, stream: VideoStream) -> tuple[Fraction, 
     That is half a tick, where ticks are fine: Matroska writes 33 ms for a frame at 1/30 s, and 67 ms for the
     next, which at a period of 1/30 s is not late. AVI's ticks are whole frames, and its times exact.
     """
-    tick = Fraction(stream.time_base) if stream.time_base else Fraction(0)
-    return max(Fraction(period_s).limit_denominator(1_000_000), Fraction(1, 1_000_000)), min(
-        tick / 2, MAX_SLACK_S
-    )
+    tick_s = Fraction(stream.time_base) if stream.time_base else Fraction(0)
+    meant_s = Fraction(period_s).limit_denominator(1_000_000)
+    return max(meant_s, Fraction(1, 1_000_000)), min(tick_s / 2, MAX_SLACK_S)
 
 
 def sampled(

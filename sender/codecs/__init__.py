@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from link.codecs import classical
+from link.codecs.classical import NAMES
 from link.config import Session
 from link.frame import Frame, Payload
 from sender.codecs.classical import ClassicalEncoder
@@ -17,5 +17,5 @@ class Encoder(Protocol):
 
 
 ENCODERS: dict[str, Callable[[Session], Encoder]] = {
-    name: ClassicalEncoder.from_session for name in classical.NAMES
+    name: ClassicalEncoder.from_session for name in NAMES
 }

@@ -1,0 +1,203 @@
+"""The command line as a user meets it: one clear line and the documented exit code for everything bad."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from link import journal
+from scenarios import schema
+
+COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
+
+
+def farlink(*arguments, cwd=None, **options):
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with what bad input needs."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "empty").mkdir()
+    (folder / "text.mp4").write_text("this is no video")
+    (folder / "bad.yaml").write_text("a: [")
+    (folder / "list.yaml").write_text("- a\n- b\n")
+    (folder / "python.yaml").write_text("name: !!python/object/apply:os.system ['touch hacked']\n")
+    (folder / "bombs.yaml").write_text("a: &a [x, x]\nb: &b [*a, *a]\nname: *b\n")
+    (folder / "file").write_text("")
+    (folder / "full").mkdir()
+    (folder / "full" / "mine.txt").write_text("dear diary")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "mars-rely"], "did you mean 'mars-relay'"),
+        (["run", "nowhere.yaml"], "no such scenario file"),
+        (["run", "bad.yaml"], "line"),
+        (["run", "list.yaml"], "a mapping"),
+        (["run", "python.yaml"], "not valid YAML"),
+        (["run", "bombs.yaml"], "bombs.yaml"),
+        (["run", "--set", "link.mtu_byte=3"], "unknown key 'mtu_byte'; did you mean 'mtu_bytes'"),
+        (["run", "--set", "link.hops.0.delay_ms=3"], "link.hops.0: unknown key 'delay_ms'; did you mean 'delay_s'"),
+        (["run", "--set", "link.hops.0.rate_bps=-5"], "link.hops.0.rate_bps: input should be greater than 0, not -5"),
+        (["run", "--set", "link.hops.0.rate_bps=2 kbit/s"], "number"),
+        (["run", "--set", "link.hops.0.rate_bps=.nan"], "number"),
+        (["run", "--set", "link.mtu_bytes=9"], "mtu_bytes 9 is smaller than a packet with its header"),
+        (["run", "--set", "link.hops.0.queue.limit_bytes=20"], "smaller than the MTU"),
+        (["run", "--set", "link.hops.9.delay_s=1"], "items 0 to 1"),
+        (["run", "--set", "nonsense"], "key=value"),
+        (["run", "--set", "link.return=null"], "needs a return channel"),
+        (["run", "--set", "link.hops.0.trace=none.down", "--set", "link.hops.0.rate_bps=null"], "none.down"),
+        (["run", "--source", "nowhere.png"], "no such file"),
+        (["run", "--source", "empty"], "no pictures"),
+        (["run", "--source", "text.mp4"], "neither a picture nor a video"),
+        (["run", "--source", "sky:mars"], "unknown prefix 'sky'"),
+        (["run", "--codec", "jpeg200"], "did you mean 'jpeg2000'"),
+        (["run", "--frames", "0"], "--frames"),
+        (["run", "--out", "full"], "holds no earlier run"),
+        (["run", "--out", "file"], "--out names a folder"),
+        (["run", "--nonsense"], "No such option"),
+        (["dance"], "No such command"),
+        (["report", "empty"], "no run is there"),
+        (["inspect", "text.mp4"], "not a farlink journal"),
+        (["decode", "text.mp4", "-o", "x.png"], "not a file of"),
+        (["encode", "nowhere.png", "-o", "x"], "no such file"),
+        (["link", "--bind", "tcp://0.0.0.0:5555"], "--curve"),
+        (["send", "--connect", "tcp://192.0.2.1:5555"], "--curve"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_bad_input_ends_with_one_line_and_2(place, arguments, words):
+    done = farlink(*arguments, cwd=place)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert words in done.stderr
+    assert done.stderr.startswith("farlink: ")
+    assert not (place / "hacked").exists()
+    assert not (place / "runs").exists(), "nothing is left behind"
+
+
+def test_an_impossible_budget_is_told_by_the_sender(tmp_path):
+    done = farlink("run", "--set", "codec.frame_bytes=20", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "frame_bytes 20 is too small" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_main_job(tmp_path):
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        small = rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
+    (tmp_path / "1broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    done = farlink("run", "mars-relay", "--source", tmp_path, "--codec", "jpeg2000", "--json", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["frames"]["sent"] == 3 == sum(figures["frames"][key] for key in ("complete", "partial", "lost"))
+    packets = figures["packets"]
+    assert packets["sent"] == packets["delivered"] + sum(packets["dropped"].values())
+    size = figures["bytes"]
+    assert size["on_air"] == sum(size["payload"].values()) + sum(size[k] for k in ("header", "fec", "repair", "feedback"))
+    assert "skipped 1broken.png" in done.stderr
+    for name in ("report.html", "results.parquet", "scenario.yaml", "timings.json", "run.mcap"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+    found = journal.read(tmp_path / "run" / "run.mcap")
+    assert [event["name"] for event in found.events if event["kind"] == "skipped"] == ["1broken.png"]
+
+    # The report is made from the journal alone, and again the same.
+    before = (tmp_path / "run" / "report.html").read_bytes()
+    (tmp_path / "run" / "report.html").unlink()
+    again = farlink("report", tmp_path / "run", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["bytes"] == size
+    assert (tmp_path / "run" / "report.html").read_bytes() == before
+
+    # The resolved scenario runs to the same journal.
+    same = farlink("run", tmp_path / "run" / "scenario.yaml", "--transport", "inproc", "--out", tmp_path / "same")
+    assert same.returncode == 0, same.stderr
+    assert journal.digest(tmp_path / "same" / "run.mcap") == journal.digest(tmp_path / "run" / "run.mcap")
+
+    listing = farlink("inspect", tmp_path / "run", "--json")
+    assert len(listing.stdout.splitlines()) >= packets["sent"]
+    captured = farlink("inspect", tmp_path / "run", "--pcap", tmp_path / "run.pcap")
+    assert f"{size['on_air']} bytes" in captured.stderr
+
+
+@pytest.mark.slow
+def test_every_preset_runs(tmp_path):
+    for name in schema.preset_names():
+        done = farlink("run", name, "--frames", "2", "--transport", "inproc", "--json", "--out", tmp_path / name)
+        assert done.returncode == 0, (name, done.stderr)
+        assert json.loads(done.stdout)["frames"]["sent"] == 2
+
+
+@pytest.mark.parametrize("codec", ["jpeg2000", "webp", "avif", "jpeg"])
+def test_encode_and_decode_a_file(tmp_path, codec):
+    y, x = np.mgrid[0:192, 0:256]
+    Image.fromarray(np.stack([x, y, (x + y) // 2], -1).astype(np.uint8)).save(tmp_path / "a.png")
+    done = farlink("encode", tmp_path / "a.png", "-o", tmp_path / "a.flnk", "--codec", codec, "--bytes", "900")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.flnk").stat().st_size < 900 + 1600
+    done = farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "b.png")
+    assert done.returncode == 0, done.stderr
+    difference = np.asarray(Image.open(tmp_path / "a.png")).astype(int) - np.asarray(Image.open(tmp_path / "b.png"))
+    assert 0 < np.mean(difference**2) < 65  # 30 dB and more, but not free
+    blob = bytearray((tmp_path / "a.flnk").read_bytes())
+    at = blob.index(b'"fingerprint": "') + 16
+    blob[at : at + 16] = b"0123456789abcdef"
+    (tmp_path / "other.flnk").write_bytes(blob)
+    done = farlink("decode", tmp_path / "other.flnk", "-o", tmp_path / "c.png")
+    assert done.returncode == 5
+    assert "fingerprint" in done.stderr
+
+
+def test_help_has_examples_and_starts_fast():
+    for command in ("run", "link", "send", "receive", "inspect", "report", "encode", "decode", "keys"):
+        done = farlink(command, "--help")
+        assert done.returncode == 0
+        assert f"farlink {command}" in done.stdout.replace("\n", " ")
+        assert "Example" in done.stdout
+    heavy = [*COMMAND[:-1], "import sys, scenarios.cli; print([n for n in ('torch', 'numpy', 'matplotlib', 'av') if n in sys.modules])"]
+    assert subprocess.run(heavy, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_scenarios_can_be_listed_shown_and_checked(tmp_path):
+    listed = farlink("scenarios", "list").stdout
+    assert all(name in listed for name in schema.preset_names())
+    shown = farlink("scenarios", "show", "lunar-relay").stdout
+    (tmp_path / "mine.yaml").write_text(shown)
+    resolved = farlink("scenarios", "validate", tmp_path / "mine.yaml")
+    assert resolved.returncode == 0
+    assert "frame_bytes" in resolved.stdout
+    assert json.loads(farlink("scenarios", "schema").stdout)["properties"]["link"]
+
+
+def test_doctor_says_what_is_there():
+    done = farlink("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "classical codecs" in done.stdout
+
+
+@pytest.mark.slow
+def test_three_terminals(tmp_path):
+    address = f"tcp://127.0.0.1:{20000 + os.getpid() % 20000}"
+    link = subprocess.Popen(
+        [*COMMAND, "link", "lunar-relay", "--bind", address, "--frames", "3", "--out", str(tmp_path / "run"), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(0.3)
+    ends = [subprocess.Popen([*COMMAND, role, "--connect", address], stderr=subprocess.PIPE) for role in ("receive", "send")]
+    out, err = link.communicate(timeout=60)
+    assert link.returncode == 0, err
+    assert [end.wait(20) for end in ends] == [0, 0]
+    assert json.loads(out)["frames"]["sent"] == 3
