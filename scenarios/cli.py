@@ -95,7 +95,9 @@ def run(
     realtime: Annotated[
         float | None,
         typer.Option(
-            min=1e-6, metavar="FACTOR", help="Run against the wall clock, FACTOR run seconds a second."
+            min=1e-6,
+            metavar="[FACTOR]",
+            help="Run against the wall clock, FACTOR (default 1) run seconds a second.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
@@ -286,6 +288,17 @@ def _main(
     pass
 
 
+def _with_factor(arguments: list[str]) -> list[str]:
+    """Give `--realtime` its default factor where no number follows it: Typer has no options with optional values."""
+    found = []
+    for at, argument in enumerate(arguments):
+        found.append(argument)
+        following = arguments[at + 1] if at + 1 < len(arguments) else ""
+        if argument == "--realtime" and not following[:1].isdigit() and following[:1] != ".":
+            found.append("1")
+    return found
+
+
 def main() -> None:
     """Run the command line; the entry point of the `farlink` command."""
     from scenarios.commands import ends, files
@@ -293,7 +306,7 @@ def main() -> None:
     ends.register(app)
     files.register(app)
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(_with_factor(sys.argv[1:]) or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

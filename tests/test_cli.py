@@ -17,7 +17,9 @@ COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 
 
 def farlink(*arguments, cwd=None, **options):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False, **options)
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +102,22 @@ def test_the_main_job(tmp_path):
         small = rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)
         Image.fromarray(small).resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
     (tmp_path / "1broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    done = farlink("run", "mars-relay", "--source", tmp_path, "--codec", "jpeg2000", "--json", "--out", tmp_path / "run")
+    done = farlink(
+        "run", "mars-relay", "--source", tmp_path, "--codec", "jpeg2000", "--json", "--out", tmp_path / "run"
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert figures["frames"]["sent"] == 3 == sum(figures["frames"][key] for key in ("complete", "partial", "lost"))
+    assert (
+        figures["frames"]["sent"]
+        == 3
+        == sum(figures["frames"][key] for key in ("complete", "partial", "lost"))
+    )
     packets = figures["packets"]
     assert packets["sent"] == packets["delivered"] + sum(packets["dropped"].values())
     size = figures["bytes"]
-    assert size["on_air"] == sum(size["payload"].values()) + sum(size[k] for k in ("header", "fec", "repair", "feedback"))
+    assert size["on_air"] == sum(size["payload"].values()) + sum(
+        size[k] for k in ("header", "fec", "repair", "feedback")
+    )
     assert "skipped 1broken.png" in done.stderr
     for name in ("report.html", "results.parquet", "scenario.yaml", "timings.json", "run.mcap"):
         assert (tmp_path / "run" / name).stat().st_size > 0
@@ -123,7 +133,9 @@ def test_the_main_job(tmp_path):
     assert (tmp_path / "run" / "report.html").read_bytes() == before
 
     # The resolved scenario runs to the same journal.
-    same = farlink("run", tmp_path / "run" / "scenario.yaml", "--transport", "inproc", "--out", tmp_path / "same")
+    same = farlink(
+        "run", tmp_path / "run" / "scenario.yaml", "--transport", "inproc", "--out", tmp_path / "same"
+    )
     assert same.returncode == 0, same.stderr
     assert journal.digest(tmp_path / "same" / "run.mcap") == journal.digest(tmp_path / "run" / "run.mcap")
 
@@ -136,7 +148,9 @@ def test_the_main_job(tmp_path):
 @pytest.mark.slow
 def test_every_preset_runs(tmp_path):
     for name in schema.preset_names():
-        done = farlink("run", name, "--frames", "2", "--transport", "inproc", "--json", "--out", tmp_path / name)
+        done = farlink(
+            "run", name, "--frames", "2", "--transport", "inproc", "--json", "--out", tmp_path / name
+        )
         assert done.returncode == 0, (name, done.stderr)
         assert json.loads(done.stdout)["frames"]["sent"] == 2
 
@@ -145,12 +159,16 @@ def test_every_preset_runs(tmp_path):
 def test_encode_and_decode_a_file(tmp_path, codec):
     y, x = np.mgrid[0:192, 0:256]
     Image.fromarray(np.stack([x, y, (x + y) // 2], -1).astype(np.uint8)).save(tmp_path / "a.png")
-    done = farlink("encode", tmp_path / "a.png", "-o", tmp_path / "a.flnk", "--codec", codec, "--bytes", "900")
+    done = farlink(
+        "encode", tmp_path / "a.png", "-o", tmp_path / "a.flnk", "--codec", codec, "--bytes", "900"
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.flnk").stat().st_size < 900 + 1600
     done = farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "b.png")
     assert done.returncode == 0, done.stderr
-    difference = np.asarray(Image.open(tmp_path / "a.png")).astype(int) - np.asarray(Image.open(tmp_path / "b.png"))
+    difference = np.asarray(Image.open(tmp_path / "a.png")).astype(int) - np.asarray(
+        Image.open(tmp_path / "b.png")
+    )
     assert 0 < np.mean(difference**2) < 65  # 30 dB and more, but not free
     blob = bytearray((tmp_path / "a.flnk").read_bytes())
     at = blob.index(b'"fingerprint": "') + 16
@@ -167,7 +185,10 @@ def test_help_has_examples_and_starts_fast():
         assert done.returncode == 0
         assert f"farlink {command}" in done.stdout.replace("\n", " ")
         assert "Example" in done.stdout
-    heavy = [*COMMAND[:-1], "import sys, scenarios.cli; print([n for n in ('torch', 'numpy', 'matplotlib', 'av') if n in sys.modules])"]
+    heavy = [
+        *COMMAND[:-1],
+        "import sys, scenarios.cli; print([n for n in ('torch', 'numpy', 'matplotlib', 'av') if n in sys.modules])",
+    ]
     assert subprocess.run(heavy, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
@@ -196,7 +217,10 @@ def test_three_terminals(tmp_path):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     time.sleep(0.3)
-    ends = [subprocess.Popen([*COMMAND, role, "--connect", address], stderr=subprocess.PIPE) for role in ("receive", "send")]
+    ends = [
+        subprocess.Popen([*COMMAND, role, "--connect", address], stderr=subprocess.PIPE)
+        for role in ("receive", "send")
+    ]
     out, err = link.communicate(timeout=60)
     assert link.returncode == 0, err
     assert [end.wait(20) for end in ends] == [0, 0]

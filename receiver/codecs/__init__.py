@@ -16,6 +16,4 @@ class Decoder(Protocol):
         """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
 
 
-DECODERS: dict[str, Callable[[Session], Decoder]] = {
-    name: ClassicalDecoder.from_session for name in NAMES
-}
+DECODERS: dict[str, Callable[[Session], Decoder]] = {name: ClassicalDecoder.from_session for name in NAMES}

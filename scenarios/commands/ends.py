@@ -71,8 +71,8 @@ def link(
         float | None,
         typer.Option(
             min=1e-6,
-            metavar="FACTOR",
-            help="Wall-clock time, FACTOR run seconds a second; else virtual time.",
+            metavar="[FACTOR]",
+            help="Wall-clock time, FACTOR (default 1) run seconds a second; else virtual time.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,

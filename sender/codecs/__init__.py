@@ -16,6 +16,4 @@ class Encoder(Protocol):
         """Return the sections of *frame*. Raise UsageError where the budget cannot be met at all."""
 
 
-ENCODERS: dict[str, Callable[[Session], Encoder]] = {
-    name: ClassicalEncoder.from_session for name in NAMES
-}
+ENCODERS: dict[str, Callable[[Session], Encoder]] = {name: ClassicalEncoder.from_session for name in NAMES}
