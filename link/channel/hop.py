@@ -74,7 +74,10 @@ class Hop:
             self._classes = PriorityQueue(self._limit, config.queue.classes)
         self._busy_until = 0
         self._due = False  # whether a departure is on the clock
+        # One event, used again and again: a new one for each packet would be half of its cost.
         self._arrival = simpy.Event(env)
+        self._arrival._ok, self._arrival._value = True, None
+        self._on_arrival = [self._arrived]
         # With nothing to decide about a packet, its way is arithmetic.
         self._plain = not (self._lost or self._flip or self._copy or self._jitter or self._outages)
         self._flying: deque[tuple[int, int, bytes, int, int]] = deque()  # in order of arrival
@@ -172,10 +175,9 @@ class Hop:
 
     def _wake(self, when: int) -> None:
         """Put the one event of arrivals in order on the clock again."""
-        event, env = self._arrival, self._env
-        event.callbacks = [self._arrived]
-        event._ok, event._value = True, None
-        env.schedule(event, delay=max(0, when - env.now))
+        env = self._env
+        self._arrival.callbacks = self._on_arrival
+        heappush(env._queue, (max(when, env._now), simpy.events.NORMAL, next(env._eid), self._arrival))
 
     def _at(self, when: int, callback: Callable[[simpy.Event], None]) -> None:
         env = self._env
@@ -184,12 +186,16 @@ class Hop:
     def _arrived(self, _event: simpy.Event) -> None:
         flying = self._flying
         now = flying[0][0]
-        while flying and flying[0][0] == now:
+        while True:
             _, packet, data, waited, lasted = flying.popleft()
             self._rows.append((now, packet, _CROSSED, self._number, waited, lasted))
             self._sink(packet, data, now)
-        if flying:
-            self._wake(flying[0][0])
+            if not flying:
+                return
+            when = flying[0][0]
+            if when != now:
+                self._wake(when)
+                return
 
     def _arrived_early(self, _event: simpy.Event) -> None:
         now, packet, data, waited, lasted = heappop(self._overtaking)
