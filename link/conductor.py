@@ -72,7 +72,7 @@ class Conductor:
         self.now = now
         for packet, direction, data in self._channel.advance(now):
             waiting = self._waiting[RECEIVER if direction == FORWARD else SENDER]
-            if len(waiting) >= _BACKLOG:
+            if len(waiting) >= _BACKLOG and self._busy[RECEIVER if direction == FORWARD else SENDER]:
                 self._journal.packets([(now, packet, int(Fate.PEER_SLOW), -direction, 0, 0)], [])
             else:
                 waiting.append((packet, data))
@@ -102,7 +102,10 @@ class Conductor:
         self._record()
         for event in out.events:
             self._journal.event(event)
-            if self._progress is not None:
+        if any(event.kind == "closed" for event in out.events):
+            self._journal.flush()
+        if self._progress is not None:
+            for event in out.events:
                 self._progress(event)
         for name, seconds in out.timings.items():
             self.timings[name] = self.timings.get(name, 0.0) + seconds

@@ -18,8 +18,9 @@ class Model(BaseModel):
 
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
+Rate = Annotated[float, Field(ge=0.001, le=1e12)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e8)]
+PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e8)]
 Bytes = Annotated[int, Field(gt=0)]
 
 
@@ -32,7 +33,7 @@ class Camera(Model):
     height: Annotated[int, Field(ge=16, le=8192)] = 192
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How another aspect ratio becomes the scenario's: cut the edges, add bars, or distort."""
-    period_s: Positive | None = None
+    period_s: PositiveSeconds | None = None
     """Time between frames; None keeps a video's own time stamps (1 s for other sources)."""
     frames: Annotated[int, Field(gt=0)] | None = None
     """How many frames at most; None: all that the source has."""
@@ -88,7 +89,7 @@ class Jitter(Model):
     """Extra random delay per packet."""
 
     model: Literal["uniform", "normal", "exponential", "pareto"] = "uniform"
-    scale_s: Positive
+    scale_s: PositiveSeconds
     """uniform: 0 to scale; normal: half-normal of this deviation; exponential, pareto (shape 3): this mean."""
     reorder: bool = False
     """Whether a later packet may overtake an earlier one."""
@@ -100,10 +101,10 @@ Loss = Annotated[PatternLoss | BernoulliLoss | GilbertElliottLoss, Field(discrim
 class Outage(Model):
     """Times when the hop is down: a list of windows, or on and off in turn."""
 
-    windows_s: tuple[tuple[NotNegative, NotNegative], ...] = ()
+    windows_s: tuple[tuple[Seconds, Seconds], ...] = ()
     """(start, end) pairs in seconds of run time."""
-    up_s: Positive | None = None
-    down_s: Positive | None = None
+    up_s: PositiveSeconds | None = None
+    down_s: PositiveSeconds | None = None
     random: bool = False
     """Whether up_s and down_s are means of exponential times rather than fixed."""
     hold: bool = False
@@ -135,10 +136,10 @@ class Hop(Model):
     """One link of the path: a queue, a transmitter, losses, a propagation delay."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    rate_bps: Positive | None = None
+    rate_bps: Rate | None = None
     trace: str | None = None
     """A file of delivery opportunities in mahimahi's format, instead of a constant rate."""
-    delay_s: NotNegative = 0.0
+    delay_s: Seconds = 0.0
     jitter: Jitter | None = None
     loss: Loss | None = None
     bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
@@ -156,8 +157,8 @@ class Hop(Model):
 class ReturnHop(Model):
     """The way back, for ACKs and NAKs; what is not given is as on the way out."""
 
-    rate_bps: Positive
-    delay_s: NotNegative | None = None
+    rate_bps: Rate
+    delay_s: Seconds | None = None
     """None: the sum of the forward delays."""
     jitter: Jitter | None = None
     loss: Loss | None = None
@@ -189,7 +190,7 @@ class Link(Model):
     return_: ReturnHop | None = Field(default=None, alias="return")
     """None: a one-way link."""
     repair: Repair = Repair()
-    deadline_s: Positive | None = None
+    deadline_s: PositiveSeconds | None = None
     """How long after the first packet of a frame the receiver waits for the rest; None: derived."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
@@ -219,6 +220,8 @@ class Link(Model):
                     )
             if hop.queue.limit_bytes < self.mtu_bytes:
                 raise ValueError(f"hop {name}: queue.limit_bytes is smaller than the MTU")
+        if self.repair.priorities and all(hop.queue.classes == 1 for hop in self.hops):
+            raise ValueError("repair.priorities needs a hop with queue.classes of 2 or more")
         names = [hop.name for hop in self.hops]
         if len(set(names)) != len(names) or "return" in names:
             raise ValueError("hops need different names, none of them 'return'")

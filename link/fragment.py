@@ -64,6 +64,10 @@ def fragment(sections: Sequence[bytes], body_bytes: int) -> list[bytes]:
             while at < len(data):
                 head = len(_head(Chunk(number, piece, True, b"x"), to_end=True, cut=True))
                 take = min(len(data) - at, room - head)
+                if take < 1 or len(bodies) > MAX_PACKETS:
+                    raise ValueError(
+                        f"a section of {len(data)} bytes in packets of {body_bytes}; at most {MAX_PACKETS} packets"
+                    )
                 final = at + take == len(data)
                 chunk = Chunk(number, piece, final, data[at : at + take])
                 bodies[-1].append(chunk)
@@ -75,6 +79,8 @@ def fragment(sections: Sequence[bytes], body_bytes: int) -> list[bytes]:
         # The last chunk of a body has no length, so what fits with a short head fits.
         if len(_head(whole, to_end=True)) + len(data) > room:
             fresh()
+        if len(bodies) > MAX_PACKETS:
+            break
         add(whole)
     if not bodies[-1]:
         bodies.pop()

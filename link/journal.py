@@ -9,8 +9,8 @@ Topics, in the order in which they first appear:
     /packets    farlink.PacketRows (protobuf)         fates of packets in columns, and every packet's bytes
 
 A journal is a function of scenario and seed: times are the run's own, and the wall clock is nowhere in it.
-Whatever a closed frame needs is flushed to the operating system with it, so a killed process loses nothing
-that was acknowledged. `read` takes whole files and those that a crash cut short.
+Whatever a closed frame needs is flushed to the operating system before its receipt leaves, so a killed process
+loses nothing that was acknowledged. `read` takes whole files and those that a crash cut short.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ from link.errors import StorageError, UsageError
 from link.events import Event, Fate, Row
 
 _BATCH = 4096
+_MAX_INDEXED = 20_000
 _RESERVE_BYTES = 256 * 1024
 _FIELDS = ("time_ns", "packet", "fate", "hop", "waited_ns", "transmitted_ns")
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
@@ -82,6 +83,7 @@ class Journal:
         self._data: list[bytes] = []
         self._failed = False
         self._closed = False
+        self._unindexed = False
         self._now = 0
         with self._guard():
             self._writer = Writer(self._file)
@@ -136,7 +138,7 @@ class Journal:
                 image = CompressedImage(frame_id="camera", format="png", data=event.picture)
                 image.timestamp.seconds, image.timestamp.nanos = divmod(event.time_ns, 1_000_000_000)
                 self._add("/sent" if event.kind == "captured" else "/received", image.SerializeToString())
-            if event.kind in ("closed", "decoded", "acknowledged", "aborted"):
+            if event.kind == "aborted":
                 self.flush()
 
     def flush(self) -> None:
@@ -144,6 +146,17 @@ class Journal:
         with self._guard():
             self._write_rows()
             self._writer.flush()  # type: ignore[no-untyped-call]
+            self._trim_index()
+
+    def _trim_index(self) -> None:
+        """Give up the file's index once it would cost memory for ever; readers then read from the start.
+
+        The library keeps an entry for each chunk and has no call to stop it.
+        """
+        index = self._writer._Writer__chunk_indices  # type: ignore[attr-defined]
+        if self._unindexed or len(index) > _MAX_INDEXED:
+            self._unindexed = True
+            index.clear()
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -171,7 +184,7 @@ class Journal:
         if self._closed:
             return
         with self._guard():
-            self._write_rows()
+            self.flush()
             self._writer.finish()  # type: ignore[no-untyped-call]
             self._file.close()
         self._closed = True

@@ -1,6 +1,6 @@
 """Messages between processes: a verb, a JSON object, and byte strings. No pickle, nothing executable.
 
-peer -> link   hello   {role, token, wire}         link -> peer   welcome  {session, times}
+peer -> link   hello   {role, wire}                link -> peer   welcome  {session, times}
                ready   {fingerprint}                              step     {now, packets} + packets
                done    {...} + packets + pictures                 bye      {error}
                error   {exit_code, message}                       ping     {}

@@ -170,7 +170,19 @@ def unwrap(data: bytes, framing: str) -> bytes:
     return data[CCSDS_HEADER_BYTES:]
 
 
-def unwrapped_frame(low: int, newest: int) -> int:
-    """Return the full frame number nearest to *newest* whose low 14 bits are *low* (never negative)."""
-    number = newest + ((low - newest + FRAMES // 2) % FRAMES - FRAMES // 2)
-    return number if number >= 0 else number + FRAMES
+_LATE = 1024  # frames by which a packet may come after newer ones
+
+
+def frame_after(low: int, newest: int) -> int:
+    """Return the frame number with the low 14 bits *low* for a receiver that has seen *newest*.
+
+    Late packets are late by few frames, while an outage may swallow thousands, so the window reaches from 1,024
+    frames back to 15,359 ahead.
+    """
+    base = max(0, newest - _LATE)
+    return base + (low - base) % FRAMES
+
+
+def frame_until(low: int, newest: int) -> int:
+    """Return the frame number with the low 14 bits *low* that is not after *newest*; negative: there is none."""
+    return newest - (newest - low) % FRAMES

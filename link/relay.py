@@ -8,10 +8,10 @@ Sockets bind to the loopback address; any other needs CURVE keys. Message size, 
 heartbeats find dead peers, and whoever does not speak the protocol is ignored.
 """
 
+import contextlib
 import dataclasses
 import ipaddress
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +22,6 @@ from typing import Any, Protocol
 import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
-from zmq.utils.monitor import parse_monitor_message
 
 from link import messages
 from link.config import Session
@@ -34,6 +33,8 @@ from link.timing import Times
 _QUEUE = 16  # messages per peer; with the size limit this bounds memory
 _HEARTBEAT_MS = 1000
 _HEARTBEAT_TIMEOUT_MS = 10_000
+_PROBE_EVERY = 64  # messages
+_USER = "farlink"
 ROLES = ("sender", "receiver")
 
 
@@ -109,16 +110,22 @@ class Hub:
     ) -> None:  # fmt: skip
         check_address(address, curve)
         self._session, self._times, self._fingerprint = session, times, fingerprint
-        self._token = token
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         _bound(self._socket, max_message_bytes(session))
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.SNDTIMEO, 0)
         self._auth: ThreadAuthenticator | None = None
-        if curve is not None:
+        if token or curve is not None:
+            # Who has no password or key is turned away before it can send anything.
             self._auth = ThreadAuthenticator(self._context)
             self._auth.start()
+        if token:
+            assert self._auth is not None
+            self._auth.configure_plain(domain="*", passwords={_USER: token})
+            self._socket.setsockopt(zmq.PLAIN_SERVER, 1)
+        elif curve is not None:
+            assert self._auth is not None
             self._auth.configure_curve(domain="*", location=curve)
             public, secret = _key(curve, "link", secret=True)
             self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
@@ -140,6 +147,7 @@ class Hub:
             self._poller.register(self._stdin, zmq.POLLIN)
         self._peers: dict[bytes, str] = {}
         self._ready: set[str] = set()
+        self._unprobed = 0
         self.ignored = 0
         """Messages that were none of the protocol."""
 
@@ -178,8 +186,9 @@ class Hub:
         ready = dict(self._poller.poll(None if timeout_s is None else max(0, ceil(timeout_s * 1000))))
         if self._stdin is not None and self._stdin in ready:
             raise StoppedError("the run was stopped")
-        if self._monitor in ready:
-            parse_monitor_message(self._monitor.recv_multipart())
+        self._unprobed += 1
+        if self._monitor in ready and (self._socket not in ready or self._unprobed >= _PROBE_EVERY):
+            # What a peer said before it went comes first, but strangers must not keep us from noticing.
             self._probe()
         if self._socket not in ready:
             return None
@@ -187,14 +196,24 @@ class Hub:
         try:
             verb, fields, blobs = messages.unpack(parts)
             return self._handle(peer, verb, fields, blobs)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError) as error:
             self.ignored += 1
+            if (role := self._peers.get(peer)) is not None:
+                raise PartialError(f"the {role} sent what is no message of farlink's: {error}") from None
             return None
 
     def _probe(self) -> None:
-        """Find out which peer went: a send to it fails at once."""
-        for role in list(self._peers.values()):
-            self.send(role, messages.pack(b"ping", {}))
+        """Find out whether one of the peers went: a send to it fails at once."""
+        self._unprobed = 0
+        while self._monitor.poll(0):
+            self._monitor.recv_multipart()
+        for peer, role in self._peers.items():
+            try:
+                self._socket.send_multipart([peer, *messages.pack(b"ping", {})])
+            except zmq.Again:
+                continue  # there, and busy
+            except zmq.ZMQError as error:
+                raise PeerGoneError(f"the {role} is gone: {error.strerror}") from None
 
     def _handle(
         self, peer: bytes, verb: bytes, fields: dict[str, Any], blobs: list[bytes]
@@ -222,7 +241,7 @@ class Hub:
 
     def _greet(self, peer: bytes, fields: dict[str, Any]) -> None:
         role = fields.get("role")
-        if role not in ROLES or not secrets.compare_digest(str(fields.get("token", "")), self._token):
+        if role not in ROLES:
             raise ValueError("a stranger says hello")
         refusal = None
         if fields.get("wire") != VERSION:
@@ -231,7 +250,8 @@ class Hub:
             refusal = f"there is a {role} already"
         if refusal is not None:
             bye = messages.pack(b"bye", {"error": refusal, "exit_code": 2})
-            self._socket.send_multipart([peer, *bye])
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.send_multipart([peer, *bye])
             return
         self._peers[peer] = str(role)
         welcome = {
@@ -304,9 +324,12 @@ def serve(
             socket.setsockopt(zmq.CURVE_SERVERKEY, _key(curve, "link", secret=False)[0])
             socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
             socket.setsockopt(zmq.CURVE_SECRETKEY, secret or b"")
+        elif token:
+            socket.setsockopt_string(zmq.PLAIN_USERNAME, _USER)
+            socket.setsockopt_string(zmq.PLAIN_PASSWORD, token)
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         socket.connect(address)
-        socket.send_multipart(messages.pack(b"hello", {"role": role, "token": token, "wire": VERSION}))
+        socket.send_multipart(messages.pack(b"hello", {"role": role, "wire": VERSION}))
         _Peer(role, socket, monitor, build, supervised, timeout_s).loop()
     finally:
         socket.disable_monitor()
@@ -331,8 +354,9 @@ class _Peer:
             self._poller.register(self._stdin, zmq.POLLIN)
 
     def loop(self) -> None:
+        deadline = time.monotonic() + self._timeout_s
         while True:
-            waiting = int(self._timeout_s * 1000) if self._core is None else None
+            waiting = None if self._core is not None else max(0, ceil((deadline - time.monotonic()) * 1000))
             ready = dict(self._poller.poll(waiting))
             if self._socket in ready:
                 if self._answer(self._socket.recv_multipart()):
@@ -345,6 +369,8 @@ class _Peer:
             self._monitor.recv_multipart()
             if self._core is not None:
                 raise PeerGoneError("the link is gone")
+            if time.monotonic() >= deadline:
+                raise PeerGoneError(f"no link answered within {self._timeout_s:g} s")
 
     def _answer(self, parts: list[bytes]) -> bool:
         """Answer one message of the link; return whether it was goodbye."""

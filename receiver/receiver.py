@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import ceil
 from typing import Protocol
 
@@ -37,6 +38,14 @@ class _Open:
     spare: dict[int, bytes] = field(default_factory=dict)
     count: int | None = None
     """Number of data packets, once the last of them or a repair packet told."""
+    planned_ns: int | None = None
+    """The frame's entry on the agenda."""
+
+    @property
+    def due_ns(self) -> int:
+        """When the frame next wants something done."""
+        due = self.timer.due_ns
+        return self.deadline_ns if due is None else min(due, self.deadline_ns)
 
     @property
     def complete(self) -> bool:
@@ -80,6 +89,7 @@ class Receiver:
         self._clock = clock
         self._open: dict[int, _Open] = {}
         self._closed: dict[int, _Closed] = {}
+        self._agenda: list[tuple[int, int]] = []  # a heap of (time, frame)
         self._newest = -1
         self._sequence = 0
         self._strange: list[int] = []
@@ -93,21 +103,42 @@ class Receiver:
         out = Output()
         for number, data in arrivals:
             out.verdicts.append((number, self._receive(data, now, out)))
-        for frame in sorted(self._open):
+        while (due := self._settle()) is not None and due <= now:
+            _, frame = heappop(self._agenda)
             state = self._open[frame]
+            state.planned_ns = None
             if state.deadline_ns <= now:
                 self._close(frame, now, out)
-            elif state.timer.due_ns is not None and state.timer.due_ns <= now:
+            else:
                 self._ask(frame, state, now, out)
-        waits = [state.deadline_ns for state in self._open.values()]
-        waits += [state.timer.due_ns for state in self._open.values() if state.timer.due_ns is not None]
-        out.next_ns = min(waits, default=None)
+                self._plan(frame, state)
+        out.next_ns = due
         return out
 
+    def _plan(self, frame: int, state: _Open) -> None:
+        """Put the frame's next request or deadline on the agenda, unless something earlier stands there."""
+        if state.planned_ns is None or state.due_ns < state.planned_ns:
+            state.planned_ns = state.due_ns
+            heappush(self._agenda, (state.due_ns, frame))
+
+    def _settle(self) -> int | None:
+        """Return when the first frame on the agenda is due, having mended entries that time has overtaken."""
+        while self._agenda:
+            when, frame = self._agenda[0]
+            state = self._open.get(frame)
+            if state is not None and when == state.due_ns:
+                return when
+            heappop(self._agenda)
+            if state is not None and state.planned_ns == when:
+                state.planned_ns = None
+                self._plan(frame, state)
+        return None
+
     def _receive(self, data: bytes, now: int, out: Output) -> Fate:
-        """Take one packet."""
+        """Take one packet, where it is one."""
         try:
             found = packet.parse(packet.unwrap(data, self._link.framing), self._short)
+            count = fec.source_count(found.body) if found.kind == Kind.FEC else None
         except packet.ChecksumError as error:
             self._suspect(error.implied)
             return Fate.BAD_CHECKSUM
@@ -118,15 +149,11 @@ class Receiver:
         self._known = True
         if found.kind == Kind.FEEDBACK:
             return Fate.MALFORMED
-        count = None
-        if found.kind == Kind.FEC:
-            try:
-                count = fec.source_count(found.body)
-            except ValueError:
-                return Fate.MALFORMED
-        elif found.last:
-            count = found.index + 1
-        frame = packet.unwrapped_frame(found.frame, max(self._newest, 0))
+        return self._take(found, found.index + 1 if found.last else count, now, out)
+
+    def _take(self, found: Packet, count: int | None, now: int, out: Output) -> Fate:
+        """Take an intact packet of a frame that has *count* data packets, where it told."""
+        frame = packet.frame_after(found.frame, self._newest)
         self._notice(frame, now, out)
         if (closed := self._closed.get(frame)) is not None:
             if found.index in closed.seen:
@@ -134,7 +161,11 @@ class Receiver:
             closed.seen.add(found.index)
             return Fate.DELIVERED if closed.complete else Fate.DEADLINE
         if (state := self._open.get(frame)) is None:
-            return Fate.DEADLINE  # so old that it is forgotten
+            if frame <= self._newest - _GAP:
+                return Fate.DEADLINE  # so old that it is forgotten
+            # A later frame overtook all that was sent of this one.
+            state = self._open[frame] = self._fresh(now)
+            self._plan(frame, state)
         store = state.data if found.kind == Kind.DATA else state.spare
         if found.index in store:
             return Fate.DUPLICATE
@@ -148,6 +179,7 @@ class Receiver:
             self._close(frame, now, out)
         elif self._link.repair.arq:
             state.timer.heard(now, end_seen=found.index + 1 == self._total(state.count))
+            self._plan(frame, state)
         return Fate.DELIVERED
 
     def _total(self, count: int | None) -> int | None:
@@ -172,11 +204,14 @@ class Receiver:
         first = max(self._newest + 1, frame - _GAP) if arq_on else frame
         for number in range(first, frame + 1):
             self._open[number] = self._fresh(now)
-        for number in sorted(self._open):
-            if number >= frame:
+            self._plan(number, self._open[number])
+        # Those before were passed when the newest came.
+        for number in (self._newest, *range(first, frame)):
+            if (state := self._open.get(number)) is None:
                 continue
             if arq_on:
-                self._open[number].timer.passed(now)
+                state.timer.passed(now)
+                self._plan(number, state)
             elif self._times.in_order:
                 self._close(number, now, out)
         self._newest = frame

@@ -12,6 +12,7 @@ there. That is told by its fate and not by its time on the transmitter, which is
 an opportunity of a trace.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -152,16 +153,18 @@ def packets(run: Run) -> list[Sent]:
     on_air = set(rows[first_hop & np.isin(rows[:, 2], _RADIATED), 1].tolist())
     ends = _ends(run)
     seen: set[tuple[int, int]] = set()
-    newest = 0
+    shots = [(event["time_ns"], event["frame"]) for event in run.events if event["kind"] == "captured"]
+    captured, numbers = [time for time, _ in shots], [frame for _, frame in shots]
     found = []
     for time, number, hop in rows[rows[:, 2] == Fate.SENT][:, [0, 1, 3]].tolist():
         data = run.data[number]
         head = packet.peek(packet.unwrap(data, framing))
-        frame = packet.unwrapped_frame(head.frame, newest)
         forward = hop >= 0
+        # Nobody sends or asks for a frame that is not yet captured.
+        newest = bisect_right(captured, time) - 1
+        frame = packet.frame_until(head.frame, numbers[newest] if newest >= 0 else 0)
         again = False
         if forward:
-            newest = max(newest, frame)
             again = (frame, head.index) in seen
             seen.add((frame, head.index))
         end = ends.get(number, [Fate.IN_FLIGHT])[0]

@@ -19,7 +19,7 @@ from typing import Any
 
 from link import journal
 from link.config import Session
-from link.errors import FarlinkError, PartialError
+from link.errors import FarlinkError, PartialError, StorageError
 
 _GRACE_S = 5.0
 ROLES = ("link", "sender", "receiver")
@@ -58,6 +58,7 @@ class Processes:
             "receiver": self._start("receiver"),
         }
         self._plan = plan
+        self._stopped: set[str] = set()  # those that had to be killed here, whose silence says nothing
 
     def _start(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
         with (self._folder / f".{module}.log").open("wb") as log:
@@ -141,11 +142,16 @@ class Processes:
                     child.stdin.close()
             self._wait(child, _GRACE_S)
             if child.poll() is None:
+                self._stopped.add(role)
                 child.kill()
                 child.wait()
         journal_path = self._folder / "run.mcap"
         if journal_path.is_file():
-            journal.recover(journal_path)
+            try:
+                journal.recover(journal_path)
+            except StorageError:
+                if journal_path.stat().st_size < 1000:  # killed before its first record was out
+                    journal_path.unlink()
         journal_path.with_suffix(".reserve").unlink(missing_ok=True)
 
     @staticmethod
@@ -161,14 +167,14 @@ class Processes:
             for role in ROLES:
                 (self._folder / f".{role}.log").unlink(missing_ok=True)
             return
-        killed = [role for role in ROLES if codes[role] < 0]
+        codes = {role: code for role, code in codes.items() if role not in self._stopped} or codes
+        killed = [role for role in codes if codes[role] < 0]
         if killed:
             raise PartialError(
                 f"the {killed[0]} was killed (signal {-codes[killed[0]]}); the journal holds what was done"
             )
-        worst = sorted(
-            (role for role in ROLES if codes[role]), key=lambda role: (codes[role] == 3, ROLES.index(role))
-        )
+        failed = [role for role in codes if codes[role]]
+        worst = sorted(failed, key=lambda role: (codes[role] == 3, ROLES.index(role)))
         error = FarlinkError(self._last_words(worst[0]))
         error.exit_code = codes[worst[0]]
         raise error

@@ -1,7 +1,6 @@
 """The sender's core: time and feedback in, packets and events out. No sockets, no clock of its own."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
@@ -25,10 +24,9 @@ class Encoder(Protocol):
         """Return the frame's sections."""
 
 
-@dataclass(frozen=True)
-class _Due:
-    shot: Shot
-    at_ns: int
+def _printable(text: str) -> str:
+    """Return *text* without what cannot be written as UTF-8, as in file names of other encodings."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class Sender:
@@ -53,14 +51,17 @@ class Sender:
         self._short = short(fingerprint)
         self._clock = clock
         camera = session.camera
-        self._period = to_ns(camera.period_s) if camera.period_s is not None else None
+        live = camera.source.startswith("webcam:")
+        self._paced_by_source = camera.period_s is None and not live
+        # A webcam without a period is asked again at once, and makes us wait for its next picture.
+        self._period = to_ns(camera.period_s) if camera.period_s is not None else 0
+        self._limit = camera.frames
         self._room = body_bytes(session.link)
         self._frames = 0
         self._sequence = 0
         self._outboxes: dict[int, arq.Outbox] = {}
-        self._skipped: list[Skipped] = []
-        self._due: _Due | None = None
-        self._started = False
+        self._due_ns: int | None = 0
+        self._ahead: Shot | None = None
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
         """Do what is due at *now* and answer the feedback in *arrivals* (packet number, bytes).
@@ -68,49 +69,59 @@ class Sender:
         Raise UsageError where the codec cannot meet its budget at all.
         """
         out = Output()
-        if not self._started:
-            self._started = True
-            self._fetch(now)
         for number, data in arrivals:
             out.verdicts.append((number, self._feedback(data, now, out)))
-        while self._due is not None and self._due.at_ns <= now:
-            self._capture(self._due, now, out)
-            self._fetch(now)
-        self._report_skipped(now, out)
+        # One frame a step: a sender that has fallen behind must not answer with its whole backlog at once.
+        if self._due_ns is not None and self._due_ns <= now:
+            self._next_frame(now, out)
         self._forget(now, out)
-        waits = [box.deadline_ns for box in self._outboxes.values()]
-        if self._due is not None:
-            waits.append(self._due.at_ns)
+        waits = [] if self._due_ns is None else [self._due_ns]
+        for box in self._outboxes.values():  # in the order of their deadlines
+            waits.append(box.deadline_ns)
+            break
         out.next_ns = min(waits, default=None)
         return out
 
-    def _fetch(self, now: int) -> None:
-        """Get the next shot from the camera and say when it is due."""
-        self._due = None
-        for item in self._shots:
-            if isinstance(item, Skipped):
-                self._skipped.append(item)
-                continue
-            if self._period is not None:
-                at = self._frames * self._period
-            elif item.pts_ns is not None:
-                at = item.pts_ns
-            else:
-                at = self._frames * NS
-            self._due = _Due(item, max(at, now))
+    def _next_frame(self, now: int, out: Output) -> None:
+        """Capture the frame that is due, and say when the next one is.
+
+        A shot is taken from the camera when it is due and not before, since a camera may make us wait for it;
+        only a source that is paced by its own time stamps must be looked into ahead.
+        """
+        shot = self._ahead or self._fetch(now, out)
+        self._ahead = None
+        if shot is None:
+            self._due_ns = None
             return
+        if self._paced_by_source and shot.pts_ns is not None and shot.pts_ns > now:
+            self._ahead, self._due_ns = shot, shot.pts_ns
+            return
+        self._capture(shot, now, out)
+        if self._frames == self._limit:
+            self._due_ns = None
+        elif self._paced_by_source:
+            self._ahead = self._fetch(now, out)
+            self._due_ns = None
+            if self._ahead is not None:
+                pts = self._ahead.pts_ns
+                self._due_ns = max(now, pts if pts is not None else self._frames * NS)
+        else:
+            self._due_ns = max(now, self._frames * self._period)
 
-    def _report_skipped(self, now: int, out: Output) -> None:
-        for item in self._skipped:
-            out.events.append(Event("skipped", now, None, {"name": item.name, "reason": item.reason}))
-        self._skipped.clear()
+    def _fetch(self, now: int, out: Output) -> Shot | None:
+        """Return the next shot of the camera, telling of those that could not be read."""
+        for item in self._shots:
+            if isinstance(item, Shot):
+                return item
+            about = {"name": _printable(item.name), "reason": _printable(item.reason)}
+            out.events.append(Event("skipped", now, None, about))
+        return None
 
-    def _capture(self, due: _Due, now: int, out: Output) -> None:
+    def _capture(self, shot: Shot, now: int, out: Output) -> None:
         number = self._frames
         self._frames += 1
-        shot = due.shot
         frame = Frame(number, now, shot.pixels, shot.name)
-        about = {"name": shot.name, "fitted": shot.fitted, "source_pts_ns": shot.pts_ns}
+        about = {"name": _printable(shot.name), "fitted": shot.fitted, "source_pts_ns": shot.pts_ns}
         out.events.append(Event("captured", now, number, about, png.encode(shot.pixels)))
         started = self._clock()
         payload = self._encoder.encode(frame)
@@ -160,7 +171,7 @@ class Sender:
             return Fate.MALFORMED
         if found.kind != Kind.FEEDBACK:
             return Fate.MALFORMED
-        number = packet.unwrapped_frame(found.frame, max(0, self._frames - 1))
+        number = packet.frame_until(found.frame, self._frames - 1)
         box = self._outboxes.get(number)
         if box is None:
             return Fate.DEADLINE
@@ -180,6 +191,9 @@ class Sender:
 
     def _forget(self, now: int, out: Output) -> None:
         """Give up the frames that are too old to be mended in time."""
-        for number in [number for number, box in self._outboxes.items() if box.deadline_ns <= now]:
+        while self._outboxes:
+            number = next(iter(self._outboxes))  # the oldest, whose deadline is first
+            if self._outboxes[number].deadline_ns > now:
+                return
             del self._outboxes[number]
             out.events.append(Event("gave_up", now, number))

@@ -120,6 +120,7 @@ def test_a_full_disk_keeps_what_was_written(small_disk):
     with pytest.raises(StorageError) as error:
         for number in range(10_000):
             book.event(Event("closed", number, number, {"noise": os.urandom(2000).hex()}))
+            book.flush()
             kept = number
     assert error.value.exit_code == 74
     book.close()

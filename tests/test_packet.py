@@ -122,7 +122,13 @@ def test_a_space_packet_of_another_length_or_application_is_refused():
         packet.unwrap(bytes([data[0], data[1] ^ 1]) + data[2:], "ccsds")
 
 
-@given(st.integers(0, 1 << 20), st.integers(-8000, 8000))
-def test_frame_numbers_unwrap_around_the_newest(newest, step):
+@given(st.integers(0, 1 << 20), st.integers(-1024, 15_000))
+def test_a_receiver_finds_frames_after_a_long_outage(newest, step):
     number = max(0, newest + step)
-    assert packet.unwrapped_frame(number % packet.FRAMES, newest) == number
+    assert packet.frame_after(number % packet.FRAMES, newest) == number
+
+
+@given(st.integers(0, 1 << 20), st.integers(0, 16_383))
+def test_a_sender_finds_frames_of_long_ago(newest, step):
+    number = newest - step
+    assert packet.frame_until(number % packet.FRAMES, newest) == number

@@ -77,7 +77,7 @@ class Hop:
         # One event, used again and again: a new one for each packet would be half of its cost.
         self._arrival = simpy.Event(env)
         self._arrival._ok, self._arrival._value = True, None
-        self._on_arrival = [self._arrived]
+        self._on_arrival: list[Callable[[simpy.Event], None]] = [self._arrived]
         # With nothing to decide about a packet, its way is arithmetic.
         self._plain = not (self._lost or self._flip or self._copy or self._jitter or self._outages)
         self._flying: deque[tuple[int, int, bytes, int, int]] = deque()  # in order of arrival

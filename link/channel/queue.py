@@ -7,6 +7,8 @@ class make room.
 from collections import deque
 from typing import NamedTuple
 
+from link.packet import PRIORITIES
+
 
 class Waiting(NamedTuple):
     """A packet in the queue."""
@@ -18,7 +20,10 @@ class Waiting(NamedTuple):
 
 
 class PriorityQueue:
-    """Classes 0 (served first) to *classes* - 1, sharing *limit_bytes*."""
+    """Classes 0 (served first) to *classes* - 1, sharing *limit_bytes*.
+
+    The four priorities of packets are spread over the classes there are: with two, 0 and 1 go first.
+    """
 
     def __init__(self, limit_bytes: int, classes: int) -> None:
         self._limit = limit_bytes
@@ -30,7 +35,7 @@ class PriorityQueue:
 
     def put(self, item: Waiting, priority: int) -> list[Waiting]:
         """Queue *item*; return what is dropped for it (perhaps itself)."""
-        own = min(priority, len(self._lines) - 1)
+        own = priority * len(self._lines) // PRIORITIES
         lower = sum(len(waiting.data) for line in self._lines[own + 1 :] for waiting in line)
         if self._bytes - lower + len(item.data) > self._limit:
             return [item]

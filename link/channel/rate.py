@@ -129,9 +129,10 @@ class TraceRate:
             cursor, left = first, self._quantum
         elif left == 0:
             cursor, left = cursor + 1, self._quantum
+        opening = cursor
         more = max(0, -(-(size_bytes - left) // self._quantum))
         left += more * self._quantum - size_bytes
-        start = max(now, self._end)
+        start = max(now, self._end, self._time(opening))
         return start, max(start, self._time(cursor + more)), cursor + more, left
 
     def finish(self, now: int, size_bytes: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from link.packet import MAX_PACKETS
 OVERHEAD_BYTES = 3
 """How much longer a repair body is than the longest data body of its frame."""
 _ALIGN = 8
+_MAX_BYTES = 8 << 20  # above this the library would split the frame into several source blocks
 
 
 def encode(bodies: Sequence[bytes], count: int) -> list[bytes]:
@@ -33,6 +34,10 @@ def encode(bodies: Sequence[bytes], count: int) -> list[bytes]:
         raise ValueError(f"{len(bodies)} data and {count} repair packets; at most {MAX_PACKETS} together")
     width = max(map(len, bodies)) + 1
     padded = width + -width % _ALIGN
+    if padded * len(bodies) > _MAX_BYTES:
+        raise ValueError(
+            f"a frame of {padded * len(bodies)} bytes; the erasure code takes {_MAX_BYTES} at most"
+        )
     encoder = raptorq.Encoder.with_defaults(b"".join(_pad(body, padded) for body in bodies), padded)
     repair = encoder.get_encoded_packets(count)[len(bodies) :]
     head = len(bodies).to_bytes(2, "big")
