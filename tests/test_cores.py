@@ -3,13 +3,17 @@
 from collections import Counter
 
 import pytest
+import toys
 from toys import ToyDecoder, ToyEncoder, cores, kinds, run, sections, session
 
+from link import timing
 from link.conductor import Conductor
 from link.errors import FingerprintError, UsageError
 from link.events import Fate
+from link.fingerprint import fingerprint
 from link.journal import digest, read
 from link.packet import peek
+from sender.sender import Sender
 
 S = 1_000_000_000
 HOP = {"name": "air", "rate_bps": 2000, "delay_s": 1}
@@ -230,3 +234,73 @@ def test_every_packet_sent_is_in_the_journal(tmp_path):
     assert {(peek(data).frame, peek(data).index) for data in found.data.values()} == {
         (f, i) for f in (0, 1) for i in range(16)
     }
+
+
+def test_an_outage_of_many_frames_mixes_up_none(tmp_path):
+    """9,000 frames are lost in a row; those after them keep their numbers and are shown."""
+    outage = {"windows_s": [[100.0, 9100.0]]}
+    hop = {"name": "air", "rate_bps": 1e6, "delay_s": 0.1, "outage": outage}
+    plan = session(link(hops=[hop]), period_s=1, frame_bytes=100)
+    decoder = ToyDecoder()
+    found = run(plan, tmp_path / "run.mcap", 9200, ToyEncoder(1, 30), decoder)
+    shown = {event["frame"] for event in kinds(found, "decoded")}
+    assert shown == set(range(100)) | set(range(9100, 9200))
+    assert counts(found)[Fate.DEADLINE] == 0
+    assert decoder.payloads[-1].sections == sections(9199, 1, 30)
+
+
+def test_a_frame_that_is_overtaken_is_kept_without_asking(tmp_path):
+    hop = {
+        "name": "air",
+        "rate_bps": 20000,
+        "delay_s": 1,
+        "jitter": {"model": "uniform", "scale_s": 5, "reorder": True},
+    }
+    plan = session(link(hops=[hop], deadline_s=60), period_s=1, frame_bytes=100)
+    found = run(plan, tmp_path / "run.mcap", 60, ToyEncoder(1, 40))
+    assert len(kinds(found, "decoded")) == 60
+    assert counts(found)[Fate.DELIVERED] == 60
+
+
+def test_two_classes_are_enough_for_priorities(tmp_path):
+    hop = {**HOP, "queue": {"limit_bytes": 2500, "classes": 2}}
+    have = {}
+    for on in (False, True):
+        decoder = ToyDecoder()
+        plan = session(link(hops=[hop], repair={"priorities": on}), period_s=1)
+        run(plan, tmp_path / f"{on}.mcap", 12, ToyEncoder(9, 100), decoder)
+        have[on] = sum(all(payload.sections[:3]) for payload in decoder.payloads)
+    assert have[True] > have[False] + 5
+
+
+def test_a_sender_behind_its_clock_captures_one_frame_a_step():
+    plan = session(link(), period_s=1)
+    sender, _ = cores(plan, 50)
+    out = sender.step(30 * S, [])
+    assert [event.kind for event in out.events] == ["captured", "encoded"]
+    assert out.next_ns == 30 * S
+
+
+def test_a_shot_is_taken_when_it_is_due_and_not_before():
+    taken = []
+
+    def camera():
+        for shot in toys.shots(3):
+            taken.append(shot.name)
+            yield shot
+
+    plan = session(link(), period_s=1)
+    waits = timing.times(plan, {})
+    sender = Sender(plan, waits, camera(), ToyEncoder(), fingerprint(plan), toys.no_clock)
+    out = sender.step(0, [])
+    assert (taken, out.next_ns) == (["toy#0"], S)
+
+
+def test_many_outstanding_frames_cost_no_more_each(tmp_path):
+    """Light time keeps thousands of frames open; the work for each must not grow with them."""
+    hop = {"name": "air", "rate_bps": 1e6, "delay_s": 600}
+    plan = session(
+        link(hops=[hop], repair={"arq": True}, **{"return": {"rate_bps": 1e5}}), period_s=0.2, frame_bytes=100
+    )
+    found = run(plan, tmp_path / "run.mcap", 4000, ToyEncoder(1, 30))
+    assert len(kinds(found, "acknowledged")) == 4000

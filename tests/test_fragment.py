@@ -59,6 +59,10 @@ def test_section_numbers_over_62_and_up_to_1023():
 def test_too_many_packets_are_refused():
     with pytest.raises(ValueError, match="at most 1024"):
         fragment.fragment([bytes(20_000)], 12)
+    with pytest.raises(ValueError, match="at most 1024"):
+        fragment.fragment([bytes(20_000)], 4)
+    with pytest.raises(ValueError, match="at most 1024"):
+        fragment.fragment([b"x" * 100] * 80, 4)
 
 
 @given(st.binary(max_size=120), st.integers(1, 3))

@@ -14,7 +14,7 @@ from toys import cores, session
 
 from link import messages, timing
 from link.config import Session
-from link.errors import FarlinkError, FingerprintError, UsageError
+from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Event, Output
 from link.fingerprint import fingerprint
 from link.journal import read
@@ -218,6 +218,78 @@ def test_a_peer_that_goes_is_noticed(hub):
         made.remote("receiver").step(0, [])
     made.close()
     thread.join(5.0)
+
+
+def test_strangers_that_come_and_go_end_nothing(hub):
+    made = hub()
+    results = {}
+    threads = [peer(role, made.address, results) for role in ("sender", "receiver")]
+    made.meet(5.0)
+    port = int(made.address.rpartition(":")[2])
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as raw:
+            raw.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48))
+    assert made.remote("sender").step(0, []) is not None
+    made.close()
+    for thread in threads:
+        thread.join(5.0)
+    assert results == {"sender": None, "receiver": None}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"hello", b'{"role": "sender", "wire": 99}'],
+        [b"hello", b'{"role": {"a": 1}}'],
+        [b"hello", '{"role": "é"}'.encode()],
+        [b"error", b"{}"],
+        [b"done", b'{"packets": Infinity}'],
+    ],
+)
+def test_what_strangers_say_is_ignored(hub, parts):
+    made = hub()
+    context = zmq.Context()
+    fake = context.socket(zmq.DEALER)
+    fake.connect(made.address)
+    for _ in range(50):
+        fake.send_multipart(parts)
+    for _ in range(60):
+        made.receive(0.01)
+    context.destroy(linger=0)
+    made.receive(0.05)
+
+
+def test_a_peer_that_talks_nonsense_ends_the_run_instead_of_hanging_it(hub):
+    made = hub()
+    context = zmq.Context()
+    fakes = {}
+    for role in ("sender", "receiver"):
+        fakes[role] = context.socket(zmq.DEALER)
+        fakes[role].connect(made.address)
+        fakes[role].send_multipart(messages.pack(b"hello", {"role": role, "wire": 1}))
+        fakes[role].send_multipart(messages.pack(b"ready", {"fingerprint": fingerprint(PLAN)}))
+    made.meet(5.0)
+    fakes["sender"].send_multipart([b"done", b'{"packets": Infinity}'])
+    with pytest.raises(PartialError, match="sender sent what is no message"):
+        made.remote("sender").step(0, [])
+    context.destroy(linger=0)
+
+
+def test_the_reason_a_peer_gave_comes_before_its_going(hub):
+    made = hub()
+    context = zmq.Context()
+    fake = context.socket(zmq.DEALER)
+    fake.connect(made.address)
+    fake.send_multipart(messages.pack(b"hello", {"role": "sender", "wire": 1}))
+    while not made._peers:
+        made.receive(0.1)
+    fake.send_multipart(messages.pack(b"error", {"exit_code": 2, "message": "no such camera"}))
+    context.destroy(linger=500)
+    time.sleep(0.2)
+    with pytest.raises(FarlinkError, match="no such camera") as error:
+        for _ in range(10):
+            made.receive(0.1)
+    assert error.value.exit_code == 2
 
 
 # --- hostile peers against a real link process ---------------------------------------------------------------
