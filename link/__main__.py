@@ -13,7 +13,7 @@ from link.channel.rate import read_trace
 from link.conductor import Conductor
 from link.config import Session
 from link.entry import end_with
-from link.errors import FarlinkError, StorageError
+from link.errors import FarlinkError, PartialError, StorageError
 from link.events import Event
 from link.fingerprint import fingerprint
 from link.journal import Journal
@@ -37,7 +37,8 @@ def serve(
     """Run one session for a sender and a receiver that come to *address*; return the timings.
 
     *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. *tell* is
-    given the address and each event. The journal at *journal_path* is finished whatever happens. Raise
+    given the address and each event. Once both have come, the journal at *journal_path* is begun, and
+    finished whatever happens. Raise
     FarlinkError with the exit code that fits.
     """
     traces = {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
@@ -47,9 +48,9 @@ def serve(
     )  # fmt: skip
     failure: FarlinkError | None = None
     try:
-        with Journal(journal_path, head) as journal:
-            tell({"kind": "listening", "address": hub.address})
-            hub.meet(wait_s)
+        tell({"kind": "listening", "address": hub.address})
+        hub.meet(wait_s)
+        with Journal(journal_path, _with_source(head, hub.source)) as journal:
             ends = hub.remote("sender"), hub.remote("receiver")
 
             def progress(event: Event) -> None:
@@ -72,8 +73,20 @@ def serve(
     except FarlinkError as error:
         failure = error
         raise
+    except KeyboardInterrupt:
+        failure = PartialError("the link was interrupted")
+        failure.exit_code = 130
+        raise failure from None
     finally:
         hub.close(failure)
+
+
+def _with_source(head: dict[str, Any], source: str | None) -> dict[str, Any]:
+    """Return *head* with the camera that the sender really has, where it told."""
+    if source is None or "scenario" not in head:
+        return head
+    scenario = head["scenario"]
+    return {**head, "scenario": {**scenario, "camera": {**scenario["camera"], "source": source}}}
 
 
 def _short(event: Event) -> dict[str, Any]:

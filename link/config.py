@@ -231,8 +231,9 @@ class Link(Model):
 class Session(Model):
     """What every process of a run is told: the resolved scenario without what only the report needs."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+    """Names the run's folder: letters, digits, dot, dash, underscore."""
     camera: Camera
     codec: Codec
     link: Link
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 1

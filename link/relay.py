@@ -61,6 +61,10 @@ def check_address(address: str, curve: Path | None) -> None:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = host == "localhost"
+    if curve is not None and not (curve / "link.key").is_file():
+        raise UsageError(
+            f"{curve}: no CURVE keys there (link.key is missing); make them with `farlink keys {curve}`"
+        )
     if not local and curve is None:
         raise UsageError(
             f"{address} is not on this machine alone: give --curve with keys from `farlink keys`"
@@ -148,6 +152,8 @@ class Hub:
         self._peers: dict[bytes, str] = {}
         self._ready: set[str] = set()
         self._unprobed = 0
+        self.source: str | None = None
+        """The camera that the sender says it has."""
         self.ignored = 0
         """Messages that were none of the protocol."""
 
@@ -231,6 +237,8 @@ class Hub:
                 )
                 raise strange
             self._ready.add(role)
+            if isinstance(source := fields.get("source"), str):
+                self.source = source
         elif verb == b"error":
             error = FarlinkError(str(fields.get("message")))
             error.exit_code = int(fields.get("exit_code", 1))
@@ -265,7 +273,8 @@ class Hub:
         if self._context.closed:
             return
         for peer in getattr(self, "_peers", {}):
-            reason = {"error": str(error) if error else None, "exit_code": error.exit_code if error else 0}
+            code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
+            reason = {"error": str(error) if error else None, "exit_code": code}
             try:
                 self._socket.send_multipart([peer, *messages.pack(b"bye", reason)])
             except zmq.ZMQError:
@@ -308,8 +317,11 @@ Build = Callable[[Session, Times], tuple[Core, str]]
 def serve(
     role: str, address: str, build: Build, *,
     curve: Path | None = None, token: str = "", supervised: bool = False, timeout_s: float = 60.0,
+    source: str | None = None, tell: Callable[[str], None] = lambda _line: None,
 ) -> None:  # fmt: skip
-    """Play *role* for the link at *address* until it says goodbye.
+    """Play *role* for the link at *address* until it says goodbye. *tell* is given a line when something changes.
+
+    *source* is a sender's camera, for the journal, where it is not the scenario's.
 
     Raise PartialError where the link is not there within *timeout_s* or goes away, and the error that the link
     says goodbye with.
@@ -330,7 +342,9 @@ def serve(
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         socket.connect(address)
         socket.send_multipart(messages.pack(b"hello", {"role": role, "wire": VERSION}))
-        _Peer(role, socket, monitor, build, supervised, timeout_s).loop()
+        tell(f"waiting for the link at {address}")
+        _Peer(role, socket, monitor, build, supervised, timeout_s, source, tell).loop()
+        tell("the run is over")
     finally:
         socket.disable_monitor()
         context.destroy(linger=1000)
@@ -341,8 +355,9 @@ class _Peer:
 
     def __init__(
         self, role: str, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]", build: Build,
-        supervised: bool, timeout_s: float,
+        supervised: bool, timeout_s: float, source: str | None, tell: Callable[[str], None],
     ) -> None:  # fmt: skip
+        self._source, self._tell = source, tell
         self._role, self._socket, self._build, self._timeout_s = role, socket, build, timeout_s
         self._monitor = monitor
         self._core: Core | None = None
@@ -385,14 +400,16 @@ class _Peer:
             if verb == b"welcome":
                 session = Session.model_validate(fields["session"])
                 self._core, fingerprint = self._build(session, Times(**fields["times"]))
-                self._socket.send_multipart(messages.pack(b"ready", {"fingerprint": fingerprint}))
+                about = {"fingerprint": fingerprint, "source": self._source}
+                self._socket.send_multipart(messages.pack(b"ready", about))
+                self._tell(f"connected: scenario {session.name}, codec {session.codec.name}")
             elif verb == b"step" and self._core is not None:
                 arrivals = list(zip(map(int, fields["packets"]), blobs, strict=True))
                 self._socket.send_multipart(
                     messages.pack_output(self._core.step(int(fields["now"]), arrivals))
                 )
         except FarlinkError as error:
-            about = {"exit_code": error.exit_code, "message": str(error)}
-            self._socket.send_multipart(messages.pack(b"error", about))
+            words = {"exit_code": error.exit_code, "message": str(error)}
+            self._socket.send_multipart(messages.pack(b"error", words))
             raise
         return False

@@ -175,16 +175,18 @@ class Receiver:
         self._mend(state)
         if state.complete:
             self._close(frame, now, out)
-        elif self._times.in_order and not self._link.repair.arq and found.last and not self._link.repair.fec:
-            self._close(frame, now, out)
+        elif self._times.in_order and not self._link.repair.arq and self._is_end(found, state):
+            self._close(frame, now, out)  # nothing more will come
         elif self._link.repair.arq:
-            state.timer.heard(now, end_seen=found.index + 1 == self._total(state.count))
+            state.timer.heard(now, end_seen=self._is_end(found, state))
             self._plan(frame, state)
         return Fate.DELIVERED
 
-    def _total(self, count: int | None) -> int | None:
-        """Return how many packets the sender made of a frame with *count* data packets."""
-        return None if count is None else count + ceil(count * self._link.repair.fec)
+    def _is_end(self, found: Packet, state: _Open) -> bool:
+        """Return whether *found* is the last packet that the sender made of its frame."""
+        return state.count is not None and found.index + 1 == state.count + ceil(
+            state.count * self._link.repair.fec
+        )
 
     def _suspect(self, implied: int) -> None:
         """Tell damage, which differs from packet to packet, from another fingerprint, which does not."""

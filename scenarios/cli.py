@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from link.errors import FarlinkError
+from link.errors import FarlinkError, PartialError, StorageError, UsageError
 
 app = typer.Typer(
     name="farlink",
@@ -59,6 +59,13 @@ def clean_errors() -> Iterator[None]:
     except FarlinkError as error:
         print(f"farlink: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:
+        # Whoever read our output has enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        print(f"farlink: cannot write: {error.strerror or error}", file=sys.stderr)
+        raise typer.Exit(StorageError.exit_code) from None
     except KeyboardInterrupt:
         print("farlink: interrupted", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -100,7 +107,9 @@ def run(
             help="Run against the wall clock, FACTOR (default 1) run seconds a second.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a scenario: frames are encoded, cross the modelled link as packets, and are put together again.
@@ -150,9 +159,14 @@ def report(
     Example: farlink report runs/mars-relay
     """
     from scenarios import run as runs
+    from scenarios.progress import working
 
     with clean_errors():
-        _tell(runs.measure(folder, None), as_json)
+        with working("measuring pictures, writing the report"):
+            metrics = runs.measure(folder.parent if folder.name == "run.mcap" else folder, None)
+        _tell(metrics, as_json)
+        if metrics["cut_short"] is not None:
+            raise PartialError(f"the run was cut short: {metrics['cut_short']}")
 
 
 @app.command()
@@ -186,6 +200,10 @@ def inspect(
         path = journal / "run.mcap" if journal.is_dir() else journal
         found = journals.read(path, pictures=False)
         if pcap is not None:
+            if frame is not None or drops or as_json:
+                raise UsageError(
+                    "--pcap writes the whole run; it does not go with --frame, --drops or --json"
+                )
             packets, size = captures.export(found, pcap)
             print(f"{pcap}: {packets} packets, {size} bytes on the air", file=sys.stderr)
             return
@@ -253,7 +271,8 @@ def scenario_schema() -> None:
     """Print the JSON Schema of scenarios, for editors."""
     from scenarios import schema
 
-    print(json.dumps(schema.Scenario.model_json_schema(by_alias=True), indent=1))
+    with clean_errors():
+        print(json.dumps(schema.Scenario.model_json_schema(by_alias=True), indent=1), flush=True)
 
 
 @app.command()
@@ -265,8 +284,8 @@ def doctor() -> None:
     from scenarios import doctor as checks
 
     lines, healthy = checks.report()
-    for line in lines:
-        print(line)
+    with clean_errors():
+        print("\n".join(lines), flush=True)
     if not healthy:
         raise typer.Exit(1)
 
@@ -311,6 +330,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"farlink: cannot write: {error.strerror or error}", file=sys.stderr)
+        code = StorageError.exit_code
     except Exception as error:
         # Typer's errors of usage: one line like any other, not a box.
         if not hasattr(error, "format_message"):

@@ -33,6 +33,7 @@ def report() -> tuple[list[str], bool]:
             f"{'--' if missing else 'ok':4}{purpose:26}{'missing: ' + hint if missing else _list(packages)}"
         )
     lines += _pictures()
+    lines.append(_lpips())
     lines.append(_gpu())
     tshark = shutil.which("tshark")
     lines.append(
@@ -60,6 +61,18 @@ def _pictures() -> list[str]:
     lack = [name for name in names.values() if name not in have]
     text = ", ".join(have) + (f"; this Pillow lacks {', '.join(lack)}" if lack else "")
     return [f"{'--' if lack else 'ok':4}{'classical codecs':26}{text}"]
+
+
+def _lpips() -> str:
+    if _version("torch") is None:
+        return f"{'--':4}{'LPIPS weights':26}torch is not installed"
+    from scenarios.quality import alexnet_missing, alexnet_path
+
+    missing = alexnet_missing()
+    where = (
+        f"{missing}: put torchvision's {alexnet_path().name} at {alexnet_path()}" if missing else "AlexNet"
+    )
+    return f"{'--' if missing else 'ok':4}{'LPIPS weights':26}{where}"
 
 
 def _gpu() -> str:

@@ -101,22 +101,6 @@ def _save(figure: Figure, form: str) -> bytes:
     return out.getvalue()
 
 
-def duration(seconds: float) -> str:
-    """Return a time as people say it: `10 min 35 s`, `3.2 s`, `5 ms`."""
-    if seconds == 0:
-        return "0 s"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 59.95:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    first = next(at for at, (value, _) in enumerate(parts) if value)
-    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2] if value)
-
-
 def time_unit(span_s: float) -> tuple[float, str]:
     """Return (seconds in a unit, its name) for an axis of *span_s*."""
     for most, unit, name in (
@@ -261,7 +245,7 @@ def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Draw
                 axes.axhline(mean, color=VERMILION, linestyle="dashed", label=text)
             if figures["peak"] is not None:
                 peak = figures["peak"] / age_unit
-                text = f"highest before an update: {peak:.3g} {age_name}"
+                text = f"highest: {peak:.3g} {age_name}"
                 axes.axhline(peak, color=PURPLE, linestyle="dotted", label=text)
             axes.axvline(last / unit, color=GREY, linestyle="dashdot", label="last picture taken")
             axes.set_xlim(0, x[-1] / unit * 1.01 or 1.0)

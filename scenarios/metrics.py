@@ -296,7 +296,7 @@ def age(shown: Iterable[tuple[int, int]], until_ns: int) -> Age:
     Kaul, Yates, Gruteser, "Real-time status: how often should one update?", INFOCOM 2012: the age is
     t - u(t), u(t) the time stamp of the newest update received by t, and its mean is the area under that
     sawtooth from the first picture on, over its duration, here summed in whole nanoseconds. The peak is the
-    largest age just before an update; what grows after the last one, when the camera has stopped, is none.
+    largest age that was reached.
     """
     updates: list[tuple[int, int]] = []
     for time, captured in sorted(shown):
@@ -309,7 +309,7 @@ def age(shown: Iterable[tuple[int, int]], until_ns: int) -> Age:
         twice_area += (stop - captured) ** 2 - (start - captured) ** 2
     span = until_ns - updates[0][0]
     mean_s = twice_area / (2 * span) / NS if span else None
-    peaks = [stop - captured for (_, captured), (stop, _) in pairwise(updates)]
+    peaks = [stop - captured for (_, captured), (stop, _) in pairwise([*updates, (until_ns, 0)]) if span]
     return Age(tuple(updates), until_ns, mean_s, max(peaks) / NS if peaks else None)
 
 
@@ -363,8 +363,21 @@ def measure(run: Run, scores: Scores | None = None) -> dict[str, Any]:
         "quality": _quality(rows, scores, notes),
         "tasks": {},
         "speed": {"virtual_s": end_ns(run) / NS},
+        "cut_short": cut_reason(run),
         "notes": notes,
     }
+
+
+def cut_reason(run: Run) -> str | None:
+    """Return why the run did not come to its end; None where it did."""
+    if run.complete:
+        return None
+    last = run.events[-1] if run.events else {}
+    return (
+        str(last.get("reason", ""))
+        if last.get("kind") == "aborted"
+        else "the journal ends before the run does"
+    )
 
 
 def _note_cut(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> None:
@@ -385,15 +398,17 @@ def _latency(rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | N
 
 
 def shown_age(run: Run, rows: Iterable[FrameRow]) -> Age:
-    """Return the age of information of a run, until its last picture was taken and the last one shown.
+    """Return the age of information of a run, until its last picture was taken and its newest one shown.
 
-    What follows is the waiting for receipts, and no newer picture exists that the receiver might lack.
+    What follows is the mending of older pictures and the waiting for receipts: nothing newer can come.
     """
     found = list(rows)
     shown = [(row.shown_ns, row.captured_ns) for row in found if row.shown_ns is not None]
     if not run.complete or not shown:
         return age(shown, end_ns(run))
-    return age(shown, max(max(at for at, _ in shown), max(row.captured_ns for row in found)))
+    newest = max(captured for _, captured in shown)
+    update = min(at for at, captured in shown if captured == newest)
+    return age(shown, max(update, max(row.captured_ns for row in found)))
 
 
 def _age(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | None]:
@@ -404,7 +419,7 @@ def _age(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> dict[str, flo
         if found.mean_s is None:
             notes["age_s.mean"] = "no time passes between the first picture shown and the last"
         if found.peak_s is None:
-            notes["age_s.peak"] = "no second, newer picture was shown"
+            notes["age_s.peak"] = "no time passes between the first picture shown and the last"
     return {"mean": found.mean_s, "peak": found.peak_s}
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from link import fragment, packet
 from link.config import Session
-from link.errors import FingerprintError, StorageError, UsageError
+from link.errors import FingerprintError, PartialError, StorageError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame
 from link.packet import Kind, Packet
@@ -40,7 +40,11 @@ def encode(session: Session, out: Path) -> tuple[int, int]:
     )
     own = fingerprint(session)
     about = json.dumps(
-        {"session": session.model_dump(mode="json", by_alias=True), "fingerprint": own}
+        {
+            "session": session.model_dump(mode="json", by_alias=True),
+            "fingerprint": own,
+            "sections": len(payload.sections),
+        }
     ).encode()
     blob = _MAGIC + len(about).to_bytes(4, "big") + about
     for index, body in enumerate(bodies):
@@ -56,8 +60,8 @@ def encode(session: Session, out: Path) -> tuple[int, int]:
 def decode(file: Path, out: Path) -> tuple[int, int]:
     """Decode *file* into the picture *out*; return (sections at hand, sections).
 
-    Raise UsageError where it is no such file or nothing can be shown, FingerprintError where it was made with
-    other tables.
+    Raise UsageError where it is no such file, PartialError where nothing can be shown, FingerprintError where it
+    was made with other tables.
     """
     from receiver.codecs import DECODERS
 
@@ -73,6 +77,7 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
     try:
         about = json.loads(blob[8 : 8 + length])
         session, theirs = Session.model_validate(about["session"]), str(about["fingerprint"])
+        total = int(about["sections"])
         decoder = DECODERS[session.codec.name](session)
     except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{file}: its head is damaged") from None
@@ -94,9 +99,9 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
     payload = fragment.reassemble(bodies, count)
     pixels = decoder.decode(payload)
     if pixels is None:
-        raise UsageError(f"{file}: too little of the picture is left to show anything")
+        raise PartialError(f"{file}: too little of the picture is left to show anything")
     try:
         Image.fromarray(pixels).save(out)
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot write {out}: {error}") from error
-    return sum(section is not None for section in payload.sections), len(payload.sections)
+    return sum(section is not None for section in payload.sections), total

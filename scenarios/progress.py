@@ -1,6 +1,8 @@
 """What a person sees of a run: a bar on stderr while it lasts, a table when it is over."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +14,8 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+from scenarios.words import duration
 
 
 class Bar:
@@ -53,37 +57,40 @@ class Bar:
         elif kind == "decoded":
             self._shown += 1
         elif kind == "measuring":
-            self._bar.update(self._task, description="measuring", note="")
+            self._bar.remove_task(self._task)
+            self._task = self._bar.add_task("measuring pictures, writing the report", total=None, note="")
             return
         if kind in ("captured", "decoded", "closed"):
             note = f"run time {duration(record['time_ns'] / 1e9)}, {self._shown} shown"
             self._bar.update(self._task, description="sending", completed=self._sent, note=note)
 
 
-def duration(seconds: float) -> str:
-    """Return *seconds* as people say it: `40 ms`, `12.3 s`, `10 min 35 s`, `23 h 34 min`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {seconds % 60:.0f} s"
-    return f"{int(seconds // 3600)} h {seconds % 3600 / 60:.0f} min"
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on stderr, if it is a terminal, that something takes a while."""
+    with Console(stderr=True).status(what):
+        yield
 
 
 def table(metrics: dict[str, Any]) -> str:
     """Return the few figures that a person wants first."""
     frames, packets, size = metrics["frames"], metrics["packets"], metrics["bytes"]
     latency, quality = metrics["latency_s"], metrics["quality"]
-    lost = sum(packets["dropped"].values())
+    dropped = {name: count for name, count in packets["dropped"].items() if name != "in_flight"}
+    flying = packets["dropped"].get("in_flight", 0)
+    lost = sum(dropped.values())
     rows = [
         ("scenario", f"{metrics['scenario']}, codec {metrics['codec']}, seed {metrics['seed']}"),
         (
             "frames",
             f"{frames['sent']} sent: {frames['complete']} complete, {frames['partial']} partial, {frames['lost']} lost",
         ),
-        ("packets", f"{packets['sent']} sent, {lost} lost {_reasons(packets['dropped'])}".rstrip()),
+        ("packets", f"{packets['sent']} sent, {lost} lost {_reasons(dropped)}".rstrip()),
     ]
+    if metrics["cut_short"] is not None:
+        rows.insert(0, ("CUT SHORT", metrics["cut_short"]))
+    if flying:
+        rows.append(("", f"{flying} packets were still on their way; pictures without them count as lost"))
     if frames["sent"]:
         rows.append(
             ("on the air", f"{size['on_air']:,} bytes, {size['on_air'] / frames['sent']:,.0f} a frame")

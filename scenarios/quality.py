@@ -143,12 +143,17 @@ def _lpips_model() -> Any:
     return lpips.LPIPS(net="alex", verbose=False)
 
 
+def alexnet_path() -> Path:
+    """Return where torch keeps AlexNet's weights."""
+    from torch.hub import get_dir
+
+    return Path(get_dir()) / "checkpoints" / _ALEXNET
+
+
 @cache
 def alexnet_missing() -> str | None:
     """Return why LPIPS cannot be computed here, or None: its constructor would download what is not there."""
-    from torch.hub import get_dir
-
-    path = Path(get_dir()) / "checkpoints" / _ALEXNET
+    path = alexnet_path()
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,11 +18,12 @@ from PIL import Image
 from link.events import Fate
 from link.journal import Run
 from scenarios import figures, timeline
-from scenarios.figures import Drawing, duration
+from scenarios.figures import Drawing
 from scenarios.metrics import NS, FrameRow, frame_rows, scenario
 from scenarios.quality import Scores
 from scenarios.results import replacing
 from scenarios.timeline import LOSSES
+from scenarios.words import duration
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter

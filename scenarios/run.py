@@ -1,5 +1,6 @@
 """One run: three processes or one, then the figures, the table and the report from the journal alone."""
 
+import contextlib
 import hashlib
 import json
 import time
@@ -94,6 +95,15 @@ def prepare(out: Path | None, scenario: Scenario) -> Path:
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror}") from error
     return out
+
+
+def note_source(out: Path, scenario: Scenario) -> None:
+    """Write the source that the sender really had into *out*/scenario.yaml, so that it runs again to the same."""
+    source = journal.read(out / "run.mcap", pictures=False).head["scenario"]["camera"]["source"]
+    if source != scenario.camera.source:
+        camera = scenario.camera.model_copy(update={"source": source})
+        scenario = scenario.model_copy(update={"camera": camera})
+        (out / "scenario.yaml").write_text(schema.to_yaml(scenario), "utf-8")
 
 
 def execute(
@@ -208,6 +218,9 @@ def run(
     started = time.perf_counter()
     error = execute(scenario, out, transport=transport, factor=factor, progress=progress)
     wall_s = time.perf_counter() - started
+    with contextlib.suppress(OSError, ValueError):
+        path = out / "timings.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "wall_s": wall_s}))
     progress({"kind": "measuring", "frame": None, "time_ns": 0})
     try:
         metrics = measure(out, wall_s)

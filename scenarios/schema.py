@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from link.codecs import SYNTAXES
 from link.config import Codec, Session
 from link.errors import UsageError
 from link.packet import overhead
-from link.timing import body_bytes, bottleneck_bps
+from link.timing import body_bytes, bottleneck_bps, times
 
 MAX_YAML_BYTES = 256 * 1024
 _SHARE = 0.8  # of what the narrowest hop carries in a period, for a frame budget that is not given
@@ -92,9 +93,28 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     return resolve(_checked(tree, name), folder)
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of *node*. Raise ConstructorError where a key stands twice."""
+        seen = set()
+        for key, _value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {key.value!r} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return dict(super().construct_mapping(node, deep))
+
+
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -191,6 +211,8 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
 
     Raise UsageError where the link cannot carry even the smallest packet of the codec's budget.
     """
+    if scenario.analysis:
+        raise UsageError("analysis: this version of farlink has no analysis models; leave it out")
     hops = tuple(
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
         for hop in scenario.link.hops
@@ -201,7 +223,14 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         budget = _budget_bytes(scenario)
         codec = scenario.codec.model_copy(update={"frame_bytes": budget})
         scenario = scenario.model_copy(update={"codec": codec})
-    return scenario
+    back = link.return_
+    if back is not None and back.delay_s is None:
+        delay_s = math.fsum(hop.delay_s for hop in link.hops)
+        link = link.model_copy(update={"return_": back.model_copy(update={"delay_s": delay_s})})
+    if link.deadline_s is None:
+        waits = times(scenario, traces(scenario))
+        link = link.model_copy(update={"deadline_s": math.ceil(waits.deadline_ns / 1e6) / 1e3})
+    return scenario.model_copy(update={"link": link})
 
 
 def _budget_bytes(scenario: Scenario) -> int:

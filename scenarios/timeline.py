@@ -24,12 +24,12 @@ from scenarios.figures import (
     VERMILION,
     Drawing,
     drawing,
-    duration,
     legend,
     sheet,
     time_unit,
 )
 from scenarios.metrics import NS, FrameRow, Sent, end_ns, packets
+from scenarios.words import duration
 
 _LANES = 1500  # more packets than this are counted in bins of time
 _BINS = 96

@@ -49,7 +49,15 @@ def main(argv: list[str] | None = None) -> int:
             address, _, token = sys.stdin.readline().strip().partition(" ")
             if not address:
                 raise PartialError("the run ended before the link was there")
-        serve("sender", address, made, curve=options.curve, token=token, supervised=options.supervised)
+        serve(
+            "sender",
+            address,
+            made,
+            curve=options.curve,
+            token=token,
+            supervised=options.supervised,
+            source=options.source,
+        )
 
     return end_with(work, "sender")
 

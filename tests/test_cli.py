@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ def place(tmp_path_factory):
     (folder / "empty").mkdir()
     (folder / "text.mp4").write_text("this is no video")
     (folder / "bad.yaml").write_text("a: [")
+    (folder / "twice.yaml").write_text("link:\n  hops:\n    - {name: a, rate_bps: 5, rate_bps: 6}\n")
     (folder / "list.yaml").write_text("- a\n- b\n")
     (folder / "python.yaml").write_text("name: !!python/object/apply:os.system ['touch hacked']\n")
     (folder / "bombs.yaml").write_text("a: &a [x, x]\nb: &b [*a, *a]\nname: *b\n")
@@ -49,7 +51,7 @@ def place(tmp_path_factory):
         (["run", "bombs.yaml"], "bombs.yaml"),
         (["run", "--set", "link.mtu_byte=3"], "unknown key 'mtu_byte'; did you mean 'mtu_bytes'"),
         (["run", "--set", "link.hops.0.delay_ms=3"], "link.hops.0: unknown key 'delay_ms'; did you mean 'delay_s'"),
-        (["run", "--set", "link.hops.0.rate_bps=-5"], "link.hops.0.rate_bps: input should be greater than 0, not -5"),
+        (["run", "--set", "link.hops.0.rate_bps=-5"], "link.hops.0.rate_bps: input should be greater than or equal to 0.001, not -5"),
         (["run", "--set", "link.hops.0.rate_bps=2 kbit/s"], "number"),
         (["run", "--set", "link.hops.0.rate_bps=.nan"], "number"),
         (["run", "--set", "link.mtu_bytes=9"], "mtu_bytes 9 is smaller than a packet with its header"),
@@ -64,6 +66,12 @@ def place(tmp_path_factory):
         (["run", "--source", "sky:mars"], "unknown prefix 'sky'"),
         (["run", "--codec", "jpeg200"], "did you mean 'jpeg2000'"),
         (["run", "--frames", "0"], "--frames"),
+        (["run", "--seed", str(1 << 64)], "seed"),
+        (["run", "--set", "name=../../x"], "name"),
+        (["run", "--set", "name=''"], "name"),
+        (["run", "--set", "analysis=[depth]"], "no analysis models"),
+        (["run", "twice.yaml"], "the key 'rate_bps' stands twice"),
+        (["link", "--curve", "empty"], "no CURVE keys there"),
         (["run", "--out", "full"], "holds no earlier run"),
         (["run", "--out", "file"], "--out names a folder"),
         (["run", "--nonsense"], "No such option"),
@@ -177,6 +185,26 @@ def test_encode_and_decode_a_file(tmp_path, codec):
     done = farlink("decode", tmp_path / "other.flnk", "-o", tmp_path / "c.png")
     assert done.returncode == 5
     assert "fingerprint" in done.stderr
+    (tmp_path / "cut.flnk").write_bytes((tmp_path / "a.flnk").read_bytes()[:-60])
+    done = farlink("decode", tmp_path / "cut.flnk", "-o", tmp_path / "d.png")
+    assert done.returncode == 3
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_output_that_nobody_reads_or_that_does_not_fit():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "scenarios"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 74
+    assert len(done.stderr.strip().splitlines()) == 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*COMMAND, "scenarios", "schema"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_has_examples_and_starts_fast():
@@ -217,11 +245,52 @@ def test_three_terminals(tmp_path):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     time.sleep(0.3)
+    source = tmp_path / "shots"
+    source.mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48), (number * 90, 40, 80)).save(source / f"{number}.png")
+    extra = {"receive": [], "send": ["--source", str(source)]}
     ends = [
-        subprocess.Popen([*COMMAND, role, "--connect", address], stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [*COMMAND, role, "--connect", address, *extra[role]], stderr=subprocess.PIPE, text=True
+        )
         for role in ("receive", "send")
     ]
-    out, err = link.communicate(timeout=60)
+    out, err = link.communicate(timeout=100)
     assert link.returncode == 0, err
     assert [end.wait(20) for end in ends] == [0, 0]
-    assert json.loads(out)["frames"]["sent"] == 3
+    figures = json.loads(out)
+    assert figures["frames"]["sent"] == 3
+    assert all("connected: scenario lunar-relay" in end.stderr.read() for end in ends)
+    # The sender's own camera is in the journal and in the scenario, which runs again to the same journal.
+    again = farlink("run", tmp_path / "run" / "scenario.yaml", "--out", tmp_path / "again", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["digest"] == figures["digest"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_the_link_leaves_a_report_and_tells_the_ends(tmp_path):
+    address = f"tcp://127.0.0.1:{21000 + os.getpid() % 20000}"
+    link = subprocess.Popen(
+        [*COMMAND, "link", "--bind", address, "--frames", "3000", "--out", str(tmp_path / "run"), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    ends = [
+        subprocess.Popen([*COMMAND, role, "--connect", address], stderr=subprocess.PIPE, text=True)
+        for role in ("receive", "send")
+    ]
+    path = tmp_path / "run" / "run.mcap"
+    for _ in range(400):
+        if path.is_file() and path.stat().st_size > 300_000:
+            break
+        time.sleep(0.05)
+    link.send_signal(signal.SIGINT)
+    out, err = link.communicate(timeout=100)
+    assert link.returncode == 130, err
+    assert json.loads(out)["cut_short"]
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert [end.wait(20) for end in ends] == [3, 3]
+    assert all("interrupted" in end.stderr.read() for end in ends)
+    done = farlink("report", tmp_path / "run")
+    assert done.returncode == 3
+    assert "CUT SHORT" in done.stdout

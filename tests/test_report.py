@@ -15,8 +15,8 @@ from link import png
 from link.errors import StorageError
 from link.journal import Run
 from scenarios import figures, metrics, report, results, timeline
-from scenarios.figures import duration
 from scenarios.quality import Score, Scores
+from scenarios.words import duration
 
 HOSTILE = '<script>alert("1")</script>\'$x^{$</title>'
 

@@ -19,6 +19,10 @@ Wait = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 
 
+def _say(line: str) -> None:
+    print(f"farlink: {line}", file=sys.stderr)
+
+
 def send(
     connect: Address = DEFAULT_ADDRESS, source: Source = None, curve: Curve = None, wait: Wait = 60.0
 ) -> None:
@@ -40,7 +44,7 @@ def send(
         return build(session, times)
 
     with clean_errors():
-        serve("sender", connect, made, curve=curve, timeout_s=wait)
+        serve("sender", connect, made, curve=curve, timeout_s=wait, source=source, tell=_say)
 
 
 def receive(connect: Address = DEFAULT_ADDRESS, curve: Curve = None, wait: Wait = 60.0) -> None:
@@ -56,7 +60,7 @@ def receive(connect: Address = DEFAULT_ADDRESS, curve: Curve = None, wait: Wait 
     from receiver.__main__ import build
 
     with clean_errors():
-        serve("receiver", connect, build, curve=curve, timeout_s=wait)
+        serve("receiver", connect, build, curve=curve, timeout_s=wait, tell=_say)
 
 
 def link(
@@ -75,7 +79,9 @@ def link(
             help="Wall-clock time, FACTOR (default 1) run seconds a second; else virtual time.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")
+    ] = None,
     wait: Wait = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")] = False,
 ) -> None:
@@ -110,8 +116,9 @@ def link(
                 (folder / "timings.json").write_text(json.dumps(timings))
             except FarlinkError as error:
                 failure = error
-        if failure is not None and failure.exit_code != 3:
-            raise failure
+        if not (folder / "run.mcap").is_file() or (failure is not None and failure.exit_code not in (3, 130)):
+            raise failure or FarlinkError("the run left no journal")
+        runs.note_source(folder, plan)
         _tell(runs.measure(folder, None), as_json)
         if failure is not None:
             raise failure

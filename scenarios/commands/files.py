@@ -38,15 +38,20 @@ def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `farlink encode` wrote.")],
     out: Out,
 ) -> None:
-    """Decode a file of farlink packets into a picture; damaged or missing packets cost their sections only.
+    """Decode a file of farlink packets into a picture; damaged or missing packets cost their sections only (exit 3).
 
     Example: farlink decode photo.farlink -o photo.png
     """
+    from link.errors import PartialError
     from scenarios import packet_file
 
     with clean_errors():
         have, total = packet_file.decode(file, out)
         print(f"{out}: {have} of {total} sections")
+        if have < total:
+            raise PartialError(
+                f"{file}: {total - have} sections are damaged or missing; the picture shows the rest"
+            )
 
 
 def register(app: typer.Typer) -> None:
