@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import zmq
 import zmq.auth
@@ -182,7 +182,7 @@ class Hub:
                 raise PeerGoneError(f"the {role} is gone")
             self._socket.send_multipart([peer, *parts])
         except zmq.ZMQError as error:
-            raise PeerGoneError(f"the {role} is gone: {error.strerror}") from None
+            raise PeerGoneError(f"the {role} is gone") from error
 
     def receive(self, timeout_s: float | None) -> tuple[str, Output] | None:
         """Take one message; return (role, output) where it is an answer of an end, else None.
@@ -219,7 +219,7 @@ class Hub:
             except zmq.Again:
                 continue  # there, and busy
             except zmq.ZMQError as error:
-                raise PeerGoneError(f"the {role} is gone: {error.strerror}") from None
+                raise PeerGoneError(f"the {role} is gone") from error
 
     def _handle(
         self, peer: bytes, verb: bytes, fields: dict[str, Any], blobs: list[bytes]
@@ -343,7 +343,8 @@ def serve(
         socket.connect(address)
         socket.send_multipart(messages.pack(b"hello", {"role": role, "wire": VERSION}))
         tell(f"waiting for the link at {address}")
-        _Peer(role, socket, monitor, build, supervised, timeout_s, source, tell).loop()
+        hint = "; or it does not know our key" if curve is not None else ""
+        _Peer(role, socket, monitor, build, supervised, timeout_s, source, tell, hint).loop()
         tell("the run is over")
     finally:
         socket.disable_monitor()
@@ -355,9 +356,9 @@ class _Peer:
 
     def __init__(
         self, role: str, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]", build: Build,
-        supervised: bool, timeout_s: float, source: str | None, tell: Callable[[str], None],
+        supervised: bool, timeout_s: float, source: str | None, tell: Callable[[str], None], hint: str,
     ) -> None:  # fmt: skip
-        self._source, self._tell = source, tell
+        self._source, self._tell, self._hint = source, tell, hint
         self._role, self._socket, self._build, self._timeout_s = role, socket, build, timeout_s
         self._monitor = monitor
         self._core: Core | None = None
@@ -378,14 +379,17 @@ class _Peer:
                     return
                 continue
             if not ready:
-                raise PeerGoneError(f"no link answered within {self._timeout_s:g} s")
+                self._nobody()
             if self._stdin is not None and self._stdin in ready:
                 raise StoppedError(f"the {self._role} was stopped")
             self._monitor.recv_multipart()
             if self._core is not None:
                 raise PeerGoneError("the link is gone")
             if time.monotonic() >= deadline:
-                raise PeerGoneError(f"no link answered within {self._timeout_s:g} s")
+                self._nobody()
+
+    def _nobody(self) -> NoReturn:
+        raise PeerGoneError(f"no link answered within {self._timeout_s:g} s{self._hint}")
 
     def _answer(self, parts: list[bytes]) -> bool:
         """Answer one message of the link; return whether it was goodbye."""

@@ -126,10 +126,9 @@ def execute(
             from scenarios.processes import Processes
 
             Processes(out, scenario.session(), head(scenario), factor).watch(progress)
-    except UsageError:
-        raise
     except FarlinkError as error:
         if error.exit_code == UsageError.exit_code:
+            _discard(out)
             raise UsageError(str(error)) from None
         return error
     except KeyboardInterrupt:
@@ -139,6 +138,16 @@ def execute(
     except OSError as error:
         return StorageError(f"cannot write to {out}: {error.strerror}")
     return None
+
+
+def _discard(out: Path) -> None:
+    """Remove what `prepare` made of a run that never began."""
+    found = {path.name for path in out.iterdir()}
+    if found <= {"scenario.yaml", *(f".{role}.log" for role in ("link", "sender", "receiver"))}:
+        for name in found:
+            (out / name).unlink()
+        with contextlib.suppress(OSError):
+            out.rmdir()
 
 
 def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progress) -> None:

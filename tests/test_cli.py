@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from link import journal
-from scenarios import schema
+from scenarios import metrics, schema
+from scenarios import run as runs
 
 COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 
@@ -154,13 +155,15 @@ def test_the_main_job(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_preset_runs(tmp_path):
-    for name in schema.preset_names():
-        done = farlink(
-            "run", name, "--frames", "2", "--transport", "inproc", "--json", "--out", tmp_path / name
-        )
-        assert done.returncode == 0, (name, done.stderr)
-        assert json.loads(done.stdout)["frames"]["sent"] == 2
+@pytest.mark.parametrize("name", schema.preset_names())
+def test_every_preset_runs_with_its_own_codec(name, tmp_path):
+    scenario = schema.load(name, [], {"camera.frames": 3})
+    folder = runs.prepare(tmp_path / "run", scenario)
+    assert runs.execute(scenario, folder, transport="inproc") is None
+    found = journal.read(folder / "run.mcap")
+    assert found.complete
+    assert len(found.pictures["sent"]) == 3
+    metrics.conserved(found)
 
 
 @pytest.mark.parametrize("codec", ["jpeg2000", "webp", "avif", "jpeg"])
