@@ -155,7 +155,7 @@ class Hop(Model):
 
 
 class ReturnHop(Model):
-    """The way back, for ACKs and NAKs; what is not given is as on the way out."""
+    """The way back, for ACKs and NAKs; lossless where nothing else is said."""
 
     rate_bps: Rate
     delay_s: Seconds | None = None

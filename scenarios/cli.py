@@ -41,6 +41,15 @@ Source = Annotated[
 Codec = Annotated[str | None, typer.Option(help="Codec: jpeg2000, webp, avif or jpeg.")]
 Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
+Realtime = Annotated[
+    float | None,
+    typer.Option(
+        min=1e-6,
+        metavar="[FACTOR]",
+        help="Run against the wall clock, FACTOR (default 1) run seconds a second; else in virtual time.",
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -99,17 +108,8 @@ def run(
         Transport,
         typer.Option(help="Three processes over ZeroMQ, or all in one process; the journal is the same."),
     ] = Transport.ZMQ,
-    realtime: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-6,
-            metavar="[FACTOR]",
-            help="Run against the wall clock, FACTOR (default 1) run seconds a second.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")
-    ] = None,
+    realtime: Realtime = None,
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Run a scenario: frames are encoded, cross the modelled link as packets, and are put together again.

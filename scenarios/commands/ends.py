@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Codec, Frames, Seed, Settings, Source, clean_errors, load_scenario
+from scenarios.cli import (
+    Codec,
+    Frames,
+    Json,
+    Out,
+    Realtime,
+    Seed,
+    Settings,
+    Source,
+    clean_errors,
+    load_scenario,
+)
 from scenarios.cli import Scenario as ScenarioArgument
 
 Address = Annotated[str, typer.Option("--connect", metavar="ADDRESS", help="The link's address.")]
@@ -71,19 +82,10 @@ def link(
     frames: Frames = None,
     seed: Seed = None,
     settings: Settings = None,
-    realtime: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-6,
-            metavar="[FACTOR]",
-            help="Wall-clock time, FACTOR (default 1) run seconds a second; else virtual time.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")
-    ] = None,
+    realtime: Realtime = None,
+    out: Out = None,
     wait: Wait = 60.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Play the link: the modelled channel, the clock and the journal run here; a sender and a receiver connect.
 
