@@ -1,0 +1,1 @@
+"""Bitstream syntax shared by all codecs: integers only, no torch."""
