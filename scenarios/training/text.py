@@ -399,6 +399,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8, help="passes over the domain's captions")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
+    torch.use_deterministic_algorithms(True)  # else two threads add gradients in varying order
     arrays = train(arguments.captions, arguments.epochs)
     write(arrays, arguments.out)
     shipped = Tables(arrays)
