@@ -40,11 +40,79 @@ class Camera(Model):
 
 
 class Codec(Model):
-    """How a frame becomes sections."""
+    """How a frame becomes sections. What only `gsc` reads is ignored by the classical codecs."""
 
-    name: str = "jpeg2000"
+    name: str = "gsc"
     frame_bytes: Bytes | None = None
     """Payload budget of a frame; None: 80 % of what the narrowest hop carries in a period."""
+    profile: Literal["tiny", "flux"] = "tiny"
+    """Which models: those that come with farlink, or the paper's own scale after `farlink models pull flux`."""
+    channels: Annotated[int, Field(ge=0, le=4096)] = 8
+    """How many latent channels are sent; fewer where `frame_bytes` is reached. 0: the caption alone."""
+    order: Literal["nested", "ssim"] = "nested"
+    """Which channels: the first ones, trained to be the best, or the most similar to the grey picture (GSC)."""
+    caption: Literal["grammar", "vlm", "endpoint", "none"] = "grammar"
+    """Who writes it: a segmentation model in a closed grammar, a vision language model, an endpoint, nobody."""
+    caption_words: Annotated[int, Field(ge=2, le=200)] = 24
+    steps: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Euler steps of the decoder."""
+    guidance: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    """FLUX.1-dev's distilled guidance, or classifier-free guidance where the model has none (1: off)."""
+    control_scale: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+    """Factor on the ControlNet's outputs."""
+    strength: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Video: how far back to noise a frame starts from the last one's latents; 1: from pure noise."""
+
+    @model_validator(mode="after")
+    def _something(self) -> "Codec":
+        if self.name == "gsc" and self.channels == 0 and self.caption == "none":
+            raise ValueError("channels 0 and caption none: nothing would be sent")
+        return self
+
+
+class Profile(Model):
+    """Where the models of `codec.profile` are taken from, and how they run. A folder replaces a profile's part."""
+
+    transform: str | None = None
+    """A transform with its tables; both ends need the same one."""
+    segmenter: str | None = None
+    """The sender's segmentation model, for `codec.caption: grammar`."""
+    captioner: str | None = None
+    """The sender's vision language model, for `codec.caption: vlm`."""
+    caption_url: str | None = None
+    """An OpenAI-compatible endpoint, for `codec.caption: endpoint`, as in http://127.0.0.1:8000/v1."""
+    caption_model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    """What the endpoint calls its model."""
+    generator: str | None = None
+    """A folder with all of the receiver's parts, in `save_pretrained` layout."""
+    transformer: str | None = None
+    controlnet: str | None = None
+    vae: str | None = None
+    text: str | None = None
+    """A folder with text_encoder, text_encoder_2, tokenizer and tokenizer_2."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the processor or the GPU has it."""
+    control: Literal["auto", "channels", "picture"] = "auto"
+    """What the ControlNet is shown: the codec's channels (GSC), or their synthesis; auto: what it takes."""
+    control_mode: Literal["blur", "tile", "gray", "low_quality"] = "blur"
+    """For `picture` and a union ControlNet: the kind of picture it is told it is shown."""
+    offload: bool = False
+    """Keep weights in main memory and move each layer to the GPU when it is its turn: little GPU memory, slow."""
+    quantize: Literal["none", "fp8_storage", "int8", "fp8", "nf4"] = "none"
+    """Weights of transformer and ControlNet: int8 and fp8 need torchao, nf4 bitsandbytes; fp8_storage only stores."""
+    compile: bool = False
+    """torch.compile of the repeated blocks: minutes at the first picture of a size, faster from then on."""
+    cache: Literal["none", "first_block", "taylorseer"] = "none"
+    """What steps before give: all blocks after the first where that changed little, or predicted attention."""
+    cache_threshold: Annotated[float, Field(ge=0.0, le=10.0)] = 0.08
+    """For `first_block`: the relative change of the first block's residual up to which the rest is not computed."""
+    lora: str | None = None
+    """A LoRA of the transformer, a .safetensors file or a folder with one: few-step weights, for instance."""
+    lora_scale: Annotated[float, Field(ge=-10.0, le=10.0)] = 1.0
+    preview_vae: str | None = None
+    """A folder with an AutoencoderTiny that decodes in place of `vae`: quick, a little coarser."""
 
 
 class PatternLoss(Model):
@@ -236,4 +304,5 @@ class Session(Model):
     camera: Camera
     codec: Codec
     link: Link
+    profile: Profile = Profile()
     seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 1

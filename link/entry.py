@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from link.errors import FarlinkError, PartialError
+from link.memory import keep_blocks
 from link.relay import Build, serve
 
 
@@ -44,6 +45,8 @@ def end_main(role: str, build: Build, argv: list[str] | None) -> int:
     options = parser.parse_args(argv)
     if options.connect is None and not options.supervised:
         parser.error("--connect ADDRESS is needed")
+
+    keep_blocks()
 
     def work() -> None:
         address, token = options.connect, ""

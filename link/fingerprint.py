@@ -19,7 +19,7 @@ def fingerprint(session: Session) -> str:
         codec.model_dump_json(exclude={"frame_bytes"}),
     )
     digest = hashlib.sha256(repr(parts).encode())
-    digest.update(SYNTAXES[codec.name].tables)
+    digest.update(SYNTAXES[codec.name].tables(session))
     return digest.hexdigest()[:16]
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from link.config import Codec, Session
+
 NAMES = ("jpeg2000", "webp", "avif", "jpeg")
 
 SYNTAX_VERSION = 1
@@ -40,12 +42,11 @@ class ClassicalSyntax:
 
     name: str
 
-    @property
-    def tables(self) -> bytes:
-        """Name and version of the syntax; there are no tables of ours, the files carry their own."""
+    def tables(self, session: Session) -> bytes:
+        """Return name and version of the syntax; there are no tables of ours, the files carry their own."""
         return f"classical/{self.name}/{SYNTAX_VERSION}".encode()
 
-    def kind(self, number: int) -> str:
+    def kind(self, codec: Codec, number: int) -> str:
         """Return `picture`, whatever the section."""
         return "picture"
 

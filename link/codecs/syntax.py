@@ -2,13 +2,14 @@
 
 from typing import Protocol
 
+from link.config import Codec, Session
+
 
 class PayloadSyntax(Protocol):
     """What the wire and the report need to know of a codec's sections."""
 
-    @property
-    def tables(self) -> bytes:
-        """Bytes that change when tables or weights do; hashed into the fingerprint."""
+    def tables(self, session: Session) -> bytes:
+        """Return bytes that change when tables or weights that both ends need do; hashed into the fingerprint."""
 
-    def kind(self, number: int) -> str:
+    def kind(self, codec: Codec, number: int) -> str:
         """Return what section *number* carries, as the report names it (`picture`, `caption`, ...)."""

@@ -1,0 +1,450 @@
+"""The coder of latent channels: every channel of a frame becomes one byte string that is read alone.
+
+    neighbours, place ──► skew, spread ──► cell ──► frequencies of symbols ──► range coder ──► bytes
+    length of the section ────┘
+
+A symbol is mostly 0. What it is depends on its place (sky above, road below), on the symbols around it and on
+how busy the picture is. For each channel, trained tables say what a neighbour of each value adds to the *skew*
+(which sign is likely) and to the *spread* (how far from 0), and what each place starts from. The two sums pick
+a cell, which holds frequencies. A neighbour of 0 adds nothing, so reading costs time only where something is.
+A section's length reaches the reader anyhow, and tells how busy the map is: it adds to the spread, and the
+writer looks for a length that its own bytes fit into. Other channels are coded by counts that adapt in the map.
+
+All is in integers, so both ends agree on every machine. The interval is Martin's (1979): `constriction` takes
+probabilities as floats and ends on whole words of 32 bits, where a section has some ten bytes in all.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial, reduce
+from itertools import chain, pairwise, repeat
+from math import comb
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from link.bitstream.entropy import ONE, BitCoder, BitReader, BitWriter
+
+Array = NDArray[Any]
+
+LIMIT = 2**15 - 1
+"""The largest absolute value of a symbol."""
+_SEEN = ((0, range(-3, 0)), (-1, range(-3, 4)), (-2, range(-2, 3)), (-3, range(1)))
+OFFSETS = tuple((down, across) for down, columns in _SEEN for across in columns)
+"""(rows, columns) from a symbol to each neighbour it looks at; all are coded before it."""
+CLIP = 8
+"""A neighbour counts as at most this far from 0."""
+LEVELS = 64
+"""Lengths that the spread tells apart, in bytes for a map of the trained size; longer ones are as the last."""
+BITS = 14
+"""The frequencies of a cell add up to 2**BITS."""
+MAX_PIXELS = 1 << 22
+"""Larger maps are refused before they are allocated."""
+
+_PAD = 3
+_PACK = 20  # the spread is above so many bits of the skew: one addition serves both
+_TOTAL = 1 << BITS
+_LOW = 1 << 24
+_WINDOW = 56
+_COST = 256  # costs are in 1/256 bits; they choose a length and decide nothing for the reader
+_LUCK = 5 * _COST // 2  # what a map may lack and be tried at a length: it fits once in 2**2.5 times
+_IMPOSSIBLE = "a section that no writer would have sent"
+_Row = tuple[int, int | None, list[int], list[int], list[int], list[int | None]]
+"""A cell as the reader uses it: its first frequency and symbol, then all ends, starts, frequencies and symbols."""
+
+
+class _Channel:
+    """One channel's tables, laid out for speed: Python's own numbers to read, arrays to write."""
+
+    def __init__(self, tables: dict[str, Array], number: int, frequencies: Array) -> None:
+        neighbours, places, levels = (tables[key][number] for key in ("neighbours", "places", "levels"))
+        low, high = (
+            end(neighbours, axis=1).sum(1) + end(places, axis=(1, 2)) + np.array([0, end(levels)])
+            for end in (np.min, np.max)
+        )
+        if np.any(high - low >= 1 << 16):
+            raise ValueError(f"tables: a channel spans {(high - low).max()}; at most 65535")
+        if np.any(frequencies < 1) or np.any(frequencies.sum(1) != _TOTAL):
+            raise ValueError(f"tables: expected that each cell adds up to {_TOTAL}")
+        self.reach = int(tables["reach"][number])
+        # Shifted so that no sum is negative.
+        self.places: Array = (places[1] - low[1] << _PACK) + places[0] - low[0]
+        self.added: Array = (neighbours[1] << _PACK) + neighbours[0]
+        self.levels: list[int] = levels.tolist()
+        skew, spread = (
+            np.searchsorted(tables[key][number] - low[at], np.arange(high[at] - low[at] + 1), side="right")
+            for at, key in enumerate(("skew_edges", "spread_edges"))
+        )
+        self.skew_cell, self.spread_cell = skew, spread * (tables["skew_edges"].shape[1] + 1)
+        self.frequencies, self.starts = frequencies, np.empty_like(frequencies)
+        # The likeliest symbol is at the bottom of the interval: the reader tries it first.
+        self._order = np.argsort(-frequencies, axis=1, kind="stable")
+        self._counts = np.take_along_axis(frequencies, self._order, 1)
+        self._ends = np.cumsum(self._counts, 1)
+        np.put_along_axis(self.starts, self._order, self._ends - self._counts, 1)
+        self.costs = np.rint((BITS - np.log2(frequencies)) * _COST).astype(np.int64)
+
+    @cached_property
+    def to_read(self) -> tuple[list[_Row], list[int], list[int], list[list[int]]]:
+        """The cells, those of each spread and skew, and what a symbol adds (if below 0, from the end on)."""
+        rows: list[_Row] = []
+        for order, counts, ends in np.stack([self._order, self._counts, self._ends], 1).tolist():
+            symbols = [at - self.reach if at <= 2 * self.reach else None for at in order]
+            rows.append((counts[0], symbols[0], ends[:-1], [0, *ends[:-1]], counts, symbols))
+        added: list[list[int]] = self.added.tolist()
+        return rows, self.spread_cell.tolist(), self.skew_cell.tolist(), added[CLIP:] + added[:CLIP]
+
+    def at_places(self, height: int, width: int) -> Array:
+        """Return the two sums, packed, before any neighbour is known: the trained map, stretched."""
+        rows, columns = self.places.shape
+        down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
+        return np.asarray(self.places[down[:, None], across])
+
+    def level(self, size_bytes: int, area: int) -> int:
+        """Return what a length adds to the spread, for a map of *area* symbols."""
+        return self.levels[min(LEVELS - 1, size_bytes * self.places.size // area)]
+
+
+class Tables:
+    """What the coder knows of a transform's channels; both ends must have the same."""
+
+    def __init__(self, arrays: dict[str, Array], n: int, channels: list[_Channel]) -> None:
+        self._arrays = arrays
+        self.n, self.channels = n, channels
+        self.kind: Literal["generic", "trained"] = "trained" if channels else "generic"
+
+    @classmethod
+    def generic(cls, n: int) -> "Tables":
+        """Return tables for *n* channels of which nothing is known."""
+        return cls.from_arrays({"channels": np.array([n], np.int32)})
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Array]) -> "Tables":
+        """Return the tables in *arrays*, as `to_arrays()` gave them; raise `ValueError` if they do not fit together."""
+        # safetensors writes an array's memory as it lies.
+        arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        found = arrays.get("channels", np.zeros(0))
+        if found.shape != (1,) or not 1 <= found[0] <= 4096:
+            raise ValueError(f"tables: expected a number of 1 to 4096 channels, got {found}")
+        return cls(arrays, n := int(found[0]), _channels(arrays, n) if len(arrays) > 1 else [])
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Return the arrays that make up these tables, all of integers."""
+        return dict(self._arrays)
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the tables' numbers, shapes and names."""
+        found = hashlib.sha256()
+        for key, array in sorted(self._arrays.items()):
+            found.update(f"{key} {array.shape}\n".encode() + array.astype("<i4").tobytes())
+        return found.digest()
+
+
+def _channels(arrays: dict[str, Array], n: int) -> list[_Channel]:
+    """Return what is known of each channel; the frequencies of all stand in one row. A size of 0 is any."""
+    sizes = {
+        "neighbours": (n, 2, 2 * CLIP + 1, len(OFFSETS)),
+        "places": (n, 2, 0, 0),
+        "levels": (n, LEVELS),
+        "skew_edges": (n, 0),
+        "spread_edges": (n, 0),
+        "reach": (n,),
+        "frequencies": (0,),
+        "channels": (1,),
+    }
+    if set(arrays) != set(sizes):
+        raise ValueError(f"tables: expected {sorted(sizes)}, got {sorted(arrays)}")
+    for key, wanted in sizes.items():
+        shape, kind = arrays[key].shape, arrays[key].dtype
+        same = len(shape) == len(wanted) and all(a in (0, b) for a, b in zip(wanted, shape, strict=True))
+        if not same or 0 in shape or not np.can_cast(kind, np.int32):
+            raise ValueError(f"tables: {key}: expected integers of shape {wanted}, got {kind} of {shape}")
+    wide = {key: array.astype(np.int64) for key, array in arrays.items()}
+    reach, edges = wide["reach"], (wide["skew_edges"], wide["spread_edges"])
+    unsorted = any(np.any(np.diff(each) < 0) for each in edges)
+    if unsorted or reach.min() < 1 or reach.max() > 127 or np.any(wide["neighbours"][:, :, CLIP]):
+        raise ValueError("tables: expected ascending edges, a reach of 1 to 127, and nothing added by a 0")
+    cells = (edges[0].shape[1] + 1) * (edges[1].shape[1] + 1)
+    ends = np.cumsum(cells * (2 * reach + 2))
+    if wide["frequencies"].size != ends[-1]:
+        raise ValueError(f"tables: expected {ends[-1]} frequencies, got {wide['frequencies'].size}")
+    parts = [part.reshape(cells, -1) for part in np.split(wide["frequencies"], ends[:-1])]
+    return [_Channel(wide, at, part) for at, part in enumerate(parts)]
+
+
+def _check(count: int, channels: Sequence[int], shape: tuple[int, ...], tables: Tables) -> None:
+    if count != len(channels) or any(not 0 <= channel < tables.n for channel in channels):
+        raise ValueError(f"{count} maps for {list(channels)}; expected one for each, of 0 to {tables.n - 1}")
+    if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS:
+        raise ValueError(f"maps of {shape}; expected 1 to {MAX_PIXELS} symbols")
+
+
+def encode(maps: Array, channels: Sequence[int], tables: Tables) -> list[bytes]:
+    """Return a section for each of the *channels*, whose symbols are *maps*: integers of shape (C, H, W).
+
+    A section may be empty. Raise `ValueError` for symbols beyond `LIMIT` and for what does not fit the tables.
+    """
+    if maps.dtype.kind not in "iu":
+        raise ValueError(f"expected integers of shape (C, H, W), got {maps.dtype} of {maps.shape}")
+    _check(len(maps), channels, maps.shape[1:], tables)
+    if not len(maps):
+        return []
+    if maps.max() > LIMIT or maps.min() < -LIMIT:
+        raise ValueError(f"symbols from {maps.min()} to {maps.max()}; at most {LIMIT} from 0")
+    maps = maps.astype(np.int64)
+    if tables.kind == "generic":
+        writers = [BitWriter() for _ in channels]
+        for writer, symbols in zip(writers, maps.tolist(), strict=True):
+            _Adaptive(writer).rows(maps.shape[1:], symbols)
+        return [writer.finish() for writer in writers]
+    known = [tables.channels[channel] for channel in channels]
+    return [_encode(*each) for each in zip(maps, known, _sums(maps, known), strict=True)]
+
+
+def decode(
+    sections: Sequence[bytes], channels: Sequence[int], shape: tuple[int, int], tables: Tables
+) -> NDArray[np.int32]:
+    """Return the maps of the *channels*, int32 of shape (C, H, W), that `encode()` made *sections* of.
+
+    *shape* is (H, W). Any other bytes give some map within `LIMIT`, or `ValueError`.
+    """
+    _check(len(sections), channels, shape, tables)
+    most = 6 * shape[0] * shape[1] + 8  # an escaped symbol where it is least likely takes 14 + 31 bits
+    maps = np.zeros((len(sections), *shape), np.int32)
+    for at, (data, channel) in enumerate(zip(sections, channels, strict=True)):
+        if len(data) > most:
+            raise ValueError(f"expected at most {most} bytes for a map of {shape}, got {len(data)}")
+        if tables.kind == "generic":
+            maps[at] = _Adaptive(BitReader(data)).rows(shape)
+        else:
+            maps[at] = _decode(data, tables.channels[channel], *shape)
+    return maps
+
+
+def _sums(maps: Array, known: Sequence[_Channel]) -> Array:
+    """Return the packed sums of every symbol, all channels at once."""
+    count, height, width = maps.shape
+    tables = np.stack([channel.added for channel in known])
+    added = tables[np.arange(count)[:, None, None], np.clip(maps, -CLIP, CLIP) + CLIP]
+    sums = np.zeros((count, height + _PAD, width + 2 * _PAD), np.int64)
+    for at, (down, across) in enumerate(OFFSETS):
+        left = _PAD - across
+        sums[:, -down : height - down, left : left + width] += added[..., at]
+    places = np.stack([channel.at_places(height, width) for channel in known])
+    return np.asarray(sums[:, :height, _PAD : _PAD + width] + places)
+
+
+def _encode(symbols: Array, channel: _Channel, sums: Array) -> bytes:
+    """Return the section: the shortest, among lengths near the likely one, that holds the map it is context of."""
+    symbols, sums, reach = symbols.ravel(), sums.ravel(), channel.reach
+    index = np.where(np.abs(symbols) <= reach, symbols + reach, 2 * reach + 1)
+    escaped = [(at, _escaped(int(symbols[at]), reach)) for at in np.flatnonzero(index > 2 * reach).tolist()]
+    raw_cost = _COST * sum(len(bits) for _, bits in escaped)
+    skew, spread = channel.skew_cell[sums & ((1 << _PACK) - 1)], sums >> _PACK
+
+    def cells(size: int) -> tuple[Array, int]:
+        """Return the cells of all symbols if *size* is the length, and by how much their cost is over it."""
+        found = skew + channel.spread_cell[spread + channel.level(size, symbols.size)]
+        return found, int(channel.costs[found, index].sum()) + raw_cost - 8 * _COST * size
+
+    size = 8
+    for _ in range(2):
+        size = max(0, size + -(-cells(size)[1] // (8 * _COST)))
+    size = max(0, size - 2)
+    while True:
+        found, lack = cells(size)
+        if lack <= _LUCK:
+            starts: list[int] = channel.starts[found, index].tolist()
+            frequencies: list[int] = channel.frequencies[found, index].tolist()
+            for at, bits in reversed(escaped):
+                starts[at + 1 : at + 1] = [_TOTAL // 2 * bit for bit in bits]
+                frequencies[at + 1 : at + 1] = [_TOTAL // 2] * len(bits)
+            if (data := _write(starts, frequencies, size)) is not None:
+                return data
+        size += max(1, lack // (16 * _COST))
+
+
+def _escaped(symbol: int, reach: int) -> list[int]:
+    """Return an escaped symbol as bits: how far it lies beyond *reach*, then its sign."""
+    value = abs(symbol) - reach
+    length = value.bit_length() - 1
+    return [1] * length + [0] + [value >> at & 1 for at in reversed(range(length))] + [int(symbol < 0)]
+
+
+def _beyond(code: Callable[[int], int], value: int, reach: int) -> int:
+    """Code *value*, 1 or more, in Exp-Golomb bits, and return it; *code* writes a bit or reads another."""
+    length = 0
+    while length < 16 and code(int(value >> length > 1)):
+        length += 1
+    found = 1
+    for at in reversed(range(length)):
+        found = found << 1 | code(value >> at & 1)
+    if found + reach > LIMIT:
+        raise ValueError(f"a symbol is beyond {LIMIT}")
+    return found
+
+
+def _write(starts: list[int], frequencies: list[int], size: int) -> bytes | None:
+    """Return *size* bytes inside the interval that these parts of it lead to, None if there are none."""
+    words: list[int] = []
+    low, wide = 0, 1 << _WINDOW
+    for start, frequency in zip(starts, frequencies, strict=True):
+        part = wide >> BITS
+        if start:
+            low += part * start
+            if low >> _WINDOW:
+                low -= 1 << _WINDOW
+                words[-1] += 1  # may exceed 32 bits; adding the words up carries it on
+        wide = part * frequency
+        if wide < _LOW:
+            words.append(low >> 24)
+            low, wide = (low & 0xFFFFFF) << 32, wide << 32
+    value = (reduce(lambda high, word: (high << 32) + word, words, 0) << _WINDOW) + low
+    cut = _WINDOW + 32 * len(words) - 8 * size
+    if cut <= 0:
+        return (value << -cut).to_bytes(size, "big")
+    short = -(-value >> cut)
+    return short.to_bytes(size, "big") if short << cut < value + wide else None
+
+
+def _decode(data: bytes, channel: _Channel, height: int, width: int) -> Array:
+    whole = data.ljust(7, b"\0")  # a window, then words
+    code = int.from_bytes(whole[:7], "big")
+    rest = np.frombuffer(whole[7:] + bytes((7 - len(whole)) % 4), ">u4")
+    words: Iterator[int] = chain(rest.tolist(), repeat(0))
+    wide = 1 << _WINDOW
+    stride = width + _PAD
+    # The columns between two rows, and the rows below, take what falls outside the map.
+    padded = np.zeros((height + _PAD + 1, stride), np.int64)
+    padded[:height, :width] = channel.at_places(height, width)
+    padded += channel.level(len(data), height * width) << _PACK
+    sums: list[int] = padded.ravel().tolist()
+    out = [0] * (height * stride)
+    rows, spread_cell, skew_cell, steps = channel.to_read
+    targets = [-down * stride - across for down, across in OFFSETS]
+    for line in range(0, height * stride, stride):
+        for at in range(line, line + width):
+            packed = sums[at]
+            row = rows[spread_cell[packed >> 20] + skew_cell[packed & 0xFFFFF]]
+            part = wide >> BITS
+            wide = part * row[0]
+            if code < wide:
+                symbol = row[1]
+            else:
+                value = code // part
+                if value >= _TOTAL:
+                    raise ValueError(_IMPOSSIBLE)
+                _, _, ends, starts, frequencies, symbols = row
+                found = bisect_right(ends, value)
+                code -= part * starts[found]
+                wide = part * frequencies[found]
+                symbol = symbols[found]
+            if wide < _LOW:
+                code, wide = code << 32 | next(words), wide << 32
+            if symbol == 0:
+                continue
+            if symbol is None:
+                symbol, code, wide = _escape(channel.reach, code, wide, words)
+            out[at] = symbol
+            step = steps[max(-CLIP, min(CLIP, symbol))]
+            for target, added in zip(targets, step, strict=True):
+                sums[at + target] += added
+    return np.array(out, np.int32).reshape(height, stride)[:, :width]
+
+
+def _escape(reach: int, code: int, wide: int, words: Iterator[int]) -> tuple[int, int, int]:
+    """Read an escaped symbol; return it with the coder's new state."""
+
+    def bit(_: int) -> int:
+        nonlocal code, wide
+        wide = (wide >> BITS) * (_TOTAL // 2)
+        one, code = divmod(code, wide)
+        if one > 1:
+            raise ValueError(_IMPOSSIBLE)
+        if wide < _LOW:
+            code, wide = code << 32 | next(words), wide << 32
+        return one
+
+    size = reach + _beyond(bit, 0, reach)
+    return -size if bit(0) else size, code, wide
+
+
+_CLASS = (0, 1, 2, 2, 3, 3, 4, 4, 4, 5)  # weighted sizes of the neighbours to a context
+_STARTS = ((24, 1), (12, 3), (12, 6), (8, 6), (6, 8), (3, 12))  # its counts of 0 and not 0 at first
+_UNARY = 14  # sizes beyond are escaped
+
+
+class _Adaptive:
+    """Codes a map by a `BitCoder`, writing or reading alike, with counts of what the map had so far."""
+
+    def __init__(self, coder: BitCoder) -> None:
+        self._code = coder.code
+        self._zero = [list(pair) for pair in _STARTS]
+        self._sign = [[2, 2] for _ in range(3)]
+        self._larger = [[[1 + (kind > 3), 2] for _ in range(_UNARY)] for kind in range(len(_STARTS))]
+
+    def _bit(self, counts: list[int], bit: int) -> int:
+        one, zero = counts
+        bit = self._code((one << 16) // (one + zero), bit)
+        counts[1 - bit] += 2
+        if one + zero > 512:
+            counts[:] = (one + 1) >> 1, (zero + 1) >> 1
+        return bit
+
+    def rows(self, shape: tuple[int, ...], given: list[list[int]] | None = None) -> list[list[int]]:
+        """Code the rows and return them; when reading, *given* is None."""
+        height, width = shape
+        rows = [[0] * (width + 2)]
+        for y in range(height):
+            above, row = rows[-1], [0] * (width + 2)
+            symbols = given[y] if given else row
+            for x in range(width):
+                west, north = row[x - 1], above[x]
+                near = abs(above[x - 1]) + abs(above[x + 1]) + 2 * (abs(west) + abs(north))
+                kind = _CLASS[near if near < 9 else 9]
+                if not self._bit(self._zero[kind], int(symbols[x] == 0)):
+                    row[x] = self._symbol(symbols[x], kind, west + north)
+            rows.append(row)
+        return [row[:width] for row in rows[1:]]
+
+    def _symbol(self, symbol: int, kind: int, around: int) -> int:
+        negative = self._bit(self._sign[(around > 0) - (around < 0) + 1], int(symbol < 0))
+        size, larger = abs(symbol), self._larger[kind]
+        value = 1
+        while value <= _UNARY and self._bit(larger[value - 1], int(size > value)):
+            value += 1
+        if value > _UNARY:
+            value = _UNARY + _beyond(partial(self._code, ONE // 2), size - _UNARY, _UNARY)
+        return -value if negative else value
+
+
+def _id_bytes(n: int, count: int) -> int:
+    if not 0 <= count <= n <= 4096:
+        raise ValueError(f"{count} of {n} channels; expected at most {n}, of at most 4096")
+    return ((comb(n, count) - 1).bit_length() + 7) // 8
+
+
+def encode_ids(ids: Sequence[int], n: int) -> bytes:
+    """Return which of *n* channels are sent, in ceil(log2 C(n, len(ids))) bits padded to bytes.
+
+    The set's rank in the combinatorial number system. Raise `ValueError` unless *ids* ascend within 0 to n - 1.
+    """
+    size = _id_bytes(n, len(ids))
+    if any(not 0 <= one < n for one in ids) or any(a >= b for a, b in pairwise(ids)):
+        raise ValueError(f"expected ascending channels of 0 to {n - 1}, got {list(ids)}")
+    return sum(comb(one, at) for at, one in enumerate(ids, 1)).to_bytes(size, "big")
+
+
+def decode_ids(data: bytes, n: int, count: int) -> tuple[int, ...]:
+    """Return the *count* channels of *n* that `encode_ids()` made *data* of; raise `ValueError` for other bytes."""
+    size, rank = _id_bytes(n, count), int.from_bytes(data, "big")
+    if len(data) != size or rank >= comb(n, count):
+        raise ValueError(f"expected {size} bytes below {comb(n, count)}, got {len(data)} bytes")
+    found: list[int] = []
+    for left in range(count, 0, -1):
+        below = found[0] if found else n
+        found.insert(0, next(one for one in reversed(range(below)) if comb(one, left) <= rank))
+        rank -= comb(found[0], left)
+    return tuple(found)

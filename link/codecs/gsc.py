@@ -1,0 +1,194 @@
+"""GSC's payload: a caption and some channels of a latent, each a section that is read alone.
+
+    order nested   [caption] [channel 0] [channel 1] ... [channel C - 1]
+    order ssim     [caption] [which channels] [the lowest of them] ... [the highest]
+
+Without captions (`codec.caption: none`) the first section is left out. A caption of the closed grammar is coded
+as such, any other as text. Which channels: ceil(log2 C(n, C)) bits; where the budget cut C short, one byte
+more, in front, says how many there are. Generative Semantic Coding, arXiv 2510.27324; it does not say how ids,
+captions or latents are coded.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from link.bitstream import grammar, latent, text
+from link.config import Codec, Session
+from link.errors import ModelMissingError
+from link.frame import Payload
+from link.models import transform_folder
+from link.weights import digest
+
+SYNTAX_VERSION = 1
+TABLES = "tables.safetensors"
+"""In a transform's folder: the frequencies of its channels. Without it they are coded by what adapts."""
+
+Maps = NDArray[np.int32]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """What was sent of a frame, or what arrived of it."""
+
+    caption: str | None
+    """None: not sent, or lost."""
+    channels: tuple[int, ...]
+    """Ascending; those at hand."""
+    maps: Maps
+    """Shape (len(channels), rows, columns)."""
+
+
+class GscSyntax:
+    """The payload syntax of GSC."""
+
+    def tables(self, session: Session) -> bytes:
+        """Return the digests of the transform, its tables and the caption tables."""
+        captions = digest(grammar.TABLE) if session.codec.caption == "grammar" else digest(text.TABLE)
+        transform = transform_digest(transform_folder(session))
+        return f"gsc/{SYNTAX_VERSION}/{captions}/{transform}".encode()
+
+    def kind(self, codec: Codec, number: int) -> str:
+        """Return `caption`, `ids` or `channels`."""
+        kinds = ["caption"] * has_caption(codec) + ["ids"] * (codec.order == "ssim" and codec.channels > 0)
+        return kinds[number] if number < len(kinds) else "channels"
+
+
+def has_caption(codec: Codec) -> bool:
+    """Return whether section 0 is a caption."""
+    return codec.caption != "none"
+
+
+def write(codec: Codec, sent: Transmission, tables: latent.Tables, priority: Sequence[int]) -> Payload:
+    """Return the sections of *sent*, at most `codec.frame_bytes` where even fewer channels help.
+
+    *priority* lists the channels of *sent*, the most important first: the last ones are dropped to fit. The
+    caption is dropped last. Raises ValueError for a caption that its coder does not take.
+    """
+    budget = codec.frame_bytes or 1 << 62
+    head = [encode_caption(codec, sent.caption or "")] if has_caption(codec) else []
+    left = budget - sum(map(len, head))
+    coded = dict(zip(sent.channels, latent.encode(sent.maps, sent.channels, tables), strict=True))
+    if codec.order == "nested":
+        kept = _fitting(priority, coded, left)
+        return Payload(tuple(head) + tuple(coded[channel] for channel in kept))
+    kept = _fitting(priority, coded, left - _ids_bytes(codec, tables.n) - 1)
+    if not kept:
+        return Payload(tuple(head))
+    chosen = tuple(sorted(kept))
+    return Payload((*head, _encode_ids(codec, chosen, tables.n), *(coded[channel] for channel in chosen)))
+
+
+def read(codec: Codec, payload: Payload, shape: tuple[int, int], tables: latent.Tables) -> Transmission:
+    """Return what the sections that arrived hold; sections that are no captions or maps count as lost.
+
+    *shape* is (rows, columns) of the latents.
+    """
+    sections = list(payload.sections)
+    caption = None
+    if has_caption(codec) and sections:
+        first = sections.pop(0)
+        caption = None if first is None else _or_none(lambda: decode_caption(codec, first))
+    ids: Sequence[int] = range(min(tables.n, codec.channels))
+    if codec.order == "ssim" and codec.channels and sections:
+        listed = sections.pop(0)
+        ids = (None if listed is None else _or_none(lambda: _decode_ids(codec, listed, tables.n))) or ()
+    found: dict[int, Maps] = {}
+    for channel, section in zip(ids, sections, strict=False):
+        if section is not None:
+            decode = partial(latent.decode, [section], [channel], shape, tables)
+            if (maps := _or_none(decode)) is not None:
+                found[channel] = maps
+    together = np.concatenate(list(found.values())) if found else np.zeros((0, *shape), np.int32)
+    return Transmission(caption, tuple(found), together)
+
+
+def encode_caption(codec: Codec, caption: str) -> bytes:
+    """Return the caption section. Raises ValueError for text that is too long or not of the grammar."""
+    if codec.caption == "grammar":
+        return grammar.encode(grammar.parse(caption))
+    return text.encode(caption)
+
+
+def decode_caption(codec: Codec, data: bytes) -> str:
+    """Return the caption of a section. Raises ValueError where it holds none."""
+    return grammar.decode(data).sentence() if codec.caption == "grammar" else text.decode(data)
+
+
+def load_tables(folder: Path, channels: int) -> latent.Tables:
+    """Return the tables of the transform in *folder* for its *channels*, or those that adapt.
+
+    Raise ModelMissingError where the file is there and is not what it should be.
+    """
+    path = folder / TABLES
+    if not path.is_file():
+        return latent.Tables.generic(channels)
+    try:
+        tables = latent.Tables.from_arrays(load(path.read_bytes()))
+    except Exception as error:  # safetensors raises its own kinds
+        raise ModelMissingError(f"{path}: no usable tables: {error}") from None
+    if tables.n != channels:
+        raise ModelMissingError(f"{path}: tables for {tables.n} channels, but the transform has {channels}")
+    return tables
+
+
+@cache
+def transform_digest(folder: Path) -> str:
+    """Return one SHA-256 over the files of a transform, which both ends hold."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+    if not files:
+        raise ModelMissingError(f"transform {folder}: no such folder, or nothing in it")
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _fitting(priority: Sequence[int], coded: dict[int, bytes], budget: int) -> list[int]:
+    kept = []
+    for channel in priority:
+        budget -= len(coded[channel])
+        if budget < 0:
+            break
+        kept.append(channel)
+    return kept
+
+
+def _ids_bytes(codec: Codec, n: int) -> int:
+    return len(latent.encode_ids(range(min(n, codec.channels)), n))
+
+
+def _encode_ids(codec: Codec, ids: tuple[int, ...], n: int) -> bytes:
+    rank = latent.encode_ids(ids, n)
+    if len(ids) == min(n, codec.channels):
+        return rank
+    return bytes([len(ids) >> 8 & 0xFF, len(ids) & 0xFF][n <= 255 :]) + rank.rjust(
+        _ids_bytes(codec, n), b"\0"
+    )
+
+
+def _decode_ids(codec: Codec, data: bytes, n: int) -> tuple[int, ...]:
+    full = _ids_bytes(codec, n)
+    if len(data) == full:
+        return latent.decode_ids(data, n, min(n, codec.channels))
+    extra = len(data) - full
+    count = int.from_bytes(data[:extra], "big")
+    if extra != (1 if n <= 255 else 2) or not 0 < count < codec.channels:
+        raise ValueError(f"{len(data)} bytes of channel ids: expected {full}, or a count before them")
+    size = len(latent.encode_ids(range(count), n))
+    return latent.decode_ids(data[len(data) - size :], n, count)
+
+
+def _or_none(attempt: Callable[[], T]) -> T | None:
+    try:
+        return attempt()
+    except ValueError:
+        return None

@@ -1,0 +1,28 @@
+"""Where models lie on this machine. Nothing here downloads: `farlink models pull` does, and nothing else."""
+
+import os
+from pathlib import Path
+
+from link.config import Session
+from link.weights import FOLDER
+
+
+def home() -> Path:
+    """Return the folder of pulled models: $FARLINK_MODELS, else farlink/models in the user's cache."""
+    own = os.environ.get("FARLINK_MODELS")
+    if own:
+        return Path(own)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "farlink" / "models"
+
+
+def place(profile: str, part: str, own: str | None, shipped: Path) -> Path:
+    """Return the folder of *part*: the user's *own*, else *shipped* for `tiny`, else where it was pulled to."""
+    if own is not None:
+        return Path(own)
+    return shipped if profile == "tiny" else home() / profile / part
+
+
+def transform_folder(session: Session) -> Path:
+    """Return the folder of the session's transform, which both ends need."""
+    return place(session.codec.profile, "transform", session.profile.transform, FOLDER / "tiny")
