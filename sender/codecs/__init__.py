@@ -16,4 +16,13 @@ class Encoder(Protocol):
         """Return the sections of *frame*. Raise UsageError where the budget cannot be met at all."""
 
 
-ENCODERS: dict[str, Callable[[Session], Encoder]] = {name: ClassicalEncoder.from_session for name in NAMES}
+def _gsc(session: Session) -> Encoder:
+    from sender.codecs.gsc import GscEncoder  # torch takes seconds to import, and classical codecs do without
+
+    return GscEncoder.from_session(session)
+
+
+ENCODERS: dict[str, Callable[[Session], Encoder]] = {
+    "gsc": _gsc,
+    **{name: ClassicalEncoder.from_session for name in NAMES},
+}

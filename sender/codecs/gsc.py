@@ -1,0 +1,83 @@
+"""GSC, sending end: a caption, and the channels of the latent that say most (arXiv 2510.27324, Section 3.2)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from link.bitstream import latent
+from link.codecs import gsc
+from link.codecs.gsc import Transmission
+from link.config import Codec, Session
+from link.errors import UsageError
+from link.frame import Frame, Payload
+from link.models import place, transform_folder
+from sender.captioner import Captioner, GrammarCaptioner
+from sender.segmenter import Segmenter
+from sender.transform import Analysis, Maps, similarity
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+class GscEncoder:
+    """Encodes a frame as a caption and at most `codec.channels` channels."""
+
+    def __init__(
+        self, codec: Codec, analysis: Analysis, tables: latent.Tables, captioner: Captioner | None
+    ) -> None:
+        self._codec, self._analysis, self._tables, self._captioner = codec, analysis, tables, captioner
+
+    @classmethod
+    def from_session(cls, session: Session) -> "GscEncoder":
+        """Return the encoder that *session* asks for.
+
+        Raise ModelMissingError where a model is not on this machine, UsageError where more channels are
+        asked for than the transform has.
+        """
+        folder = transform_folder(session)
+        analysis = Analysis.from_pretrained(folder)
+        if session.codec.channels > analysis.channels:
+            raise UsageError(
+                f"codec.channels {session.codec.channels}: the transform in {folder.name} has {analysis.channels}"
+            )
+        tables = gsc.load_tables(folder, analysis.channels)
+        return cls(session.codec, analysis, tables, captioner(session))
+
+    def encode(self, frame: Frame) -> Payload:
+        """Return the sections of *frame*: caption, ids where the order needs them, channels."""
+        caption = None if self._captioner is None else self._captioner.caption(frame.pixels)
+        maps = self._analysis(frame.pixels)
+        priority = choose(self._codec, maps, frame)
+        channels = tuple(sorted(priority))
+        sent = Transmission(caption, channels, maps[list(channels)])
+        try:
+            return gsc.write(self._codec, sent, self._tables, priority)
+        except ValueError as error:
+            raise UsageError(f"frame {frame.number} ({frame.name}): {error}") from None
+
+
+def choose(codec: Codec, maps: Maps, frame: Frame) -> list[int]:
+    """Return the channels to send, the most important first."""
+    count = min(codec.channels, len(maps))
+    if codec.order == "nested":
+        return list(range(count))
+    scores = similarity(maps, frame.pixels)
+    return [int(channel) for channel in np.argsort(-scores, kind="stable")[:count]]
+
+
+def captioner(session: Session) -> Captioner | None:
+    """Return who writes the captions of *session*. Raise ModelMissingError, UsageError where that cannot be."""
+    codec, profile = session.codec, session.profile
+    if codec.caption == "none":
+        return None
+    if codec.caption == "grammar":
+        # The closed grammar belongs to the shipped segmentation model, whatever carries the picture.
+        folder = place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter")
+        return GrammarCaptioner(Segmenter(folder), codec.caption_words)
+    from sender.vlm import EndpointCaptioner, QwenCaptioner
+
+    if codec.caption == "vlm":
+        folder = place("flux", "captioner", profile.captioner, WEIGHTS)
+        return QwenCaptioner(str(folder), codec.caption_words)
+    if profile.caption_url is None:
+        raise UsageError("codec.caption endpoint needs profile.caption_url, as in http://127.0.0.1:8000/v1")
+    return EndpointCaptioner(profile.caption_url, profile.caption_model, codec.caption_words)

@@ -1,0 +1,91 @@
+"""The class of each pixel, by any semantic segmentation model in `save_pretrained` layout.
+
+    pixels (H, W, 3) -> the model's own processor -> logits -> (H, W) -> its class names -> ours
+
+The names in the model's `id2label` say which of our classes each of its classes is, so a model trained on
+Cityscapes or the like can take the place of the tiny one. Only safetensors weights are read.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+from transformers.utils import logging
+
+from link.bitstream.grammar import SCENES
+from link.errors import ModelMissingError, UsageError
+from sender.captioner import CLASSES, UNKNOWN, Labels, Pixels
+
+SYNONYMS = {
+    "sidewalk": "pavement",
+    "vegetation": "tree",
+    "traffic sign": "sign",
+    "traffic light": "sign",
+    "wall": "fence",
+    "truck": "car",
+    "bus": "car",
+    "person": "pedestrian",
+    "rider": "cyclist",
+    "bicycle": "cyclist",
+}
+"""What other data sets call our classes."""
+
+_MODELS: Any = AutoModelForSemanticSegmentation
+_PROCESSORS: Any = AutoImageProcessor
+_LOGGING: Any = logging
+
+
+class Segmenter:
+    """Finds the classes of the captions in a picture.
+
+    Raise ModelMissingError where *folder* holds no model, UsageError where it knows none of our classes.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        if not (folder / "config.json").is_file():
+            raise ModelMissingError(f"{folder}: no segmenter there; `farlink models pull` fetches models")
+        _LOGGING.disable_progress_bar()
+        try:
+            model, found = _MODELS.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+            self._processor = _PROCESSORS.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(f"{folder}: cannot be read as a segmentation model: {reason}") from None
+        if found["missing_keys"]:
+            raise UsageError(f"{folder}: weights are missing, as {min(found['missing_keys'])}")
+        self._model = model.eval().to(device)
+        self._device = device
+        self._ours = torch.tensor(ours(self._model.config.id2label), dtype=torch.uint8)
+        if bool((self._ours == UNKNOWN).all()):
+            raise UsageError(f"{folder}: names none of the classes of the captions")
+
+    @torch.inference_mode()
+    def segment(self, pixels: Pixels) -> Labels:
+        """Return the class of each pixel, shape (height, width): a number of `CLASSES`, or unknown."""
+        # a copy: torch warns of pictures that it may not write to
+        given = self._processor(images=pixels.copy(), return_tensors="pt")["pixel_values"].to(self._device)
+        logits = self._model(pixel_values=given).logits.float()
+        if logits.shape[2:] != given.shape[2:]:
+            logits = torch.nn.functional.interpolate(logits, given.shape[2:], mode="bilinear")
+        classes = self._ours[logits[0].argmax(0).cpu()].numpy()
+        height, width = pixels.shape[:2]
+        rows = np.arange(height) * classes.shape[0] // height
+        columns = np.arange(width) * classes.shape[1] // width
+        return np.asarray(classes[rows[:, None], columns], np.uint8)
+
+
+def ours(names: dict[int, str]) -> list[int]:
+    """Return our class number for each of a model's classes, `UNKNOWN` for those that we have no word for."""
+    known: dict[str, int] = {}
+    for scene, numbers in CLASSES.items():
+        if SCENES[scene].sized:
+            known |= dict(zip(SCENES[scene].nouns, numbers, strict=True))
+        else:
+            known[SCENES[scene].words] = numbers.start
+    words = [names[number].lower() for number in sorted(names)]
+    return [known.get(SYNONYMS.get(word, word), UNKNOWN) for word in words]

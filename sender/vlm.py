@@ -1,0 +1,230 @@
+"""Captions in free words, by a vision language model: one on this machine, or one behind an HTTP endpoint.
+
+    pixels -> prompt with a word limit -> Qwen2.5-VL, or POST .../v1/chat/completions -> trimmed text
+
+What an endpoint answers is other people's text: it is read up to a limit of bytes and of time, and only
+its printable characters are used. The key goes to the endpoint alone, never into a message or a redirect.
+"""
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from PIL import Image
+
+from link import png
+from link.bitstream.text import MAX_BYTES
+from link.errors import ModelMissingError, UsageError
+from sender.captioner import Pixels
+
+KEY_VARIABLE = "FARLINK_CAPTION_API_KEY"
+"""The environment variable that holds the endpoint's key."""
+ANSWER_BYTES = 64 * 1024
+"""The longest answer of an endpoint that is read."""
+
+_KIND = "qwen2_5_vl"
+_PATH = "/chat/completions"
+_TOKENS_PER_WORD = 3  # names and rare words take several; the word limit cuts what is too much
+
+
+def prompt(words: int) -> str:
+    """Return what a model is asked."""
+    return (
+        f"Describe this picture in one sentence of at most {words} words: the scene, its main objects with "
+        "their colours, sizes and places, and the light. Begin with the scene itself."
+    )
+
+
+def trimmed(text: str, words: int) -> str:
+    """Return *text* as one line of printable characters, at most *words* words and 1 KiB of UTF-8."""
+    spaced = "".join(character if character.isprintable() else " " for character in text)
+    kept = spaced.split()[:words]
+    line = " ".join(kept).encode(errors="ignore")[:MAX_BYTES].decode(errors="ignore")
+    return line.rstrip(" ,;:-")
+
+
+class QwenCaptioner:
+    """Captions by Qwen2.5-VL from *name*: a folder in `save_pretrained` layout, or a pulled model's id.
+
+    Greedy decoding: one picture has one caption. Raise ModelMissingError where the model is not on this
+    machine.
+    """
+
+    def __init__(self, name: str, words: int, device: str = "cpu", revision: str | None = None) -> None:
+        import transformers
+        from safetensors import SafetensorError
+
+        # not all of it is typed
+        configs: Any = transformers.AutoConfig
+        models: Any = transformers.Qwen2_5_VLForConditionalGeneration
+        processors: Any = transformers.AutoProcessor
+        logging: Any = transformers.utils.logging
+        logging.disable_progress_bar()
+        local: dict[str, Any] = {"local_files_only": True, "revision": revision}
+        try:
+            kind = configs.from_pretrained(name, **local).model_type
+            if kind != _KIND:
+                raise ValueError(f"it is of the kind {kind}")
+            self._processor = processors.from_pretrained(name, **local)
+            model = models.from_pretrained(name, dtype="auto", use_safetensors=True, **local)
+            self._model = model.eval().to(device)
+        except OSError:
+            raise ModelMissingError(
+                f"{name}: no such caption model on this machine; `farlink models pull` fetches models"
+            ) from None
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(f"{name}: cannot be read as a Qwen2.5-VL model: {reason}") from None
+        self._words, self._device = words, device
+
+    def caption(self, pixels: Pixels) -> str:
+        """Return what the model says of *pixels*."""
+        import torch
+
+        content = [
+            {"type": "image", "image": Image.fromarray(pixels)},
+            {"type": "text", "text": prompt(self._words)},
+        ]
+        given = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(self._device)
+        with torch.inference_mode():
+            said = self._model.generate(
+                **given, max_new_tokens=_TOKENS_PER_WORD * self._words, do_sample=False, num_beams=1
+            )
+        new = said[0, given["input_ids"].shape[1] :]
+        return trimmed(self._processor.tokenizer.decode(new, skip_special_tokens=True), self._words)
+
+
+class EndpointCaptioner:
+    """Captions by any server that speaks OpenAI's chat completions (vLLM, Ollama, llama.cpp, hosted ones).
+
+    *url* is its base, as `http://127.0.0.1:8000/v1`, or the whole address. The key, if any, is *api_key* or
+    the environment's FARLINK_CAPTION_API_KEY. Raise UsageError for an address or a key that cannot be.
+    """
+
+    def __init__(
+        self, url: str, model: str, words: int, timeout_s: float = 60.0, api_key: str | None = None
+    ) -> None:
+        self._url = endpoint(url)
+        self._shown = self._url.partition("?")[0]
+        self._model, self._words, self._timeout_s = model, words, timeout_s
+        key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise UsageError(f"{KEY_VARIABLE}: a key has only printable ASCII characters and no spaces")
+        self._headers = {"Content-Type": "application/json", "User-Agent": "farlink"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    def caption(self, pixels: Pixels) -> str:
+        """Return what the server says of *pixels*.
+
+        Raise UsageError for an answer that is no caption or a refusal, OSError where none comes in time.
+        """
+        picture = base64.b64encode(png.encode(pixels)).decode()
+        content = [
+            {"type": "text", "text": prompt(self._words)},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
+        ]
+        question = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": _TOKENS_PER_WORD * self._words,
+            "temperature": 0,
+        }
+        request = Request(self._url, json.dumps(question).encode(), self._headers, method="POST")
+        answer = within(self._timeout_s, lambda: self._post(request), self._shown)
+        caption = trimmed(self._text(answer), self._words)
+        if not caption:
+            raise UsageError(f"{self._shown}: the answer holds no caption")
+        return caption
+
+    def _post(self, request: Request) -> bytes:
+        try:
+            with build_opener(_NoRedirects).open(request, timeout=self._timeout_s) as response:
+                answer: bytes = response.read(ANSWER_BYTES + 1)
+        except HTTPError as error:
+            with error:
+                why = trimmed(error.read(300).decode(errors="replace"), 40)
+            raise UsageError(
+                f"{self._shown}: HTTP {error.code} {_line(error.reason)} {why}".rstrip()
+            ) from None
+        except (URLError, HTTPException, OSError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise OSError(f"{self._shown}: {_line(reason) or type(error).__name__}") from None
+        if len(answer) > ANSWER_BYTES:
+            raise UsageError(f"{self._shown}: the answer is longer than {ANSWER_BYTES} bytes")
+        return answer
+
+    def _text(self, answer: bytes) -> str:
+        try:
+            text = json.loads(answer)["choices"][0]["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+            raise UsageError(f"{self._shown}: the answer is no chat completion") from None
+        if not isinstance(text, str):
+            raise UsageError(f"{self._shown}: the answer holds no caption")
+        return text
+
+
+def endpoint(url: str) -> str:
+    """Return the whole address of the chat completions at *url*. Raise UsageError if it cannot be one."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise UsageError("the caption endpoint is no URL: expected as http://127.0.0.1:8000/v1") from None
+    # the URL is not repeated where it may hold a password
+    if parts.username is not None or parts.password is not None:
+        raise UsageError(f"the caption endpoint's URL holds a user name: put the key into {KEY_VARIABLE}")
+    good = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not host or port == 0 or not good:
+        raise UsageError(f"{_line(url)[:80]!r}: expected an http or https URL, as http://127.0.0.1:8000/v1")
+    path = parts.path.rstrip("/")
+    return parts._replace(path=path if path.endswith(_PATH) else path + _PATH, fragment="").geturl()
+
+
+def within(timeout_s: float, work: Callable[[], bytes], name: str) -> bytes:
+    """Return what *work* returns, or raise what it raises; OSError naming *name* after *timeout_s* seconds.
+
+    A socket's own timeout starts again with every byte: a server that drips them would hold us for hours.
+    """
+    done: list[bytes] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if failed:
+        raise failed[0]
+    if not done:
+        raise OSError(f"{name}: no answer in {timeout_s:g} s")
+    return done[0]
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Takes a redirect for an error: it would carry picture and key to another place."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow none."""
+
+
+def _line(text: object) -> str:
+    """Return *text* as one line without what could move a terminal's cursor."""
+    return trimmed(str(text), 40)
