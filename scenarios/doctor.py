@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 _NEEDS = {
     "every run": ("numpy", "pillow", "simpy", "pyzmq", "pydantic", "raptorq", "mcap", "duckdb", "matplotlib"),
@@ -35,6 +36,7 @@ def report() -> tuple[list[str], bool]:
     lines += _pictures()
     lines.append(_lpips())
     lines.append(_gpu())
+    lines += _profiles()
     tshark = shutil.which("tshark")
     lines.append(
         f"{'ok' if tshark else '--':4}{'reading exported pcap':26}{tshark or 'tshark is not installed (optional)'}"
@@ -73,6 +75,31 @@ def _lpips() -> str:
         f"{missing}: put torchvision's {alexnet_path().name} at {alexnet_path()}" if missing else "AlexNet"
     )
     return f"{'--' if missing else 'ok':4}{'LPIPS weights':26}{where}"
+
+
+def _profiles() -> list[str]:
+    from link.errors import ModelMissingError
+    from scenarios import models
+
+    root = Path(__file__).parent.parent
+    shipped = (
+        "link/weights/tiny/config.json",
+        "receiver/weights/tiny/transformer",
+        "sender/weights/tiny/segmenter",
+    )
+    try:
+        absent = {
+            "tiny": [path for path in shipped if not (root / path).exists()],
+            "flux": models.missing("flux"),
+        }
+    except ModelMissingError as error:
+        return [f"{'--':4}{'models':26}{error}"]
+    hints = {"tiny": "install farlink again", "flux": "optional: farlink models pull flux"}
+    return [
+        f"{'--' if gone else 'ok':4}{'profile ' + name:26}"
+        + (f"missing: {', '.join(gone)} ({hints[name]})" if gone else "complete")
+        for name, gone in absent.items()
+    ]
 
 
 def _gpu() -> str:

@@ -46,6 +46,11 @@ def test_sockets_are_in_one_place():
     assert where("socket", "asyncio") == set()
 
 
+def test_diffusers_is_in_one_place_of_the_receiver():
+    found = {path for path in where("diffusers") if not path.startswith("scenarios/training/")}
+    assert found == {"receiver/parts.py"}
+
+
 def test_offsets_are_in_one_place():
     found = {path for path in where("struct") if not path.startswith("link/bitstream/")}
     assert found == {"link/packet.py"}
@@ -62,6 +67,7 @@ def test_nothing_that_runs_what_it_reads():
 def test_the_clock_is_read_where_processes_are():
     readers = {"link/__main__.py", "link/relay.py", "sender/__main__.py", "receiver/__main__.py"}
     readers |= {"scenarios/run.py", "scenarios/processes.py"}
+    readers |= {"scenarios/commands/train.py"}  # hands the clock to the training loop, which logs seconds
     assert where("time") <= readers
 
 

@@ -16,4 +16,15 @@ class Decoder(Protocol):
         """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
 
 
-DECODERS: dict[str, Callable[[Session], Decoder]] = {name: ClassicalDecoder.from_session for name in NAMES}
+def _gsc(session: Session) -> Decoder:
+    from receiver.codecs.gsc import (
+        GscDecoder,  # torch takes seconds to import, and classical codecs do without
+    )
+
+    return GscDecoder.from_session(session)
+
+
+DECODERS: dict[str, Callable[[Session], Decoder]] = {
+    "gsc": _gsc,
+    **{name: ClassicalDecoder.from_session for name in NAMES},
+}

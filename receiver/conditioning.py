@@ -1,0 +1,26 @@
+"""What steers the generator, whatever the codec."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Everything known of one picture. What did not arrive is absent, not guessed."""
+
+    maps: NDArray[np.int32]
+    """Rounded latents, shape (channels, rows, columns); zeros for channels that did not arrive."""
+    arrived: NDArray[np.bool_]
+    """Shape (channels,): which did."""
+    caption: str = ""
+    """Empty: none."""
+
+    def __post_init__(self) -> None:
+        """Check that the shapes fit each other."""
+        if self.maps.ndim != 3 or self.arrived.shape != self.maps.shape[:1]:
+            raise ValueError(
+                f"maps {self.maps.shape} and arrived {self.arrived.shape}: expected (channels, rows, columns) "
+                "and (channels,)"
+            )

@@ -1,0 +1,275 @@
+"""Pictures from captions and channels: FLUX's rectified flow, steered by a ControlNet, in our own loop.
+
+    caption  -> T5, CLIP -----------------------------.
+    channels -> sparse map, mask, synthesis -> VAE ---+-> ControlNet -> first M double, first S single blocks
+    noise    -> z(t = 1) -> Euler steps down to t = 0 <------------------------------ velocity, transformer
+                            '-> VAE decoder -> picture
+
+`FluxControlNetPipeline` takes control pictures only and spreads the control over all blocks by an interval
+rule; GSC adds it to the first blocks (arXiv 2510.27324, Section 3.3): `first_blocks`. A published ControlNet is
+shown the synthesis as a picture instead, and is spread by the rule it was trained with: `by_intervals`.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from link.frame import Pixels
+from link.seeds import generator as seeded
+from receiver.acceleration import FirstBlockCache, Residuals
+from receiver.conditioning import Conditioning
+from receiver.parts import Parts
+from receiver.text_encoder import TextEncoder
+from receiver.transform import Synthesis
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are drawn."""
+
+    steps: int = 8
+    guidance: float = 1.0
+    """FLUX.1-dev's distilled guidance where the transformer has it; else classifier-free, 1 for none."""
+    control_scale: float = 1.0
+    strength: float = 1.0
+    """Share of the way back to noise from which a frame starts, at the last frame's latents; 1: pure noise."""
+    seed: int = 1
+
+
+class Generator:
+    """Draws pictures. Keeps the latents of the last one for `Sampling.strength` below 1."""
+
+    def __init__(self, parts: Parts, text: TextEncoder, synthesis: Synthesis, sampling: Sampling) -> None:
+        self._parts, self._text, self._synthesis = parts, text, synthesis
+        self._sampling = sampling
+        self._device = parts.transformer.device
+        self._dtype = parts.transformer.dtype
+        self._last: Tensor | None = None
+        self._noise: dict[tuple[int, int], Tensor] = {}
+        self.skipped = 0
+        """Steps that the first-block cache spared in the last call."""
+
+    @torch.inference_mode()
+    def generate(self, conditionings: Sequence[Conditioning]) -> list[Pixels]:
+        """Return one picture for each of *conditionings*, all of one size, shape (16 x rows, 16 x columns, 3).
+
+        The same seed and conditioning give the same picture. With `strength` below 1 the batch is drawn
+        from the picture drawn last before it.
+        """
+        rows, columns = conditionings[0].maps.shape[1:]
+        control, scale = self._control(conditionings)
+        flow = Flow(self._parts, scale, rows, columns)
+        latents = self._sample(flow, control, [item.caption for item in conditionings], rows, columns)
+        self._last, self.skipped = latents[-1:], flow.skipped()
+        vae = self._parts.preview or self._parts.vae
+        return [to_pixels(picture) for picture in decode(vae, unpack(latents, rows, columns))]
+
+    def _control(self, conditionings: Sequence[Conditioning]) -> tuple[Tensor | None, float | Tensor]:
+        """Return what the ControlNet is shown, and the factor on what it answers.
+
+        A ChannelControlNet has learned that nothing may have arrived; any other would take the grey synthesis of
+        nothing for a grey picture, and is not asked.
+        """
+        arrived = torch.from_numpy(np.stack([item.arrived for item in conditionings])).to(self._device)
+        some = arrived.any(1)
+        scale = self._sampling.control_scale
+        if not self._parts.takes_channels() and not some.any():
+            return None, scale
+        pictures = torch.stack([self._synthesis(item.maps) for item in conditionings])
+        packed = pack(encode(self._parts.vae, pictures.to(self._device, self._dtype)))
+        if not self._parts.takes_channels():
+            return packed, scale * some.to(self._dtype)[:, None, None]
+        maps = torch.from_numpy(np.stack([item.maps for item in conditionings])).float()
+        return self._parts.controlnet.control(maps.to(self._device, self._dtype), arrived, packed), scale
+
+    def _sample(
+        self, flow: "Flow", control: Tensor | None, captions: list[str], rows: int, columns: int
+    ) -> Tensor:
+        count, settings = len(captions), self._sampling
+        noise = self._noise_of(rows, columns).expand(count, -1, -1)
+        timesteps, sigmas = self._schedule(rows * columns)
+        latents = noise
+        if settings.strength < 1.0 and self._last is not None and self._last.shape[1:] == noise.shape[1:]:
+            first = min(len(timesteps) - 1, round(len(timesteps) * (1.0 - settings.strength)))
+            timesteps, sigmas = timesteps[first:], sigmas[first:]
+            latents = (1.0 - sigmas[0]) * self._last + sigmas[0] * noise
+        tokens, pooled = (item.to(self._device, self._dtype) for item in self._text.encode(captions))
+        embedded = self._parts.transformer.config.guidance_embeds
+        guidance = torch.full((count,), settings.guidance, device=self._device) if embedded else None
+        free = not embedded and settings.guidance != 1.0
+        blank = (
+            [item.to(self._device, self._dtype) for item in self._text.encode([""] * count)] if free else []
+        )
+        # The latents stay in float32: eight roundings to bfloat16 show.
+        latents = latents.float()
+        for at, timestep in enumerate(timesteps):
+            time = (timestep / 1000.0).expand(count).to(self._device, self._dtype)
+            velocity = flow(latents.to(self._dtype), time, tokens, pooled, control, guidance).float()
+            if free:
+                plain = flow(
+                    latents.to(self._dtype), time, blank[0], blank[1], control, None, "plain"
+                ).float()
+                velocity = plain + settings.guidance * (velocity - plain)
+            latents = latents + (sigmas[at + 1] - sigmas[at]) * velocity
+        return latents
+
+    def _schedule(self, tokens: int) -> tuple[Tensor, Tensor]:
+        """Return timesteps (0 to 1000) and the noise shares before and after each, as the scheduler sets them."""
+        scheduler = self._parts.scheduler
+        steps = self._sampling.steps
+        options = {}
+        if scheduler.config.use_dynamic_shifting:
+            config = scheduler.config
+            slope = (config.max_shift - config.base_shift) / (
+                config.max_image_seq_len - config.base_image_seq_len
+            )
+            options["mu"] = config.base_shift + slope * (tokens - config.base_image_seq_len)
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=self._device, **options)
+        return scheduler.timesteps, scheduler.sigmas
+
+    def _noise_of(self, rows: int, columns: int) -> Tensor:
+        """The same noise for every picture of a size: a still scene stays still."""
+        if (rows, columns) not in self._noise:
+            features = self._parts.transformer.config.in_channels
+            rng = seeded(self._sampling.seed, f"noise/{rows}x{columns}")
+            drawn = rng.standard_normal((1, rows * columns, features), np.float32)
+            self._noise[rows, columns] = torch.from_numpy(drawn).to(self._device)
+        return self._noise[rows, columns]
+
+
+class Flow:
+    """The velocity of the steered flow at one size, for the steps of one picture or batch."""
+
+    def __init__(self, parts: Parts, scale: float | Tensor, rows: int, columns: int) -> None:
+        self._parts, self._scale = parts, scale
+        self._places = positions(rows, columns).to(parts.transformer.device)
+        self._caches: dict[str, FirstBlockCache] = {}
+        parts.forget()
+
+    def __call__(
+        self,
+        latents: Tensor,
+        time: Tensor,
+        tokens: Tensor,
+        pooled: Tensor,
+        control: Tensor | None,
+        guidance: Tensor | None,
+        branch: str = "steered",
+    ) -> Tensor:
+        """Return the velocity, shape of *latents* (batch, rows x columns, features); *time* is 0 to 1.
+
+        Caches keep the branches of classifier-free guidance apart by *branch*.
+        """
+        parts = self._parts
+        inputs = {
+            "hidden_states": latents,
+            "encoder_hidden_states": tokens,
+            "pooled_projections": pooled,
+            "timestep": time,
+            "img_ids": self._places,
+            "txt_ids": torch.zeros(tokens.shape[1], 3, device=latents.device),
+            "guidance": guidance,
+        }
+
+        def steer() -> tuple[Residuals, Residuals]:
+            return (None, None) if control is None else self._steer(inputs, control)
+
+        if parts.cache == "first_block":
+            cache = self._caches.setdefault(branch, FirstBlockCache(parts.cache_threshold))
+            return cache(parts.transformer, inputs, steer)
+        double, single = steer()
+        with parts.branch(branch) if parts.cache == "taylorseer" else nullcontext():
+            velocity: Tensor = parts.transformer(
+                **inputs,
+                controlnet_block_samples=double,
+                controlnet_single_block_samples=single,
+                return_dict=False,
+            )[0]
+        return velocity
+
+    def skipped(self) -> int:
+        """Return how many steps the first-block cache has spared so far."""
+        return sum(cache.skipped for cache in self._caches.values())
+
+    def _steer(self, inputs: dict[str, Any], control: Tensor) -> tuple[Residuals, Residuals]:
+        """Return what the ControlNet adds after each block."""
+        controlnet, transformer, mode = (
+            self._parts.controlnet,
+            self._parts.transformer,
+            self._parts.control_mode,
+        )
+        own = dict(inputs)
+        if not controlnet.config.guidance_embeds:
+            own["guidance"] = None
+        if mode is not None:
+            own["controlnet_mode"] = torch.full((len(control), 1), mode, device=control.device)
+        double, single = controlnet(
+            controlnet_cond=control, conditioning_scale=self._scale, return_dict=False, **own
+        )
+        spread = first_blocks if self._parts.takes_channels() else by_intervals
+        return (
+            spread(double, len(transformer.transformer_blocks)),
+            spread(single, len(transformer.single_transformer_blocks)),
+        )
+
+
+def first_blocks(samples: Sequence[Tensor] | None, blocks: int) -> list[Tensor | float] | None:
+    """Pad the control's outputs with zeros, so that each goes to the block of its own number."""
+    if not samples:
+        return None
+    return [*samples, *[0.0] * (blocks - len(samples))]
+
+
+def by_intervals(samples: Sequence[Tensor] | None, blocks: int) -> list[Tensor | float] | None:
+    """Give each of the control's outputs to several blocks on end: published ControlNets were trained so."""
+    if not samples:
+        return None
+    interval = -(-blocks // len(samples))
+    return [samples[number // interval] for number in range(blocks)]
+
+
+def positions(rows: int, columns: int) -> Tensor:
+    """Return FLUX's position of each token, shape (rows x columns, 3): 0, row, column."""
+    places = torch.zeros(rows, columns, 3)
+    places[..., 1] = torch.arange(rows)[:, None]
+    places[..., 2] = torch.arange(columns)[None, :]
+    return places.flatten(0, 1)
+
+
+def pack(latents: Tensor) -> Tensor:
+    """Make one token of each 2x2 latents: (batch, c, 2 rows, 2 columns) -> (batch, rows x columns, 4 c)."""
+    batch, channels, height, width = latents.shape
+    cells = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return cells.reshape(batch, height // 2 * (width // 2), channels * 4)
+
+
+def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
+    """Undo `pack`."""
+    cells = tokens.view(len(tokens), rows, columns, -1, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return cells.reshape(len(tokens), -1, 2 * rows, 2 * columns)
+
+
+def encode(vae: torch.nn.Module, pictures: Tensor) -> Tensor:
+    """Return the normalised latents of *pictures* (batch, 3, height, width), 0 to 1."""
+    config = vae.config
+    latents: Tensor = vae.encode(pictures * 2 - 1).latent_dist.mode()  # type: ignore[operator]
+    return (latents - (config.shift_factor or 0.0)) * config.scaling_factor  # type: ignore[union-attr, operator]
+
+
+def decode(vae: torch.nn.Module, latents: Tensor) -> Tensor:
+    """Return pictures (batch, 3, height, width), about 0 to 1, of normalised latents."""
+    config = vae.config
+    raw = latents / config.scaling_factor + (config.shift_factor or 0.0)  # type: ignore[union-attr, operator]
+    pictures: Tensor = vae.decode(raw.to(vae.dtype)).sample  # type: ignore[operator, arg-type]
+    return pictures.float() / 2 + 0.5
+
+
+def to_pixels(picture: Tensor) -> NDArray[np.uint8]:
+    """Return (3, height, width), 0 to 1, as (height, width, 3) uint8."""
+    return np.asarray((picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,105 @@
+"""Captions as FLUX takes them: T5 by token, CLIP pooled; embeddings of captions seen before are kept."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from link.errors import ModelMissingError
+
+KEPT = 256
+"""Captions whose embeddings are kept: a stream repeats itself."""
+
+
+class TextEncoder:
+    """Both text encoders of FLUX with their tokenizers."""
+
+    def __init__(self, clip: Any, clip_tokens: Any, t5: Any, t5_tokens: Any, length: int) -> None:
+        self._clip, self._clip_tokens = clip, clip_tokens
+        self._t5, self._t5_tokens = t5, t5_tokens
+        self._length = length
+        self._visits: torch.device | None = None
+        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+
+    @classmethod
+    def from_pretrained(cls, folders: dict[str, Path], dtype: torch.dtype) -> "TextEncoder":
+        """Return the encoders from `text_encoder`, `tokenizer`, `text_encoder_2` and `tokenizer_2` of *folders*.
+
+        Captions are cut or padded to the second tokenizer's `model_max_length`, at most 512 tokens. Nothing
+        is downloaded. Raise ModelMissingError where a folder is not there or does not hold its part.
+        """
+        from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        clip = _load(CLIPTextModel, folders["text_encoder"], dtype=dtype).eval().requires_grad_(False)
+        t5 = _load(T5EncoderModel, folders["text_encoder_2"], dtype=dtype).eval().requires_grad_(False)
+        clip_tokens = _load(AutoTokenizer, folders["tokenizer"])
+        t5_tokens = _load(AutoTokenizer, folders["tokenizer_2"])
+        return cls(clip, clip_tokens, t5, t5_tokens, min(512, int(t5_tokens.model_max_length)))
+
+    def to(self, device: torch.device, offload: bool = False) -> "TextEncoder":
+        """Move the models, with *offload* only while a new caption is encoded; return the same encoder."""
+        self._visits = device if offload else None
+        for model in () if offload else (self._clip, self._t5):
+            model.to(device)
+        return self
+
+    def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """Return embeddings by token (batch, tokens, features) and pooled (batch, features)."""
+        found = [self._one(caption) for caption in captions]
+        return torch.cat([tokens for tokens, _ in found]), torch.cat([pooled for _, pooled in found])
+
+    def modules(self) -> tuple[Any, Any]:
+        """Return the CLIP and the T5 model."""
+        return self._clip, self._t5
+
+    def tokenizers(self) -> tuple[Any, Any]:
+        """Return the tokenizers of CLIP and T5."""
+        return self._clip_tokens, self._t5_tokens
+
+    def _one(self, caption: str) -> tuple[Tensor, Tensor]:
+        if caption in self._kept:
+            self._kept.move_to_end(caption)
+            return self._kept[caption]
+        home = self._t5.device
+        for model in (self._clip, self._t5) if self._visits is not None else ():
+            model.to(self._visits)
+        with torch.inference_mode():
+            found = embed(self, [caption])
+        for model in (self._clip, self._t5) if self._visits is not None else ():
+            model.to(home)
+        self._kept[caption] = found
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+    def tokens(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """Return the token numbers for T5 and for CLIP, both padded."""
+        options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        t5 = self._t5_tokens(captions, max_length=self._length, **options).input_ids
+        clip = self._clip_tokens(
+            captions, max_length=min(77, int(self._clip_tokens.model_max_length)), **options
+        ).input_ids
+        return t5, clip
+
+
+def embed(encoder: TextEncoder, captions: list[str]) -> tuple[Tensor, Tensor]:
+    """Return embeddings by token and pooled, without keeping them; gradients flow where they are on."""
+    t5_ids, clip_ids = encoder.tokens(captions)
+    clip, t5 = encoder.modules()
+    tokens = t5(t5_ids.to(t5.device)).last_hidden_state
+    pooled = clip(clip_ids.to(clip.device)).pooler_output
+    return tokens, pooled
+
+
+def _load(kind: Any, folder: Path, **options: Any) -> Any:
+    if not folder.is_dir():
+        raise ModelMissingError(f"{folder}: no such folder; a {kind.__name__} was expected there")
+    try:
+        return kind.from_pretrained(str(folder), local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {line}") from None

@@ -1,0 +1,146 @@
+"""The models that `farlink models pull` fetches: where from, which revision, under which licence, how large.
+
+A revision is a commit: what is fetched today is what was fetched then. Where no commit could be confirmed when
+this table was written the revision is None: the first `pull` asks the hub for the newest one, writes it into
+the manifest, and every later `pull` fetches that one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FLUX_LICENCE = "FLUX.1-dev non-commercial"
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.json")
+"""What a model folder needs: no pickled weights are fetched, ever."""
+TOKENS = ("*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to fetch."""
+
+    source: str
+    """The hub's id, OWNER/NAME, or for `zoo` the CompressAI architecture and its quality."""
+    revision: str | None
+    """Forty hexadecimal digits; None: see above."""
+    licence: str
+    size_bytes: int
+    """About: what must be free on the disk."""
+    folder: str
+    """Below `link.models.home()`."""
+    files: tuple[str, ...]
+    """Patterns of the files that are needed."""
+    use: str
+    by_profile: bool = True
+    """Whether the profile's name alone fetches it."""
+    gated: bool = False
+    """Whether the hub asks for an account that accepted the licence."""
+    kind: str = "hub"
+    """`hub`, or `zoo`: a CompressAI checkpoint that becomes a transform folder."""
+
+
+def _under(folders: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{folder}/{pattern}" for folder in folders for pattern in patterns)
+
+
+CATALOGUE: Mapping[str, Part] = {
+    "flux/generator": Part(
+        source="black-forest-labs/FLUX.1-dev",
+        revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+        licence=FLUX_LICENCE,
+        size_bytes=33_750_000_000,
+        folder="flux/generator",
+        files=_under(("transformer", "vae", "text_encoder", "text_encoder_2"), WEIGHTS)
+        + _under(("tokenizer", "tokenizer_2"), TOKENS)
+        + ("scheduler/*.json",),
+        use="transformer, VAE, T5-XXL, CLIP, tokenizers, scheduler",
+        gated=True,
+    ),
+    "flux/controlnet": Part(
+        source="Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro",
+        revision=None,
+        licence=FLUX_LICENCE,
+        size_bytes=6_650_000_000,
+        folder="flux/generator/controlnet",
+        files=("config.json", "diffusion_pytorch_model.safetensors"),
+        use="picture control in the modes blur, tile, gray, low_quality; control_scale 0.3 to 0.8",
+    ),
+    "flux/transform": Part(
+        source="mbt2018-mean/8",
+        revision="8089ae3e",
+        licence="BSD-3-Clause-Clear",
+        size_bytes=150_000_000,
+        folder="flux/transform",
+        files=("config.json", "*.safetensors"),
+        use="CompressAI's transform with 320 channels (quality 8, MSE); the revision is its file's SHA-256",
+        kind="zoo",
+    ),
+    "flux/captioner": Part(
+        source="Qwen/Qwen2.5-VL-7B-Instruct",
+        revision="cc594898137f460bfe9f0759e9844b3ce807cfb5",
+        licence="Apache-2.0",
+        size_bytes=16_650_000_000,
+        folder="flux/captioner",
+        files=(*WEIGHTS, "merges.txt"),
+        use="captions (codec.caption=vlm)",
+    ),
+    "flux/captioner-3b": Part(
+        source="Qwen/Qwen2.5-VL-3B-Instruct",
+        revision="66285546d2b821cf421d4f5eb2576359d3770cd3",
+        licence="Qwen Research (non-commercial)",
+        size_bytes=7_550_000_000,
+        folder="flux/captioner-3b",
+        files=(*WEIGHTS, "merges.txt"),
+        use="captions with less memory (profile.captioner=FOLDER)",
+        by_profile=False,
+    ),
+    "flux/captioner-72b": Part(
+        source="Qwen/Qwen2.5-VL-72B-Instruct",
+        revision="89c86200743eec961a297729e7990e8f2ddbc4c5",
+        licence="Qwen",
+        size_bytes=146_900_000_000,
+        folder="flux/captioner-72b",
+        files=(*WEIGHTS, "merges.txt"),
+        use="captions as in the GSC paper (profile.captioner=FOLDER)",
+        by_profile=False,
+    ),
+    "flux/controlnet-upscaler": Part(
+        source="jasperai/Flux.1-dev-Controlnet-Upscaler",
+        revision=None,
+        licence=FLUX_LICENCE,
+        size_bytes=3_600_000_000,
+        folder="flux/controlnet-upscaler",
+        files=("config.json", "diffusion_pytorch_model.safetensors"),
+        use="picture control for low-quality pictures, half the size (profile.controlnet=FOLDER)",
+        by_profile=False,
+    ),
+    "flux/preview": Part(
+        source="madebyollin/taef1",
+        revision="2d552378e58c9c94201075708d7de4e1163b2689",
+        licence="MIT",
+        size_bytes=10_000_000,
+        folder="flux/preview",
+        files=("config.json", "diffusion_pytorch_model.safetensors"),
+        use="the tiny VAE (profile.preview_vae=FOLDER)",
+        by_profile=False,
+    ),
+    "flux/lora-hyper": Part(
+        source="ByteDance/Hyper-SD",
+        revision=None,
+        licence=FLUX_LICENCE,
+        size_bytes=1_400_000_000,
+        folder="flux/lora-hyper",
+        files=("Hyper-FLUX.1-dev-8steps-lora.safetensors",),
+        use="8 steps (profile.lora=FOLDER, profile.lora_scale=0.125)",
+        by_profile=False,
+    ),
+    "flux/lora-turbo": Part(
+        source="alimama-creative/FLUX.1-Turbo-Alpha",
+        revision=None,
+        licence=FLUX_LICENCE,
+        size_bytes=700_000_000,
+        folder="flux/lora-turbo",
+        files=("diffusion_pytorch_model.safetensors",),
+        use="8 steps, guidance 3.5 (profile.lora=FOLDER)",
+        by_profile=False,
+    ),
+}
