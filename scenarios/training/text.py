@@ -241,7 +241,7 @@ class Counts:
                 value = np.where(total >= 3, gain(counts, chances[shorter][parent]), 0)
             states.append(state(counts))
             gains.append(value)
-        least = np.sort(np.concatenate(gains))[-size]
+        least = np.sort(np.concatenate(gains))[-size:][0]
         return [np.where(value > max(least, 0), kept, -1) for value, kept in zip(gains, states, strict=True)]
 
 
@@ -379,8 +379,8 @@ def score(shipped: Tables, texts: list[str]) -> float:
     return total / len(texts)
 
 
-def write(arrays: dict[str, Array], out: Path) -> None:
-    """Write the table, and its digest into SHA256SUMS beside it."""
+def write(arrays: dict[str, Array], out: Path) -> int:
+    """Write the table, and its digest into SHA256SUMS beside it; return its bytes."""
     data = save(arrays)
     out.write_bytes(data)
     sums = out.parent / "SHA256SUMS"
@@ -388,7 +388,7 @@ def write(arrays: dict[str, Array], out: Path) -> None:
     lines = [line for line in lines if not line.endswith(f"  {out.name}")]
     lines.append(f"{hashlib.sha256(data).hexdigest()}  {out.name}")
     sums.write_text("\n".join(sorted(lines, key=lambda line: line[66:])) + "\n")
-    print(f"{out}: {len(data)} bytes")
+    return len(data)
 
 
 def main() -> None:
@@ -401,7 +401,7 @@ def main() -> None:
     torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)  # else two threads add gradients in varying order
     arrays = train(arguments.captions, arguments.epochs)
-    write(arrays, arguments.out)
+    print(f"{arguments.out}: {write(arrays, arguments.out)} bytes")
     shipped = Tables(arrays)
     rows = domain(arguments.captions)
     for name, held_back in (("train", False), ("test", True)):

@@ -1,0 +1,173 @@
+"""`farlink train`: any of the models, from pictures."""
+
+import json
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+
+from link.errors import UsageError
+from scenarios.cli import Json, clean_errors
+
+
+class Profile(StrEnum):
+    """Which models."""
+
+    TINY = "tiny"
+    FLUX = "flux"
+
+
+Part = Annotated[
+    str,
+    typer.Argument(
+        metavar="PART",
+        help="text, segmenter, grammar, transform, tables, autoencoder, flow or control; for flux tables or control.",
+    ),
+]
+Earlier = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="DIR",
+        help="Where earlier parts were trained (DIR/autoencoder, ...); default: the shipped.",
+    ),
+]
+Init = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Weights to start from, instead of random ones.")
+]
+
+
+def _folder(text: str) -> Any:
+    return typer.Option(metavar="DIR", help=text)
+
+
+def train(
+    part: Part,
+    out: Annotated[Path | None, _folder("Folder for weights, log and samples.")] = None,
+    profile: Annotated[
+        Profile, typer.Option(help="The models that are shipped, or the paper's scale.")
+    ] = Profile.TINY,
+    streets: Annotated[
+        Path | None, _folder("Pictures; their labels, where needed, are in DIR_labels.")
+    ] = None,
+    natural: Annotated[Path | None, _folder("Other pictures.")] = None,
+    held_out: Annotated[
+        Path | None, _folder("Pictures to score on; default `val` beside the streets.")
+    ] = None,
+    pictures: Annotated[Path | None, _folder("Pictures of any sizes, for flux and for tables.")] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help='Folder of captions for text; JSON lines {"file", "caption"} for flux.'
+        ),
+    ] = None,
+    earlier: Earlier = None,
+    init: Init = None,
+    base: Annotated[Path | None, _folder("FLUX.1-dev as diffusers saves it.")] = None,
+    transform: Annotated[Path | None, _folder("A transform, for tables and flux.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of a frame, in whole 16s.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="How many cuts are made to learn from.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Default: the recipe's, as all that follow.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1)] = None,
+    lr: Annotated[float | None, typer.Option(min=1e-9, max=1.0, help="Peak learning rate.")] = None,
+    ema: Annotated[
+        float | None, typer.Option(min=0.0, max=0.99999, help="Decay of averaged weights; 0: none.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and examples.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Train a part of a profile's models, or go on where OUT/checkpoint.pt stopped.
+
+    Writes OUT/model, OUT/log.jsonl and OUT/samples; progress goes to stderr as JSON lines. Interrupt at any
+    time: the last checkpoint stays. Recipes: scenarios/training/README.md.
+
+    Examples:
+
+        farlink train autoencoder --streets camvid/train --natural natural --out runs/autoencoder
+
+        farlink train flow --streets camvid/train --from runs --out runs/flow
+
+        farlink train control --streets camvid/train --from runs --init receiver/weights/tiny --out runs/control
+
+        farlink train tables --transform runs/transform/model --pictures photos
+
+        farlink train control --profile flux --base FLUX.1-dev --transform mbt2018 --pictures photos --out runs/gsc
+    """
+    with clean_errors():
+        from scenarios.training.request import Request
+
+        request = Request(
+            out, seed, streets, natural, held_out, pictures, captions, earlier, init, base, transform,
+            _size(size), examples, steps, batch, lr, ema,
+        )  # fmt: skip
+        result = perform(profile.value, part, request)
+        if result is not None:
+            print(json.dumps(result) if as_json else _line(result), flush=True)
+
+
+def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
+    """Train part *name* of *profile*; return what came of it, None in any process but the first."""
+    from accelerate import PartialState
+
+    from link import memory
+    from scenarios.training.loop import train as run
+    from scenarios.training.parts import PARTS
+    from scenarios.training.request import Fitted, check, quiet, seeded
+
+    memory.keep_blocks()
+    quiet()
+    parts = PARTS[profile]
+    if name not in parts:
+        raise UsageError(f"the {profile} profile has no part {name!r} to train; it has {', '.join(parts)}")
+    entry = parts[name]
+    check(name, entry, request)
+    if isinstance(entry, Fitted):
+        path = entry.fit(request, _say)
+        return {"part": name, "file": str(path), "bytes": path.stat().st_size}
+    given = {"steps": request.steps, "learning_rate": request.learning_rate, "ema": request.ema}
+    recipe = replace(
+        entry.recipe, seed=request.seed, **{key: value for key, value in given.items() if value is not None}
+    )
+    seeded(name, request.seed)
+    done = run(entry.build(request, request.batch or entry.batch), recipe, request.out, perf_counter, _say)
+    if not PartialState().is_main_process:
+        return None
+    rows = (request.out / "log.jsonl").read_text().splitlines()
+    scores: dict[str, Any] = json.loads(rows[-1]) if rows else {}
+    return {"part": name, "folder": str(request.out / "model"), "steps_now": done, **scores}
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _line(result: dict[str, Any]) -> str:
+    if "file" in result:
+        return f"{result['file']}: {result['bytes']} bytes"
+    told = ("part", "folder", "steps_now", "step")
+    scores = ", ".join(f"{key} {value}" for key, value in result.items() if key not in told)
+    steps = f"{result.get('step', 0)} steps, {result['steps_now']} of them now"
+    return f"{result['folder']}: {result['part']} after {steps}; {scores}"
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise UsageError(f"--size {text}: expected WIDTHxHEIGHT, as 256x192")
+    found = int(width), int(height)
+    if min(found) < 32 or max(found) > 4096 or found[0] % 16 or found[1] % 16:
+        raise UsageError(f"--size {text}: expected whole 16s from 32 to 4096")
+    return found
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command()(train)

@@ -1,0 +1,153 @@
+"""The tiny VAE: four smooth channels at an eighth of the resolution, each of unit variance.
+
+A flow learns a latent space best where it is small, smooth and normalised. So the latent is brought to mean 0
+and variance 1 per channel over the batch, and the decoder sees it under noise of a random deviation: nearby
+latents must decode to nearby pictures. What is normalised in training is folded into the weights of the last
+convolution when saved, so that the saved model is a plain `AutoencoderKL` with scaling factor 1.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from pytorch_msssim import ssim
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.loop import Losses
+from scenarios.training.request import load
+
+CHANNELS = 4
+NOISE = 0.2
+"""Largest deviation of the noise on the latents, in units of their own."""
+
+Draw = tuple[float, Callable[[np.random.Generator], Cut]]
+
+
+def build() -> Any:
+    """Return the untrained VAE."""
+    kind: Any = AutoencoderKL
+    return kind(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 48, 96, 128),
+        layers_per_block=1,
+        latent_channels=CHANNELS,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+        use_quant_conv=True,
+        use_post_quant_conv=True,
+    )
+
+
+class Autoencoder:
+    """Trains encoder and decoder together on random windows."""
+
+    name = "autoencoder"
+
+    def __init__(self, draws: list[Draw], held_out: list[Cut], batch: int, start: Path | None = None) -> None:
+        self._draws, self._batch = draws, batch
+        self._held_out = to_tensor(held_out)
+        vae = build() if start is None else load(AutoencoderKL, start, torch_dtype=torch.float32)
+        self.modules = nn.ModuleDict({"vae": vae, "scale": Scale(CHANNELS)})
+
+    @property
+    def vae(self) -> Any:
+        """The `AutoencoderKL` that is trained."""
+        return self.modules["vae"]
+
+    def to(self, device: torch.device) -> None:
+        """Move the held-out pictures."""
+        self._held_out = self._held_out.to(device)
+
+    def _mean(self, pictures: Tensor) -> Tensor:
+        mean: Tensor = self.vae.encode(pictures * 2 - 1).latent_dist.mean
+        return mean
+
+    def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
+        """Return L1 + (1 - SSIM) / 5 + 20 x MSE of colours averaged over 8x8 pixels.
+
+        Without the last one pictures stay grey for long: the median of a street's colours is grey.
+        """
+        pictures = to_tensor(mixed(rng, self._draws, self._batch)).to(self._held_out.device)
+        latents = self.modules["scale"](self._mean(pictures).float())
+        deviation = torch.rand(len(latents), 1, 1, 1, device=latents.device) * NOISE
+        decoded = self.vae.decode(latents + deviation * torch.randn_like(latents)).sample.float() / 2 + 0.5
+        absolute = (decoded - pictures).abs().mean()
+        with torch.autocast(decoded.device.type, enabled=False):
+            structure = 1 - ssim(decoded, pictures, data_range=1.0)
+        colour = avg_pool2d(_chroma(decoded) - _chroma(pictures), 8).square().mean()
+        return absolute + 0.2 * structure + 20 * colour, {
+            "colour": colour.item(),
+            "l1": absolute.item(),
+            "ssim": 1 - structure.item(),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write a plain `AutoencoderKL` whose latents have mean 0 and variance 1."""
+        folded = build()
+        folded.load_state_dict(self.vae.state_dict())
+        assert folded.quant_conv is not None
+        with torch.no_grad():
+            scale: Scale = self.modules["scale"]  # type: ignore[assignment]
+            weight, bias = folded.quant_conv.weight, folded.quant_conv.bias
+            factor = scale.variance.rsqrt().cpu()
+            assert bias is not None
+            weight[:CHANNELS] *= factor[:, None, None, None]
+            bias[:CHANNELS] = (bias[:CHANNELS] - scale.mean.cpu()) * factor
+            weight[CHANNELS:] = 0.0
+            bias[CHANNELS:] = -8.0  # log variance: the posterior is a point
+        folded.save_pretrained(folder)
+
+    @torch.no_grad()
+    def sample(self, folder: Path, step: int) -> Losses:
+        """Write held-out pictures above what becomes of them; return their mean PSNR."""
+        scale: Scale = self.modules["scale"]  # type: ignore[assignment]
+        latents = scale(self._mean(self._held_out))
+        decoded = (self.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+        error = (decoded - self._held_out).square().flatten(1).mean(1)
+        grid(torch.cat([self._held_out, decoded]), len(decoded)).save(folder / f"{step:06d}.png")
+        return {"val_psnr_db": float((-10 * error.log10()).mean())}
+
+
+def _chroma(pictures: Tensor) -> Tensor:
+    """Red and blue less luminance (BT.601), shape (batch, 2, height, width)."""
+    red, green, blue = pictures.unbind(1)
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack((red - luminance, blue - luminance), 1)
+
+
+class Scale(nn.Module):
+    """Brings each channel to mean 0 and variance 1 over the batch; remembers both for later."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return *latents*, shape (batch, channels, height, width), normalised."""
+        if not self.training:
+            return (latents - self.mean[:, None, None]) * self.variance.rsqrt()[:, None, None]
+        variance, mean = torch.var_mean(latents, dim=(0, 2, 3))
+        with torch.no_grad():
+            self.mean.lerp_(mean, 0.02)
+            self.variance.lerp_(variance, 0.02)
+        return (latents - mean[:, None, None]) * (variance + 1e-6).rsqrt()[:, None, None]
+
+
+def grid(pictures: Tensor, columns: int) -> Image.Image:
+    """Return *pictures*, shape (count, 3, height, width) and 0 to 1, in rows of *columns*."""
+    pictures = (pictures.clamp(0, 1) * 255).round().byte().cpu()
+    rows = [torch.cat(list(pictures[at : at + columns]), 2) for at in range(0, len(pictures), columns)]
+    return Image.fromarray(torch.cat(rows, 1).permute(1, 2, 0).numpy())

@@ -1,0 +1,197 @@
+"""The tiny segmenter: the class of each pixel, for captions: things in a street, a test card, another picture.
+
+A convolutional network with a pyramid over it (Xiao et al. 2018, "Unified perceptual parsing"), at half the
+resolution of the frames: it learns from scratch in minutes on few pictures. Street pictures teach the classes;
+pictures of anything else, and test cards, teach it to say that they are no street.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import ResNetConfig, SegformerImageProcessor, UperNetConfig, UperNetForSemanticSegmentation
+
+from link.bitstream.grammar import SCENES
+from scenarios.training.cards import Cards
+from scenarios.training.data import Cut, Pictures, mixed, to_tensor
+from scenarios.training.loop import Losses
+from sender.captioner import CARD, CLASSES, PICTURE, UNKNOWN
+
+SIZE = (128, 96)
+MEAN, DEVIATION = 0.45, 0.25
+"""Of the pixels, 0 to 1, as the model is given them."""
+STREETS, OTHERS, CARDS = 0.75, 0.17, 0.08
+"""The shares of streets, other pictures and test cards in a batch."""
+
+NAMES = [
+    noun if SCENES[scene].sized else SCENES[scene].words
+    for scene, numbers in CLASSES.items()
+    for noun, _ in zip(SCENES[scene].nouns, numbers, strict=False)
+]
+"""What each class is called."""
+
+
+def build() -> UperNetForSemanticSegmentation:
+    """Return the untrained segmenter."""
+    backbone = ResNetConfig(
+        embedding_size=24,
+        hidden_sizes=[24, 48, 96, 128],
+        depths=[1, 2, 2, 2],
+        layer_type="basic",
+    )
+    backbone.out_features = ["stage1", "stage2", "stage3", "stage4"]
+    return UperNetForSemanticSegmentation(
+        UperNetConfig(
+            backbone_config=backbone,
+            hidden_size=32,
+            use_auxiliary_head=False,
+            id2label=dict(enumerate(NAMES)),
+            label2id={name: number for number, name in enumerate(NAMES)},
+        )
+    )
+
+
+class Segmenter:
+    """Trains the segmenter on random windows of streets, other pictures and test cards.
+
+    *streets* and *held_out* have CamVid's labels: class numbers of the street, and one past them for what
+    is not labelled.
+    """
+
+    name = "segmenter"
+
+    def __init__(
+        self,
+        streets: Pictures,
+        others: Pictures,
+        cards: Cards,
+        held_out: Pictures,
+        batch: int,
+        size: tuple[int, int] = SIZE,
+    ) -> None:
+        self._size, self._batch = size, batch
+        self._draws = [
+            (STREETS, lambda rng: known(streets.random_cut(rng, size, (1.0, 2.0)))),
+            (OTHERS, lambda rng: plain(others.random_cut(rng, size, (1.0, 2.0)))),
+            (CARDS, lambda rng: cards.random_cut(rng, size, (1.0, 1.6))),
+        ]
+        self._held_out = [known(held_out.whole(index, size)) for index in range(len(held_out))]
+        self._shown = [*self._held_out[:: max(1, len(held_out) // 4)][:4]]
+        self._shown += [plain(others.whole(0, size)), cards.whole(0, size)]
+        self._weights = weights([known(streets.whole(index, size)) for index in range(len(streets))])
+        self.modules = nn.ModuleDict({"model": build()})
+
+    def to(self, device: torch.device) -> None:
+        """Move the weights of the classes."""
+        self._weights = self._weights.to(device)
+
+    def _logits(self, pictures: Tensor) -> Tensor:
+        logits: Tensor = self.modules["model"]((pictures - MEAN) / DEVIATION).logits
+        return functional.interpolate(logits.float(), self._size[::-1], mode="bilinear")
+
+    def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
+        """Return the cross entropy, rare classes weighted up."""
+        cuts = mixed(rng, self._draws, self._batch)
+        device = self._weights.device
+        labels = to_labels(cuts).to(device)
+        logits = self._logits(varied(rng, to_tensor(cuts)).to(device))
+        loss = functional.cross_entropy(logits, labels, self._weights, ignore_index=UNKNOWN)
+        right = (logits.argmax(1) == labels)[labels != UNKNOWN]
+        return loss, {"loss": loss.item(), "right": right.float().mean().item()}
+
+    def save(self, folder: Path) -> None:
+        """Write the model, its class names and how its input is scaled."""
+        model = self.modules["model"]
+        assert isinstance(model, UperNetForSemanticSegmentation)
+        model.save_pretrained(folder)
+        SegformerImageProcessor(
+            size={"width": self._size[0], "height": self._size[1]},
+            image_mean=[MEAN] * 3,
+            image_std=[DEVIATION] * 3,
+        ).save_pretrained(folder)
+
+    @torch.no_grad()
+    def _found(self, cuts: list[Cut]) -> NDArray[np.int64]:
+        found = []
+        for at in range(0, len(cuts), 16):
+            pictures = to_tensor(cuts[at : at + 16]).to(self._weights.device)
+            found.append(self._logits(pictures).argmax(1).cpu().numpy())
+        return np.concatenate(found)
+
+    def sample(self, folder: Path, step: int) -> Losses:
+        """Write pictures above the true classes above those found; return scores on the held-out streets."""
+        shown = self._found(self._shown)
+        columns = [
+            np.concatenate([cut.pixels, painted(cut.labels), painted(found)])
+            for cut, found in zip(self._shown, shown, strict=True)
+            if cut.labels is not None
+        ]
+        Image.fromarray(np.concatenate(columns, 1)).save(folder / f"{step:06d}.png")
+        truth = to_labels(self._held_out).numpy()
+        ious = intersections(truth, self._found(self._held_out))
+        scores = {f"val_{NAMES[number]}": iou for number, iou in ious.items()}
+        return {"val_miou": float(np.mean(list(ious.values()))), **scores}
+
+
+def known(cut: Cut) -> Cut:
+    """Return a street's cut with what is not labelled made unknown."""
+    assert cut.labels is not None
+    return Cut(
+        cut.pixels, np.where(cut.labels < len(CLASSES["street"]), cut.labels, UNKNOWN).astype(np.uint8)
+    )
+
+
+def plain(cut: Cut) -> Cut:
+    """Return *cut* as a picture of anything else."""
+    return Cut(cut.pixels, np.full(cut.pixels.shape[:2], PICTURE, np.uint8))
+
+
+def to_labels(cuts: list[Cut]) -> Tensor:
+    """Return the labels of *cuts* as (batch, height, width)."""
+    return torch.from_numpy(np.stack([cut.labels for cut in cuts if cut.labels is not None])).long()
+
+
+def weights(streets: list[Cut]) -> Tensor:
+    """Return the weight of each class: one over the root of its share of the pixels, 1 on average over them."""
+    counts = torch.bincount(to_labels(streets).flatten(), minlength=256)[: len(NAMES)].double()
+    shares = counts / counts.sum() * STREETS
+    shares[PICTURE], shares[CARD] = OTHERS, CARDS
+    weight = shares.clamp(min=1e-3).rsqrt()
+    return (weight / (weight * shares).sum()).float()
+
+
+def varied(rng: np.random.Generator, pictures: Tensor) -> Tensor:
+    """Return *pictures*, (batch, 3, height, width) and 0 to 1, in other light, some of them blurred."""
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, (len(pictures), *(shape or (1, 1, 1))))).float()
+
+    lit = pictures.clamp(min=1e-3) ** draw(-0.5, 0.5).exp()
+    mean = lit.mean((1, 2, 3), keepdim=True)
+    lit = (lit - mean) * draw(0.6, 1.4) + mean * draw(0.6, 1.4)
+    grey = lit.mean(1, keepdim=True)
+    lit = (grey + (lit - grey) * draw(0.3, 1.7)) * draw(0.85, 1.15, 3, 1, 1)
+    coarse = functional.interpolate(functional.avg_pool2d(lit, 2), lit.shape[2:], mode="bilinear")
+    lit = torch.where(draw(0, 1) < 0.25, coarse, lit)
+    return (lit + 0.02 * torch.randn_like(lit)).clamp(0, 1)
+
+
+def intersections(truth: NDArray[np.int64], found: NDArray[np.int64]) -> dict[int, float]:
+    """Return the intersection over union of each class that *truth* has."""
+    ious = {}
+    for number in np.unique(truth[truth != UNKNOWN]).tolist():
+        true, guess = truth == number, (found == number) & (truth != UNKNOWN)
+        ious[number] = float((true & guess).sum() / (true | guess).sum())
+    return ious
+
+
+def painted(labels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return *labels* as a picture: a colour for each class, black for unknown."""
+    numbers = np.arange(256)
+    palette = np.stack([numbers * 67 % 200 + 55, numbers * 101 % 200 + 55, numbers * 151 % 200 + 55], 1)
+    palette[UNKNOWN] = 0
+    return np.asarray(palette[labels.astype(np.int64)], np.uint8)

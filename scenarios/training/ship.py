@@ -1,0 +1,82 @@
+"""Put trained parts into the packages: `python -m scenarios.training.ship --from DIR`.
+
+    DIR/transform/model                 -> link/weights/tiny      (both ends hash it into the fingerprint)
+    DIR/segmenter/model                 -> sender/weights/tiny/segmenter
+    DIR/{autoencoder,flow,control}/model -> receiver/weights/tiny
+
+The generator's parts are stored in half precision, the transform and the segmenter as they are. Each package's
+SHA256SUMS lists what is under its weights; `farlink models verify` checks it.
+"""
+
+import argparse
+import hashlib
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).parent.parent.parent
+
+PARTS = {
+    "transform/model": "link/weights/tiny",
+    "segmenter/model": "sender/weights/tiny/segmenter",
+    "autoencoder/model": "receiver/weights/tiny/vae",
+    "flow/model/transformer": "receiver/weights/tiny/transformer",
+    "flow/model/scheduler": "receiver/weights/tiny/scheduler",
+    "flow/model/text_encoder": "receiver/weights/tiny/text_encoder",
+    "flow/model/text_encoder_2": "receiver/weights/tiny/text_encoder_2",
+    "flow/model/tokenizer": "receiver/weights/tiny/tokenizer",
+    "flow/model/tokenizer_2": "receiver/weights/tiny/tokenizer_2",
+    "control/model/controlnet": "receiver/weights/tiny/controlnet",
+}
+HALVED = ("receiver/",)
+
+
+def ship(trained: Path, root: Path = ROOT) -> list[str]:
+    """Copy what there is of `PARTS` under *trained* into the packages; return the places written."""
+    written = []
+    for source, target in PARTS.items():
+        folder = trained / source
+        if not folder.is_dir():
+            continue
+        place = root / target
+        place.mkdir(parents=True, exist_ok=True)
+        for file in sorted(folder.iterdir()):
+            if file.suffix == ".safetensors" and target.startswith(HALVED):
+                weights = {
+                    name: value.to(torch.float16) if value.is_floating_point() else value
+                    for name, value in load_file(file).items()
+                }
+                save_file(weights, place / file.name, metadata={"format": "pt"})
+            elif file.suffix in (".safetensors", ".json"):
+                shutil.copyfile(file, place / file.name)
+        written.append(target)
+    for package in ("link", "sender", "receiver"):
+        list_sums(root / package / "weights")
+    return written
+
+
+def list_sums(weights: Path) -> None:
+    """Write SHA256SUMS over the weights and settings under *weights*."""
+    files = sorted(path for path in weights.rglob("*") if path.suffix in (".safetensors", ".json"))
+    if files:
+        lines = [
+            f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(weights).as_posix()}\n"
+            for file in files
+        ]
+        (weights / "SHA256SUMS").write_text("".join(lines))
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Put trained parts into the packages.")
+    parser.add_argument(
+        "--from", dest="trained", type=Path, required=True, help="where the parts were trained"
+    )
+    for place in ship(parser.parse_args().trained):
+        print(place)
+
+
+if __name__ == "__main__":
+    main()
