@@ -4,7 +4,7 @@ Numbers carry their unit in the name. `None` means "derived", and `scenarios.sch
 so a process never meets a None that it has to interpret.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -50,7 +50,9 @@ class Codec(Model):
     channels: Annotated[int, Field(ge=0, le=4096)] = 8
     """How many latent channels are sent; fewer where `frame_bytes` is reached. 0: the caption alone."""
     order: Literal["nested", "ssim"] = "nested"
-    """Which channels: the first ones, trained to be the best, or the most similar to the grey picture (GSC)."""
+    """Which channels: the first ones, trained to be the best, or the most similar to the grey picture (GSC).
+
+    The default is `nested` for the profile `tiny` and `ssim` for `flux`."""
     caption: Literal["grammar", "vlm", "endpoint", "none"] = "grammar"
     """Who writes it: a segmentation model in a closed grammar, a vision language model, an endpoint, nobody."""
     caption_words: Annotated[int, Field(ge=2, le=200)] = 24
@@ -62,6 +64,14 @@ class Codec(Model):
     """Factor on the ControlNet's outputs."""
     strength: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Video: how far back to noise a frame starts from the last one's latents; 1: from pure noise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _order_of_profile(cls, given: Any) -> Any:
+        """Only the shipped transform has its best channels first; those of CompressAI's zoo lie in any order."""
+        if isinstance(given, dict) and given.get("profile") == "flux" and "order" not in given:
+            return {**given, "order": "ssim"}
+        return given
 
     @model_validator(mode="after")
     def _something(self) -> "Codec":

@@ -6,6 +6,9 @@ from link.codecs import SYNTAXES
 from link.config import Session
 from link.packet import VERSION
 
+OWN = {"frame_bytes", "caption_words", "steps", "guidance", "control_scale", "strength"}
+"""Settings of one end alone, which change no syntax."""
+
 
 def fingerprint(session: Session) -> str:
     """Return 16 hexadecimal digits (64 bits of SHA-256); the first eight are the short form in packets."""
@@ -16,7 +19,7 @@ def fingerprint(session: Session) -> str:
         camera.width,
         camera.height,
         link.framing,
-        codec.model_dump_json(exclude={"frame_bytes"}),
+        codec.model_dump_json(exclude=OWN),
     )
     digest = hashlib.sha256(repr(parts).encode())
     digest.update(SYNTAXES[codec.name].tables(session))

@@ -9,6 +9,7 @@ from link.channel.rate import Trace
 from link.config import Hop, Jitter, Link, ReturnHop, Session
 from link.packet import overhead
 from link.repair.fec import OVERHEAD_BYTES
+from link.transform import grid
 
 # Half-normal and exponential tails: 8 scales are exceeded by 1 packet in 3,000 at the most.
 _TAIL = {"uniform": 1.0, "normal": 4.0, "exponential": 8.0, "pareto": 20.0}
@@ -65,11 +66,20 @@ def air_bytes(link: Link, payload_bytes: int) -> int:
     return ceil((payload_bytes + packets * (overhead(link.framing) + 2)) * (1.0 + link.repair.fec))
 
 
+def likely_bytes(session: Session) -> int:
+    """Return how large a frame's payload gets: classical codecs fill their budget, `gsc` seldom comes near it."""
+    codec, budget = session.codec, session.codec.frame_bytes or 1
+    if codec.name != "gsc":
+        return budget
+    rows, columns = grid(session.camera.width, session.camera.height)
+    return min(budget, 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4))
+
+
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     """Return the waits that follow from *session*, whose codec.frame_bytes is set."""
     link = session.link
     rate = bottleneck_bps(link, traces)
-    frame_ns = to_ns(air_bytes(link, session.codec.frame_bytes or 1) * 8 / rate)
+    frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
     jitter_ns = sum(_tail_ns(hop.jitter) for hop in link.hops)
     round_trip_ns = 0
     if link.return_ is not None:

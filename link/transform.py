@@ -33,6 +33,7 @@ def load(folder: Path, half: Half) -> "nn.Module":
 
     Raise ModelMissingError where files are missing, or their weights are not those of the class they name.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -40,7 +41,7 @@ def load(folder: Path, half: Half) -> "nn.Module":
         # Not on the meta device: the hyperprior models compute with tensors as they are built.
         network: nn.Module = getattr(_model(settings), "g_a" if half == "analysis" else "g_s")
         network.load_state_dict(load_file(folder / f"{half}.safetensors"), assign=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelMissingError(f"transform {folder}: no usable {half} half: {line}") from None
     return network.float().eval().requires_grad_(False)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from link.errors import ModelMissingError
@@ -99,7 +100,14 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
     if not folder.is_dir():
         raise ModelMissingError(f"{folder}: no such folder; a {kind.__name__} was expected there")
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if not options:
+            return kind.from_pretrained(str(folder), local_files_only=True)
+        model, found = kind.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+        )
+        if found["missing_keys"]:
+            raise ValueError(f"weights are missing, as {min(found['missing_keys'])}")
+        return model
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {line}") from None

@@ -38,7 +38,7 @@ Source = Annotated[
     str | None,
     typer.Option(help="Where frames come from: testcard, a picture, a folder, a video file, webcam:N."),
 ]
-Codec = Annotated[str | None, typer.Option(help="Codec: jpeg2000, webp, avif or jpeg.")]
+Codec = Annotated[str | None, typer.Option(help="Codec: gsc (the default), jpeg2000, webp, avif or jpeg.")]
 Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
 Realtime = Annotated[
@@ -119,6 +119,8 @@ def run(
     Examples:
 
         farlink run
+
+        farlink run --source photos/ --set codec.channels=4 --set codec.order=ssim
 
         farlink run mars-relay --source photos/ --codec webp
 
@@ -320,10 +322,12 @@ def _with_factor(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; the entry point of the `farlink` command."""
-    from scenarios.commands import ends, files
+    from scenarios.commands import ends, files, models, train
 
     ends.register(app)
     files.register(app)
+    models.register(app)
+    train.register(app)
     try:
         code = app(_with_factor(sys.argv[1:]) or ["--help"], standalone_mode=False)
         sys.stdout.flush()

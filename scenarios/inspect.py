@@ -14,7 +14,6 @@ from typing import Any
 
 from link import fragment, packet
 from link.channel import NS
-from link.codecs import SYNTAXES
 from link.events import Fate
 from link.journal import Run
 from link.packet import Kind
@@ -120,12 +119,12 @@ def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:
 def _content(data: bytes, scenario: dict[str, Any]) -> dict[str, Any]:
     """Return what a packet carries: sections, or a repair symbol, or a request."""
     found = packet.peek(packet.unwrap(data, scenario["link"]["framing"]))
-    codec = SYNTAXES.get(scenario["codec"]["name"])
+    kind = metrics.section_kind(scenario)
     about: dict[str, Any] = {"priority": found.priority, "last": found.last}
     if found.kind == Kind.DATA:
         about["sections"] = [
             {
-                "kind": codec.kind(chunk.section) if codec is not None else "section",
+                "kind": kind(chunk.section),
                 "section": chunk.section,
                 "piece": chunk.piece,
                 "final": chunk.final,

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,8 @@ import numpy as np
 
 from link import fragment, packet
 from link.codecs import SYNTAXES
+from link.codecs.classical import NAMES as CLASSICAL
+from link.config import Codec
 from link.events import Fate
 from link.journal import Run
 from link.packet import Kind
@@ -216,16 +219,20 @@ def counts(run: Run, sent: Iterable[Sent], *, forward: bool) -> dict[str, Any]:
     }
 
 
-def _kind_of(run: Run) -> Callable[[int], str]:
-    name = scenario(run)["codec"]["name"]
-    return SYNTAXES[name].kind if name in SYNTAXES else lambda _number: "unknown"
+def section_kind(about: dict[str, Any]) -> Callable[[int], str]:
+    """Return what tells the kind of a section by its number; *about* is the resolved scenario."""
+    try:
+        codec = Codec.model_validate(about["codec"])
+        return partial(SYNTAXES[codec.name].kind, codec)
+    except (ValueError, KeyError):  # a journal of another version
+        return lambda _number: "unknown"
 
 
 def breakdown(run: Run, sent: Iterable[Sent]) -> Breakdown:
     """Return what the bytes of *sent* that were on the air were for."""
     framing = scenario(run)["link"]["framing"]
     head = packet.overhead(framing)
-    kind_of = _kind_of(run)
+    kind_of = section_kind(scenario(run))
     payload: Counter[str] = Counter()
     header = fec = repair = feedback = 0
     for item in sent:
@@ -333,7 +340,8 @@ def measure(run: Run, scores: Scores | None = None) -> dict[str, Any]:
         feedback = counts(run, sent, forward=False)
     else:
         notes["feedback"] = "the link has no way back"
-    if codec.get("profile") is None:
+    profile = codec.get("profile") if codec["name"] not in CLASSICAL else None
+    if profile is None:
         notes["profile"] = "the codec has no neural parts"
     if not pixels:
         notes["bpp"] = "no frame was sent"
@@ -342,7 +350,7 @@ def measure(run: Run, scores: Scores | None = None) -> dict[str, Any]:
         "scenario": about["name"],
         "codec": codec["name"],
         "seed": about["seed"],
-        "profile": codec.get("profile"),
+        "profile": profile,
         "frames": {"sent": len(rows), **{name: status[name] for name in ("complete", "partial", "lost")}},
         "packets": counts(run, sent, forward=True),
         "feedback": feedback,

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from link import fragment, packet
-from link.config import Session
+from link.config import Profile, Session
 from link.errors import FingerprintError, PartialError, StorageError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame
@@ -41,7 +41,7 @@ def encode(session: Session, out: Path) -> tuple[int, int]:
     own = fingerprint(session)
     about = json.dumps(
         {
-            "session": session.model_dump(mode="json", by_alias=True),
+            "session": session.model_dump(mode="json", by_alias=True, exclude={"profile"}),
             "fingerprint": own,
             "sections": len(payload.sections),
         }
@@ -78,12 +78,15 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
         about = json.loads(blob[8 : 8 + length])
         session, theirs = Session.model_validate(about["session"]), str(about["fingerprint"])
         total = int(about["sections"])
-        decoder = DECODERS[session.codec.name](session)
+        session = session.model_copy(
+            update={"profile": Profile()}
+        )  # which models load is not the file's to say
+        own = fingerprint(session)
     except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{file}: its head is damaged") from None
-    own = fingerprint(session)
     if own != theirs:
         raise FingerprintError(own, theirs, where="decoder")
+    decoder = DECODERS[session.codec.name](session)
     bodies: dict[int, bytes] = {}
     count = None
     at = 8 + length

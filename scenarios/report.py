@@ -19,9 +19,10 @@ from link.events import Fate
 from link.journal import Run
 from scenarios import figures, timeline
 from scenarios.figures import Drawing
-from scenarios.metrics import NS, FrameRow, frame_rows, scenario
+from scenarios.metrics import NS, FrameRow, frame_rows, packets, scenario
 from scenarios.quality import Scores
 from scenarios.results import replacing
+from scenarios.sections import Sections, sections
 from scenarios.timeline import LOSSES
 from scenarios.words import duration
 
@@ -42,6 +43,10 @@ class Picture:
     received: str | None
     facts: str
     """One line of figures."""
+    made_of: Sections | None = None
+    """What its sections held, for codecs whose sections can be shown."""
+    channels: str | None = None
+    """A data: URI."""
 
 
 def write(run: Run, metrics: Mapping[str, Any], out: Path, scores: Scores | None = None) -> Path:
@@ -51,8 +56,8 @@ def write(run: Run, metrics: Mapping[str, Any], out: Path, scores: Scores | None
     Raise StorageError where the disk is full or the folder cannot be written.
     """
     rows = frame_rows(run, scores)
-    packets = timeline.draw(run, rows)
-    drawings = [*([packets] if packets else []), *figures.draw(run, rows, metrics)]
+    packets_drawn = timeline.draw(run, rows)
+    drawings = [*([packets_drawn] if packets_drawn else []), *figures.draw(run, rows, metrics)]
     for drawing in drawings:
         for form, data in (("svg", drawing.wide), ("png", drawing.png)):
             with replacing(out / "figures" / f"{drawing.name}.{form}") as fresh:
@@ -90,6 +95,7 @@ def render(
         cards=_cards(about, metrics, rows),
         pictures=shown,
         total=len(rows),
+        made_of=any(picture.made_of for picture in shown),
         packing=packing,
         first=next((at for at, picture in enumerate(shown) if picture.received), 0),
         drawings={drawing.name: drawing for drawing in drawings},
@@ -130,11 +136,15 @@ def pictures(run: Run, rows: Sequence[FrameRow]) -> tuple[list[Picture], str]:
         words = "Pictures on this page are WebP at quality 90"
         words += f", at most {side} pixels a side," if side else ""
         words += " to keep it small; all figures are computed from the originals in the journal."
+    made_of = sections(run, packets(run), [row.frame for row in with_picture])
     found = []
     for row in with_picture:
         came = received[row.frame]
         uri = None if came is None else _data_uri(came, kind)
-        found.append(Picture(row, _MARKS[row.status], _data_uri(sent[row.frame], kind), uri, _facts(row)))
+        parts = made_of.get(row.frame)
+        tiles = None if parts is None or parts.channels is None else _data_uri(parts.channels, "image/png")
+        shot = _data_uri(sent[row.frame], kind)
+        found.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles))
     return found, words
 
 
@@ -194,10 +204,16 @@ def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
     pace = f", {duration(camera['period_s'])} apart," if camera.get("period_s") and len(rows) > 1 else ""
     names = [hop["name"] for hop in link["hops"]]
     way = f"one hop, {names[0]}" if len(names) == 1 else f"{len(names)} hops, {' and '.join(names)}"
-    return (
-        f"{count}{pace} of {camera['width']}×{camera['height']} pixels from {camera['source']}, "
-        f"encoded with {codec['name']} and sent over {way}."
-    )
+    how = f"encoded with {codec['name']} and sent over {way}."
+    if codec["name"] == "gsc":
+        count = codec["channels"]
+        parts = [f"{count} latent channel{'' if count == 1 else 's'}"] if count else []
+        parts = ["a caption", *parts] if codec["caption"] != "none" else parts
+        how = (
+            f"sent over {way} as {' and '.join(parts)} each; the far end draws every picture anew from what "
+            f"arrives (Generative Semantic Coding, {codec['profile']} models)."
+        )
+    return f"{count}{pace} of {camera['width']}×{camera['height']} pixels from {camera['source']}, {how}"
 
 
 def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError, field_validator
 
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
-from link.config import Codec, Session
+from link.config import Codec, Profile, Session
 from link.errors import UsageError
 from link.packet import overhead
 from link.timing import body_bytes, bottleneck_bps, times
@@ -91,6 +91,26 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     for key, value in (overrides or {}).items():
         _put(tree, key, value)
     return resolve(_checked(tree, name), folder)
+
+
+def with_local_models(session: Session, settings: Iterable[str]) -> Session:
+    """Return *session* with this machine's own models: *settings* are `profile.KEY=VALUE`, as for `load`.
+
+    Raise UsageError for any other key: all else is said by the link.
+    """
+    tree: dict[str, Any] = {"profile": session.profile.model_dump()}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip().startswith("profile."):
+            raise UsageError(f"--set {setting}: profile.KEY=VALUE was expected; the link says all else")
+        _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
+    try:
+        return session.model_copy(update={"profile": Profile.model_validate(tree["profile"])})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(
+            f"--set profile.{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        ) from None
 
 
 class _Loader(yaml.SafeLoader):

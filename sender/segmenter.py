@@ -46,7 +46,7 @@ class Segmenter:
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         if not (folder / "config.json").is_file():
-            raise ModelMissingError(f"{folder}: no segmenter there; `farlink models pull` fetches models")
+            raise ModelMissingError(f"{folder}: no segmentation model there")
         _LOGGING.disable_progress_bar()
         try:
             model, found = _MODELS.from_pretrained(

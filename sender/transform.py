@@ -29,13 +29,17 @@ class Analysis:
 
     def __call__(self, pixels: Pixels) -> Maps:
         """Return the rounded latents of a picture, whose edges are repeated up to whole cells."""
-        height, width = pixels.shape[:2]
-        rows, columns = grid(width, height)
-        padded = np.pad(pixels, ((0, rows * CELL - height), (0, columns * CELL - width), (0, 0)), mode="edge")
         with torch.inference_mode():
-            picture = torch.from_numpy(padded).permute(2, 0, 1)[None].float().div_(255.0)
+            picture = torch.from_numpy(whole_cells(pixels)).permute(2, 0, 1)[None].float().div_(255.0)
             latent = self._network(picture)[0].round_()
         return np.asarray(latent.to(torch.int32).numpy())
+
+
+def whole_cells(pixels: Pixels) -> Pixels:
+    """Return *pixels* with their right and lower edges repeated up to whole cells."""
+    height, width = pixels.shape[:2]
+    rows, columns = grid(width, height)
+    return np.pad(pixels, ((0, rows * CELL - height), (0, columns * CELL - width), (0, 0)), mode="edge")
 
 
 def similarity(maps: Maps, pixels: Pixels, window: int = 7) -> NDArray[np.float64]:
@@ -47,7 +51,9 @@ def similarity(maps: Maps, pixels: Pixels, window: int = 7) -> NDArray[np.float6
     is normalised, nor at which resolution it is compared.
     """
     channels, rows, columns = maps.shape
-    grey = torch.from_numpy(pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+    grey = torch.from_numpy(
+        whole_cells(pixels).astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    )
     grey = torch.nn.functional.interpolate(grey[None, None], (rows, columns), mode="area")[0]
     with torch.inference_mode():
         first = _unit(torch.from_numpy(maps.astype(np.float32)))

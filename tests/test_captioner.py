@@ -233,7 +233,7 @@ def test_folders_that_hold_no_segmenter(toy_segmenter, tmp_path):
 
     from sender.segmenter import Segmenter
 
-    with pytest.raises(ModelMissingError, match="farlink models pull"):
+    with pytest.raises(ModelMissingError, match="no segmentation model there"):
         Segmenter(tmp_path / "none")
     for file in toy_segmenter.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

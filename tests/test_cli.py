@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,10 @@ import pytest
 from PIL import Image
 
 from link import journal
+from link.config import Profile
+from link.errors import UsageError
+from link.fingerprint import fingerprint
+from link.weights import FOLDER
 from scenarios import metrics, schema
 from scenarios import run as runs
 
@@ -98,7 +103,7 @@ def test_bad_input_ends_with_one_line_and_2(place, arguments, words):
 
 
 def test_an_impossible_budget_is_told_by_the_sender(tmp_path):
-    done = farlink("run", "--set", "codec.frame_bytes=20", "--out", tmp_path / "run")
+    done = farlink("run", "--codec", "jpeg2000", "--set", "codec.frame_bytes=20", "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "frame_bytes 20 is too small" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -156,8 +161,8 @@ def test_the_main_job(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", schema.preset_names())
-def test_every_preset_runs_with_its_own_codec(name, tmp_path):
-    scenario = schema.load(name, [], {"camera.frames": 3})
+def test_every_preset_runs_with_a_real_codec(name, tmp_path):
+    scenario = schema.load(name, [], {"camera.frames": 3, "codec.name": "jpeg2000"})
     folder = runs.prepare(tmp_path / "run", scenario)
     assert runs.execute(scenario, folder, transport="inproc") is None
     found = journal.read(folder / "run.mcap")
@@ -211,7 +216,18 @@ def test_output_that_nobody_reads_or_that_does_not_fit():
 
 
 def test_help_has_examples_and_starts_fast():
-    for command in ("run", "link", "send", "receive", "inspect", "report", "encode", "decode", "keys"):
+    for command in (
+        "run",
+        "link",
+        "send",
+        "receive",
+        "inspect",
+        "report",
+        "encode",
+        "decode",
+        "keys",
+        "train",
+    ):
         done = farlink(command, "--help")
         assert done.returncode == 0
         assert f"farlink {command}" in done.stdout.replace("\n", " ")
@@ -272,10 +288,51 @@ def test_three_terminals(tmp_path):
 
 
 @pytest.mark.slow
+def test_other_weights_on_one_end_stop_the_run_and_both_fingerprints_are_named(tmp_path):
+    address = f"tcp://127.0.0.1:{22000 + os.getpid() % 20000}"
+    other = tmp_path / "transform"
+    shutil.copytree(FOLDER / "tiny", other)
+    blob = bytearray((other / "tables.safetensors").read_bytes())
+    blob[-1] ^= 1
+    (other / "tables.safetensors").write_bytes(blob)
+    link = subprocess.Popen(
+        [*COMMAND, "link", "--bind", address, "--frames", "2", "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(0.3)
+    ends = [
+        subprocess.Popen([*COMMAND, *role, "--connect", address], stderr=subprocess.PIPE, text=True)
+        for role in (["send"], ["receive", "--set", f"profile.transform={other}"])
+    ]
+    _, err = link.communicate(timeout=150)
+    assert link.returncode == 5, err
+    plan = schema.load("mars-relay").session()
+    strange = plan.model_copy(update={"profile": Profile(transform=str(other))})
+    assert fingerprint(plan) in err
+    assert fingerprint(strange) in err
+    for end in ends:
+        assert end.wait(60) in (3, 5)
+
+
+def test_an_end_sets_its_own_models_only():
+    plan = schema.load("mars-relay").session()
+    found = schema.with_local_models(plan, ["profile.generator=mine", "profile.dtype=float32"])
+    assert (found.profile.generator, found.profile.dtype) == ("mine", "float32")
+    assert found.codec == plan.codec
+    for setting, words in (
+        ("codec.steps=3", "the link says all else"),
+        ("profile.dtype=int3", "profile.dtype"),
+        ("profile.x=1", "profile.x"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            schema.with_local_models(plan, [setting])
+
+
+@pytest.mark.slow
 def test_ctrl_c_on_the_link_leaves_a_report_and_tells_the_ends(tmp_path):
     address = f"tcp://127.0.0.1:{21000 + os.getpid() % 20000}"
     link = subprocess.Popen(
-        [*COMMAND, "link", "--bind", address, "--frames", "3000", "--out", str(tmp_path / "run"), "--json"],
+        [*COMMAND, "link", "--bind", address, "--codec", "jpeg2000", "--frames", "3000", "--out", str(tmp_path / "run"), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     ends = [

@@ -26,7 +26,13 @@ def plan(*settings, frames=6):
     return schema.load(
         "mars-relay",
         settings,
-        {"camera.frames": frames, "camera.width": 64, "camera.height": 48, "codec.frame_bytes": 600},
+        {
+            "camera.frames": frames,
+            "camera.width": 64,
+            "camera.height": 48,
+            "codec.name": "jpeg2000",
+            "codec.frame_bytes": 600,
+        },
     )
 
 
@@ -105,7 +111,18 @@ def test_a_killed_process_ends_the_run_and_loses_nothing_acknowledged(role, tmp_
 
 def test_a_killed_parent_takes_its_children_along(tmp_path):
     code = "import sys; from scenarios.cli import main; sys.argv[1:] = sys.argv[1:]; main()"
-    command = [sys.executable, "-c", code, "run", "--frames", "3000", "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "run",
+        "--codec",
+        "jpeg2000",
+        "--frames",
+        "3000",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     children = []
     for _ in range(200):
@@ -125,7 +142,18 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
 
 def test_an_interrupt_ends_with_130_and_a_report_of_what_was_done(tmp_path):
     code = "from scenarios.cli import main; main()"
-    command = [sys.executable, "-c", code, "run", "--frames", "3000", "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "run",
+        "--codec",
+        "jpeg2000",
+        "--frames",
+        "3000",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     for _ in range(200):
         path = tmp_path / "run" / "run.mcap"
@@ -147,7 +175,7 @@ def test_a_full_disk_ends_with_74_and_a_whole_journal(tmp_path):
     ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        scenario = schema.load("mars-relay", [], {"camera.frames": 60})
+        scenario = schema.load("mars-relay", [], {"camera.frames": 60, "codec.name": "jpeg2000"})
         error = runs.execute(scenario, runs.prepare(place / "run", scenario))
         assert error is not None
         assert error.exit_code == 74

@@ -4,9 +4,9 @@
     order ssim     [caption] [which channels] [the lowest of them] ... [the highest]
 
 Without captions (`codec.caption: none`) the first section is left out. A caption of the closed grammar is coded
-as such, any other as text. Which channels: ceil(log2 C(n, C)) bits; where the budget cut C short, one byte
-more, in front, says how many there are. Generative Semantic Coding, arXiv 2510.27324; it does not say how ids,
-captions or latents are coded.
+as such, any other as text. Which channels: ceil(log2 C(n, C)) bits in whole bytes; where the budget cut C short, the
+section is longer than that, and begins with how many there are. Generative Semantic Coding, arXiv 2510.27324, does
+not say how ids, captions or latents are coded.
 """
 
 import hashlib
@@ -52,7 +52,19 @@ class GscSyntax:
 
     def tables(self, session: Session) -> bytes:
         """Return the digests of the transform, its tables and the caption tables."""
-        captions = digest(grammar.TABLE) if session.codec.caption == "grammar" else digest(text.TABLE)
+        captions = ""
+        if session.codec.caption == "grammar":
+            words = (
+                grammar.SCENES,
+                grammar.SIZES,
+                grammar.PLACES,
+                grammar.COLOURS,
+                grammar.LEVELS,
+                grammar.TINTS,
+            )
+            captions = digest(grammar.TABLE) + repr(words)
+        elif has_caption(session.codec):
+            captions = digest(text.TABLE)
         transform = transform_digest(transform_folder(session))
         return f"gsc/{SYNTAX_VERSION}/{captions}/{transform}".encode()
 
@@ -68,21 +80,23 @@ def has_caption(codec: Codec) -> bool:
 
 
 def write(codec: Codec, sent: Transmission, tables: latent.Tables, priority: Sequence[int]) -> Payload:
-    """Return the sections of *sent*, at most `codec.frame_bytes` where even fewer channels help.
+    """Return the sections of *sent*, at most `codec.frame_bytes` in all.
 
-    *priority* lists the channels of *sent*, the most important first: the last ones are dropped to fit. The
-    caption is dropped last. Raises ValueError for a caption that its coder does not take.
+    *priority* lists the channels of *sent*, the most important first: the last ones are dropped to fit. Raises
+    ValueError where not even the caption fits, or without captions the first channel, and for a caption that its
+    coder does not take.
     """
     budget = codec.frame_bytes or 1 << 62
     head = [encode_caption(codec, sent.caption or "")] if has_caption(codec) else []
     left = budget - sum(map(len, head))
     coded = dict(zip(sent.channels, latent.encode(sent.maps, sent.channels, tables), strict=True))
-    if codec.order == "nested":
-        kept = _fitting(priority, coded, left)
+    ids_bytes = sum(_cut_ids_bytes(codec, tables.n)) if codec.order == "ssim" else 0
+    kept = _fitting(priority, coded, left - ids_bytes)
+    if left < 0 or not (head or kept):
+        least = sum(map(len, head)) or ids_bytes + len(coded[priority[0]])
+        raise ValueError(f"codec gsc: frame_bytes {budget} is too small: about {least} bytes are needed")
+    if codec.order == "nested" or not kept:
         return Payload(tuple(head) + tuple(coded[channel] for channel in kept))
-    kept = _fitting(priority, coded, left - _ids_bytes(codec, tables.n) - 1)
-    if not kept:
-        return Payload(tuple(head))
     chosen = tuple(sorted(kept))
     return Payload((*head, _encode_ids(codec, chosen, tables.n), *(coded[channel] for channel in chosen)))
 
@@ -121,6 +135,17 @@ def encode_caption(codec: Codec, caption: str) -> bytes:
 def decode_caption(codec: Codec, data: bytes) -> str:
     """Return the caption of a section. Raises ValueError where it holds none."""
     return grammar.decode(data).sentence() if codec.caption == "grammar" else text.decode(data)
+
+
+def load_caption_tables(codec: Codec) -> None:
+    """Read the tables of the captions, so that damage shows before the first frame. Raise ModelMissingError."""
+    try:
+        if codec.caption == "grammar":
+            grammar.tables()
+        elif has_caption(codec):
+            text.tables()
+    except (OSError, ValueError) as error:
+        raise ModelMissingError(f"caption tables: {error}") from None
 
 
 def load_tables(folder: Path, channels: int) -> latent.Tables:
@@ -162,29 +187,30 @@ def _fitting(priority: Sequence[int], coded: dict[int, bytes], budget: int) -> l
     return kept
 
 
-def _ids_bytes(codec: Codec, n: int) -> int:
-    return len(latent.encode_ids(range(min(n, codec.channels)), n))
+def _cut_ids_bytes(codec: Codec, n: int) -> tuple[int, int]:
+    """Bytes of the count and of the ids where the budget cut the channels short; the ids of any count fit."""
+    most = min(codec.channels, n // 2)  # where C(n, k) is largest
+    return (1 if n <= 255 else 2), len(latent.encode_ids(range(most), n))
 
 
 def _encode_ids(codec: Codec, ids: tuple[int, ...], n: int) -> bytes:
     rank = latent.encode_ids(ids, n)
     if len(ids) == min(n, codec.channels):
         return rank
-    return bytes([len(ids) >> 8 & 0xFF, len(ids) & 0xFF][n <= 255 :]) + rank.rjust(
-        _ids_bytes(codec, n), b"\0"
-    )
+    count_bytes, size = _cut_ids_bytes(codec, n)
+    return len(ids).to_bytes(count_bytes, "big") + rank.rjust(size, b"\0")
 
 
 def _decode_ids(codec: Codec, data: bytes, n: int) -> tuple[int, ...]:
-    full = _ids_bytes(codec, n)
-    if len(data) == full:
-        return latent.decode_ids(data, n, min(n, codec.channels))
-    extra = len(data) - full
-    count = int.from_bytes(data[:extra], "big")
-    if extra != (1 if n <= 255 else 2) or not 0 < count < codec.channels:
-        raise ValueError(f"{len(data)} bytes of channel ids: expected {full}, or a count before them")
-    size = len(latent.encode_ids(range(count), n))
-    return latent.decode_ids(data[len(data) - size :], n, count)
+    most = min(n, codec.channels)
+    if len(data) == len(latent.encode_ids(range(most), n)):
+        return latent.decode_ids(data, n, most)
+    count_bytes, size = _cut_ids_bytes(codec, n)
+    count = int.from_bytes(data[:count_bytes], "big")
+    if len(data) != count_bytes + size or not 0 < count < most:
+        raise ValueError(f"{len(data)} bytes are no list of at most {most} channels")
+    own = len(latent.encode_ids(range(count), n))
+    return latent.decode_ids(data[len(data) - own :], n, count)
 
 
 def _or_none(attempt: Callable[[], T]) -> T | None:

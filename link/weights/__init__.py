@@ -1,4 +1,7 @@
-"""Tables and weights that both ends need. Each is checked against SHA256SUMS before it is used."""
+"""Tables and weights that both ends need. A table is checked against SHA256SUMS before it is used.
+
+The transform in `tiny/` is hashed into the fingerprint instead; `farlink models verify` checks it as well.
+"""
 
 import hashlib
 from pathlib import Path

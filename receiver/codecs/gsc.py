@@ -35,6 +35,7 @@ class GscDecoder:
         """Return the decoder that *session* asks for. Raise ModelMissingError where a model is not here."""
         folder = transform_folder(session)
         tables = gsc.load_tables(folder, transform.channels(folder))
+        gsc.load_caption_tables(session.codec)
         synthesis = Synthesis.from_pretrained(folder)
         device = pick_device(session.profile.device)
         dtype = pick_dtype(session.profile.dtype, device)
@@ -50,9 +51,9 @@ class GscDecoder:
         return cls(codec, size, tables, Generator(parts, text, synthesis, sampling))
 
     def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture that the sections at hand steer to; with none of them, what the model expects.
+        """Return the picture that the sections at hand steer to; None where none of them can be used.
 
-        Sections that hold no caption or no channel count as lost. None where not a single section arrived.
+        Sections that hold no caption or no channel count as lost, and so do channels whose ids were lost.
         """
         arrived = self.received(payload)
         if arrived.caption is None and not arrived.channels:

@@ -27,6 +27,14 @@ Curve = Annotated[
     typer.Option(metavar="DIR", help="Folder with CURVE keys; needed for any address but loopback."),
 ]
 Wait = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the others.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="profile.KEY=VALUE",
+        help="This machine's own models and how they run: profile.generator=PATH, profile.device=cuda:1. Repeatable.",
+    ),
+]
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 
 
@@ -35,7 +43,11 @@ def _say(line: str) -> None:
 
 
 def send(
-    connect: Address = DEFAULT_ADDRESS, source: Source = None, curve: Curve = None, wait: Wait = 60.0
+    connect: Address = DEFAULT_ADDRESS,
+    source: Source = None,
+    models: Models = None,
+    curve: Curve = None,
+    wait: Wait = 60.0,
 ) -> None:
     """Play the sender for a link: camera and encoder run here, the scenario comes from the link.
 
@@ -46,9 +58,11 @@ def send(
         farlink send --connect tcp://192.0.2.7:5555 --curve keys/
     """
     from link.relay import serve
+    from scenarios.schema import with_local_models
     from sender.__main__ import build
 
     def made(session: Any, times: Any) -> Any:
+        session = with_local_models(session, models or [])
         if source is not None:
             camera = session.camera.model_copy(update={"source": source})
             session = session.model_copy(update={"camera": camera})
@@ -58,7 +72,9 @@ def send(
         serve("sender", connect, made, curve=curve, timeout_s=wait, source=source, tell=_say)
 
 
-def receive(connect: Address = DEFAULT_ADDRESS, curve: Curve = None, wait: Wait = 60.0) -> None:
+def receive(
+    connect: Address = DEFAULT_ADDRESS, models: Models = None, curve: Curve = None, wait: Wait = 60.0
+) -> None:
     """Play the receiver for a link: the decoder runs here.
 
     Examples:
@@ -66,12 +82,18 @@ def receive(connect: Address = DEFAULT_ADDRESS, curve: Curve = None, wait: Wait 
         farlink receive
 
         farlink receive --connect tcp://192.0.2.7:5555 --curve keys/
+
+        farlink receive --set profile.device=cuda:1 --set profile.controlnet=mine/controlnet
     """
     from link.relay import serve
     from receiver.__main__ import build
+    from scenarios.schema import with_local_models
+
+    def made(session: Any, times: Any) -> Any:
+        return build(with_local_models(session, models or []), times)
 
     with clean_errors():
-        serve("receiver", connect, build, curve=curve, timeout_s=wait, tell=_say)
+        serve("receiver", connect, made, curve=curve, timeout_s=wait, tell=_say)
 
 
 def link(

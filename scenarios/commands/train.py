@@ -72,9 +72,11 @@ def train(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of a frame, in whole 16s.")] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="How many cuts are made to learn from.")] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Default: the recipe's, as all that follow.")
+        int | None, typer.Option(min=1, help="Training steps; default: the part's recipe.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1)] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Examples a step; default: the part's recipe.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(min=1e-9, max=1.0, help="Peak learning rate.")] = None,
     ema: Annotated[
         float | None, typer.Option(min=0.0, max=0.99999, help="Decay of averaged weights; 0: none.")
@@ -91,7 +93,7 @@ def train(
 
         farlink train autoencoder --streets camvid/train --natural natural --out runs/autoencoder
 
-        farlink train flow --streets camvid/train --from runs --out runs/flow
+        farlink train flow --streets camvid/train --natural natural --from runs --out runs/flow
 
         farlink train control --streets camvid/train --from runs --init receiver/weights/tiny --out runs/control
 

@@ -5,7 +5,7 @@ from scenarios.training.loop import Recipe
 from scenarios.training.request import Entry, Fitted, Trained
 
 _PICTURES = ("natural", "held_out", "size")
-_EXAMPLES = ("held_out", "size", "earlier", "examples")
+_EXAMPLES = ("natural", "held_out", "size", "earlier", "examples")
 
 PARTS: dict[str, dict[str, Entry]] = {
     "tiny": {
@@ -19,7 +19,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         ),
         "grammar": Fitted(tiny.grammar, needs=("out", "streets", "natural")),
         "transform": Trained(
-            Recipe(2400, 1e-3, warmup=50, final=0.03, ema=0.995, save_every=200, sample_every=200),
+            Recipe(4400, 1e-3, warmup=50, final=0.03, ema=0.995, save_every=200, sample_every=200),
             batch=8,
             build=tiny.transform,
             needs=("out", "streets"),

@@ -1,7 +1,7 @@
 """The tiny profile's parts as `farlink train` makes them: which pictures, in which shares, cut how large.
 
-Everything is shown streets, or whatever labelled pictures take their place, and test cards, which a first run
-sends; what is no more than low-level learns from other pictures too.
+Everything is shown streets, or whatever labelled pictures take their place, test cards, which a first run sends,
+and other pictures where there are some, so that they are not taken for streets.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ from scenarios.training.examples import Examples, kept, stamp
 from scenarios.training.flow import SAMPLES, BaseFlow
 from scenarios.training.loop import storing
 from scenarios.training.request import Request, load
-from scenarios.training.segmenter import Segmenter, known
+from scenarios.training.segmenter import Segmenter, known, plain
 from scenarios.training.transform import Transform
 from sender.captioner import CARD
 
@@ -142,14 +142,25 @@ def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Exam
     _labelled(held, held.files[0].parent)
     cards = Cards(CARD_SEED, label=CARD)
     draws: list[Draw] = [
-        (0.85, lambda rng: known(streets.random_cut(rng, size, (1.0, 1.4)))),
-        (0.15, lambda rng: cards.random_cut(rng, size, (1.0, 1.2))),
+        (0.7, lambda rng: known(streets.random_cut(rng, size, (1.0, 1.35)))),
+        (0.18, lambda rng: cards.random_cut(rng, size, (1.0, 1.001))),
     ]
+    if request.natural is not None:
+        others = Pictures.open(request.folder("natural"))
+        draws.insert(1, (0.12, lambda rng: plain(others.random_cut(rng, size, (1.0, 1.2)))))
     held_draws: list[Draw] = [(1.0, lambda rng: known(held.whole(int(rng.integers(len(held))), size)))]
     model = load(AutoencoderKL, vae, torch_dtype=torch.float32).eval().requires_grad_(False)
     analysis = None if transform is None else transform_files.load(transform, "analysis")
     count = request.examples or EXAMPLES
-    made_of = (vae, transform, streets.files[0].parent, held.files[0].parent, size, request.seed)
+    made_of = (
+        vae,
+        transform,
+        request.natural,
+        streets.files[0].parent,
+        held.files[0].parent,
+        size,
+        request.seed,
+    )
 
     def made(name: str, drawn: list[Draw], number: int) -> Examples:
         assert request.out is not None

@@ -8,7 +8,7 @@ from link.bitstream import latent
 from link.codecs import gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
-from link.errors import UsageError
+from link.errors import PartialError, UsageError
 from link.frame import Frame, Payload
 from link.models import place, transform_folder
 from sender.captioner import Captioner, GrammarCaptioner
@@ -40,11 +40,15 @@ class GscEncoder:
                 f"codec.channels {session.codec.channels}: the transform in {folder.name} has {analysis.channels}"
             )
         tables = gsc.load_tables(folder, analysis.channels)
+        gsc.load_caption_tables(session.codec)
         return cls(session.codec, analysis, tables, captioner(session))
 
     def encode(self, frame: Frame) -> Payload:
-        """Return the sections of *frame*: caption, ids where the order needs them, channels."""
-        caption = None if self._captioner is None else self._captioner.caption(frame.pixels)
+        """Return the sections of *frame*: caption, ids where the order needs them, channels.
+
+        Raise UsageError where the budget cannot be met, PartialError where an endpoint gives no caption.
+        """
+        caption = None if self._captioner is None else self._caption(self._captioner, frame)
         maps = self._analysis(frame.pixels)
         priority = choose(self._codec, maps, frame)
         channels = tuple(sorted(priority))
@@ -53,6 +57,13 @@ class GscEncoder:
             return gsc.write(self._codec, sent, self._tables, priority)
         except ValueError as error:
             raise UsageError(f"frame {frame.number} ({frame.name}): {error}") from None
+
+    def _caption(self, captioner: Captioner, frame: Frame) -> str:
+        try:
+            return captioner.caption(frame.pixels)
+        except (OSError, UsageError) as error:
+            # What was sent before is in the journal: the run ends with that, not as if it had never begun.
+            raise PartialError(f"frame {frame.number} ({frame.name}): no caption: {error}") from None
 
 
 def choose(codec: Codec, maps: Maps, frame: Frame) -> list[int]:
@@ -77,7 +88,13 @@ def captioner(session: Session) -> Captioner | None:
 
     if codec.caption == "vlm":
         folder = place("flux", "captioner", profile.captioner, WEIGHTS)
-        return QwenCaptioner(str(folder), codec.caption_words)
+        return QwenCaptioner(str(folder), codec.caption_words, _device(profile.device))
     if profile.caption_url is None:
         raise UsageError("codec.caption endpoint needs profile.caption_url, as in http://127.0.0.1:8000/v1")
     return EndpointCaptioner(profile.caption_url, profile.caption_model, codec.caption_words)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

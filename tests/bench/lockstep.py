@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", default="testcard")
     source = parser.parse_args().source
-    plan = schema.load("mars-relay", [], {"camera.source": source})
+    plan = schema.load("mars-relay", [], {"camera.source": source, "codec.name": "jpeg2000"})
     best: dict[str, float] = {}
     digests = set()
     with tempfile.TemporaryDirectory() as folder:
