@@ -292,9 +292,9 @@ def test_other_weights_on_one_end_stop_the_run_and_both_fingerprints_are_named(t
     address = f"tcp://127.0.0.1:{22000 + os.getpid() % 20000}"
     other = tmp_path / "transform"
     shutil.copytree(FOLDER / "tiny", other)
-    blob = bytearray((other / "tables.safetensors").read_bytes())
-    blob[-1] ^= 1
-    (other / "tables.safetensors").write_bytes(blob)
+    blob = bytearray((other / "synthesis.safetensors").read_bytes())
+    blob[-4] ^= 1
+    (other / "synthesis.safetensors").write_bytes(blob)
     link = subprocess.Popen(
         [*COMMAND, "link", "--bind", address, "--frames", "2", "--out", str(tmp_path / "run")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

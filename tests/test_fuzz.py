@@ -102,6 +102,14 @@ def frames_of(plan):
         yield payload, made
 
 
+class Blank:
+    """A generator that draws nothing, at the size that is asked for."""
+
+    def generate(self, wishes):
+        rows, columns = wishes[0].maps.shape[1:]
+        return [np.zeros((16 * rows, 16 * columns, 3), np.uint8)] * len(wishes)
+
+
 class Checked:
     """A decoder that remembers what it was given and that it never raised."""
 
@@ -136,7 +144,10 @@ def test_mutated_packets_through_reassembly_fec_and_decoder(codec, resealed):
     key = short(own)
     sources = list(frames_of(plan))
     originals = [payload for payload, _ in sources]
-    decoder = Checked(DECODERS[codec](plan), (48, 64))
+    real = DECODERS[codec](plan)
+    if codec == "gsc":
+        real._generator = Blank()  # what is read of bad bytes is on trial, not the drawing of it
+    decoder = Checked(real, (48, 64))
     receiver = Receiver(plan, timing.times(plan, {}), decoder, own, no_clock)
     rng = np.random.default_rng([DECODERS_ORDER.index(codec), resealed])
     fed = frame = now = 0
