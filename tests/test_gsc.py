@@ -290,20 +290,33 @@ def test_every_subset_of_sections_decodes():
     assert decoder(steps=1).decode(Payload(())) is None
 
 
+def drawn(number):
+    """A street under a sky: two rows of houses, a road between them, cars of another colour and place in each."""
+    rng = generator(number, "drawn")
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / np.array([HEIGHT, WIDTH])[:, None, None]
+    end = 0.35 + 0.3 * rng.random()
+    rgb = np.stack([150 + 60 * y, 180 + 40 * y, 220 + 0 * y], -1)
+    rgb[(y > 0.5 - 0.9 * np.maximum(0, np.abs(x - end) - 0.12)) & (y < 0.6)] = rng.integers(60, 130, 3)
+    rgb[y > 0.55] = 70
+    rgb[(y > 0.55) & (np.abs(x - end) > 0.1 + 1.2 * (y - 0.5))] = 110
+    at = 0.2 + 0.6 * rng.random()
+    rgb[(np.abs(x - at) < 0.08) & (np.abs(y - 0.66) < 0.07)] = rng.integers(0, 255, 3)
+    return np.clip(rgb, 0, 255).astype(np.uint8)
+
+
 @pytest.mark.slow
 def test_more_channels_are_better_by_degrees():
-    frames = [card(number) for number in (0, 11, 22)]
     quality = {}
     for count in (0, 1, 4, 8, 16):
         scores = []
-        for number, pixels in enumerate(frames):
-            payload = encoder(channels=16).encode(Frame(number, 0, pixels, "card"))
+        for number in range(4):
+            pixels = drawn(number)
+            payload = encoder(channels=16).encode(Frame(number, 0, pixels, "drawn"))
             kept = (*payload.sections[: count + 1], *[None] * (16 - count))
             scores.append(psnr_db(decoder(channels=16).decode(Payload(kept)), pixels))
         quality[count] = float(np.mean(scores))
-    values = list(quality.values())
-    assert all(more > less - 0.5 for less, more in pairwise(values)), quality
-    assert quality[8] > quality[0] + 1.0, quality
+    assert all(more > less - 0.5 for less, more in pairwise(quality.values())), quality
+    assert 6.0 < quality[8] - quality[0] < 13.0, quality
 
 
 @pytest.mark.slow
