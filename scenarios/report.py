@@ -206,8 +206,8 @@ def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
     way = f"one hop, {names[0]}" if len(names) == 1 else f"{len(names)} hops, {' and '.join(names)}"
     how = f"encoded with {codec['name']} and sent over {way}."
     if codec["name"] == "gsc":
-        count = codec["channels"]
-        parts = [f"{count} latent channel{'' if count == 1 else 's'}"] if count else []
+        channels = codec["channels"]
+        parts = [f"{channels} latent channel{'' if channels == 1 else 's'}"] if channels else []
         parts = ["a caption", *parts] if codec["caption"] != "none" else parts
         how = (
             f"sent over {way} as {' and '.join(parts)} each; the far end draws every picture anew from what "

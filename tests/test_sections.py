@@ -69,6 +69,8 @@ def test_the_page_escapes_captions(run, tmp_path):
     assert "dark &lt;b&gt;street" in page
     assert "<b>street</b>" not in page
     assert 'class="chan"' in page
+    assert "3 pictures, 1 min apart," in page
+    assert "as a caption and 8 latent channels each" in page
     assert 'data-sizes="{&#34;caption&#34;' in page
 
 
