@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from compressai.models import MeanScaleHyperprior
 from diffusers import (
@@ -17,9 +18,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast,
 
 from link import transform
 from link.config import Session
+from receiver.conditioning import Conditioning
 from receiver.parts import ChannelControlNet
 
 CHANNELS = 6
+ROWS, COLUMNS = 3, 5
 WORDS = "a street with cars and trees under grey sky".split()
 SIZE = {
     "attention_head_dim": 8,
@@ -134,3 +137,16 @@ def session(
         "link": {"hops": [{"name": "a", "rate_bps": 8000}]},
     }  # fmt: skip
     return Session.model_validate(tree)
+
+
+def wish(number=0, channels=(0, 1, 3), caption="a street with trees"):
+    """What might arrive: some channels of a random latent."""
+    rng = np.random.default_rng(number)
+    there = np.isin(np.arange(CHANNELS), channels)
+    maps = rng.integers(-9, 10, (CHANNELS, ROWS, COLUMNS)).astype(np.int32)
+    return Conditioning(maps * there[:, None, None], there, caption)
+
+
+def apart(first, second):
+    """Return the largest difference of two pictures."""
+    return int(np.abs(first.astype(int) - second).max())

@@ -8,6 +8,7 @@ import fluxes
 import numpy as np
 import pytest
 import torch
+from fluxes import COLUMNS, ROWS, apart, wish
 from safetensors.torch import save_file
 
 from link.errors import ModelMissingError, UsageError
@@ -18,7 +19,6 @@ from receiver.conditioning import Conditioning
 from receiver.generator import Flow, Sampling
 from receiver.parts import Parts
 
-ROWS, COLUMNS = 3, 5
 CPU = torch.device("cpu")
 
 
@@ -63,17 +63,6 @@ def draw(home, steps=3, wishes=None, **profile):
     decoder = GscDecoder.from_session(session)
     decoder._generator._sampling = Sampling(steps=steps, guidance=3.5)
     return decoder._generator.generate(wishes or [wish()])
-
-
-def wish(number=0, channels=(0, 1, 3), caption="a street with trees"):
-    rng = np.random.default_rng(number)
-    there = np.isin(np.arange(fluxes.CHANNELS), channels)
-    maps = rng.integers(-9, 10, (fluxes.CHANNELS, ROWS, COLUMNS)).astype(np.int32)
-    return Conditioning(maps * there[:, None, None], there, caption)
-
-
-def apart(first, second):
-    return int(np.abs(first.astype(int) - second).max())
 
 
 # Control by the synthesis as a picture

@@ -9,6 +9,7 @@ import fluxes
 import numpy as np
 import pytest
 import torch
+from fluxes import COLUMNS, ROWS, apart, wish
 
 from link.errors import ModelMissingError
 from receiver.codecs.gsc import GscDecoder, part_folders
@@ -17,8 +18,6 @@ from receiver.generator import Flow, Generator, Sampling, by_intervals, first_bl
 from receiver.parts import ChannelControlNet, Parts
 from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
-
-ROWS, COLUMNS = 3, 5
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +46,6 @@ def loaded(home, controlnet):
         TextEncoder.from_pretrained(folders, torch.float32),
         Synthesis.from_pretrained(home / "flux" / "transform"),
     )
-
-
-def wish(number=0, channels=(0, 1, 3), caption="a street with trees"):
-    """What might arrive: some channels of a random latent."""
-    rng = np.random.default_rng(number)
-    there = np.isin(np.arange(fluxes.CHANNELS), channels)
-    maps = rng.integers(-9, 10, (fluxes.CHANNELS, ROWS, COLUMNS)).astype(np.int32)
-    return Conditioning(maps * there[:, None, None], there, caption)
-
-
-def apart(first, second):
-    return int(np.abs(first.astype(int) - second).max())
 
 
 def test_the_same_seed_and_conditioning_give_the_same_picture(home):

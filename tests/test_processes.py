@@ -40,6 +40,12 @@ def start(scenario, folder, factor=None):
     return Processes(runs.prepare(folder, scenario), scenario.session(), runs.head(scenario), factor)
 
 
+def long_run(code, folder):
+    """Return the command of a run that does not end by itself."""
+    frames = ["--codec", "jpeg2000", "--frames", "3000"]
+    return [sys.executable, "-c", code, "run", *frames, "--out", str(folder)]
+
+
 def ours():
     """Return the processes that this test process started and that still run."""
     return [
@@ -111,18 +117,7 @@ def test_a_killed_process_ends_the_run_and_loses_nothing_acknowledged(role, tmp_
 
 def test_a_killed_parent_takes_its_children_along(tmp_path):
     code = "import sys; from scenarios.cli import main; sys.argv[1:] = sys.argv[1:]; main()"
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "run",
-        "--codec",
-        "jpeg2000",
-        "--frames",
-        "3000",
-        "--out",
-        str(tmp_path / "run"),
-    ]
+    command = long_run(code, tmp_path / "run")
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     children = []
     for _ in range(200):
@@ -142,18 +137,7 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
 
 def test_an_interrupt_ends_with_130_and_a_report_of_what_was_done(tmp_path):
     code = "from scenarios.cli import main; main()"
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "run",
-        "--codec",
-        "jpeg2000",
-        "--frames",
-        "3000",
-        "--out",
-        str(tmp_path / "run"),
-    ]
+    command = long_run(code, tmp_path / "run")
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     for _ in range(200):
         path = tmp_path / "run" / "run.mcap"
