@@ -366,7 +366,9 @@ def test_size_is_checked_before_the_pixels_are_decoded(tmp_path, monkeypatch):
 
 
 def test_refusals_name_what_was_expected(tmp_path):
-    assert "no such file or folder; expected testcard, webcam:N or a path" in refusal(tmp_path / "no.png")
+    wanted = f"expected {', '.join(row.usage for row in PREFIXES.values())} or a path"
+    assert "testcard, webcam:N, " in wanted
+    assert f"no such file or folder; {wanted}" in refusal(tmp_path / "no.png")
     (tmp_path / "folder").mkdir()
     assert "no pictures in this folder; expected .avif" in refusal(tmp_path / "folder")
     (tmp_path / "text.mp4").write_text("this is no video\n" * 100)
@@ -375,7 +377,7 @@ def test_refusals_name_what_was_expected(tmp_path):
     assert "neither a picture nor a video" in refusal(tmp_path / "nothing")
     (tmp_path / "broken.png").write_text("x")
     assert "cannot read the picture: not a picture in a known format" in refusal(tmp_path / "broken.png")
-    assert "unknown prefix 'foo'; expected testcard, webcam:N or a path" in refusal("foo:bar")
+    assert f"unknown prefix 'foo'; {wanted}" in refusal("foo:bar")
     assert "unknown prefix 'http'" in refusal("http://example.org/a.mp4")
     assert "nothing may follow testcard" in refusal("testcard:2")
     assert "no such file" in refusal("")

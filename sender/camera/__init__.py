@@ -16,11 +16,14 @@ from pathlib import Path
 from link.config import Camera
 from link.errors import UsageError
 from link.frame import MAX_PIXELS
+from sender.camera.datasets import opener
 from sender.camera.folder import open_folder, open_picture
+from sender.camera.layouts import LAYOUTS
 from sender.camera.picture import Shot, Skipped, is_picture
 from sender.camera.testcard import open_testcard
 from sender.camera.video import open_video
 from sender.camera.webcam import open_webcam
+from sender.camera.world import open_world
 
 __all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "open_source"]
 
@@ -38,6 +41,8 @@ class Prefix:
 PREFIXES: Mapping[str, Prefix] = {
     "testcard": Prefix("testcard", open_testcard),
     "webcam": Prefix("webcam:N", open_webcam),
+    "world": Prefix("world:THEME", open_world),
+    **{kind: Prefix(f"{kind}:DIR", opener(kind)) for kind in LAYOUTS},
 }
 
 

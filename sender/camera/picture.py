@@ -51,6 +51,29 @@ class Skipped:
     """One line."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """Which part of a picture is shown, and where: what a picture and the truth about it share.
+
+    Both are (left, top, right, bottom) in pixels, right and bottom exclusive.
+    """
+
+    part: tuple[int, int, int, int]
+    """In the original."""
+    place: tuple[int, int, int, int]
+    """In the fitted picture; what lies outside is black."""
+
+    @property
+    def inner_width(self) -> int:
+        """The width of *place* in pixels."""
+        return self.place[2] - self.place[0]
+
+    @property
+    def inner_height(self) -> int:
+        """The height of *place* in pixels."""
+        return self.place[3] - self.place[1]
+
+
 class PictureError(ValueError):
     """A picture that cannot be used, with one line that says why."""
 
@@ -103,6 +126,24 @@ def read_rgb(path: Path) -> tuple[Image.Image, list[str]]:
     return rgb, changes + ([change] if change else [])
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Return (width, height) of the picture at *path* as `read_rgb` would give it, from its header alone.
+
+    Raises PictureError where there is none, or it is over `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                size, turned = image.size, image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except UnidentifiedImageError:
+        raise PictureError("not a picture in a known format") from None
+    except Exception as error:  # as in read_rgb
+        raise PictureError(one_line(error)) from None
+    check_size(*size)
+    return (size[1], size[0]) if turned else size
+
+
 def check_size(width: int, height: int) -> None:
     """Raise PictureError unless a picture of *width* x *height* may be allocated."""
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
@@ -144,32 +185,43 @@ def fit(image: Image.Image, width: int, height: int, how: Fit) -> tuple[Pixels, 
     size = f"{image.width}x{image.height}"
     if image.size == (width, height):
         return np.array(image, dtype=np.uint8), "as is"
+    view = window(image.size, width, height, how)
+    shown = _resized(image, view.inner_width, view.inner_height, view.part)
     if image.width * height == width * image.height:
-        return _resized(image, width, height), f"{size} -> {width}x{height}"
+        return shown, f"{size} -> {width}x{height}"
     if how == "stretch":
-        return _resized(image, width, height), f"{size} -> stretch {width}x{height}"
+        return shown, f"{size} -> stretch {width}x{height}"
     if how == "crop":
-        part_width = max(1, min(image.width, image.height * width // height))
-        part_height = max(1, min(image.height, image.width * height // width))
-        left, top = (image.width - part_width) // 2, (image.height - part_height) // 2
-        part = (left, top, left + part_width, top + part_height)
-        note = f"{size} -> crop {part_width}x{part_height}"
-        if (part_width, part_height) != (width, height):
-            note += f" -> {width}x{height}"
-        return _resized(image, width, height, part), note
-    inner_width = max(1, min(width, round(image.width * height / image.height)))
-    inner_height = max(1, min(height, round(image.height * width / image.width)))
+        part = (view.part[2] - view.part[0], view.part[3] - view.part[1])
+        note = f"{size} -> crop {part[0]}x{part[1]}"
+        return shown, note if part == (width, height) else f"{note} -> {width}x{height}"
     padded = np.zeros((height, width, 3), np.uint8)
-    left, top = (width - inner_width) // 2, (height - inner_height) // 2
-    padded[top : top + inner_height, left : left + inner_width] = _resized(image, inner_width, inner_height)
-    note = size if image.size == (inner_width, inner_height) else f"{size} -> {inner_width}x{inner_height}"
+    left, top, right, bottom = view.place
+    padded[top:bottom, left:right] = shown
+    inner = (view.inner_width, view.inner_height)
+    note = size if image.size == inner else f"{size} -> {inner[0]}x{inner[1]}"
     return padded, f"{note} -> pad {width}x{height}"
 
 
-def _resized(
-    image: Image.Image, width: int, height: int, part: tuple[int, int, int, int] | None = None
-) -> Pixels:
-    """Resample *part* of *image*, (left, top, right, bottom), all of it by default."""
+def window(size: tuple[int, int], width: int, height: int, how: Fit) -> Window:
+    """Return which part of a picture of *size*, (width, height), `fit` shows at *width* x *height*, and where."""
+    wide, high = size
+    whole, everywhere = (0, 0, wide, high), (0, 0, width, height)
+    if how == "stretch" or wide * height == width * high:
+        return Window(whole, everywhere)
+    if how == "crop":
+        part_width = max(1, min(wide, high * width // height))
+        part_height = max(1, min(high, wide * height // width))
+        left, top = (wide - part_width) // 2, (high - part_height) // 2
+        return Window((left, top, left + part_width, top + part_height), everywhere)
+    inner_width = max(1, min(width, round(wide * height / high)))
+    inner_height = max(1, min(height, round(high * width / wide)))
+    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    return Window(whole, (left, top, left + inner_width, top + inner_height))
+
+
+def _resized(image: Image.Image, width: int, height: int, part: tuple[int, int, int, int]) -> Pixels:
+    """Resample *part* of *image*, (left, top, right, bottom)."""
     resized = image.resize((width, height), Image.Resampling.LANCZOS, box=part, reducing_gap=3.0)
     return np.array(resized, dtype=np.uint8)
 
