@@ -1,0 +1,1 @@
+"""What a task still gets out of a received picture: scores as the papers define them, and how sure they are."""
