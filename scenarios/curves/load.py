@@ -1,0 +1,283 @@
+"""The tables of a sweep, or of a run, read from their folder: the one place that knows the columns' names.
+
+Cells are read whole; the numbers that tasks keep of each frame are long and are fetched point by point.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from link.errors import UsageError
+
+TASK_NAMES = ("segmentation", "depth", "detection")
+REFERENCES = ("truth", "original")
+PICTURE_SCORES = ("psnr_db", "ms_ssim", "lpips")
+_CELL_COLUMNS = (
+    "cell",
+    "status",
+    "error",
+    "seed",
+    "codec",
+    "source",
+    "settings",
+    "rate_bps",
+    "loss",
+    "channels",
+    "on_air_bps",
+    "age_mean_s",
+    "age_peak_s",
+)
+_FRAME_COLUMNS = ("cell", "frame", "name", "payload_bytes", "on_air_bytes")
+# What says which cell it is, and not how its curve goes.
+_IDENTITY = ("seed", "codec", "codec.name", "source", "camera.source")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a sweep, or a run."""
+
+    cell: str
+    status: str
+    error: str | None
+    seed: int | None
+    codec: str
+    source: str
+    settings: Mapping[str, Any]
+    """The varied fields but for seed, codec and source: dotted path to value."""
+    rate_bps: float | None
+    loss: float | None
+    channels: int | None
+    on_air_bps: float | None
+    age_mean_s: float | None
+    age_peak_s: float | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has results."""
+        return self.status == "done"
+
+
+@dataclass(frozen=True)
+class FrameRow:
+    """A frame of a cell as far as the curves need it."""
+
+    cell: str
+    frame: int
+    name: str
+    sequence: str
+    payload_bytes: int
+    on_air_bytes: int
+    pixels: int | None
+    values: Mapping[str, Any]
+    """The columns asked for: Stats as JSON text, or numbers; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's folder, opened."""
+
+    folder: Path
+    label: str
+    cells: tuple[Cell, ...]
+    asked: Mapping[str, Any]
+    """What was asked for: scenario, vary, seeds."""
+    columns: frozenset[str]
+    """Columns of the table of frames."""
+    frames_table: Path
+    is_run: bool = False
+
+    @property
+    def done(self) -> tuple[Cell, ...]:
+        """The cells with results."""
+        return tuple(cell for cell in self.cells if cell.done)
+
+    @property
+    def failed(self) -> tuple[Cell, ...]:
+        """The cells without."""
+        return tuple(cell for cell in self.cells if not cell.done)
+
+    def frames(self, cells: Sequence[Cell], values: Sequence[str]) -> list[FrameRow]:
+        """Return the frames of *cells* in the order of time, seed by seed at each, with the columns *values*.
+
+        A column that the table does not have is None everywhere.
+        """
+        if not cells:
+            return []
+        have = [name for name in values if name in self.columns]
+        extra = [name for name in ("sequence", "width", "height") if name in self.columns]
+        names = [*_FRAME_COLUMNS, *extra, *have]
+        if self.is_run:
+            names = [name for name in names if name != "cell"]
+        rows = _read(self.frames_table, names, "" if self.is_run else f"cell IN {_words(cells)}")
+        known = {cell.cell: at for at, cell in enumerate(cells)}
+        found = []
+        for row in rows:
+            size = (row.get("width"), row.get("height"))
+            cell = cells[0].cell if self.is_run else str(row["cell"])
+            found.append(
+                FrameRow(
+                    cell=cell,
+                    frame=int(row["frame"]),
+                    name=str(row["name"]),
+                    sequence=row.get("sequence") or _sequence(str(row["name"])),
+                    payload_bytes=int(row["payload_bytes"] or 0),
+                    on_air_bytes=int(row["on_air_bytes"] or 0),
+                    pixels=size[0] * size[1] if size[0] and size[1] else self._pixels(),
+                    values={name: row.get(name) for name in values},
+                )
+            )
+        return sorted(found, key=lambda row: (row.frame, known[row.cell]))
+
+    def _pixels(self) -> int | None:
+        camera = self.asked.get("camera")
+        if isinstance(camera, Mapping) and camera.get("width") and camera.get("height"):
+            return int(camera["width"]) * int(camera["height"])
+        return None
+
+
+def is_sweep(folder: Path) -> bool:
+    """Return whether *folder* is that of a sweep."""
+    return any((folder / name).is_file() for name in ("sweep.sqlite", "sweep.yaml", "cells.parquet"))
+
+
+def open_folder(folder: Path, label: str | None = None) -> Sweep:
+    """Return the sweep or run in *folder*, called *label* (default: the folder's name).
+
+    Raise UsageError where there is neither, or a table of it is missing or damaged.
+    """
+    name = label or folder.resolve().name
+    if is_sweep(folder):
+        return _open_sweep(folder, name)
+    if (folder / "results.parquet").is_file() and (folder / "summary.json").is_file():
+        return _open_run(folder, name)
+    if (folder / "run.mcap").is_file():
+        raise UsageError(f"{folder}: the run there has no table yet; make it with `farlink report {folder}`")
+    raise UsageError(f"{folder}: no sweep (cells.parquet) and no run (results.parquet) is there")
+
+
+def _open_sweep(folder: Path, label: str) -> Sweep:
+    paths = {name: folder / f"{name}.parquet" for name in ("cells", "frames")}
+    for name, path in paths.items():
+        if not path.is_file():
+            raise UsageError(
+                f"{folder}: the sweep's table {name}.parquet is missing; `farlink sweep --resume` finishes the sweep"
+            )
+    columns = _columns(paths["cells"])
+    _need(paths["cells"], columns, _CELL_COLUMNS)
+    rows = _read(paths["cells"], [name for name in columns if name in _CELL_COLUMNS], "")
+    frame_columns = _columns(paths["frames"])
+    _need(paths["frames"], frame_columns, _FRAME_COLUMNS)
+    cells = tuple(_cell(row, paths["cells"]) for row in rows)
+    return Sweep(folder, label, cells, _asked(folder / "sweep.yaml"), frame_columns, paths["frames"])
+
+
+def _cell(row: Mapping[str, Any], path: Path) -> Cell:
+    try:
+        settings = json.loads(row["settings"] or "{}")
+    except ValueError:
+        raise UsageError(f"{path}: the settings of cell {row['cell']} are not JSON") from None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path}: the settings of cell {row['cell']} are no mapping of fields to values")
+    numbers = ("rate_bps", "loss", "on_air_bps", "age_mean_s", "age_peak_s")
+    return Cell(
+        cell=str(row["cell"]),
+        status=str(row["status"]),
+        error=None if row["error"] is None else str(row["error"]),
+        seed=row["seed"],
+        codec=str(row["codec"]),
+        source=str(row["source"]),
+        settings={key: value for key, value in settings.items() if key not in _IDENTITY},
+        channels=row["channels"],
+        **{name: None if row[name] is None else float(row[name]) for name in numbers},
+    )
+
+
+def _open_run(folder: Path, label: str) -> Sweep:
+    path = folder / "results.parquet"
+    columns = _columns(path)
+    _need(path, columns, [name for name in _FRAME_COLUMNS if name != "cell"])
+    asked = _asked(folder / "scenario.yaml")
+    try:
+        summary = json.loads((folder / "summary.json").read_text("utf-8"))
+        camera, hops = asked["camera"], asked["link"]["hops"]
+        frames, on_air = summary["frames"]["sent"], summary["bytes"]["on_air"] - summary["bytes"]["feedback"]
+        cell = Cell(
+            cell=label,
+            status="done",
+            error=None,
+            seed=summary["seed"],
+            codec=summary["codec"],
+            source=camera["source"],
+            settings={},
+            rate_bps=min((hop["rate_bps"] for hop in hops if hop.get("rate_bps")), default=None),
+            loss=max((hop["loss"].get("loss", 0.0) for hop in hops if hop.get("loss")), default=0.0),
+            channels=asked["codec"].get("channels") if summary["codec"] == "gsc" else None,
+            on_air_bps=on_air * 8 / (frames * camera["period_s"])
+            if frames and camera.get("period_s")
+            else None,
+            age_mean_s=summary["age_s"]["mean"],
+            age_peak_s=summary["age_s"]["peak"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{folder}: summary.json or scenario.yaml is not that of a run: {error!r}") from None
+    return Sweep(folder, label, (cell,), asked, columns, path, is_run=True)
+
+
+def _asked(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _sequence(name: str) -> str:
+    """Return the drive of a shot of the world; other pictures of a run are taken as one sequence."""
+    return name.partition("#")[0] if "#" in name else ""
+
+
+# Parquet
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _words(cells: Sequence[Cell]) -> str:
+    return "(" + ", ".join("'" + cell.cell.replace("'", "''") + "'" for cell in cells) + ")"
+
+
+def _columns(path: Path) -> frozenset[str]:
+    return frozenset(
+        row["column_name"] for row in _query(path, f"DESCRIBE SELECT * FROM read_parquet({_quoted(path)})")
+    )
+
+
+def _read(path: Path, names: Sequence[str], where: str) -> list[dict[str, Any]]:
+    columns = ", ".join(f'"{name}"' for name in names)
+    query = f"SELECT {columns} FROM read_parquet({_quoted(path)})"
+    return _query(path, query + (f" WHERE {where}" if where else ""))
+
+
+def _query(path: Path, query: str) -> list[dict[str, Any]]:
+    try:
+        with duckdb.connect() as database:
+            database.execute("SET threads = 1")
+            answer = database.execute(query)
+            names = [item[0] for item in answer.description]
+            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    except duckdb.Error as error:
+        raise UsageError(f"{path}: not a table that can be read: {str(error).splitlines()[0]}") from None
+
+
+def _need(path: Path, have: frozenset[str], names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in have]
+    if missing:
+        raise UsageError(f"{path}: the table has no column {', '.join(missing)}")
