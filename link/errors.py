@@ -13,6 +13,10 @@ class UsageError(FarlinkError):
     exit_code = 2
 
 
+class BudgetError(UsageError):
+    """A frame cannot be encoded in the bytes that it may have."""
+
+
 class PartialError(FarlinkError):
     """The run ended before its end; what was done is in the journal."""
 

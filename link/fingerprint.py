@@ -6,7 +6,17 @@ from link.codecs import SYNTAXES
 from link.config import Session
 from link.packet import VERSION
 
-OWN = {"frame_bytes", "caption_words", "steps", "guidance", "control_scale", "strength"}
+OWN = {
+    "frame_bytes",
+    "unfit",
+    "caption_words",
+    "steps",
+    "noise_seed",
+    "guidance",
+    "control_scale",
+    "strength",
+}
+OWN |= {"rate_control", "alpha", "beta", "task"}
 """Settings of one end alone, which change no syntax."""
 
 

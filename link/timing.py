@@ -11,6 +11,9 @@ from link.packet import overhead
 from link.repair.fec import OVERHEAD_BYTES
 from link.transform import grid
 
+SHARE = 0.8
+"""Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
+
 # Half-normal and exponential tails: 8 scales are exceeded by 1 packet in 3,000 at the most.
 _TAIL = {"uniform": 1.0, "normal": 4.0, "exponential": 8.0, "pareto": 20.0}
 
@@ -72,7 +75,8 @@ def likely_bytes(session: Session) -> int:
     if codec.name != "gsc":
         return budget
     rows, columns = grid(session.camera.width, session.camera.height)
-    return min(budget, 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4))
+    most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
+    return most if codec.rate_control == "fixed" else min(budget, most)
 
 
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:

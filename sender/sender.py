@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from math import ceil
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from link import fragment, packet, png
 from link.channel import NS, to_ns
 from link.config import Session
-from link.errors import UsageError
+from link.errors import BudgetError, UsageError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
 from link.frame import Frame, Payload
@@ -15,6 +15,7 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times, body_bytes
 from sender.camera.picture import Shot, Skipped
+from sender.rate_control import Choice, Quality, RateControl
 
 
 class Encoder(Protocol):
@@ -22,6 +23,14 @@ class Encoder(Protocol):
 
     def encode(self, frame: Frame) -> Payload:
         """Return the frame's sections."""
+
+
+@runtime_checkable
+class Adjustable(Encoder, Protocol):
+    """See `sender.codecs.Adjustable`."""
+
+    def encode_at(self, frame: Frame, quality: Quality) -> Payload:
+        """Return the frame's sections with at most *quality* of it."""
 
 
 def _printable(text: str) -> str:
@@ -32,7 +41,8 @@ def _printable(text: str) -> str:
 class Sender:
     """Captures a frame when it is due, encodes it, cuts it into packets, and answers requests.
 
-    *clock* measures encoding for `timings.json`; it decides nothing.
+    *clock* measures encoding for `timings.json`; it decides nothing. *control* says frame by frame how much the
+    encoder, which must be `Adjustable` then, sends, and which frames are left out: those have no number on the wire.
     """
 
     def __init__(
@@ -43,11 +53,18 @@ class Sender:
         encoder: Encoder,
         fingerprint: str,
         clock: Callable[[], float],
+        control: RateControl | None = None,
     ) -> None:
+        if control is not None and not isinstance(encoder, Adjustable):
+            raise UsageError("codec.rate_control task: the encoder does not let itself be adjusted")
         self._link = session.link
         self._times = times
         self._shots = shots
         self._encoder = encoder
+        self._adjustable = encoder if isinstance(encoder, Adjustable) else None
+        self._control = control
+        self._stops = session.codec.unfit == "stop"
+        self._warnings = list(control.warnings) if control is not None else []
         self._short = short(fingerprint)
         self._clock = clock
         camera = session.camera
@@ -57,9 +74,11 @@ class Sender:
         self._period = to_ns(camera.period_s) if camera.period_s is not None else 0
         self._limit = camera.frames
         self._room = body_bytes(session.link)
+        self._taken = 0  # of the camera's frames; those that are sent are numbered by themselves
         self._frames = 0
         self._sequence = 0
         self._outboxes: dict[int, arq.Outbox] = {}
+        self._told: set[int] = set()
         self._due_ns: int | None = 0
         self._ahead: Shot | None = None
 
@@ -69,6 +88,7 @@ class Sender:
         Raise UsageError where the codec cannot meet its budget at all.
         """
         out = Output()
+        self._warn(now, out)
         for number, data in arrivals:
             out.verdicts.append((number, self._feedback(data, now, out)))
         # One frame a step: a sender that has fallen behind must not answer with its whole backlog at once.
@@ -81,6 +101,13 @@ class Sender:
             break
         out.next_ns = min(waits, default=None)
         return out
+
+    def _warn(self, now: int, out: Output) -> None:
+        """Say once what rate control has to say of its table."""
+        for line in self._warnings:
+            about = {"by": "rate_control", "reason": _printable(line)}
+            out.events.append(Event("warned", now, None, about))
+        self._warnings.clear()
 
     def _next_frame(self, now: int, out: Output) -> None:
         """Capture the frame that is due, and say when the next one is.
@@ -97,16 +124,16 @@ class Sender:
             self._ahead, self._due_ns = shot, shot.pts_ns
             return
         self._capture(shot, now, out)
-        if self._frames == self._limit:
+        if self._taken == self._limit:
             self._due_ns = None
         elif self._paced_by_source:
             self._ahead = self._fetch(now, out)
             self._due_ns = None
             if self._ahead is not None:
                 pts = self._ahead.pts_ns
-                self._due_ns = max(now, pts if pts is not None else self._frames * NS)
+                self._due_ns = max(now, pts if pts is not None else self._taken * NS)
         else:
-            self._due_ns = max(now, self._frames * self._period)
+            self._due_ns = max(now, self._taken * self._period)
 
     def _fetch(self, now: int, out: Output) -> Shot | None:
         """Return the next shot of the camera, telling of those that could not be read."""
@@ -118,22 +145,48 @@ class Sender:
         return None
 
     def _capture(self, shot: Shot, now: int, out: Output) -> None:
+        self._taken += 1
+        choice = None
+        if self._control is not None:
+            choice = self._control.next()
+            if choice is None:
+                reason = f"rate control sends one frame in {self._control.choice.every}"
+                left_out = {"name": _printable(shot.name), "by": "rate_control", "reason": reason}
+                out.events.append(Event("skipped", now, None, left_out))
+                return
         number = self._frames
         self._frames += 1
         frame = Frame(number, now, shot.pixels, shot.name)
         about = {"name": _printable(shot.name), "fitted": shot.fitted, "source_pts_ns": shot.pts_ns}
         out.events.append(Event("captured", now, number, about, png.encode(shot.pixels)))
         started = self._clock()
-        payload = self._encoder.encode(frame)
-        out.timings["encode_s"] = out.timings.get("encode_s", 0.0) + self._clock() - started
+        try:
+            payload = self._encode(frame, choice)
+        except BudgetError as error:
+            if self._stops:
+                raise
+            nothing = {"sections": [], "packets": 0, "reason": _printable(str(error))}
+            out.events.append(Event("encoded", now, number, nothing))
+            return
+        finally:
+            out.timings["encode_s"] = out.timings.get("encode_s", 0.0) + self._clock() - started
         sections = [section for section in payload.sections if section is not None]
         packets, data_count = self._packets(number, sections)
         box = arq.Outbox(packets, data_count, now + self._times.deadline_ns)
         if self._link.repair.arq:
             self._outboxes[number] = box
         out.packets += [self._wrap(data) for data in packets]
-        sizes = {"sections": [len(section) for section in sections], "packets": len(packets)}
-        out.events.append(Event("encoded", now, number, sizes))
+        made: dict[str, Any] = {"sections": [len(section) for section in sections], "packets": len(packets)}
+        if choice is not None:
+            made["quality"] = choice.summary()
+        out.events.append(Event("encoded", now, number, made))
+
+    def _encode(self, frame: Frame, choice: Choice | None) -> Payload:
+        if self._control is None or self._adjustable is None or choice is None:
+            return self._encoder.encode(frame)
+        payload = self._adjustable.encode_at(frame, choice.quality)
+        self._control.sent(choice, payload.size_bytes)
+        return payload
 
     def _packets(self, number: int, sections: list[bytes]) -> tuple[list[bytes], int]:
         repair = self._link.repair
@@ -175,8 +228,10 @@ class Sender:
         box = self._outboxes.get(number)
         if box is None:
             return Fate.DEADLINE
+        self._count_missing(number, box, request)
         if request.complete:
             del self._outboxes[number]
+            self._told.discard(number)
             out.events.append(Event("acknowledged", now, number))
             return Fate.DELIVERED
         # A packet sent less than a round trip ago may have crossed the request on its way.
@@ -189,6 +244,16 @@ class Sender:
             out.events.append(Event("resent", now, number, {"packets": indices}))
         return Fate.DELIVERED
 
+    def _count_missing(self, number: int, box: arq.Outbox, request: arq.Request) -> None:
+        """Tell rate control what the first answer for a frame says of the loss; later ones are about repeats."""
+        if self._control is None or self._link.repair.fec or number in self._told:
+            return  # what the erasure code mended nobody hears of: the scenario's loss is the better guess
+        self._told.add(number)
+        missing = sum(index < box.data_count for index in request.missing)
+        if request.open_from is not None:
+            missing += max(0, box.data_count - request.open_from)
+        self._control.heard(box.data_count, 0 if request.complete else missing)
+
     def _forget(self, now: int, out: Output) -> None:
         """Give up the frames that are too old to be mended in time."""
         while self._outboxes:
@@ -196,4 +261,5 @@ class Sender:
             if self._outboxes[number].deadline_ns > now:
                 return
             del self._outboxes[number]
+            self._told.discard(number)
             out.events.append(Event("gave_up", now, number))

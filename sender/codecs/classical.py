@@ -16,7 +16,7 @@ from PIL import Image
 from link.codecs import classical
 from link.codecs.classical import NAMES
 from link.config import HEADER_BYTES, Session
-from link.errors import UsageError
+from link.errors import BudgetError, UsageError
 from link.frame import Frame, Payload, Pixels
 
 _LEAST_SIDE = 8
@@ -79,7 +79,7 @@ class ClassicalEncoder:
         return cls(session.codec.name, frame_bytes, link.mtu_bytes - overhead)
 
     def encode(self, frame: Frame) -> Payload:
-        """Return the sections of the best picture that fits. Raise UsageError where none fits."""
+        """Return the sections of the best picture that fits. Raise BudgetError where none fits."""
         picture = Image.fromarray(frame.pixels)
         search = _Search(self._name, picture, frame.pixels, self._budget)
         if self._name == "jpeg2000":
@@ -92,7 +92,7 @@ class ClassicalEncoder:
         else:
             best = search.climb(lambda small: None if (data := search.file(small)) is None else (data,))
         if best is None:
-            raise UsageError(
+            raise BudgetError(
                 f"codec {self._name}: frame_bytes {self._budget} is too small for frame {frame.number} "
                 f"({frame.name}): about {search.least} bytes are needed"
             )

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from link.bitstream import latent
+from link.bitstream import grammar, latent
 from link.codecs import gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
-from link.errors import PartialError, UsageError
+from link.errors import BudgetError, PartialError, UsageError
 from link.frame import Frame, Payload
 from link.models import place, transform_folder
 from sender.captioner import Captioner, GrammarCaptioner
+from sender.rate_control import Quality
 from sender.segmenter import Segmenter
 from sender.transform import Analysis, Maps, similarity
 
@@ -19,12 +20,17 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 class GscEncoder:
-    """Encodes a frame as a caption and at most `codec.channels` channels."""
+    """Encodes a frame as a caption and at most `codec.channels` channels, within `codec.frame_bytes`.
+
+    Under `codec.rate_control: fixed` it is all of them, whatever they cost.
+    """
 
     def __init__(
         self, codec: Codec, analysis: Analysis, tables: latent.Tables, captioner: Captioner | None
     ) -> None:
-        self._codec, self._analysis, self._tables, self._captioner = codec, analysis, tables, captioner
+        fixed = codec.rate_control == "fixed"
+        self._codec = codec.model_copy(update={"frame_bytes": None}) if fixed else codec
+        self._analysis, self._tables, self._captioner = analysis, tables, captioner
 
     @classmethod
     def from_session(cls, session: Session) -> "GscEncoder":
@@ -48,15 +54,24 @@ class GscEncoder:
 
         Raise UsageError where the budget cannot be met, PartialError where an endpoint gives no caption.
         """
-        caption = None if self._captioner is None else self._caption(self._captioner, frame)
+        return self.encode_at(frame, Quality(self._codec.channels, self._codec.caption_words))
+
+    def encode_at(self, frame: Frame, quality: Quality) -> Payload:
+        """Return the sections of *frame* with at most so many channels and words, and no more than the codec's.
+
+        Raise as `encode` does.
+        """
+        caption = None
+        if self._captioner is not None:
+            caption = shortened(self._codec, self._caption(self._captioner, frame), quality.words)
         maps = self._analysis(frame.pixels)
-        priority = choose(self._codec, maps, frame)
+        priority = choose(self._codec, maps, frame)[: quality.channels]
         channels = tuple(sorted(priority))
         sent = Transmission(caption, channels, maps[list(channels)])
         try:
             return gsc.write(self._codec, sent, self._tables, priority)
         except ValueError as error:
-            raise UsageError(f"frame {frame.number} ({frame.name}): {error}") from None
+            raise BudgetError(f"frame {frame.number} ({frame.name}): {error}") from None
 
     def _caption(self, captioner: Captioner, frame: Frame) -> str:
         try:
@@ -64,6 +79,17 @@ class GscEncoder:
         except (OSError, UsageError) as error:
             # What was sent before is in the journal: the run ends with that, not as if it had never begun.
             raise PartialError(f"frame {frame.number} ({frame.name}): no caption: {error}") from None
+
+
+def shortened(codec: Codec, caption: str, words: int) -> str:
+    """Return *caption* in at most *words* words: its first items, or its first words; the scene always stays."""
+    if len(caption.split()) <= words:
+        return caption
+    if codec.caption == "grammar":
+        return grammar.parse(caption).cut(words).sentence()
+    from sender.vlm import trimmed
+
+    return trimmed(caption, words)
 
 
 def choose(codec: Codec, maps: Maps, frame: Frame) -> list[int]:
