@@ -6,7 +6,7 @@ so a process never meets a None that it has to interpret.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 HEADER_BYTES = 8  # link.packet holds the layout; the number is here so that an MTU can be checked
 
@@ -22,13 +22,16 @@ Rate = Annotated[float, Field(ge=0.001, le=1e12)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e8)]
 PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e8)]
 Bytes = Annotated[int, Field(gt=0)]
+Task = Literal["segmentation", "depth", "detection"]
+TASKS: tuple[Task, ...] = ("segmentation", "depth", "detection")
+"""What analysis models find in a picture, in the order in which they are run."""
 
 
 class Camera(Model):
     """Where frames come from and how often."""
 
     source: str = "testcard"
-    """`testcard`, a picture, a folder, a video file, or `webcam:N`."""
+    """`testcard`, `world:THEME`, `webcam:N`, a picture, a folder, a video file, or a data set: `camvid:DIR`, ..."""
     width: Annotated[int, Field(ge=16, le=8192)] = 256
     height: Annotated[int, Field(ge=16, le=8192)] = 192
     fit: Literal["crop", "pad", "stretch"] = "crop"
@@ -44,7 +47,19 @@ class Codec(Model):
 
     name: str = "gsc"
     frame_bytes: Bytes | None = None
-    """Payload budget of a frame; None: 80 % of what the narrowest hop carries in a period."""
+    """Payload budget of a frame; None: 80 % of what the narrowest hop carries in a period, and no limit where
+    `rate_control` says what is sent."""
+    rate_control: Literal["bytes", "fixed", "task"] = "bytes"
+    """What `gsc` sends: what `frame_bytes` allows of `channels` and `caption_words`; exactly these, whatever they
+    cost; or what the task needs of the link at hand, these at most. Classical codecs always keep to the bytes."""
+    unfit: Literal["stop", "skip"] = "stop"
+    """What to do with a frame that the codec cannot make as small as `frame_bytes`: end the run, or send nothing."""
+    alpha: Annotated[float, Field(ge=0.0, le=1e9)] = 1.0
+    """`task`: weight of |V(received) - V(original)|, where V(original) is 1."""
+    beta: Annotated[float, Field(ge=0.0, le=1e9)] = 0.2
+    """`task`: weight of a kilobyte (1000 bytes) on the air a camera frame: 0.2 pays 20 % of the accuracy for it."""
+    task: Literal["segmentation", "depth", "detection", "mean"] = "mean"
+    """`task`: whose accuracy; `mean`: of all in the rate table."""
     profile: Literal["tiny", "flux"] = "tiny"
     """Which models: those that come with farlink, or the paper's own scale after `farlink models pull flux`."""
     channels: Annotated[int, Field(ge=0, le=4096)] = 8
@@ -58,6 +73,8 @@ class Codec(Model):
     caption_words: Annotated[int, Field(ge=2, le=200)] = 24
     steps: Annotated[int, Field(ge=1, le=1000)] = 8
     """Euler steps of the decoder."""
+    noise_seed: Annotated[int, Field(ge=0)] = 1
+    """Of the noise that the decoder draws from: not the scenario's seed, so that equal sections are equal pictures."""
     guidance: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
     """FLUX.1-dev's distilled guidance, or classifier-free guidance where the model has none (1: off)."""
     control_scale: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
@@ -123,6 +140,15 @@ class Profile(Model):
     lora_scale: Annotated[float, Field(ge=-10.0, le=10.0)] = 1.0
     preview_vae: str | None = None
     """A folder with an AutoencoderTiny that decodes in place of `vae`: quick, a little coarser."""
+    rate_table: str | None = None
+    """For `codec.rate_control: task`: a file that `farlink train rate` measured."""
+    segmentation: str | None = None
+    """The receiver's analysis model for `analysis: [segmentation]`: a name (`segmentation-world`,
+    `flux/segmentation`) or a folder in `save_pretrained` layout. None: by the source."""
+    depth: str | None = None
+    """The same for `analysis: [depth]`."""
+    detection: str | None = None
+    """The same for `analysis: [detection]`; or a YOLO11 file (.pt) where ultralytics is installed."""
 
 
 class PatternLoss(Model):
@@ -315,4 +341,14 @@ class Session(Model):
     codec: Codec
     link: Link
     profile: Profile = Profile()
+    analysis: tuple[Task, ...] = ()
+    """Vision models that the receiver runs on what arrives; not part of the fingerprint or the wire. `all` in a
+    scenario: every task that a model of the profile is made for at this source."""
     seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 1
+
+    @field_validator("analysis")
+    @classmethod
+    def _each_once(cls, analysis: tuple[Task, ...]) -> tuple[Task, ...]:
+        if len(set(analysis)) != len(analysis):
+            raise ValueError("each task stands once")
+        return tuple(task for task in TASKS if task in analysis)

@@ -54,12 +54,13 @@ class Event:
     """Something that happened to a frame, or to the run."""
 
     kind: str
-    """captured, skipped, encoded, resent, gave_up, nak, ack, closed, decoded, acknowledged, aborted, finished."""
+    """captured, skipped, warned, encoded, resent, gave_up, nak, ack, closed, decoded, found, not_found, acknowledged,
+    aborted, finished."""
     time_ns: int
     frame: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     picture: bytes | None = None
-    """A PNG file, for captured and decoded."""
+    """A PNG file, for captured and decoded, and for what was found where that is a map."""
 
 
 @dataclass

@@ -7,6 +7,8 @@ Topics, in the order in which they first appear:
     /sent       foxglove.CompressedImage (protobuf)   frames as the encoder got them, PNG
     /received   foxglove.CompressedImage (protobuf)   frames as the decoder made them, PNG
     /packets    farlink.PacketRows (protobuf)         fates of packets in columns, and every packet's bytes
+    /findings/segmentation, /findings/depth   foxglove.CompressedImage   maps that models found in /received, PNG
+    /findings/detection                       foxglove.ImageAnnotations  boxes, which the event beside them holds
 
 A journal is a function of scenario and seed: times are the run's own, and the wall clock is nowhere in it.
 Whatever a closed frame needs is flushed to the operating system before its receipt leaves, so a killed process
@@ -19,12 +21,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from mcap.data_stream import RecordBuilder
 from mcap.records import Channel, Chunk, DataEnd, Footer, Message
@@ -33,9 +36,11 @@ from mcap.writer import MCAP0_MAGIC, Writer
 from mcap_protobuf.schema import register_schema
 from numpy.typing import NDArray
 
+from link.annotations import annotations
 from link.errors import StorageError, UsageError
 from link.events import Event, Fate, Row
 
+FINDINGS = "/findings/"
 _BATCH = 4096
 _MAX_INDEXED = 20_000
 _RESERVE_BYTES = 256 * 1024
@@ -137,9 +142,22 @@ class Journal:
             if event.picture is not None:
                 image = CompressedImage(frame_id="camera", format="png", data=event.picture)
                 image.timestamp.seconds, image.timestamp.nanos = divmod(event.time_ns, 1_000_000_000)
-                self._add("/sent" if event.kind == "captured" else "/received", image.SerializeToString())
+                self._add(self._topic(event, CompressedImage), image.SerializeToString())
+            elif "boxes" in event.fields:
+                boxes = annotations(event.fields, event.time_ns)
+                self._add(self._topic(event, ImageAnnotations), boxes)
             if event.kind == "aborted":
                 self.flush()
+
+    def _topic(self, event: Event, message: Any) -> str:
+        """Return where *event*'s picture or boxes go; a topic of findings is made when the first one comes."""
+        if event.kind != "found":
+            return "/sent" if event.kind == "captured" else "/received"
+        topic = f"{FINDINGS}{event.fields['task']}"
+        if topic not in self._channels:
+            schema = register_schema(self._writer, message)
+            self._channels[topic] = self._writer.register_channel(topic, "protobuf", schema)
+        return topic
 
     def flush(self) -> None:
         """Hand all that was added to the operating system."""
@@ -218,6 +236,8 @@ class Run:
     """PNG files by topic (`sent`, `received`) and frame number."""
     complete: bool
     """Whether the run came to its end (its last event is `finished`)."""
+    findings: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    """PNG files of the maps that models found in received pictures, by task and frame number."""
 
 
 def read(path: Path, *, pictures: bool = True) -> Run:
@@ -227,6 +247,7 @@ def read(path: Path, *, pictures: bool = True) -> Run:
     columns: list[NDArray[np.int64]] = []
     data: dict[int, bytes] = {}
     images: dict[str, dict[int, bytes]] = {"sent": {}, "received": {}}
+    findings: dict[str, dict[int, bytes]] = {}
     for topic, message in _messages(path):
         if topic == "/scenario":
             head = json.loads(message)
@@ -238,16 +259,20 @@ def read(path: Path, *, pictures: bool = True) -> Run:
             columns.append(block)
             sent = block[np.isin(block[:, 2], (Fate.SENT,)), 1].tolist()
             data.update(zip(sent, batch.data, strict=False))
-        elif pictures:
+        elif pictures and not topic.endswith("/detection"):  # whose boxes stand in the event
             image = CompressedImage.FromString(message)
             # The event that a picture belongs to stands right before it.
-            images[topic[1:]][events[-1]["frame"]] = image.data
+            frame = events[-1]["frame"]
+            if topic.startswith(FINDINGS):
+                findings.setdefault(topic.removeprefix(FINDINGS), {})[frame] = image.data
+            else:
+                images[topic[1:]][frame] = image.data
     if not head:
         raise UsageError(f"{path}: not a farlink journal: its first record is no scenario")
     rows = np.concatenate(columns) if columns else np.zeros((0, 6), np.int64)
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     complete = bool(events) and events[-1]["kind"] == "finished"
-    return Run(head, events, rows, data, images, complete)
+    return Run(head, events, rows, data, images, complete, findings)
 
 
 def _messages(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -48,7 +48,8 @@ class PeerGoneError(PartialError):
 
 def max_message_bytes(session: Session) -> int:
     """Return the size that no message of the session reaches: two pictures and what goes with them."""
-    return (1 << 20) + 8 * session.camera.width * session.camera.height
+    per_pixel = 8 + (8 if session.analysis else 0)  # class ids and 16-bit depth beside each picture
+    return (1 << 20) + per_pixel * session.camera.width * session.camera.height
 
 
 def check_address(address: str, curve: Path | None) -> None:

@@ -1,4 +1,6 @@
-"""The receiver's process: `python -m receiver --connect ADDRESS`. Decoder for the link at ADDRESS."""
+"""The receiver's process: `python -m receiver --connect ADDRESS`. Decoder and
+analysis models for the link at ADDRESS.
+"""
 
 import sys
 import time
@@ -7,15 +9,25 @@ from link.config import Session
 from link.entry import end_main
 from link.fingerprint import fingerprint
 from link.timing import Times
-from receiver.codecs import DECODERS
+from receiver.analysis.analyst import Analyst
+from receiver.codecs import DECODERS, Decoder
+from receiver.receiver import Analyst as AnyAnalyst
 from receiver.receiver import Receiver
 
 
-def build(session: Session, times: Times) -> tuple[Receiver, str]:
-    """Return the receiver's core and its fingerprint."""
+def build(
+    session: Session, times: Times, *, decoder: Decoder | None = None, analyst: AnyAnalyst | None = None
+) -> tuple[Receiver, str]:
+    """Return the receiver's core and its fingerprint.
+
+    *decoder* and *analyst* take the place of those that *session* asks for.
+    """
     own = fingerprint(session)
-    decoder = DECODERS[session.codec.name](session)
-    return Receiver(session, times, decoder, own, time.perf_counter), own
+    if decoder is None:
+        decoder = DECODERS[session.codec.name](session)
+    if analyst is None:
+        analyst = Analyst.from_session(session)
+    return Receiver(session, times, decoder, own, time.perf_counter, analyst), own
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,10 +1,10 @@
 """The receiver's core: packets and time in, pictures, requests and events out. No sockets, no clock of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil
-from typing import Protocol
+from typing import Any, Protocol
 
 from link import fragment, packet, png
 from link.config import Session
@@ -26,6 +26,13 @@ class Decoder(Protocol):
 
     def decode(self, payload: Payload) -> Pixels | None:
         """Return the picture, or None where nothing can be shown."""
+
+
+class Analyst(Protocol):
+    """See `receiver.analysis.analyst.Analyst`."""
+
+    def look(self, pixels: Pixels) -> Sequence[tuple[str, dict[str, Any], bytes | None]]:
+        """Return (kind, fields, PNG) of an event for each model. Never raises on a picture."""
 
 
 @dataclass
@@ -68,9 +75,9 @@ class _Closed:
 
 
 class Receiver:
-    """Puts frames together, asks for what is missing, decodes what arrived.
+    """Puts frames together, asks for what is missing, decodes what arrived, looks at it.
 
-    *clock* measures decoding for `timings.json`; it decides nothing.
+    *clock* measures decoding and analysis for `timings.json`; it decides nothing.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Receiver:
         decoder: Decoder,
         fingerprint: str,
         clock: Callable[[], float],
+        analyst: Analyst | None = None,
     ) -> None:
         self._link = session.link
         self._times = times
@@ -87,6 +95,7 @@ class Receiver:
         self._fingerprint = fingerprint
         self._short = short(fingerprint)
         self._clock = clock
+        self._analyst = analyst
         self._open: dict[int, _Open] = {}
         self._closed: dict[int, _Closed] = {}
         self._agenda: list[tuple[int, int]] = []  # a heap of (time, frame)
@@ -272,6 +281,15 @@ class Receiver:
             out.events.append(
                 Event("decoded", now, frame, {"complete": about["complete"]}, png.encode(pixels))
             )
+            self._analyse(frame, pixels, now, out)
         if self._link.repair.arq and about["complete"]:
             self._feedback(frame, arq.Request(()), 0, out)
             out.events.append(Event("ack", now, frame))
+
+    def _analyse(self, frame: int, pixels: Pixels, now: int, out: Output) -> None:
+        if self._analyst is None:
+            return
+        started = self._clock()
+        for kind, fields, picture in self._analyst.look(pixels):
+            out.events.append(Event(kind, now, frame, fields, picture))
+        out.timings["analyse_s"] = out.timings.get("analyse_s", 0.0) + self._clock() - started

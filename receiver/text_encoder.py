@@ -53,6 +53,10 @@ class TextEncoder:
         found = [self._one(caption) for caption in captions]
         return torch.cat([tokens for tokens, _ in found]), torch.cat([pooled for _, pooled in found])
 
+    def forget(self) -> None:
+        """Drop the embeddings that are kept: the models have changed."""
+        self._kept.clear()
+
     def modules(self) -> tuple[Any, Any]:
         """Return the CLIP and the T5 model."""
         return self._clip, self._t5

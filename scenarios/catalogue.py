@@ -38,6 +38,20 @@ class Part:
     """`hub`, or `zoo`: a CompressAI checkpoint that becomes a transform folder."""
 
 
+DEPTH_LICENCE = "CC-BY-NC-4.0 (non-commercial)"
+
+
+def _analyst(source: str, folder: str, licence: str, size_bytes: int, use: str) -> Part:
+    """Return an analysis model, which is fetched by its own name alone."""
+    files = ("config.json", "preprocessor_config.json", "model.safetensors")
+    return Part(source, None, licence, size_bytes, folder, files, use, by_profile=False)
+
+
+def _depth(name: str, folder: str, size_bytes: int, use: str, *, free: bool) -> Part:
+    source = f"depth-anything/Depth-Anything-V2-{name}-hf"
+    return _analyst(source, folder, "Apache-2.0" if free else DEPTH_LICENCE, size_bytes, use)
+
+
 def _under(folders: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{folder}/{pattern}" for folder in folders for pattern in patterns)
 
@@ -143,4 +157,81 @@ CATALOGUE: Mapping[str, Part] = {
         use="8 steps, guidance 3.5 (profile.lora=FOLDER)",
         by_profile=False,
     ),
+    # Analysis models. Sizes of Base, Mask2Former, r18vd and r101vd are from memory; the others are the hub's own.
+    "flux/segmentation": _analyst(
+        "facebook/mask2former-swin-large-cityscapes-semantic",
+        "flux/segmentation",
+        "MIT code; weights trained on Cityscapes (non-commercial)",
+        870_000_000,
+        "segmentation, 19 classes of Cityscapes (analysis: [segmentation])",
+    ),
+    "flux/depth": _depth("Small", "flux/depth", 99_200_000, "relative depth (analysis: [depth])", free=True),
+    "flux/depth-base": _depth(
+        "Base", "flux/depth-base", 390_000_000, "relative depth (profile.depth=flux/depth-base)", free=False
+    ),
+    "flux/depth-large": _depth(
+        "Large",
+        "flux/depth-large",
+        1_340_000_000,
+        "relative depth (profile.depth=flux/depth-large)",
+        free=False,
+    ),
+    "flux/depth-indoor": _depth(
+        "Metric-Indoor-Small",
+        "flux/depth-indoor",
+        99_200_000,
+        "metres, rooms up to 20 m (profile.depth=flux/depth-indoor)",
+        free=True,
+    ),
+    "flux/depth-indoor-large": _depth(
+        "Metric-Indoor-Large",
+        "flux/depth-indoor-large",
+        1_340_000_000,
+        "metres, rooms up to 20 m (profile.depth=flux/depth-indoor-large)",
+        free=False,
+    ),
+    "flux/depth-outdoor": _depth(
+        "Metric-Outdoor-Small",
+        "flux/depth-outdoor",
+        99_200_000,
+        "metres, streets up to 80 m (profile.depth=flux/depth-outdoor)",
+        free=True,
+    ),
+    "flux/depth-outdoor-large": _depth(
+        "Metric-Outdoor-Large",
+        "flux/depth-outdoor-large",
+        1_340_000_000,
+        "metres, streets up to 80 m (profile.depth=flux/depth-outdoor-large)",
+        free=False,
+    ),
+    "flux/detection": _analyst(
+        "PekingU/rtdetr_v2_r50vd",
+        "flux/detection",
+        "Apache-2.0",
+        172_000_000,
+        "detection, 80 categories of COCO (analysis: [detection])",
+    ),
+    "flux/detection-r18": _analyst(
+        "PekingU/rtdetr_v2_r18vd",
+        "flux/detection-r18",
+        "Apache-2.0",
+        81_000_000,
+        "detection, the smallest (profile.detection=flux/detection-r18)",
+    ),
+    "flux/detection-r34": _analyst(
+        "PekingU/rtdetr_v2_r34vd",
+        "flux/detection-r34",
+        "Apache-2.0",
+        126_000_000,
+        "detection (profile.detection=flux/detection-r34)",
+    ),
+    "flux/detection-r101": _analyst(
+        "PekingU/rtdetr_v2_r101vd",
+        "flux/detection-r101",
+        "Apache-2.0",
+        308_000_000,
+        "detection, the largest (profile.detection=flux/detection-r101)",
+    ),
 }
+"""YOLO11 is not among them: it is under the AGPL-3.0 and comes with `pip install ultralytics`; a user who accepts that
+gives its weights file as profile.detection=yolo11n.pt."""

@@ -79,6 +79,7 @@ def _lpips() -> str:
 
 def _profiles() -> list[str]:
     from link.errors import ModelMissingError
+    from receiver.analysis.analyst import NAMES, SHIPPED
     from scenarios import models
 
     root = Path(__file__).parent.parent
@@ -89,15 +90,17 @@ def _profiles() -> list[str]:
     )
     try:
         absent = {
-            "tiny": [path for path in shipped if not (root / path).exists()],
-            "flux": models.missing("flux"),
+            "profile tiny": [path for path in shipped if not (root / path).exists()],
+            "analysis models": [name for name in NAMES if not (SHIPPED / name / "config.json").is_file()],
+            "profile flux": models.missing("flux"),
         }
     except ModelMissingError as error:
         return [f"{'--':4}{'models':26}{error}"]
-    hints = {"tiny": "install farlink again", "flux": "optional: farlink models pull flux"}
+    again = "install farlink again"
+    hints = {"profile flux": "optional: farlink models pull flux"}
     return [
-        f"{'--' if gone else 'ok':4}{'profile ' + name:26}"
-        + (f"missing: {', '.join(gone)} ({hints[name]})" if gone else "complete")
+        f"{'--' if gone else 'ok':4}{name:26}"
+        + (f"missing: {', '.join(gone)} ({hints.get(name, again)})" if gone else "complete")
         for name, gone in absent.items()
     ]
 

@@ -29,6 +29,7 @@ from link.config import Codec
 from link.events import Fate
 from link.journal import Run
 from link.packet import Kind
+from scenarios.analysis import Analysis, analyse
 from scenarios.quality import Scores, score
 
 NS = 1e9
@@ -320,18 +321,19 @@ def age(shown: Iterable[tuple[int, int]], until_ns: int) -> Age:
     return Age(tuple(updates), until_ns, mean_s, max(peaks) / NS if peaks else None)
 
 
-def measure(run: Run, scores: Scores | None = None) -> dict[str, Any]:
+def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = None) -> dict[str, Any]:
     """Return the figures of *run* as `farlink run --json` prints them; `notes` gives the reason of each null.
 
-    *scores* of the pictures (`scenarios.quality.score`) are made where they are not given.
+    *scores* (`scenarios.quality.score`) and *analysis* (`scenarios.analysis.analyse`) are made where not given.
     """
     scores = score(run) if scores is None else scores
+    analysis = analyse(run) if analysis is None else analysis
     sent = packets(run)
     rows = frame_rows(run, scores, sent)
     cost = breakdown(run, sent)
     about = scenario(run)
     camera, codec, link = about["camera"], about["codec"], about["link"]
-    notes: dict[str, str] = {}
+    notes = dict(analysis.notes)
     status = Counter(row.status for row in rows)
     pixels = len(rows) * camera["width"] * camera["height"]
     payload = sum(cost.payload.values())
@@ -369,7 +371,7 @@ def measure(run: Run, scores: Scores | None = None) -> dict[str, Any]:
         "latency_s": _latency(rows, notes),
         "age_s": _age(run, rows, notes),
         "quality": _quality(rows, scores, notes),
-        "tasks": {},
+        "tasks": analysis.tasks,
         "speed": {"virtual_s": end_ns(run) / NS},
         "cut_short": cut_reason(run),
         "notes": notes,
@@ -381,11 +383,9 @@ def cut_reason(run: Run) -> str | None:
     if run.complete:
         return None
     last = run.events[-1] if run.events else {}
-    return (
-        str(last.get("reason", ""))
-        if last.get("kind") == "aborted"
-        else "the journal ends before the run does"
-    )
+    if last.get("kind") == "aborted":
+        return str(last.get("reason", ""))
+    return "the journal ends before the run does"
 
 
 def _note_cut(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> None:

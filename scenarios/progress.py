@@ -47,7 +47,9 @@ class Bar:
     def __call__(self, record: dict[str, Any]) -> None:
         """Take one event of the run."""
         kind = record["kind"]
-        if kind == "skipped":
+        if kind == "warned":
+            print(f"farlink: {record['reason']}", file=sys.stderr)
+        elif kind == "skipped" and record.get("by") != "rate_control":  # those would fill the screen
             print(f"farlink: skipped {record['name']}: {record['reason']}", file=sys.stderr)
         elif kind == "listening":
             if not self._console.is_terminal or self._sent == 0:
@@ -99,11 +101,31 @@ def table(metrics: dict[str, Any]) -> str:
         rows.append(("latency", f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}"))
     if quality["psnr_db"] is not None:
         rows.append(("quality", f"PSNR {quality['psnr_db']:.2f} dB"))
+    rows += _tasks(metrics)
     if metrics.get("report"):
         rows.append(("report", metrics["report"]))
-    return "\n".join(f"{name:12}{text}" for name, text in rows)
+    return "\n".join(f"{name:14}{text}" for name, text in rows)
 
 
 def _reasons(dropped: dict[str, int]) -> str:
     given = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in dropped.items() if count)
     return f"({given})" if given else ""
+
+
+_FIRST = {"segmentation": ("miou", "mIoU"), "depth": ("delta1", "delta1"), "detection": ("map50", "mAP50")}
+
+
+def _tasks(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a line for each task that was scored."""
+    rows = []
+    words = (("truth", "against the truth"), ("original", "against the original"), ("ideal", "on originals"))
+    for task, figures in metrics["tasks"].items():
+        key, label = _FIRST[task]
+        told = [
+            f"{figures[reference][key]:.3f} {word}"
+            for reference, word in words
+            if figures and figures[reference] and figures[reference][key] is not None
+        ]
+        if told:
+            rows.append((task, f"{label} {', '.join(told)}"))
+    return rows

@@ -17,7 +17,8 @@ from PIL import Image
 
 from link.events import Fate
 from link.journal import Run
-from scenarios import figures, timeline
+from scenarios import figures, overlays, timeline
+from scenarios.analysis import Analysis, analyse
 from scenarios.figures import Drawing
 from scenarios.metrics import NS, FrameRow, frame_rows, packets, scenario
 from scenarios.quality import Scores
@@ -47,14 +48,24 @@ class Picture:
     """What its sections held, for codecs whose sections can be shown."""
     channels: str | None = None
     """A data: URI."""
+    seen: str | None = None
+    """A data: URI of what was found in it, beside the truth."""
 
 
-def write(run: Run, metrics: Mapping[str, Any], out: Path, scores: Scores | None = None) -> Path:
+def write(
+    run: Run,
+    metrics: Mapping[str, Any],
+    out: Path,
+    scores: Scores | None = None,
+    analysis: Analysis | None = None,
+) -> Path:
     """Write report.html and figures/ to the folder *out*; return the page's path.
 
-    *metrics* is what `scenarios.metrics.measure` gave; *scores* of the pictures are made where not given.
+    *metrics* is what `scenarios.metrics.measure` gave; *scores* of the pictures and the *analysis* of the findings
+    are made where not given.
     Raise StorageError where the disk is full or the folder cannot be written.
     """
+    analysis = analyse(run, intervals=False) if analysis is None else analysis
     rows = frame_rows(run, scores)
     packets_drawn = timeline.draw(run, rows)
     drawings = [*([packets_drawn] if packets_drawn else []), *figures.draw(run, rows, metrics)]
@@ -62,16 +73,20 @@ def write(run: Run, metrics: Mapping[str, Any], out: Path, scores: Scores | None
         for form, data in (("svg", drawing.wide), ("png", drawing.png)):
             with replacing(out / "figures" / f"{drawing.name}.{form}") as fresh:
                 fresh.write_bytes(data)
-    page = render(run, metrics, rows, drawings)
+    page = render(run, metrics, rows, drawings, analysis)
     with replacing(out / "report.html") as fresh:
         fresh.write_text(page, "utf-8")
     return out / "report.html"
 
 
 def render(
-    run: Run, metrics: Mapping[str, Any], rows: Sequence[FrameRow], drawings: Iterable[Drawing]
+    run: Run,
+    metrics: Mapping[str, Any],
+    rows: Sequence[FrameRow],
+    drawings: Iterable[Drawing],
+    analysis: Analysis | None = None,
 ) -> str:
-    """Return the page."""
+    """Return the page; *analysis* None: without what was found in the pictures."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("scenarios", "."),
         autoescape=True,
@@ -81,7 +96,7 @@ def render(
     )
     environment.filters["data"] = _data_uri
     about = scenario(run)
-    shown, packing = pictures(run, rows)
+    shown, packing = pictures(run, rows, analysis)
     missing = _missing(metrics, rows)
     return environment.get_template("report.html.j2").render(
         about=about,
@@ -96,6 +111,8 @@ def render(
         pictures=shown,
         total=len(rows),
         made_of=any(picture.made_of for picture in shown),
+        seen=any(picture.seen for picture in shown),
+        tasks=overlays.table(metrics.get("tasks") or {}),
         packing=packing,
         first=next((at for at, picture in enumerate(shown) if picture.received), 0),
         drawings={drawing.name: drawing for drawing in drawings},
@@ -115,7 +132,9 @@ def _data_uri(data: bytes, kind: str) -> str:
 # Pictures
 
 
-def pictures(run: Run, rows: Sequence[FrameRow]) -> tuple[list[Picture], str]:
+def pictures(
+    run: Run, rows: Sequence[FrameRow], analysis: Analysis | None = None
+) -> tuple[list[Picture], str]:
     """Return the page's pictures, evenly taken where there are many, and in words how they are packed."""
     with_picture = [row for row in rows if row.frame in run.pictures["sent"]]
     if len(with_picture) > MAX_PICTURES:
@@ -144,7 +163,10 @@ def pictures(run: Run, rows: Sequence[FrameRow]) -> tuple[list[Picture], str]:
         parts = made_of.get(row.frame)
         tiles = None if parts is None or parts.channels is None else _data_uri(parts.channels, "image/png")
         shot = _data_uri(sent[row.frame], kind)
-        found.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles))
+        seen = None
+        if analysis is not None and (sheet := overlays.sheet(run, row.frame, analysis.sights(row.frame))):
+            seen = _data_uri(sheet, "image/webp")
+        found.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles, seen))
     return found, words
 
 
@@ -366,9 +388,16 @@ def _missing(metrics: Mapping[str, Any], rows: Sequence[FrameRow]) -> list[str]:
     for key, name in (("psnr_db", "PSNR"), ("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS")):
         if f"quality.{key}" in notes:
             found.append(f"{name}: {notes[f'quality.{key}']}.")
+    found += [f"{_task_words(key)}: {note}." for key, note in notes.items() if key.startswith("tasks.")]
     if notes.get("frames"):
         found.append(notes["frames"].capitalize() + ".")
     return found
+
+
+def _task_words(key: str) -> str:
+    """Return `depth against the original` of `tasks.depth.original`."""
+    words = {"truth": "against the truth", "original": "against the original", "ideal": "on the original"}
+    return " ".join(words.get(part, part) for part in key.split(".")[1:]).capitalize()
 
 
 def _without_nulls(tree: Any) -> Any:

@@ -9,6 +9,7 @@ import duckdb
 
 from link.errors import StorageError
 from link.journal import Run
+from scenarios.analysis import COLUMNS, Analysis, analyse
 from scenarios.metrics import NS, FrameRow, frame_rows, scenario
 from scenarios.quality import Scores
 
@@ -32,6 +33,7 @@ _COLUMNS = {
     "psnr_db": "DOUBLE",
     "ms_ssim": "DOUBLE",
     "lpips": "DOUBLE",
+    **dict.fromkeys(COLUMNS, "VARCHAR"),  # what scenarios.scoring pools, as JSON
 }
 
 
@@ -53,11 +55,17 @@ def replacing(path: Path) -> Iterator[Path]:
             fresh.unlink()
 
 
-def write_parquet(run: Run, path: Path, scores: Scores | None = None) -> Path:
-    """Write one row for each frame of *run* to *path*; *scores* of the pictures are made where not given."""
+def write_parquet(
+    run: Run, path: Path, scores: Scores | None = None, analysis: Analysis | None = None
+) -> Path:
+    """Write one row for each frame of *run* to *path*.
+
+    *scores* of the pictures and the *analysis* of the findings are made where not given.
+    """
+    analysis = analyse(run, intervals=False) if analysis is None else analysis
     about = scenario(run)
     head = (about["name"], about["codec"]["name"], about["seed"])
-    table = [(*head, *_cells(row)) for row in frame_rows(run, scores)]
+    table = [(*head, *_cells(row), *analysis.columns(row.frame).values()) for row in frame_rows(run, scores)]
     columns = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in _COLUMNS]
     values = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in _COLUMNS.items())
     with replacing(path) as fresh, duckdb.connect() as database:

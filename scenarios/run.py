@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,26 @@ from link.fingerprint import fingerprint
 from link.packet import VERSION
 from link.timing import times
 from scenarios import schema
+from scenarios.rate_models import stale
 from scenarios.schema import Scenario
 
 Progress = Callable[[dict[str, Any]], None]
 # What a journal's bytes depend on, besides scenario and seed.
 _LIBRARIES = ("numpy", "pillow", "simpy", "raptorq", "mcap", "av")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What stands in for the parts that the ends of a run in one process would make for themselves; None: nothing.
+
+    Sweeps put caches in their place. What they return must be what the parts themselves would.
+    """
+
+    shots: Any = None
+    """An iterator like that of `sender.camera.open_source`."""
+    encoder: Any = None
+    decoder: Any = None
+    analyst: Any = None
 
 
 @dataclass(frozen=True)
@@ -40,14 +56,21 @@ class Outcome:
         return self.error.exit_code if self.error else 0
 
 
-def head(scenario: Scenario) -> dict[str, Any]:
-    """Return the journal's first record."""
+@cache
+def libraries() -> dict[str, str]:
+    """Return the versions that a journal depends on."""
     versions = {"wire": str(VERSION)}
     for name in ("farlink", *_LIBRARIES):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    return versions
+
+
+def head(scenario: Scenario) -> dict[str, Any]:
+    """Return the journal's first record."""
+    versions = dict(libraries())
     tree = scenario.model_dump(mode="json", by_alias=True)
     for hop in tree["link"]["hops"]:
         if hop["trace"] is not None:
@@ -63,9 +86,16 @@ def head(scenario: Scenario) -> dict[str, Any]:
 
 
 def check_source(scenario: Scenario) -> None:
-    """Open the scenario's source and close it again. Raise UsageError where it cannot be opened."""
+    """Open the scenario's source and close it again, and its truth where it is to be analysed.
+
+    Raise UsageError where one of them cannot be opened.
+    """
     from sender.camera import open_source
 
+    if scenario.analysis:
+        from scenarios.truth import open_truth
+
+        open_truth(scenario.camera, scenario.seed)
     if not scenario.camera.source.startswith("webcam:"):  # a camera may not bear being opened twice at once
         open_source(scenario.camera, seed=scenario.seed)
 
@@ -113,14 +143,19 @@ def execute(
     transport: Literal["inproc", "zmq"] = "zmq",
     factor: float | None = None,
     progress: Progress = lambda _record: None,
+    ends: Ends | None = None,
 ) -> FarlinkError | None:
     """Run *scenario* into the journal *out*/run.mcap; return what cut it short, if anything did.
 
+    *ends* is for `inproc` alone.
+
     Raise UsageError where it could not even begin.
     """
+    for line in stale(scenario):
+        progress({"kind": "warned", "frame": None, "time_ns": 0, "reason": line})
     try:
         if transport == "inproc":
-            _inproc(scenario, out, factor, progress)
+            _inproc(scenario, out, factor, progress, ends or Ends())
         else:
             # Processes are for running; the parent needs none of what they load.
             from scenarios.processes import Processes
@@ -150,15 +185,15 @@ def _discard(out: Path) -> None:
             out.rmdir()
 
 
-def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progress) -> None:
+def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progress, ends: Ends) -> None:
     from receiver.__main__ import build as build_receiver
     from sender.__main__ import build as build_sender
 
     session = scenario.session()
     traces = schema.traces(session)
     waits = times(session, traces)
-    sender, _ = build_sender(session, waits)
-    receiver, _ = build_receiver(session, waits)
+    sender, _ = build_sender(session, waits, shots=ends.shots, encoder=ends.encoder)
+    receiver, _ = build_receiver(session, waits, decoder=ends.decoder, analyst=ends.analyst)
 
     def tell(event: Event) -> None:
         progress({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **event.fields})
@@ -187,19 +222,21 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
 
     Raise UsageError where there is no readable journal, StorageError where the disk is full.
     """
-    from scenarios import metrics, quality, report, results
+    from scenarios import analysis, metrics, quality, report, results
 
     path = out / "run.mcap"
     if not path.is_file():
         raise UsageError(f"{out}: no run is there (run.mcap is missing)")
     found = journal.read(path)
     scores = quality.score(found)
-    figures = metrics.measure(found, scores)
-    figures["speed"] |= {"encode_s": None, "decode_s": None, "wall_s": wall_s, **_timings(out)}
+    judged = analysis.analyse(found)
+    figures = metrics.measure(found, scores, judged)
+    spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
+    figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
     figures |= {"journal": str(path), "digest": journal.digest(path), "report": str(out / "report.html")}
     try:
-        results.write_parquet(found, out / "results.parquet", scores)
-        report.write(found, figures, out, scores)
+        results.write_parquet(found, out / "results.parquet", scores, judged)
+        report.write(found, figures, out, scores, judged)
         (out / "summary.json").write_text(json.dumps(figures, indent=1))
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror}") from error

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import ValidationError, field_validator
@@ -16,10 +16,9 @@ from link.codecs import SYNTAXES
 from link.config import Codec, Profile, Session
 from link.errors import UsageError
 from link.packet import overhead
-from link.timing import body_bytes, bottleneck_bps, times
+from link.timing import SHARE, body_bytes, bottleneck_bps, times
 
 MAX_YAML_BYTES = 256 * 1024
-_SHARE = 0.8  # of what the narrowest hop carries in a period, for a frame budget that is not given
 _MOST_BYTES = 100_000
 
 
@@ -28,8 +27,6 @@ class Scenario(Session):
 
     title: str = ""
     """One sentence for the report's head."""
-    analysis: tuple[Literal["segmentation", "depth", "detection"], ...] = ()
-    """Vision models to run on what arrives."""
 
     @field_validator("codec")
     @classmethod
@@ -128,6 +125,11 @@ class _Loader(yaml.SafeLoader):
         return dict(super().construct_mapping(node, deep))
 
 
+def value(text: str, where: str) -> Any:
+    """Return the value of YAML *text* that stands at *where*. Raise UsageError where it is none."""
+    return _yaml(text, where)
+
+
 def _yaml(text: str, where: str) -> Any:
     try:
         loader = _Loader(text)
@@ -166,6 +168,8 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _checked(tree: dict[str, Any], name: str) -> Scenario:
+    if tree.get("analysis") == "all":
+        tree = {**tree, "analysis": _every_task(tree)}
     try:
         return Scenario.model_validate(tree)
     except ValidationError as error:
@@ -231,8 +235,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
 
     Raise UsageError where the link cannot carry even the smallest packet of the codec's budget.
     """
-    if scenario.analysis:
-        raise UsageError("analysis: this version of farlink has no analysis models; leave it out")
+    scenario = scenario.model_copy(update={"profile": _with_analysts(scenario)})
     hops = tuple(
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
         for hop in scenario.link.hops
@@ -253,10 +256,73 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
     return scenario.model_copy(update={"link": link})
 
 
+ANALYSTS: Mapping[str, Mapping[str, str]] = {
+    "world": {
+        "segmentation": "segmentation-world",
+        "depth": "depth-world",
+        "detection": "detection-world",
+    },
+    "street": {"segmentation": "segmentation-street"},
+}
+"""The models that come with farlink, by the domain of the truth of a source and the task."""
+
+FULL: Mapping[str, str] = {
+    "segmentation": "flux/segmentation",
+    "depth": "flux/depth",
+    "detection": "flux/detection",
+}
+"""The models of the profile `flux`, where none of `ANALYSTS` is made for the source."""
+
+
+def _every_task(tree: Mapping[str, Any]) -> list[str]:
+    """Return what `analysis: all` stands for: the tasks that a model of the profile is made for at this source."""
+    from scenarios.truth import domain_of
+
+    camera, codec = tree.get("camera"), tree.get("codec")
+    source = camera.get("source") if isinstance(camera, dict) else None
+    domain = (domain_of(source) if isinstance(source, str) else None) or ""
+    full = isinstance(codec, dict) and codec.get("profile") == "flux" and domain != "world"
+    return list(FULL if full else ANALYSTS.get(domain, {}))
+
+
+def _with_analysts(scenario: Scenario) -> Profile:
+    """Return the profile with a model named for each task of *scenario*: the user's own, else by the source.
+
+    The receiver knows nothing of sources and truth, so it is told the names. Raise UsageError for a task that no
+    model of the profile is made for, naming what to give.
+    """
+    if not scenario.analysis:
+        return scenario.profile
+    from receiver.analysis.analyst import is_name
+    from scenarios.truth import domain_of
+
+    named: dict[str, str] = {}
+    source = scenario.camera.source
+    domain = domain_of(source) or ""
+    # Only the shipped models know the world's classes; elsewhere the full-size ones know more.
+    full = scenario.codec.profile == "flux" and domain != "world"
+    made = FULL if full else ANALYSTS.get(domain, {})
+    for task in scenario.analysis:
+        own = getattr(scenario.profile, task)
+        if own is not None:
+            path = Path(own)
+            named[task] = str(path.resolve()) if path.exists() and not is_name(own) else own
+        elif task in made:
+            named[task] = made[task]
+        else:
+            raise UsageError(
+                f"analysis: no {task} model comes with farlink for camera.source {source!r}: give one by "
+                f"--set profile.{task}=FOLDER, or =flux/{task} after farlink models pull flux/{task}"
+            )
+    return scenario.profile.model_copy(update=named)
+
+
 def _budget_bytes(scenario: Scenario) -> int:
     link = scenario.link
+    if scenario.codec.name == "gsc" and scenario.codec.rate_control != "bytes":
+        return _MOST_BYTES  # what a frame may cost is decided otherwise
     rate = bottleneck_bps(link, traces(scenario))
-    air = _SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0 / (1.0 + link.repair.fec)
+    air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0 / (1.0 + link.repair.fec)
     room = body_bytes(link)
     return max(16, min(_MOST_BYTES, int(air * (room - 2) / (room + overhead(link.framing)))))
 

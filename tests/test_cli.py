@@ -75,7 +75,7 @@ def place(tmp_path_factory):
         (["run", "--seed", str(1 << 64)], "seed"),
         (["run", "--set", "name=../../x"], "name"),
         (["run", "--set", "name=''"], "name"),
-        (["run", "--set", "analysis=[depth]"], "no analysis models"),
+        (["run", "--source", "testcard", "--set", "analysis=[depth]"], "no depth model comes with farlink"),
         (["run", "twice.yaml"], "the key 'rate_bps' stands twice"),
         (["link", "--curve", "empty"], "no CURVE keys there"),
         (["run", "--out", "full"], "holds no earlier run"),
@@ -162,7 +162,8 @@ def test_the_main_job(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", schema.preset_names())
 def test_every_preset_runs_with_a_real_codec(name, tmp_path):
-    scenario = schema.load(name, [], {"camera.frames": 3, "codec.name": "jpeg2000"})
+    settings = {"camera.frames": 3, "codec.name": "jpeg2000", "camera.source": "testcard", "analysis": []}
+    scenario = schema.load(name, [], settings)  # those that name data sets have none here
     folder = runs.prepare(tmp_path / "run", scenario)
     assert runs.execute(scenario, folder, transport="inproc") is None
     found = journal.read(folder / "run.mcap")
@@ -226,6 +227,7 @@ def test_help_has_examples_and_starts_fast():
         "encode",
         "decode",
         "keys",
+        "sweep",
         "train",
     ):
         done = farlink(command, "--help")

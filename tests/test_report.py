@@ -15,6 +15,7 @@ from link import png
 from link.errors import StorageError
 from link.journal import Run
 from scenarios import figures, metrics, report, results, timeline
+from scenarios.analysis import COLUMNS
 from scenarios.quality import Score, Scores
 from scenarios.words import duration
 
@@ -253,7 +254,7 @@ def test_parquet_has_a_row_for_each_frame(tmp_path: Path) -> None:
     assert table.columns == list(
         "run codec seed frame name captured_s shown_s latency_s status sections_sent sections_received "
         "payload_bytes on_air_bytes packets_sent packets_lost resent psnr_db ms_ssim lpips".split()
-    )
+    ) + list(COLUMNS)
     rows = metrics.frame_rows(run, NO_SCORES)
     got = table.fetchall()
     assert [row[:5] for row in got] == [("by-hand", "jpeg2000", 7, frame, f"f{frame}") for frame in range(3)]

@@ -1,6 +1,6 @@
 """GSC, receiving end: what arrived of caption and channels steers the generator."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,16 +10,19 @@ from link.codecs import gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
 from link.frame import Payload, Pixels
-from link.models import place, transform_folder
+from link.models import transform_folder
 from link.transform import grid
 from receiver.conditioning import Conditioning
+from receiver.device import pick_device, pick_dtype
+from receiver.folders import part_folders
 from receiver.generator import Generator, Sampling
-from receiver.parts import Parts, pick_device, pick_dtype
+from receiver.parts import Parts
 from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
-TEXT = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+__all__ = ["BATCH", "GscDecoder", "part_folders"]
+BATCH = 8
+"""Pictures that `decode_many` draws at a time."""
 
 
 class GscDecoder:
@@ -46,7 +49,9 @@ class GscDecoder:
         )
         text = TextEncoder.from_pretrained(folders, dtype).to(device, profile.offload)
         codec = session.codec
-        sampling = Sampling(codec.steps, codec.guidance, codec.control_scale, codec.strength, session.seed)
+        sampling = Sampling(
+            codec.steps, codec.guidance, codec.control_scale, codec.strength, codec.noise_seed
+        )
         size = (session.camera.width, session.camera.height)
         return cls(codec, size, tables, Generator(parts, text, synthesis, sampling))
 
@@ -61,6 +66,24 @@ class GscDecoder:
         width, height = self._size
         return self._generator.generate([self.condition(arrived)])[0][:height, :width]
 
+    def decode_many(self, payloads: Sequence[Payload]) -> list[Pixels | None]:
+        """Return what `decode` does for each of *payloads*, drawn `BATCH` at a time: faster on a GPU.
+
+        A picture differs from that of `decode` by rounding (up to 3 of 255 in bfloat16), but not with what is drawn
+        beside it: the last batch is filled up. For `strength` 1 alone, where no picture depends on others.
+        """
+        arrived = [self.received(payload) for payload in payloads]
+        drawn = [at for at, item in enumerate(arrived) if item.caption is not None or item.channels]
+        pictures: list[Pixels | None] = [None] * len(payloads)
+        width, height = self._size
+        for start in range(0, len(drawn), BATCH):
+            batch = drawn[start : start + BATCH]
+            filled = [*batch, *[batch[-1]] * (BATCH - len(batch))]
+            made = self._generator.generate([self.condition(arrived[at]) for at in filled])
+            for at, picture in zip(batch, made, strict=False):
+                pictures[at] = picture[:height, :width]
+        return pictures
+
     def received(self, payload: Payload) -> Transmission:
         """Return what the sections at hand say."""
         return gsc.read(self._codec, payload, grid(*self._size), self._tables)
@@ -73,17 +96,3 @@ class GscDecoder:
             maps[channel] = found
             there[channel] = True
         return Conditioning(maps, there, arrived.caption or "")
-
-
-def part_folders(session: Session) -> dict[str, Path]:
-    """Return the folder of each of the generator's parts: the user's own, else the profile's."""
-    name, profile = session.codec.profile, session.profile
-    whole = place(name, "generator", profile.generator, WEIGHTS / "tiny")
-    folders = {part: whole / part for part in ("transformer", "controlnet", "vae", "scheduler", *TEXT)}
-    for part in ("transformer", "controlnet", "vae"):
-        own = getattr(profile, part)
-        if own is not None:
-            folders[part] = Path(own)
-    if profile.text is not None:
-        folders |= {part: Path(profile.text) / part for part in TEXT}
-    return folders

@@ -1,0 +1,128 @@
+"""Things in boxes: by a DETR-like model or farlink's own in its folder, or by YOLO11 where the user installed it.
+
+    pixels (H, W, 3) -> the model's own processor -> queries -> boxes, kinds, scores
+
+RT-DETRv2 (Lv et al. 2024), DETR, D-FINE, YOLOS, ... are of transformers. YOLO11 is of ultralytics, which is under
+the AGPL and reads weights by pickle: farlink neither depends on it nor imports it, unless a .pt file is asked for.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import MODEL_FOR_OBJECT_DETECTION_MAPPING, AutoModelForObjectDetection
+
+from link.errors import ModelMissingError, UsageError
+from link.frame import Pixels
+from receiver.analysis import loading
+from receiver.analysis.fcos import MODEL_TYPE, FcosDetector
+from receiver.analysis.findings import Detections
+
+__all__ = ["MODEL_TYPE", "DetectionModel", "FcosModel", "YoloModel"]
+
+_AUTO: Any = AutoModelForObjectDetection
+_KNOWN: Any = MODEL_FOR_OBJECT_DETECTION_MAPPING
+LEAST_SCORE = 0.01
+"""What is less sure is left out: it adds bytes to the journal and next to nothing to a precision."""
+MOST = 100
+"""Boxes a picture, as COCO counts them."""
+
+
+class DetectionModel:
+    """Runs the model in *folder* on *device*. Raise ModelMissingError or UsageError where it cannot be loaded."""
+
+    def __init__(self, folder: Path, device: str | torch.device = "cpu") -> None:
+        model, self._processor = loading.load(folder, _AUTO, "detection", _KNOWN.keys())
+        self._model = model.to(device)
+        self._device = device
+        self.names = loading.names(model.config)
+
+    @torch.inference_mode()
+    def find(self, pixels: Pixels) -> Detections:
+        """Return the things in *pixels*, shape (height, width, 3): at most `MOST`, none under `LEAST_SCORE`."""
+        given = self._processor(images=pixels.copy(), return_tensors="pt", input_data_format="channels_last")
+        out = self._model(pixel_values=given["pixel_values"].to(self._device))
+        size = [(pixels.shape[0], pixels.shape[1])]
+        found = self._processor.post_process_object_detection(out, threshold=LEAST_SCORE, target_sizes=size)[
+            0
+        ]
+        boxes, kinds, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
+        return tidied(boxes, kinds, scores, self.names, size[0])
+
+
+class FcosModel:
+    """Runs the `receiver.analysis.fcos` detector in *folder* on *device*; errors as of `DetectionModel`."""
+
+    def __init__(self, folder: Path, device: str | torch.device = "cpu") -> None:
+        loading.settings(folder, "detection")
+        try:
+            model = FcosDetector.from_pretrained(folder, local_files_only=True, strict=True)
+        except loading.BROKEN as error:
+            raise loading.unreadable(folder, "detection", error) from None
+        self._model = model.eval().requires_grad_(False).to(device)
+        self._device = device
+        self.names = tuple(model.names)
+
+    @torch.inference_mode()
+    def find(self, pixels: Pixels) -> Detections:
+        """Return the things in *pixels*, as `DetectionModel.find`."""
+        given = torch.from_numpy(pixels.copy()).to(self._device).permute(2, 0, 1).float() / 255
+        found = self._model(given[None])[0]
+        boxes, kinds, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
+        return tidied(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
+
+
+class YoloModel:
+    """Runs the ultralytics model in *file* on *device*.
+
+    Raise ModelMissingError where the file or ultralytics is missing, UsageError where it is no detection model.
+    """
+
+    def __init__(self, file: Path, device: str | torch.device = "cpu") -> None:
+        if not file.is_file():  # ultralytics would download it
+            raise ModelMissingError(f"{file}: no such file")
+        try:
+            ultralytics: Any = importlib.import_module("ultralytics")
+        except ImportError:
+            raise ModelMissingError(
+                f"{file}: needs ultralytics, which is under the AGPL-3.0: pip install ultralytics"
+            ) from None
+        try:
+            self._model = ultralytics.YOLO(str(file), task="detect")
+            given = self._model.names
+        except Exception as error:  # its own, torch's and pickle's views of what a bad file is
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(f"{file}: cannot be read as a YOLO model: {reason[:200]}") from None
+        self._device = str(device)
+        self.names = tuple(str(given[number]) for number in sorted(given))
+
+    def find(self, pixels: Pixels) -> Detections:
+        """Return the things in *pixels*, as `DetectionModel.find`."""
+        # ultralytics takes arrays as OpenCV has them: blue first
+        blue_first = np.ascontiguousarray(pixels[..., ::-1])
+        found = self._model.predict(
+            blue_first, conf=LEAST_SCORE, max_det=MOST, device=self._device, verbose=False
+        )[0].boxes
+        boxes, kinds, scores = (np.asarray(part.cpu()) for part in (found.xyxy, found.cls, found.conf))
+        return tidied(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
+
+
+def tidied(
+    boxes: NDArray[Any],
+    kinds: NDArray[Any],
+    scores: NDArray[Any],
+    names: tuple[str, ...],
+    size: tuple[int, int],
+) -> Detections:
+    """Return the boxes cut to a picture of *size* (height, width), the surest first, those without area left out.
+
+    What is not finite stays as it is, and `findings.write` refuses it.
+    """
+    height, width = size
+    xyxy = np.clip(boxes.astype(np.float64).reshape(-1, 4), 0.0, [width, height, width, height])
+    keep = ~((xyxy[:, 2] <= xyxy[:, 0]) | (xyxy[:, 3] <= xyxy[:, 1]))
+    order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")][:MOST]
+    return Detections(xyxy[order], kinds[order].astype(np.int64), scores[order].astype(np.float64), names)

@@ -1,0 +1,194 @@
+"""What models find in a picture, and how it is written down: exactly, small, and so that any viewer shows it.
+
+    Segments      PNG with a palette: a pixel's value is its class, its colour is for people
+    Depth         PNG of 16 bits: value * scale is the depth, the scale stands beside it
+    Detections    no picture: boxes to 0.01 pixels, kinds, scores to 0.0001, in fields
+
+What is written is what is scored: a finding is read back from its record, so runs that are measured later,
+elsewhere or from a cache give the same figures.
+"""
+
+import colorsys
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+FARTHEST_M = 1000.0
+"""Metric depth beyond this is written as this."""
+MOST_CLASSES = 255
+"""Class ids are bytes, and 255 stands for none."""
+_LAST = 65535
+_COLOURS = {
+    "sky": (135, 178, 214),
+    "sand": (214, 168, 110),
+    "bedrock": (156, 128, 112),
+    "rock": (96, 66, 54),
+    "track": (240, 214, 150),
+    "lander": (230, 159, 0),
+    "habitat": (0, 158, 115),
+    "rover": (0, 114, 178),
+    "flag": (204, 51, 102),
+    "building": (110, 110, 120),
+    "road": (128, 64, 128),
+    "pavement": (244, 35, 232),
+    "sidewalk": (244, 35, 232),
+    "tree": (76, 140, 60),
+    "vegetation": (76, 140, 60),
+    "car": (0, 60, 180),
+    "pedestrian": (220, 20, 60),
+    "person": (220, 20, 60),
+}
+"""Colours that are expected of some classes; others get one by their number."""
+
+
+class FindingError(ValueError):
+    """What a model gave for a picture cannot be used, with one line that says why."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The class of each pixel."""
+
+    labels: NDArray[np.uint8]
+    """(height, width), numbers of *names*."""
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The depth of each pixel."""
+
+    values: NDArray[np.float32]
+    """(height, width), finite and not negative: metres along the optical axis, or relative inverse depth."""
+    metric: bool
+    """Whether *values* are metres; else they are larger where it is nearer, by a scale and a shift."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Things in boxes, the surest first."""
+
+    xyxy: NDArray[np.float64]
+    """(things, 4): left, top, right, bottom in pixels, right and bottom exclusive."""
+    kinds: NDArray[np.int64]
+    """(things,), numbers of *names*."""
+    scores: NDArray[np.float64]
+    """(things,), 0 to 1."""
+    names: tuple[str, ...]
+
+
+Found = Segments | Depth | Detections
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finding as the journal and caches hold it."""
+
+    fields: dict[str, Any]
+    """What JSON holds as it is."""
+    picture: bytes | None
+    """A PNG file, for segments and depth."""
+
+
+def write(found: Found) -> Record:
+    """Return the record of *found*, the same bytes every time. Raise FindingError where it is not usable."""
+    if isinstance(found, Segments):
+        if len(found.names) > MOST_CLASSES:
+            raise FindingError(f"{len(found.names)} classes: at most {MOST_CLASSES} are written")
+        return Record({"names": list(found.names)}, _paletted(found.labels, found.names))
+    if isinstance(found, Depth):
+        return _depth(found)
+    numbers = np.concatenate([found.xyxy.ravel(), found.scores])
+    if not np.isfinite(numbers).all():
+        raise FindingError(f"{int((~np.isfinite(numbers)).sum())} numbers of boxes and scores are not finite")
+    return Record(
+        {
+            "names": list(found.names),
+            "boxes": np.round(found.xyxy, 2).tolist(),
+            "kinds": found.kinds.tolist(),
+            "scores": np.round(found.scores, 4).tolist(),
+        },
+        None,
+    )
+
+
+def read(record: Record) -> Found:
+    """Return what *record* holds, the inverse of `write`. Raise FindingError where it is no record of ours."""
+    fields = record.fields
+    try:
+        if "boxes" in fields:
+            xyxy = np.array(fields["boxes"], np.float64).reshape(-1, 4)
+            kinds, scores = np.array(fields["kinds"], np.int64), np.array(fields["scores"], np.float64)
+            return Detections(xyxy, kinds, scores, tuple(fields["names"]))
+        if record.picture is None:
+            raise FindingError("a finding without its picture")
+        with Image.open(io.BytesIO(record.picture), formats=["PNG"]) as picture:
+            if "scale" in fields:
+                values = np.asarray(picture, np.float32) * np.float32(fields["scale"])
+                return Depth(values, bool(fields["metric"]))
+            return Segments(np.array(picture, np.uint8), tuple(fields["names"]))
+    except (OSError, KeyError, TypeError, SyntaxError) as error:
+        raise FindingError(f"a damaged finding: {error!r}") from None
+
+
+def pack(record: Record) -> bytes:
+    """Return *record* as bytes, for a cache: one line of JSON, then the picture."""
+    return json.dumps(record.fields, sort_keys=True).encode() + b"\n" + (record.picture or b"")
+
+
+def unpack(data: bytes) -> Record:
+    """Return the record in *data*, the inverse of `pack`. Raise FindingError where there is none."""
+    line, _, picture = data.partition(b"\n")
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        raise FindingError("a damaged finding: its first line is no JSON") from None
+    if not isinstance(fields, dict):
+        raise FindingError("a damaged finding: its first line is no object")
+    return Record(fields, picture or None)
+
+
+def colours(names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return a colour for each of *names*, shape (names, 3), RGB."""
+    return np.array([_colour(number, name) for number, name in enumerate(names)], np.uint8).reshape(-1, 3)
+
+
+def _colour(number: int, name: str) -> tuple[int, int, int]:
+    if name.lower() in _COLOURS:
+        return _COLOURS[name.lower()]
+    # Steps of the golden ratio keep hues of neighbours far apart, however many there are.
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.618034 % 1.0, 0.55 + 0.3 * (number % 2), 0.85)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _paletted(labels: NDArray[np.uint8], names: Sequence[str]) -> bytes:
+    image = Image.fromarray(labels)
+    image.putpalette(colours(names).tobytes())
+    return _png(image)
+
+
+def _depth(found: Depth) -> Record:
+    values = found.values.astype(np.float64)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise FindingError(f"depth is not finite at {bad} of {values.size} pixels")
+    if values.min(initial=0.0) < 0.0:
+        raise FindingError(f"depth is negative at {int((values < 0.0).sum())} of {values.size} pixels")
+    if found.metric:
+        values = np.minimum(values, FARTHEST_M)
+    most = float(values.max(initial=0.0))
+    scale = most / _LAST if most > 0.0 else 1.0
+    codes = np.rint(values / scale).astype(np.uint16)
+    return Record({"metric": found.metric, "scale": scale}, _png(Image.fromarray(codes)))
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=6)
+    return out.getvalue()

@@ -1,0 +1,110 @@
+"""Opening a model's folder in `save_pretrained` layout: nothing is downloaded, nothing pickled is read."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoImageProcessor
+from transformers.utils import logging
+
+from link.errors import ModelMissingError, UsageError
+
+_CONFIGS: Any = AutoConfig
+_PROCESSORS: Any = AutoImageProcessor
+_LOGGING: Any = logging
+_FILES = ("*.json", "*.safetensors")
+BROKEN: tuple[type[Exception], ...] = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+)
+
+
+def stamp(folder: Path) -> str:
+    """Return 16 hexadecimal digits that name the model in *folder*: settings and weights, not where they lie.
+
+    Raise ModelMissingError where there are none.
+    """
+    digest = hashlib.sha256()
+    files = sorted(path for pattern in _FILES for path in folder.glob(pattern))
+    if not files:
+        raise ModelMissingError(f"{folder}: no model there")
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\n".encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def settings(folder: Path, what: str) -> dict[str, Any]:
+    """Return what config.json in *folder* says.
+
+    Raise ModelMissingError where there is none, UsageError where it is not a model's.
+    """
+    try:
+        found = json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelMissingError(f"{folder}: no {what} model there (config.json is missing)") from None
+    except (OSError, ValueError) as error:
+        raise unreadable(folder, what, error) from None
+    if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
+        raise UsageError(f"{folder}: its config.json names no model_type: not a {what} model")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelMissingError(f"{folder}: no weights there (model.safetensors is missing)")
+    return found
+
+
+def load(folder: Path, auto: Any, what: str, known: Collection[Any]) -> tuple[Any, Any]:
+    """Return (model, processor) of *folder*, with the class that *auto* picks by its config.json.
+
+    *known* are the configurations that *auto* has a class for. Raise ModelMissingError where weights or
+    processor are missing, UsageError where they are not those of a *what* model.
+    """
+    kind = settings(folder, what)["model_type"]
+    try:
+        config = _CONFIGS.from_pretrained(folder, local_files_only=True)
+    except BROKEN as error:
+        raise unreadable(folder, what, error) from None
+    if type(config) not in known:
+        raise UsageError(f"{folder}: a {kind} model, which is no {what} model")
+    if not (folder / "preprocessor_config.json").is_file():
+        raise ModelMissingError(f"{folder}: no preprocessor_config.json there")
+    _LOGGING.disable_progress_bar()
+    before = _LOGGING.get_verbosity()
+    _LOGGING.set_verbosity_error()  # what is missing is told below, in one line
+    try:
+        model, found = auto.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,  # shipped weights are in half precision, in which processors are slow
+        )
+        processor = _PROCESSORS.from_pretrained(folder, local_files_only=True)
+    except BROKEN as error:
+        raise unreadable(folder, what, error) from None
+    finally:
+        _LOGGING.set_verbosity(before)
+    if found["missing_keys"]:
+        raise UsageError(f"{folder}: weights are missing, as {min(found['missing_keys'])}")
+    return model.eval().requires_grad_(False), processor
+
+
+def names(config: Any) -> tuple[str, ...]:
+    """Return the model's names of its classes, in order of their numbers."""
+    given = {int(number): str(name) for number, name in config.id2label.items()}
+    return tuple(given.get(number, f"LABEL_{number}") for number in range(max(given, default=-1) + 1))
+
+
+def unreadable(folder: Path, what: str, error: Exception) -> UsageError:
+    """Return the error that says in one line why *folder* is no *what* model."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UsageError(f"{folder}: cannot be read as a {what} model: {reason[:200]}")

@@ -1,0 +1,501 @@
+"""Whole runs with analysis models: findings in the journal, scores in the figures, the table and the report."""
+
+import json
+
+import duckdb
+import numpy as np
+import pytest
+import sights
+import toys
+from PIL import Image
+
+from link import journal, png
+from link.errors import ModelMissingError, UsageError
+from link.fingerprint import fingerprint
+from receiver.analysis import findings
+from receiver.analysis.analyst import SHIPPED, Analyst, Chosen, cache_key
+from receiver.analysis.findings import Depth, Detections, Record, Segments
+from scenarios import analysis as analyses
+from scenarios import metrics, overlays, schema
+from scenarios import run as runs
+from scenarios.analysis import COLUMNS, analyse
+from scenarios.names import NONE, meant
+from scenarios.scoring.boxes import Boxes
+from scenarios.scoring.tasks import TASKS
+
+SIZE = (64, 48)
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Return a folder with a toy model for each task."""
+    root = tmp_path_factory.mktemp("models")
+    sights.upernet(root / "segmentation")
+    sights.upernet(root / "depth", ("1 m", "4 m", "16 m"), seed=1, depth_bins_m=[1.0, 4.0, 16.0])
+    sights.rtdetr(root / "detection")
+    return root
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Return a folder of pictures with labels, depth and boxes."""
+    root = tmp_path_factory.mktemp("set")
+    rng = np.random.default_rng(3)
+    for name in ("toy", "toy_labels", "toy_depth", "toy_boxes"):
+        (root / name).mkdir()
+    (root / "toy_labels" / "classes.txt").write_text("car\nsky\nroad\n")
+    (root / "toy_boxes" / "classes.txt").write_text("lander\nrock\n")
+    for at in range(FRAMES):
+        shade = np.linspace(20, 220, SIZE[0])[None, :, None] + rng.normal(0, 25, (SIZE[1], SIZE[0], 3))
+        Image.fromarray(shade.clip(0, 255).astype(np.uint8)).save(root / "toy" / f"{at}.png")
+        labels = rng.integers(0, 3, (SIZE[1], SIZE[0]), np.uint8)
+        labels[:4] = 255
+        Image.fromarray(labels).save(root / "toy_labels" / f"{at}.png")
+        np.save(root / "toy_depth" / f"{at}.npy", rng.uniform(1, 20, (SIZE[1], SIZE[0])).astype(np.float32))
+        boxes = [{"kind": "rock", "box": [4, 4, 30, 30]}, {"kind": "lander", "box": [30, 10, 60, 40]}]
+        (root / "toy_boxes" / f"{at}.json").write_text(json.dumps(boxes))
+    return f"folder:{root / 'toy'}"
+
+
+LOSSY = {"model": "pattern", "pattern": "...x"}
+
+
+def plan(source, models, tasks=("segmentation", "depth", "detection"), **more):
+    given = {
+        "camera.source": source, "camera.width": SIZE[0], "camera.height": SIZE[1], "camera.frames": FRAMES,
+        "codec.name": "webp", "codec.frame_bytes": 300, "analysis": list(tasks), "link.repair.arq": False,
+        "link.mtu_bytes": 512, "link.repair.fec": 0.0,
+        **{f"profile.{task}": str(models / task) for task in tasks}, **more,
+    }  # fmt: skip
+    # one packet a frame: the pattern loses whole frames
+    hops = [{"name": "hop", "rate_bps": 2000, "loss": LOSSY}]
+    return schema.load("mars-relay", (), {"link.hops": hops, **given})
+
+
+@pytest.fixture(scope="module")
+def done(source, models, tmp_path_factory):
+    """Return the folder and the figures of a run in which one of four frames is lost."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    scenario = plan(source, models)
+    outcome = runs.run(scenario, runs.prepare(folder, scenario), transport="inproc")
+    assert outcome.error is None
+    return folder, outcome.metrics
+
+
+@pytest.fixture(scope="module")
+def read(done):
+    return journal.read(done[0] / "run.mcap")
+
+
+def test_the_journal_holds_what_was_found_in_what_was_received(done, read, models):
+    shown = [event["frame"] for event in toys.kinds(read, "decoded")]
+    assert len(shown) == 3, "one of four is lost"
+    found = toys.kinds(read, "found")
+    assert [(event["frame"], event["task"]) for event in found] == [
+        (frame, task) for frame in shown for task in ("segmentation", "depth", "detection")
+    ]
+    assert sorted(read.findings) == ["depth", "segmentation"], "boxes are in their events"
+    looked = Analyst.from_session(plan("testcard", models).session())
+    for frame in shown:
+        pixels = png.decode(read.pictures["received"][frame])
+        for kind, fields, picture in looked.look(pixels):
+            event = next(item for item in found if (item["frame"], item["task"]) == (frame, fields["task"]))
+            assert kind == "found" and event.items() >= fields.items()
+            assert read.findings.get(fields["task"], {}).get(frame) == picture
+
+
+def test_topics_of_findings_are_what_foxglove_shows(done):
+    from mcap.reader import make_reader
+
+    with (done[0] / "run.mcap").open("rb") as file:
+        summary = make_reader(file).get_summary()
+    topics = {channel.topic: summary.schemas[channel.schema_id].name for channel in summary.channels.values()}
+    assert topics["/findings/segmentation"] == topics["/findings/depth"] == "foxglove.CompressedImage"
+    assert topics["/findings/detection"] == "foxglove.ImageAnnotations"
+
+
+def test_a_journal_without_analysis_has_no_topics_of_findings(tmp_path, source, models):
+    scenario = plan(source, models, tasks=())
+    folder = runs.prepare(tmp_path / "out", scenario)
+    assert runs.execute(scenario, folder, transport="inproc") is None
+    data = (folder / "run.mcap").read_bytes()
+    assert b"/findings" not in data
+    found = journal.read(folder / "run.mcap")
+    assert found.findings == {} and not toys.kinds(found, "found")
+    figures = metrics.measure(found)
+    assert figures["tasks"] == {"segmentation": None, "depth": None, "detection": None}
+    assert figures["notes"]["tasks"] == "the scenario asks for no analysis"
+
+
+def test_analysis_changes_neither_wire_nor_fingerprint(done, read, source, models):
+    without, own = plan(source, models, tasks=()), plan(source, models)
+    assert fingerprint(without) == fingerprint(own) == read.head["fingerprint"]
+    assert own.session().analysis == ("segmentation", "depth", "detection")
+
+
+def by_hand(read, models, source):
+    """Return the mean IoU against the truth, counted pixel by pixel, a lost frame as no answer."""
+    names = {event["frame"]: event["name"] for event in toys.kinds(read, "captured")}
+    order = {"sky": 1, "road": 2, "car": 0}
+    right, union = [0] * 3, [0] * 3
+    for frame in range(FRAMES):
+        path = source.removeprefix("folder:") + f"_labels/{names[frame]}"
+        truth = np.asarray(Image.open(path))
+        picture = read.findings["segmentation"].get(frame)
+        found = np.full(truth.shape, 255)
+        if picture is not None:
+            labels = findings.read(Record({"names": list(sights.NAMES)}, picture)).labels
+            for at, name in enumerate(sights.NAMES):
+                found[labels == at] = order[name]
+        for true, guess in zip(truth.ravel().tolist(), found.ravel().tolist()):
+            if true == 255:
+                continue
+            right[true] += true == guess
+            union[true] += 1
+            if guess not in (true, 255):
+                union[guess] += 1
+    return sum(a / b for a, b in zip(right, union)) / 3
+
+
+def test_scores_against_the_truth_are_those_counted_by_hand(done, read, source, models):
+    scores = done[1]["tasks"]["segmentation"]["truth"]
+    assert scores["miou"] == pytest.approx(by_hand(read, models, source), abs=1e-12)
+    assert (
+        scores["miou_ci95_low"] <= scores["miou"] + 0.05 and scores["miou_ci95_high"] >= scores["miou"] - 0.05
+    )
+    assert scores["frames"] == 4 and scores["shown"] == 3
+
+
+def test_every_form_of_every_task_is_scored(done):
+    tasks = done[1]["tasks"]
+    assert list(tasks) == ["segmentation", "depth", "detection"]
+    for task, figures in tasks.items():
+        assert list(figures) == ["model", "truth", "original", "ideal"] and figures["model"] == task
+        primary = "map50" if task == "detection" else TASKS[task].primary
+        for reference in ("truth", "original", "ideal"):
+            assert 0.0 <= figures[reference][primary] <= 1.0
+        assert figures["original"][primary] <= 0.75 + 1 / 101, "a quarter of the frames never came"
+        assert figures["ideal"]["shown"] == 4
+
+
+def test_what_a_perfect_link_gives_is_the_score_of_the_sent_pictures(done, read, models, source):
+    """The same model on the sent pictures, without journal and cache."""
+    (model,) = Analyst.from_session(plan("testcard", models, ("depth",)).session())._models
+    names = {event["frame"]: event["name"] for event in toys.kinds(read, "captured")}
+    shares = []
+    for frame in range(FRAMES):
+        found = model[1].find(png.decode(read.pictures["sent"][frame])).values
+        path = source.removeprefix("folder:") + f"_depth/{names[frame]}"
+        truth = np.load(path.replace(".png", ".npy"))
+        shares.append((np.maximum(found / truth, truth / found) < 1.25).mean())
+    assert done[1]["tasks"]["depth"]["ideal"]["delta1"] == pytest.approx(np.mean(shares), abs=2e-3)
+
+
+def test_the_table_holds_what_the_scores_are_pooled_from(done):
+    path = done[0] / "results.parquet"
+    rows = duckdb.sql(f"SELECT {', '.join(COLUMNS)} FROM '{path}' ORDER BY frame").fetchall()
+    assert len(rows) == FRAMES
+    for at, column in enumerate(COLUMNS):
+        task, _, reference = column.partition("_")
+        kept = [json.loads(row[at]) for row in rows if row[at] is not None]
+        assert len(kept) == FRAMES
+        scores = done[1]["tasks"][task][reference]
+        for key, value in TASKS[task].scores(kept).items():
+            assert scores[key] == value
+
+
+def test_the_report_shows_findings_and_scores(done):
+    page = (done[0] / "report.html").read_text()
+    assert "What models see in it" in page and 'class="seen"' in page
+    scores = done[1]["tasks"]["segmentation"]["truth"]
+    assert f"{scores['miou']:.3f} ({scores['miou_ci95_low']:.3f} to {scores['miou_ci95_high']:.3f})" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_measuring_again_gives_the_same(done):
+    first = json.loads((done[0] / "summary.json").read_text())
+    again = runs.measure(done[0], None)
+    assert again["tasks"] == first["tasks"]
+    assert first["speed"]["analyse_s"] > 0.0
+
+
+class Memory(dict):
+    """A cache."""
+
+    def put(self, key, data):
+        self[key] = data
+
+
+def test_a_cache_of_findings_in_sent_pictures_is_used_and_changes_nothing(done, read, monkeypatch):
+    cache = Memory()
+    first = analyse(read, cache=cache, intervals=False)
+    assert len(cache) == 3 * FRAMES
+    monkeypatch.setattr(analyses.analyst, "load", None)  # a model that is loaded now is a mistake
+    again = analyse(read, cache=cache, intervals=False)
+    assert again.stats == first.stats and again.tasks == first.tasks
+    assert "miou_ci95_low" not in again.tasks["segmentation"]["truth"]
+
+
+def test_findings_of_another_model_are_not_compared_with_this_ones(done, read, models):
+    events = [
+        {**event, "stamp": "f" * 16} if event.get("task") == "segmentation" else event
+        for event in read.events
+    ]
+    found = analyse(journal.Run(**{**read.__dict__, "events": events}), intervals=False)
+    assert found.tasks["segmentation"]["original"] is None and found.tasks["segmentation"]["ideal"] is None
+    assert found.tasks["segmentation"]["truth"] is not None and found.tasks["depth"]["original"] is not None
+    assert "ffffffffffffffff" in found.notes["tasks.segmentation.original"]
+
+
+def test_without_the_models_the_truth_is_still_scored(done, read):
+    profile = {**read.head["scenario"]["profile"], "depth": "/nowhere"}
+    head = {**read.head, "scenario": {**read.head["scenario"], "profile": profile}}
+    found = analyse(journal.Run(**{**read.__dict__, "head": head}), intervals=False)
+    assert found.tasks["depth"]["truth"] is not None
+    assert found.tasks["depth"]["original"] is None and found.tasks["depth"]["ideal"] is None
+    assert "/nowhere" in found.notes["tasks.depth.original"]
+
+
+def test_without_the_truth_the_originals_are_still_compared(done, read):
+    camera = {**read.head["scenario"]["camera"], "source": "testcard"}
+    head = {**read.head, "scenario": {**read.head["scenario"], "camera": camera}}
+    found = analyse(journal.Run(**{**read.__dict__, "head": head}), intervals=False)
+    assert found.tasks["depth"]["truth"] is None and found.tasks["depth"]["ideal"] is None
+    assert found.tasks["depth"]["original"] is not None
+    assert found.notes["tasks.truth"] == "camera.source 'testcard' has no truth"
+
+
+def scored(read, monkeypatch, task, **changed):
+    """Return the analysis of *read* with another truth."""
+    given = analyses.open_truth
+
+    def other(camera, seed):
+        truths = given(camera, seed)
+        for name, value in changed.items():
+            monkeypatch.setattr(truths, name, value)
+        return truths
+
+    monkeypatch.setattr(analyses, "open_truth", other)
+    return analyse(read, intervals=False)
+
+
+def test_a_truth_of_another_size_is_told_with_both_sizes(done, read, monkeypatch):
+    small = analyses.Truth(None, np.zeros((5, 7), np.uint8), None)
+    found = scored(read, monkeypatch, "segmentation", of=lambda name: small)
+    note = found.notes["tasks.segmentation.truth"]
+    assert "7x5" in note and "64x48" in note and note.startswith("frame 0 (0.png)") and "\n" not in note
+    assert (
+        found.tasks["segmentation"]["truth"] is None and found.tasks["segmentation"]["original"] is not None
+    )
+
+
+def test_a_model_without_any_of_the_truths_classes_is_told(done, read, monkeypatch):
+    found = scored(read, monkeypatch, "segmentation", label_names=("fish", "coral", "wreck"))
+    assert (
+        "names none of the truth's classes: it has sky, road, car" in found.notes["tasks.segmentation.truth"]
+    )
+    assert found.tasks["segmentation"]["truth"] is None
+
+
+def test_a_class_that_the_model_does_not_know_counts_as_missed(done, read, monkeypatch):
+    found = scored(read, monkeypatch, "segmentation", label_names=("car", "sky", "wreck"))
+    per_class = TASKS["segmentation"].per_class([row["segmentation_truth"] for row in found.stats.values()])
+    assert per_class["accuracy"][2] == 0.0 and per_class["accuracy"][0] > 0.0
+
+
+# Parts
+
+
+def test_names_that_differ_between_sets_mean_the_same():
+    camvid = ("sky", "building", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist")
+    model = ("Road", "sidewalk", "vegetation", "traffic sign", "wall", "truck", "person", "rider", "train")
+    assert [camvid[at] if at != NONE else None for at in meant(model, camvid)[:9]] == [
+        "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist", None
+    ]  # fmt: skip
+    assert meant(camvid, ("wall", "rider", "bicycle"))[9] == 1, "a cyclist is a rider before a bicycle"
+    assert meant(("wall",), ("fence", "wall"))[0] == 1, "the own name comes first"
+    assert meant(("tvmonitor", "traffic_light"), ("traffic light", "tv"))[:2].tolist() == [1, 0]
+
+
+def test_relative_depth_is_aligned_before_it_is_scored():
+    true = np.random.default_rng(5).uniform(1, 30, (20, 30)).astype(np.float32)
+    near = Depth((3.0 / true + 0.7).astype(np.float32), False)
+    kept = analyses.stats_of("depth", Depth(true, True), near, "street")
+    assert kept["deltas"][0] == pytest.approx(1.0) and kept["errors"][0] < 1e-3
+    other = Depth((near.values * 5 + 2).astype(np.float32), False)
+    same = analyses.stats_of("depth", near, other, "street", of_model=True)
+    assert same["deltas"][0] == pytest.approx(1.0)
+    noise = Depth(np.random.default_rng(6).uniform(0.1, 3, true.shape).astype(np.float32), False)
+    assert analyses.stats_of("depth", near, noise, "street", of_model=True)["deltas"][0] < 0.9
+
+
+def test_boxes_that_are_sure_on_the_original_are_what_should_be_found():
+    xyxy = np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]])
+    true = Detections(xyxy, np.array([0, 1]), np.array([0.9, 0.2]), ("rock", "flag"))
+    stats = analyses._detection(true, true, True)
+    assert len(stats["truth"]) == 1
+    assert TASKS["detection"].scores([stats])["map50"] == pytest.approx(1.0)
+    assert TASKS["detection"].scores([analyses._detection(true, None, True)])["map50"] == 0.0
+    other = Detections(xyxy[:1], np.array([1]), np.array([0.8]), ("flag", "boulder"))
+    with pytest.raises(ValueError, match="names none"):
+        analyses._detection(true, Detections(xyxy, np.array([0, 0]), np.array([1.0, 1]), ("fish",)), True)
+    assert TASKS["detection"].scores([analyses._detection(true, other, True)])["map50"] == 0.0
+
+
+def test_a_model_that_fails_on_a_picture_leaves_an_event_and_a_note(tmp_path):
+    class Broken:
+        def find(self, pixels):
+            raise RuntimeError("no <b>luck</b>")
+
+    analyst = Analyst([(Chosen("depth", "toy", SHIPPED, "0" * 16), Broken())])
+    session = toys.session({"hops": [{"name": "a", "rate_bps": 8000}]})
+    tree = {**session.model_dump(by_alias=True), "analysis": ["depth"]}
+    session = type(session).model_validate(tree)
+    sender, receiver = toys.cores(session, 3)
+    receiver._analyst = analyst
+    from link.conductor import Conductor
+
+    head = {"scenario": session.model_dump(mode="json", by_alias=True), "seed": 1}
+    with journal.Journal(tmp_path / "run.mcap", head) as book:
+        Conductor(session, {}, sender, receiver, book).run()
+    read = journal.read(tmp_path / "run.mcap")
+    assert [event["reason"] for event in toys.kinds(read, "not_found")] == ["no <b>luck</b>"] * 3
+    assert len(toys.kinds(read, "decoded")) == 3 and read.complete
+    found = analyse(read)
+    assert "failed on 3 of 3 pictures" in found.notes["tasks.depth"]
+
+
+def test_findings_survive_a_journal_that_is_cut_at_any_place(done, tmp_path):
+    data = (done[0] / "run.mcap").read_bytes()
+    whole = journal.read(done[0] / "run.mcap")
+    for share in (0.3, 0.6, 0.9, 0.99):
+        path = tmp_path / "cut.mcap"
+        path.write_bytes(data[: int(len(data) * share)])
+        try:
+            cut = journal.read(path)
+        except UsageError:
+            continue  # not even its first record
+        for task, pictures in cut.findings.items():
+            assert pictures.items() <= whole.findings[task].items()
+        analyse(cut, intervals=False)
+
+
+# Which model
+
+
+def test_the_source_decides_which_of_the_shipped_models_is_run():
+    def named(source, tasks, **more):
+        profile = schema.load("mars-relay", (), {"camera.source": source, "analysis": tasks, **more}).profile
+        return [getattr(profile, task) for task in tasks]
+
+    every = ["segmentation", "depth", "detection"]
+    assert named("world:mars", every) == ["segmentation-world", "depth-world", "detection-world"]
+    assert named("world:moon:7", every, **{"codec.profile": "flux"}) == named("world:mars", every)
+    assert named("camvid:x", ["segmentation"]) == ["segmentation-street"]
+    assert named("cityscapes:x", ["segmentation"], **{"codec.profile": "flux"}) == ["flux/segmentation"]
+    assert named("kitti:x", ["depth"], **{"codec.profile": "flux"}) == ["flux/depth"]
+    assert named("camvid:x", ["depth"], **{"profile.depth": "flux/depth"}) == ["flux/depth"]
+
+
+@pytest.mark.parametrize(
+    ("source", "task"), [("camvid:x", "depth"), ("testcard", "segmentation"), ("kitti:x", "detection")]
+)
+def test_a_task_without_a_model_for_the_source_is_refused_at_the_start(source, task):
+    with pytest.raises(
+        UsageError, match=rf"no {task} model comes with farlink.*--set profile\.{task}=FOLDER"
+    ):
+        schema.load("mars-relay", (), {"camera.source": source, "analysis": [task]})
+
+
+def test_a_task_stands_once_and_a_folder_is_made_absolute(models, monkeypatch):
+    with pytest.raises(UsageError, match="each task stands once"):
+        schema.load("mars-relay", (), {"camera.source": "world:mars", "analysis": ["depth", "depth"]})
+    with pytest.raises(UsageError, match="analysis"):
+        schema.load("mars-relay", (), {"analysis": ["smell"]})
+    monkeypatch.chdir(models)
+    found = schema.load(
+        "mars-relay",
+        (),
+        {
+            "analysis": ["depth", "segmentation"],
+            "profile.depth": "depth",
+            "profile.segmentation": "segmentation",
+        },
+    )
+    assert found.profile.depth == str(models / "depth") and found.analysis == ("segmentation", "depth")
+
+
+def test_a_model_that_is_not_here_ends_the_run_before_its_first_frame(source, models, tmp_path):
+    scenario = plan(source, models, ("depth",), **{"profile.depth": "flux/depth"})
+    folder = runs.prepare(tmp_path / "out", scenario)
+    with pytest.raises(ModelMissingError, match="farlink models pull flux/depth") as caught:
+        runs.run(scenario, folder, transport="inproc")
+    assert caught.value.exit_code == 4
+
+
+def test_a_truth_that_is_missing_is_told_before_the_first_frame(tmp_path, models):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set_labels").mkdir()
+    (tmp_path / "set_labels" / "classes.txt").write_text("sky\n")
+    Image.new("RGB", SIZE).save(tmp_path / "set" / "a.png")
+    with pytest.raises(UsageError, match=r"set_labels/a\.png"):
+        runs.check_source(plan(f"folder:{tmp_path / 'set'}", models, ("segmentation",)))
+
+
+# The report's pictures
+
+
+def test_classes_are_painted_over_the_picture_and_unknown_ones_left():
+    picture = np.full((2, 2, 3), 100, np.uint8)
+    labels = np.array([[0, 1], [255, 0]], np.uint8)
+    painted = overlays.painted(Segments(labels, ("sky", "thing")), picture)
+    assert (painted[1, 0] == 100).all() and (painted[0, 0] != 100).any()
+    assert (painted[0, 0] == painted[1, 1]).all() and (painted[0, 0] != painted[0, 1]).any()
+
+
+def test_near_is_brighter_than_far_and_nothing_is_grey():
+    metres = Depth(np.array([[1.0, 5.0, 20.0, np.inf, np.nan]], np.float32), True)
+    inverse = Depth(1.0 / np.array([[1.0, 5.0, 20.0, np.inf, np.nan]], np.float32), False)
+    for found, span in ((metres, (1.0, 20.0)), (inverse, (0.2, 4.0))):
+        shades = overlays.depth_colours(found, span)[0].astype(int).sum(-1)
+        assert shades[0] > shades[1] > shades[2] and shades[3] == shades[4] == 228 + 231 + 235
+
+
+def test_scores_that_are_not_there_are_a_dash():
+    tasks = {
+        "depth": {"model": "m", "truth": None, "original": {"delta1": 0.5}, "ideal": None},
+        "detection": None,
+    }
+    rows = overlays.table(tasks)
+    assert rows[0].values == ("–", "0.500", "–") and rows[0].task == "depth (m)" and rows[1].task == ""
+    assert overlays.table({"depth": {"model": "m", "truth": None, "original": None, "ideal": None}}) == []
+
+
+@pytest.mark.slow
+def test_three_processes_write_the_journal_that_one_writes(source, models, tmp_path):
+    digests = []
+    for transport in ("inproc", "zmq"):
+        scenario = plan(source, models)
+        folder = runs.prepare(tmp_path / transport, scenario)
+        assert runs.execute(scenario, folder, transport=transport) is None
+        digests.append(journal.digest(folder / "run.mcap"))
+    assert digests[0] == digests[1]
+    assert json.loads((tmp_path / "zmq" / "timings.json").read_text())["analyse_s"] > 0.0
+
+
+def test_what_a_cache_is_asked_for_is_named_by_the_picture():
+    item = Chosen("depth", "toy", SHIPPED, "0" * 16)
+    one = np.zeros((4, 4, 3), np.uint8)
+    assert cache_key(item, one) == cache_key(item, one.copy()) != cache_key(item, one + 1)
+
+
+def test_boxes_of_a_truth_keep_what_is_to_be_ignored():
+    true = analyses.TrueBoxes(
+        np.array([[0, 0, 9, 9.0]]), np.array([0]), np.ones(1), ("rock",), np.array([True])
+    )
+    found = Detections(np.array([[0, 0, 9, 9.0]]), np.array([0]), np.array([0.9]), ("rock",))
+    own = TASKS["detection"].frame(
+        Boxes.of([[0, 0, 9, 9]], [0], None, [True]), Boxes.of([[0, 0, 9, 9]], [0], [0.9])
+    )
+    assert analyses._detection(true, found, False) == own
