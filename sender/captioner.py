@@ -19,9 +19,15 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 """Shape (height, width): class numbers, those of `CLASSES`; others are unknown."""
 
-CLASSES = {"street": range(11), "card": range(11, 12), "picture": range(12, 13)}
+CLASSES = {
+    "street": range(11),
+    "card": range(11, 12),
+    "picture": range(12, 13),
+    "planet": range(13, 22),
+}
 """The class numbers of each scene: one for each noun, or one for all pixels of a scene without sizes."""
 CARD, PICTURE, UNKNOWN = CLASSES["card"].start, CLASSES["picture"].start, 255
+PLANET = CLASSES["planet"].start
 
 LEAST_SHARE = 0.004
 """The share of the picture that a class must cover to be named."""

@@ -50,7 +50,11 @@ class Segmenter:
         _LOGGING.disable_progress_bar()
         try:
             model, found = _MODELS.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,  # shipped weights are in half precision, in which processors are slow
             )
             self._processor = _PROCESSORS.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -79,13 +83,18 @@ class Segmenter:
         return np.asarray(classes[rows[:, None], columns], np.uint8)
 
 
+def full_name(scene: str, noun: str) -> str:
+    """Return what a segmentation model calls *noun* of *scene*: a sky is not always a street's."""
+    if not SCENES[scene].sized:
+        return SCENES[scene].words
+    return noun if scene == "street" else f"{SCENES[scene].words} {noun}"
+
+
 def ours(names: dict[int, str]) -> list[int]:
     """Return our class number for each of a model's classes, `UNKNOWN` for those that we have no word for."""
     known: dict[str, int] = {}
     for scene, numbers in CLASSES.items():
-        if SCENES[scene].sized:
-            known |= dict(zip(SCENES[scene].nouns, numbers, strict=True))
-        else:
-            known[SCENES[scene].words] = numbers.start
+        nouns = SCENES[scene].nouns if SCENES[scene].sized else [""]
+        known |= {full_name(scene, noun): number for noun, number in zip(nouns, numbers, strict=True)}
     words = [names[number].lower() for number in sorted(names)]
     return [known.get(SYNONYMS.get(word, word), UNKNOWN) for word in words]

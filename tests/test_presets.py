@@ -29,11 +29,30 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
     plan = schema.load(name)
     assert plan.name == name
     assert plan.title
-    assert plan.camera.source == "testcard"
+    data_sets = {
+        "bandwidth": "world",
+        "gsc-table-1": "kitti",
+        "gsc-table-2": "cityscapes",
+        "gsc-table-3": "coco",
+    }
+    assert plan.camera.source.partition(":")[0] == data_sets.get(name, "testcard")
     assert plan.codec.frame_bytes is not None
     file = tmp_path / "again.yaml"
     file.write_text(schema.to_yaml(plan))
     assert schema.load(str(file)) == plan
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "bpp"), [(1, "depth", 0.015), (2, "segmentation", 0.0039), (3, "detection", 0.0155)]
+)
+def test_the_papers_tables_lose_and_cut_nothing(name: int, task: str, bpp: float) -> None:
+    plan = schema.load(f"gsc-table-{name}", ["codec.channels=16"])
+    assert (plan.analysis, plan.codec.profile, plan.codec.order) == ((task,), "flux", "ssim")
+    (hop,) = plan.link.hops
+    assert not (hop.loss or hop.bit_error_rate or hop.outage or hop.jitter or hop.duplicate_ratio)
+    papers_bytes = bpp * plan.camera.width * plan.camera.height / 8
+    assert (plan.codec.frame_bytes or 0) > 50 * papers_bytes
+    assert plan.codec.channels == 16
 
 
 def test_there_are_presets_for_every_kind_of_link() -> None:
@@ -66,6 +85,7 @@ NO_UNIT = {
     "mean_burst", "arq_rounds", "classes",  # counts
     "channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
+    "alpha", "beta", "noise_seed",  # weights, and a number
 }  # fmt: skip
 
 

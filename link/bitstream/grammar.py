@@ -84,6 +84,20 @@ SCENES = {
     ),
     "card": Scene("test card", {"ground": 1.0}, sized=False),
     "picture": Scene("picture", {"top": 3.0, "middle": 2.0, "bottom": 1.0}, sized=False),
+    "planet": Scene(
+        "planet",
+        {
+            "sky": 0.6,
+            "sand": 0.5,
+            "bedrock": 1.5,
+            "rock": 2.0,
+            "track": 2.0,
+            "lander": 6.0,
+            "habitat": 6.0,
+            "rover": 8.0,
+            "flag": 8.0,
+        },
+    ),
 }
 """The scenes by name. The place of a noun in its scene is its number on the wire and among the labels."""
 

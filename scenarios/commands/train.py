@@ -25,7 +25,8 @@ Part = Annotated[
     str,
     typer.Argument(
         metavar="PART",
-        help="text, segmenter, grammar, transform, tables, autoencoder, flow or control; for flux tables or control.",
+        help="text, segmenter, grammar, transform, tables, autoencoder, flow, control or rate; "
+        "for flux tables, control or rate.",
     ),
 ]
 Earlier = Annotated[
@@ -55,6 +56,7 @@ def train(
         Path | None, _folder("Pictures; their labels, where needed, are in DIR_labels.")
     ] = None,
     natural: Annotated[Path | None, _folder("Other pictures.")] = None,
+    world: Annotated[Path | None, _folder("Rendered pictures with their truth, by `train world`.")] = None,
     held_out: Annotated[
         Path | None, _folder("Pictures to score on; default `val` beside the streets.")
     ] = None,
@@ -81,6 +83,12 @@ def train(
     ema: Annotated[
         float | None, typer.Option(min=0.0, max=0.99999, help="Decay of averaged weights; 0: none.")
     ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="For rate: a preset or a YAML file; its camera and packets.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="For rate: frames with truth, as world:mars:9 or camvid:DIR.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and examples.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -99,14 +107,16 @@ def train(
 
         farlink train tables --transform runs/transform/model --pictures photos
 
+        farlink train rate --source world:mars:9 --out rate.json
+
         farlink train control --profile flux --base FLUX.1-dev --transform mbt2018 --pictures photos --out runs/gsc
     """
     with clean_errors():
         from scenarios.training.request import Request
 
         request = Request(
-            out, seed, streets, natural, held_out, pictures, captions, earlier, init, base, transform,
-            _size(size), examples, steps, batch, lr, ema,
+            out, seed, streets, natural, world, held_out, pictures, captions, earlier, init, base, transform,
+            _size(size), examples, steps, batch, lr, ema, scenario, source,
         )  # fmt: skip
         result = perform(profile.value, part, request)
         if result is not None:

@@ -2,7 +2,8 @@
 
 A flow learns a latent space best where it is small, smooth and normalised. So the latent is brought to mean 0
 and variance 1 per channel over the batch, and the decoder sees it under noise of a random deviation: nearby
-latents must decode to nearby pictures. What is normalised in training is folded into the weights of the last
+latents must decode to nearby pictures. Where a *judge* is given (the sender's segmentation model), what it makes of the
+decoded picture counts too, as in `transform`. What is normalised in training is folded into the weights of the last
 convolution when saved, so that the saved model is a plain `AutoencoderKL` with scaling factor 1.
 """
 
@@ -21,10 +22,13 @@ from torch.nn.functional import avg_pool2d
 from scenarios.training.data import Cut, mixed, to_tensor
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
+from scenarios.training.segmenter import misjudged
 
 CHANNELS = 4
 NOISE = 0.2
 """Largest deviation of the noise on the latents, in units of their own."""
+JUDGED = 0.04
+"""The weight of a nat between the judge's classes, beside a mean absolute error of colours from 0 to 1."""
 
 Draw = tuple[float, Callable[[np.random.Generator], Cut]]
 
@@ -52,8 +56,15 @@ class Autoencoder:
 
     name = "autoencoder"
 
-    def __init__(self, draws: list[Draw], held_out: list[Cut], batch: int, start: Path | None = None) -> None:
-        self._draws, self._batch = draws, batch
+    def __init__(
+        self,
+        draws: list[Draw],
+        held_out: list[Cut],
+        batch: int,
+        start: Path | None = None,
+        judge: nn.Module | None = None,
+    ) -> None:
+        self._draws, self._batch, self._judge = draws, batch, judge
         self._held_out = to_tensor(held_out)
         vae = build() if start is None else load(AutoencoderKL, start, torch_dtype=torch.float32)
         self.modules = nn.ModuleDict({"vae": vae, "scale": Scale(CHANNELS)})
@@ -66,13 +77,15 @@ class Autoencoder:
     def to(self, device: torch.device) -> None:
         """Move the held-out pictures."""
         self._held_out = self._held_out.to(device)
+        if self._judge is not None:
+            self._judge.to(device)
 
     def _mean(self, pictures: Tensor) -> Tensor:
         mean: Tensor = self.vae.encode(pictures * 2 - 1).latent_dist.mean
         return mean
 
     def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
-        """Return L1 + (1 - SSIM) / 5 + 20 x MSE of colours averaged over 8x8 pixels.
+        """Return L1 + (1 - SSIM) / 5 + 20 x MSE of colours averaged over 8x8 pixels + `JUDGED` x divergence.
 
         Without the last one pictures stay grey for long: the median of a street's colours is grey.
         """
@@ -84,7 +97,9 @@ class Autoencoder:
         with torch.autocast(decoded.device.type, enabled=False):
             structure = 1 - ssim(decoded, pictures, data_range=1.0)
         colour = avg_pool2d(_chroma(decoded) - _chroma(pictures), 8).square().mean()
-        return absolute + 0.2 * structure + 20 * colour, {
+        wrong = misjudged(self._judge, pictures, decoded).mean()
+        return absolute + 0.2 * structure + 20 * colour + JUDGED * wrong, {
+            "misjudged": wrong.item(),
             "colour": colour.item(),
             "l1": absolute.item(),
             "ssim": 1 - structure.item(),

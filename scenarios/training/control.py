@@ -100,10 +100,10 @@ class Control:
         with torch.no_grad():
             clean = pack(rows.latents.float()).to(device)
             captions = ["" if rng.random() < no_caption else caption for caption in rows.captions]
-            tokens, pooled = (item.clone().to(device) for item in self._text.encode(captions))
             arrived = arrived.to(device)
             maps = rows.maps.float().to(device) * arrived[:, :, None, None]
             picture = pack(encode(parts.vae, self._synthesis(maps).clamp(0, 1))).float()
+        tokens, pooled = self._told(captions)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32)).to(device)
         time = torch.from_numpy(rng.uniform(0, 1, len(clean)).astype(np.float32)).to(device)
         noisy = torch.lerp(clean, noise, time[:, None, None])
@@ -113,6 +113,13 @@ class Control:
         flow = Flow(parts, 1.0, *maps.shape[2:])
         velocity = flow(noisy, time, tokens, pooled, control, guidance)
         return (velocity.float() - (noise - clean)).square().flatten(1).mean(1)
+
+    def _told(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        """Return what the text encoders make of *captions*."""
+        with torch.no_grad():
+            tokens, pooled = self._text.encode(captions)
+        device = self._parts.transformer.device
+        return tokens.clone().to(device), pooled.clone().to(device)
 
     def save(self, folder: Path) -> None:
         """Write the ControlNet in the layout that the receiver loads."""

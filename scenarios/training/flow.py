@@ -28,7 +28,7 @@ from scenarios.training.request import load
 
 LENGTH = 32
 """Tokens of a caption, filled up."""
-LATER = "planet sand rock bedrock crater ridge dust tracks rover hill night".split()
+LATER = "crater ridge dust hill night moon seafloor water habitat antenna wheel".split()
 """Words that captions do not use yet, with rows of their own in the embedding tables."""
 NO_CAPTION = 0.1
 SAMPLES = 6
@@ -90,6 +90,25 @@ def build_text() -> TextEncoder:
     return TextEncoder(clip, tokens, t5, tokens, LENGTH)
 
 
+def grown_text(found: TextEncoder) -> TextEncoder:
+    """Return *found* with untrained rows for the words of the grammar that it does not know yet."""
+    old, _ = found.tokenizers()
+    new = build_text()
+    words, known = new.tokenizers()[0].get_vocab(), old.get_vocab()
+    if words == known:
+        return found
+    for mine, theirs in zip(new.modules(), found.modules(), strict=True):
+        own = mine.state_dict()
+        for key, value in theirs.state_dict().items():
+            if value.shape == own[key].shape and len(value) != len(known):
+                own[key].copy_(value)
+                continue
+            for word, row in words.items():
+                if word in known:
+                    own[key][row] = value[known[word]]
+    return new
+
+
 def build_transformer() -> Any:
     """Return an untrained FLUX transformer: 4 latent channels packed 2x2, 2 double and 5 single blocks of 256."""
     kind: Any = FluxTransformer2DModel
@@ -124,7 +143,7 @@ class BaseFlow:
         if start is None:
             self.text, transformer = build_text(), build_transformer()
         else:
-            self.text = TextEncoder.from_pretrained(start, torch.float32)
+            self.text = grown_text(TextEncoder.from_pretrained(start, torch.float32))
             transformer = load(FluxTransformer2DModel, start["transformer"], torch_dtype=torch.float32)
         clip, t5 = self.text.modules()
         self.modules = nn.ModuleDict({"transformer": transformer, "text_encoder": clip, "text_encoder_2": t5})

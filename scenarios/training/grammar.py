@@ -63,8 +63,8 @@ def captions(cuts: Iterable[Cut], words: tuple[int, ...] = WORDS) -> list[Captio
     for cut in cuts:
         if cut.labels is None:
             labels = np.full(cut.pixels.shape[:2], PICTURE, np.uint8)
-        else:  # what such sets do not label has the number after their classes
-            labels = np.where(cut.labels < CARD, cut.labels, UNKNOWN).astype(np.uint8)
+        else:  # what sets of streets do not label has the number after their classes
+            labels = np.where(cut.labels == CARD, UNKNOWN, cut.labels).astype(np.uint8)
         for turn in (slice(None), slice(None, None, -1)):
             said += [describe(labels[:, turn], cut.pixels[:, turn], limit) for limit in words]
     return said

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from link import transform as transform_files
 from link.errors import UsageError
+from receiver.device import pick_dtype
 from receiver.generator import encode
-from receiver.parts import Parts, pick_dtype
+from receiver.parts import Parts
 from receiver.text_encoder import TextEncoder
 from scenarios.training import tiny
 from scenarios.training.control import Control, parts_of

@@ -1,41 +1,59 @@
 """Every part that can be trained, with its recipe."""
 
+from pathlib import Path
+
 from scenarios.training import gsc, tiny
 from scenarios.training.loop import Recipe
-from scenarios.training.request import Entry, Fitted, Trained
+from scenarios.training.request import Entry, Fitted, Request, Trained
 
-_PICTURES = ("natural", "held_out", "size")
-_EXAMPLES = ("natural", "held_out", "size", "earlier", "examples")
+_PICTURES = ("natural", "world", "held_out", "size")
+_EXAMPLES = (*_PICTURES, "earlier", "examples")
+_RATE = ("scenario", "source", "size", "examples")
+
+
+def _rate(profile: str) -> Fitted:
+    """Return what measures the rate table of *profile*."""
+
+    def fit(request: Request, say: tiny.Say) -> Path:
+        from scenarios.training.rate import (
+            rate,  # both ends and the analysis models, which no other part needs
+        )
+
+        return rate(profile, request, say)
+
+    return Fitted(fit, needs=("out",), takes=_RATE)
+
 
 PARTS: dict[str, dict[str, Entry]] = {
     "tiny": {
+        "world": Fitted(tiny.world, needs=("out",), takes=("size", "examples")),
         "text": Fitted(tiny.text, needs=("out", "captions"), takes=("steps",)),
         "segmenter": Trained(
             Recipe(3000, 2e-3, warmup=100, final=0.02, ema=0.995),
             batch=16,
             build=tiny.segmenter,
             needs=("out", "streets", "natural"),
-            takes=("held_out", "size"),
+            takes=("world", "held_out", "size"),
         ),
-        "grammar": Fitted(tiny.grammar, needs=("out", "streets", "natural")),
+        "grammar": Fitted(tiny.grammar, needs=("out", "streets", "natural"), takes=("world",)),
         "transform": Trained(
             Recipe(4400, 1e-3, warmup=50, final=0.03, ema=0.995, save_every=200, sample_every=200),
             batch=8,
             build=tiny.transform,
             needs=("out", "streets"),
-            takes=_PICTURES,
+            takes=(*_PICTURES, "earlier"),
         ),
         "tables": Fitted(
             tiny.tables,
             needs=(),
-            takes=("streets", "natural", "pictures", "transform", "earlier", "size", "examples"),
+            takes=("streets", "natural", "world", "pictures", "transform", "earlier", "size", "examples"),
         ),
         "autoencoder": Trained(
             Recipe(1900, 1e-3, warmup=50, final=0.03, ema=0.995, save_every=100, sample_every=200),
             batch=8,
             build=tiny.autoencoder,
             needs=("out", "streets"),
-            takes=_PICTURES,
+            takes=(*_PICTURES, "earlier"),
         ),
         "flow": Trained(
             Recipe(4000, 6e-4, warmup=200, final=0.05, ema=0.999),
@@ -51,6 +69,42 @@ PARTS: dict[str, dict[str, Entry]] = {
             needs=("out", "streets"),
             takes=_EXAMPLES,
         ),
+        "joint": Trained(
+            Recipe(2000, 4e-4, warmup=100, final=0.05, ema=0.998),
+            batch=12,
+            build=tiny.joint,
+            needs=("out", "streets"),
+            takes=_EXAMPLES,
+        ),
+        "segmentation-street": Trained(
+            Recipe(3000, 1.5e-3, warmup=100, final=0.02, ema=0.995),
+            batch=8,
+            build=tiny.streets,
+            needs=("out", "streets"),
+            takes=("held_out", "size"),
+        ),
+        "segmentation-world": Trained(
+            Recipe(1500, 2e-3, warmup=100, final=0.02, ema=0.99),
+            batch=6,
+            build=tiny.planets,
+            needs=("out", "world"),
+            takes=("size",),
+        ),
+        "depth-world": Trained(
+            Recipe(2500, 2e-3, warmup=100, final=0.02, ema=0.99),
+            batch=16,
+            build=tiny.depth,
+            needs=("out", "world"),
+            takes=("size",),
+        ),
+        "detection-world": Trained(
+            Recipe(2500, 1e-3, warmup=100, final=0.02, ema=0.99),
+            batch=8,
+            build=tiny.detection,
+            needs=("out", "world"),
+            takes=("size",),
+        ),
+        "rate": _rate("tiny"),
     },
     "flux": {
         "tables": Fitted(gsc.tables, needs=("transform", "pictures"), takes=("size", "examples")),
@@ -61,6 +115,7 @@ PARTS: dict[str, dict[str, Entry]] = {
             needs=("out", "base", "transform", "pictures"),
             takes=("captions", "held_out"),
         ),
+        "rate": _rate("flux"),
     },
 }
 """By profile and name, in the order in which they build on each other."""

@@ -17,6 +17,7 @@ OPTIONS = {
     "out": "--out",
     "streets": "--streets",
     "natural": "--natural",
+    "world": "--world",
     "held_out": "--held-out",
     "pictures": "--pictures",
     "captions": "--captions",
@@ -30,6 +31,8 @@ OPTIONS = {
     "batch": "--batch",
     "learning_rate": "--lr",
     "ema": "--ema",
+    "scenario": "--scenario",
+    "source": "--source",
 }
 """What the command line calls each field of a request that not every part has a use for."""
 
@@ -48,6 +51,7 @@ class Request:
     seed: int = 1
     streets: Path | None = None
     natural: Path | None = None
+    world: Path | None = None
     held_out: Path | None = None
     pictures: Path | None = None
     captions: Path | None = None
@@ -62,6 +66,10 @@ class Request:
     batch: int | None = None
     learning_rate: float | None = None
     ema: float | None = None
+    scenario: str | None = None
+    """A preset or a file."""
+    source: str | None = None
+    """As `camera.source`."""
 
     def folder(self, name: str) -> Path:
         """Return the folder that option *name* gives. Raise UsageError where it gives none, or none is there."""

@@ -5,7 +5,9 @@ resolution of the frames: it learns from scratch in minutes on few pictures. Str
 pictures of anything else, and test cards, teach it to say that they are no street.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +21,18 @@ from link.bitstream.grammar import SCENES
 from scenarios.training.cards import Cards
 from scenarios.training.data import Cut, Pictures, mixed, to_tensor
 from scenarios.training.loop import Losses
-from sender.captioner import CARD, CLASSES, PICTURE, UNKNOWN
+from scenarios.training.request import load
+from sender.captioner import CARD, CLASSES, PICTURE, PLANET, UNKNOWN
+from sender.segmenter import full_name
 
 SIZE = (128, 96)
 MEAN, DEVIATION = 0.45, 0.25
 """Of the pixels, 0 to 1, as the model is given them."""
-STREETS, OTHERS, CARDS = 0.75, 0.17, 0.08
-"""The shares of streets, other pictures and test cards in a batch."""
+STREETS, WORLD, OTHERS, CARDS = 0.5, 0.3, 0.14, 0.06
+"""The shares of streets, rendered worlds, other pictures and test cards in a batch."""
 
 NAMES = [
-    noun if SCENES[scene].sized else SCENES[scene].words
+    full_name(scene, noun)
     for scene, numbers in CLASSES.items()
     for noun, _ in zip(SCENES[scene].nouns, numbers, strict=False)
 ]
@@ -72,6 +76,7 @@ class Segmenter:
         held_out: Pictures,
         batch: int,
         size: tuple[int, int] = SIZE,
+        world: Pictures | None = None,
     ) -> None:
         self._size, self._batch = size, batch
         self._draws = [
@@ -82,7 +87,13 @@ class Segmenter:
         self._held_out = [known(held_out.whole(index, size)) for index in range(len(held_out))]
         self._shown = [*self._held_out[:: max(1, len(held_out) // 4)][:4]]
         self._shown += [plain(others.whole(0, size)), cards.whole(0, size)]
-        self._weights = weights([known(streets.whole(index, size)) for index in range(len(streets))])
+        counted = [known(streets.whole(index, size)) for index in range(len(streets))]
+        worlds: list[Cut] = []
+        if world is not None:
+            self._draws.append((WORLD, lambda rng: planet(world.random_cut(rng, size, (1.0, 1.3)))))
+            worlds = [planet(world.whole(index, size)) for index in range(0, len(world), 4)]
+            self._shown += worlds[:2]
+        self._weights = weights(counted, worlds)
         self.modules = nn.ModuleDict({"model": build()})
 
     def to(self, device: torch.device) -> None:
@@ -145,6 +156,13 @@ def known(cut: Cut) -> Cut:
     )
 
 
+def planet(cut: Cut) -> Cut:
+    """Return a cut of the rendered world with the captions' class numbers."""
+    assert cut.labels is not None
+    there = cut.labels < len(CLASSES["planet"])
+    return Cut(cut.pixels, np.where(there, cut.labels + PLANET, UNKNOWN).astype(np.uint8))
+
+
 def plain(cut: Cut) -> Cut:
     """Return *cut* as a picture of anything else."""
     return Cut(cut.pixels, np.full(cut.pixels.shape[:2], PICTURE, np.uint8))
@@ -155,10 +173,50 @@ def to_labels(cuts: list[Cut]) -> Tensor:
     return torch.from_numpy(np.stack([cut.labels for cut in cuts if cut.labels is not None])).long()
 
 
-def weights(streets: list[Cut]) -> Tensor:
+def misjudged(judge: nn.Module | None, pictures: Tensor, decoded: Tensor) -> Tensor:
+    """Return how far *judge*'s classes of *decoded* are from those of *pictures*, (batch, 3, height, width) and 0 to 1.
+
+    The mean Kullback-Leibler divergence in nats a pixel, shape (batch,); zeros without a judge. The judge sees whole
+    frames, though it learned from smaller ones: what is in them is then as large as in its nearest views.
+    """
+    if judge is None:
+        return torch.zeros(len(pictures), device=pictures.device)
+    with torch.no_grad():
+        wanted = judge((pictures - MEAN) / DEVIATION).logits.float().log_softmax(1)
+    found = judge((decoded - MEAN) / DEVIATION).logits.float().log_softmax(1)
+    divergence: Tensor = (wanted.exp() * (wanted - found)).sum(1).flatten(1).mean(1)
+    return divergence
+
+
+def grown(folder: Path) -> UperNetForSemanticSegmentation:
+    """Return the segmenter in *folder*, with untrained rows for the classes that it does not know yet.
+
+    Raise ModelMissingError where there is none.
+    """
+    found: Any = load(UperNetForSemanticSegmentation, folder, dtype=torch.float32)
+    known = [found.config.id2label[number] for number in range(found.config.num_labels)]
+    model: Any = found if known == NAMES else build()
+    state = found.state_dict()
+    rows = [known.index(name) if name in known else None for name in NAMES]
+    own = model.state_dict()
+    for key, value in state.items():
+        if value.shape == own[key].shape:
+            own[key].copy_(value)
+        else:
+            for at, row in enumerate(rows):
+                if row is not None:
+                    own[key][at] = value[row]
+    model.train()
+    return model  # type: ignore[no-any-return]
+
+
+def weights(streets: list[Cut], worlds: Sequence[Cut] = ()) -> Tensor:
     """Return the weight of each class: one over the root of its share of the pixels, 1 on average over them."""
-    counts = torch.bincount(to_labels(streets).flatten(), minlength=256)[: len(NAMES)].double()
-    shares = counts / counts.sum() * STREETS
+    shares = torch.zeros(len(NAMES), dtype=torch.double)
+    for share, cuts in ((STREETS, streets), (WORLD, worlds)):
+        if cuts:
+            counts = torch.bincount(to_labels(list(cuts)).flatten(), minlength=256)[: len(NAMES)].double()
+            shares += share * counts / counts.sum()
     shares[PICTURE], shares[CARD] = OTHERS, CARDS
     weight = shares.clamp(min=1e-3).rsqrt()
     return (weight / (weight * shares).sum()).float()

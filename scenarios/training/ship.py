@@ -4,7 +4,7 @@
     DIR/segmenter/model                 -> sender/weights/tiny/segmenter
     DIR/{autoencoder,flow,control}/model -> receiver/weights/tiny
 
-The generator's parts are stored in half precision, the transform and the segmenter as they are. Each package's
+What only one end needs is stored in half precision, the transform, which both hash, as it is. Each package's
 SHA256SUMS lists what is under its weights; `farlink models verify` checks it.
 """
 
@@ -29,15 +29,24 @@ PARTS = {
     "flow/model/tokenizer": "receiver/weights/tiny/tokenizer",
     "flow/model/tokenizer_2": "receiver/weights/tiny/tokenizer_2",
     "control/model/controlnet": "receiver/weights/tiny/controlnet",
+    "segmentation-street/model": "receiver/weights/tiny/analysis/segmentation-street",
+    "segmentation-world/model": "receiver/weights/tiny/analysis/segmentation-world",
+    "depth-world/model": "receiver/weights/tiny/analysis/depth-world",
+    "detection-world/model": "receiver/weights/tiny/analysis/detection-world",
 }
-HALVED = ("receiver/",)
+HALVED = ("receiver/", "sender/")
+TOGETHER = ("flow", "control")
+"""What `joint` trains; where DIR/joint is, it takes their place."""
 
 
 def ship(trained: Path, root: Path = ROOT) -> list[str]:
     """Copy what there is of `PARTS` under *trained* into the packages; return the places written."""
     written = []
     for source, target in PARTS.items():
+        made, _, rest = source.partition("/")
         folder = trained / source
+        if made in TOGETHER and (trained / "joint" / rest).is_dir():
+            folder = trained / "joint" / rest
         if not folder.is_dir():
             continue
         place = root / target

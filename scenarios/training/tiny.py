@@ -1,9 +1,11 @@
 """The tiny profile's parts as `farlink train` makes them: which pictures, in which shares, cut how large.
 
 Everything is shown streets, or whatever labelled pictures take their place, test cards, which a first run sends,
-and other pictures where there are some, so that they are not taken for streets.
+rendered worlds and other pictures where there are some, so that they are not taken for streets.
 """
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from safetensors.numpy import save
 from transformers import UperNetForSemanticSegmentation
 
 from link import transform as transform_files
+from link.bitstream.grammar import SCENES
 from link.bitstream.grammar import TABLE as GRAMMAR
 from link.bitstream.text import TABLE as TEXT
 from link.codecs.gsc import TABLES
@@ -30,18 +33,28 @@ from scenarios.training.autoencoder import Autoencoder, Draw
 from scenarios.training.cards import Cards
 from scenarios.training.control import Control, parts_of
 from scenarios.training.data import Cut, Pictures, mixed, to_tensor
+from scenarios.training.depth import Depth
+from scenarios.training.detection import Detection
 from scenarios.training.examples import Examples, kept, stamp
-from scenarios.training.flow import SAMPLES, BaseFlow
+from scenarios.training.flow import SAMPLES, BaseFlow, grown_text
+from scenarios.training.joint import Joint
 from scenarios.training.loop import storing
 from scenarios.training.request import Request, load
-from scenarios.training.segmenter import Segmenter, known, plain
+from scenarios.training.segmentation import SMALL, Segmentation
+from scenarios.training.segmenter import Segmenter, grown, known, plain, planet
 from scenarios.training.transform import Transform
+from scenarios.training.world import FIRST_DRIVE, FIRST_HELD_OUT, View, Views, render
+from sender.camera.world import CLASSES
 from sender.captioner import CARD
 
 SIZE = (256, 192)
 CARD_SEED = 7
 """Of the test cards; a run's own has others."""
+WORLD = 0.6
+"""Of rendered worlds, beside shares of all others that add up to 1."""
 EXAMPLES = 8000
+VIEWS = 3000
+"""Of rendered worlds."""
 HELD_OUT = 64
 SYMBOLS = 3000
 """Maps that the latent tables are fitted to."""
@@ -70,6 +83,17 @@ def _held_out(request: Request) -> Pictures:
     return Pictures.open(beside if request.held_out is None else request.folder("held_out"))
 
 
+def _held_out_worlds(request: Request) -> Pictures:
+    """The pictures of `val` beside the rendered worlds, as `train world` leaves them."""
+    folder = request.folder("world")
+    beside = folder.parent / "val"
+    if not beside.is_dir():
+        raise UsageError(
+            f"--world {folder}: no {beside} to show and score; `farlink train world` renders both"
+        )
+    return Pictures.open(beside)
+
+
 def _labelled(pictures: Pictures, folder: Path) -> Pictures:
     if None in pictures.labels:
         raise UsageError(f"{folder}: no labels beside it, in {folder.name}_labels")
@@ -91,6 +115,9 @@ def _draws(
     if request.natural is not None:
         others = Pictures.open(request.folder("natural"))
         draws.insert(1, (shares[1], lambda rng: others.random_cut(rng, size, zooms[1])))
+    if request.world is not None:
+        worlds = Pictures.open(request.folder("world"))
+        draws.append((WORLD, lambda rng: worlds.random_cut(rng, size, (1.0, 1.25))))
     return draws
 
 
@@ -101,25 +128,35 @@ def _shown(request: Request) -> list[Cut]:
     if request.natural is not None:
         others = Pictures.open(request.folder("natural"))
         cuts.append(others.whole(min(5, len(others) - 1), size))
+    if request.world is not None:
+        worlds = _held_out_worlds(request)
+        cuts += [worlds.whole(at, size) for at in range(0, len(worlds), max(1, len(worlds) // 3))][:3]
     return [*cuts, Cards(CARD_SEED).whole(3, size)]
 
 
 def autoencoder(request: Request, batch: int) -> Autoencoder:
     """Return the VAE to be trained, on windows of half the frame."""
     draws = _draws(request, _half(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
-    return Autoencoder(draws, _shown(request), batch, request.start("vae"))
+    return Autoencoder(draws, _shown(request), batch, request.start("vae"), _judge(request))
+
+
+def _judge(request: Request) -> Any:
+    """The sender's segmentation model, frozen: what it sees in a picture is what decoding is to keep."""
+    model = load(UperNetForSemanticSegmentation, request.part("segmenter"), dtype=torch.float32)
+    return model.eval().requires_grad_(False)
 
 
 def transform(request: Request, batch: int) -> Transform:
     """Return the transform to be trained."""
     draws = _draws(request, _size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
-    part = Transform(draws, _shown(request), batch)
+    part = Transform(draws, _shown(request), batch, judge=_judge(request))
     if (folder := request.start("transform")) is not None:
         for half, network in (("analysis", part.model.g_a), ("synthesis", part.model.g_s)):
             try:
                 network.load_state_dict(transform_files.load(folder, half).state_dict())  # type: ignore[arg-type]
             except RuntimeError as error:
                 raise UsageError(f"--init {folder}: a transform of other sizes: {error}") from None
+        part.go_on_from(folder.parent / "checkpoint.pt")
     return part
 
 
@@ -128,9 +165,10 @@ def segmenter(request: Request, batch: int) -> Segmenter:
     streets = _labelled(Pictures.open(request.folder("streets")), request.folder("streets"))
     others, held = Pictures.open(request.folder("natural")), _held_out(request)
     _labelled(held, held.files[0].parent)
-    part = Segmenter(streets, others, Cards(CARD_SEED, label=CARD), held, batch, _half(request))
+    worlds = None if request.world is None else Pictures.open(request.folder("world"))
+    part = Segmenter(streets, others, Cards(CARD_SEED, label=CARD), held, batch, _half(request), worlds)
     if (folder := request.start("segmenter")) is not None:
-        part.modules["model"] = load(UperNetForSemanticSegmentation, folder, dtype=torch.float32).train()
+        part.modules["model"] = grown(folder)
     return part
 
 
@@ -149,6 +187,12 @@ def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Exam
         others = Pictures.open(request.folder("natural"))
         draws.insert(1, (0.12, lambda rng: plain(others.random_cut(rng, size, (1.0, 1.2)))))
     held_draws: list[Draw] = [(1.0, lambda rng: known(held.whole(int(rng.integers(len(held))), size)))]
+    if request.world is not None:
+        worlds, others_held = Pictures.open(request.folder("world")), _held_out_worlds(request)
+        draws.append((WORLD, lambda rng: planet(worlds.random_cut(rng, size, (1.0, 1.15)))))
+        held_draws.append(
+            (1.0, lambda rng: planet(others_held.whole(int(rng.integers(len(others_held))), size)))
+        )
     model = load(AutoencoderKL, vae, torch_dtype=torch.float32).eval().requires_grad_(False)
     analysis = None if transform is None else transform_files.load(transform, "analysis")
     count = request.examples or EXAMPLES
@@ -156,6 +200,7 @@ def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Exam
         vae,
         transform,
         request.natural,
+        request.world,
         streets.files[0].parent,
         held.files[0].parent,
         size,
@@ -199,6 +244,79 @@ def control(request: Request, batch: int) -> Control:
     return Control(examples, held, parts, text, synthesis, batch, request.start("controlnet"))
 
 
+def joint(request: Request, batch: int) -> Joint:
+    """Return flow and ControlNet to be trained together, from the shipped ones or those of --init."""
+    folders = {name: request.part(name) for name in ("vae", "transform", "scheduler")}
+    for name in ("transformer", "controlnet", *NEW_TEXTS):
+        folders[name] = request.start(name) or request.part(name)
+    examples, held = _examples(request, folders["vae"], folders["transform"])
+    base, vae, scheduler = parts_of(folders)
+    text = grown_text(TextEncoder.from_pretrained(folders, torch.float32))
+    synthesis = transform_files.load(folders["transform"], "synthesis")
+    return Joint(
+        examples, held, Parts(base, None, vae, scheduler), text, synthesis, batch, folders["controlnet"]
+    )
+
+
+def streets(request: Request, batch: int) -> Segmentation:
+    """Return the receiver's segmentation model of streets to be trained."""
+    size, held = _size(request), _held_out(request)
+    found = _labelled(Pictures.open(request.folder("streets")), request.folder("streets"))
+    _labelled(held, held.files[0].parent)
+    names = list(SCENES["street"].nouns)
+    return Segmentation(
+        names,
+        [(1.0, lambda rng: known(found.random_cut(rng, size, (1.0, 2.0))))],
+        [known(found.whole(at, size)) for at in range(len(found))],
+        [known(held.whole(at, size)) for at in range(0, len(held), 2)],
+        batch,
+        (size[0] * 3 // 2, size[1] * 3 // 2),
+    )
+
+
+def planets(request: Request, batch: int) -> Segmentation:
+    """Return the receiver's segmentation model of the rendered world to be trained."""
+    size, found, held = _size(request), Pictures.open(request.folder("world")), _held_out_worlds(request)
+    return Segmentation(
+        list(CLASSES),
+        [(1.0, lambda rng: found.random_cut(rng, size, (1.0, 1.3)))],
+        [found.whole(at, size) for at in range(0, len(found), 4)],
+        [held.whole(at, size) for at in range(len(held))],
+        batch,
+        (size[0] * 2, size[1] * 2),
+        SMALL,
+    )
+
+
+def _views(request: Request) -> tuple[Views, list[View]]:
+    held = Views(_held_out_worlds(request).files[0].parent)
+    return Views(request.folder("world")), [held.view(at) for at in range(len(held))]
+
+
+def depth(request: Request, batch: int) -> Depth:
+    """Return the receiver's depth model of the rendered world to be trained."""
+    return Depth(*_views(request), batch, _half(request))
+
+
+def detection(request: Request, batch: int) -> Detection:
+    """Return the receiver's detector of the rendered world to be trained."""
+    size = _size(request)
+    return Detection(*_views(request), batch, (size[0] * 3 // 2, size[1] * 3 // 2))
+
+
+def world(request: Request, say: Say) -> Path:
+    """Render views of many drives with their truth into OUT/train, others into OUT/val; return the list of them."""
+    assert request.out is not None
+    count, size = request.examples or VIEWS, _size(request)
+    names = []
+    for name, number, first in (("train", count, FIRST_DRIVE), ("val", max(24, count // 25), FIRST_HELD_OUT)):
+        folder = request.out / name
+        for done in render(folder, number, first, size, workers=os.cpu_count() or 1):
+            say(json.dumps({"views": done, "of": number, "folder": str(folder)}))
+        names += [f"{name}/{path.name}" for path in sorted(folder.glob("*.png"))]
+    return _written(request, "views.txt", lambda path: path.write_text("\n".join(names) + "\n"))
+
+
 def text(request: Request, say: Say) -> Path:
     """Fit the model of captions; --steps are passes over them."""
     folder = request.folder("captions")
@@ -214,6 +332,9 @@ def grammar(request: Request, say: Say) -> Path:
     """Fit the tables of the caption grammar."""
     streets = _labelled(Pictures.open(request.folder("streets")), request.folder("streets"))
     said = grammar_tables.shown(streets, Pictures.open(request.folder("natural")))
+    if request.world is not None:
+        worlds = Pictures.open(request.folder("world"))
+        said += grammar_tables.captions(planet(worlds.whole(at, SIZE)) for at in range(len(worlds)))
     say(f'{{"captions": {len(said)}}}')
     found = grammar_tables.fit(said)
     return _written(request, GRAMMAR, lambda path: text_table.write(found, path))

@@ -1,0 +1,59 @@
+"""Flow and ControlNet trained together, to go on from weights that were trained apart.
+
+The paper freezes its base, which has seen the whole world; a tiny base has not, and what it has to learn anew (a new
+kind of picture, other channels) it learns best where it is used: steered. The loss is the control's; where no channel
+arrived it is the flow's own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from receiver.parts import Parts
+from receiver.text_encoder import TextEncoder, embed
+from scenarios.training.control import Control
+from scenarios.training.examples import Source
+from scenarios.training.flow import save_text
+from scenarios.training.loop import Losses
+
+
+class Joint(Control):
+    """Trains transformer, text encoders and ControlNet; VAE and synthesis stay as they are."""
+
+    name = "joint"
+
+    def __init__(
+        self,
+        examples: Source,
+        held_out: Source,
+        parts: Parts,
+        text: TextEncoder,
+        synthesis: nn.Module,
+        batch: int,
+        start: Path | None = None,
+    ) -> None:
+        super().__init__(examples, held_out, parts, text, synthesis, batch, start)
+        clip, t5 = text.modules()
+        self.modules.update({"transformer": parts.transformer, "text_encoder": clip, "text_encoder_2": t5})
+        self.modules.requires_grad_(True).train()
+
+    def _told(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        return embed(self._text, captions)
+
+    def save(self, folder: Path) -> None:
+        """Write the parts in the layout that the receiver loads."""
+        super().save(folder)
+        save_text(self._text, folder)
+        transformer: Any = self._parts.transformer
+        transformer.save_pretrained(folder / "transformer")
+        self._parts.scheduler.save_pretrained(folder / "scheduler")
+
+    @torch.no_grad()
+    def sample(self, folder: Path, step: int) -> Losses:
+        """As a control does; the encoders have learned since the last time, so nothing that they said is kept."""
+        self._text.forget()
+        scores = super().sample(folder, step)
+        self._text.forget()
+        return scores
