@@ -23,8 +23,8 @@ app = typer.Typer(
 
 Start with **farlink run** and open the report it names. Results go to stdout (JSON with --json), progress to stderr.
 
-Exit codes: 0 ok, 2 usage or configuration, 3 the run was cut short, 4 model missing, 5 the ends disagree
-(fingerprint), 74 disk, 130 interrupted.""",
+Exit codes: 0 ok, 1 finished with failed cells, 2 usage or configuration, 3 the run was cut short, 4 model missing,
+5 the ends disagree (fingerprint), 74 disk, 130 interrupted.""",
 )
 
 Scenario = Annotated[str, typer.Argument(help="A preset's name (see `farlink scenarios`) or a YAML file.")]
@@ -126,6 +126,8 @@ def run(
 
         farlink run lunar-relay --set link.hops.0.rate_bps=8000 --set link.repair.fec=0.5 --seed 7
 
+        farlink run --source world:mars --set 'analysis=[segmentation, depth, detection]'
+
         farlink run underwater-acoustic --source dive.mp4 --realtime 10 --json
     """
     from scenarios import run as runs
@@ -153,17 +155,28 @@ def _tell(metrics: dict[str, Any], as_json: bool) -> None:
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or a sweep's.")],
     as_json: Json = False,
 ) -> None:
-    """Write figures, table and report of a run anew, from its journal alone.
+    """Write figures, table and report of a run anew, from its journal alone; or the curves of a sweep.
 
-    Example: farlink report runs/mars-relay
+    Of a sweep: accuracy against bytes, bit/s and bits per pixel, the bandwidth that each task needs, BD-rates, as
+    one page (curves.html), figures/*.png and *.svg, and points.parquet.
+
+    Examples:
+
+        farlink report runs/mars-relay
+
+        farlink report sweeps/codecs --json
     """
     from scenarios import run as runs
+    from scenarios.commands import compare
     from scenarios.progress import working
 
     with clean_errors():
+        if compare.holds_sweep(folder):
+            compare.report_sweep(folder, as_json)
+            return
         with working("measuring pictures, writing the report"):
             metrics = runs.measure(folder.parent if folder.name == "run.mcap" else folder, None)
         _tell(metrics, as_json)
@@ -322,11 +335,13 @@ def _with_factor(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; the entry point of the `farlink` command."""
-    from scenarios.commands import ends, files, models, train
+    from scenarios.commands import compare, ends, files, models, sweep, train
 
+    compare.register(app)
     ends.register(app)
     files.register(app)
     models.register(app)
+    sweep.register(app)
     train.register(app)
     try:
         code = app(_with_factor(sys.argv[1:]) or ["--help"], standalone_mode=False)

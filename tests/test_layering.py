@@ -68,6 +68,7 @@ def test_the_clock_is_read_where_processes_are():
     readers = {"link/__main__.py", "link/relay.py", "sender/__main__.py", "receiver/__main__.py"}
     readers |= {"scenarios/run.py", "scenarios/processes.py"}
     readers |= {"scenarios/commands/train.py"}  # hands the clock to the training loop, which logs seconds
+    readers |= {"scenarios/sweep/worker.py"}  # a process, which measures its cells
     assert where("time") <= readers
 
 

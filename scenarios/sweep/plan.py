@@ -1,0 +1,213 @@
+"""From what was asked to a list of cells: every scenario resolved and checked before anything runs.
+
+A cell's key is the SHA-256 of all that its result depends on: the resolved scenario, the fingerprint, the models,
+the source's files and the versions. Cells of one key are one cell. Settings that a codec does not read are left
+out of its cells, so `--vary codec.name=gsc,webp --vary codec.channels=1,2` makes three cells and not four.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from link.codecs.classical import NAMES as CLASSICAL
+from link.config import Codec
+from link.errors import UsageError
+from scenarios import run as runs
+from scenarios import schema
+from scenarios.schema import Scenario
+from scenarios.sweep import stamps
+
+MAX_CELLS = 100_000
+ALIASES = {"source": "camera.source", "frames": "camera.frames", "codec": "codec.name"}
+"""Short names of fields that `farlink run` has options for."""
+EVERY_HOP = "link.rate_bps"
+"""Sets the rate of every hop, and takes a trace's place."""
+_GSC_ONLY = (
+    "rate_control", "alpha", "beta", "task", "profile", "channels", "order", "caption", "caption_words", "steps",
+    "noise_seed", "guidance", "control_scale", "strength",
+)  # fmt: skip
+"""What the classical codecs do not read of `codec`."""
+_OPEN, _CLOSE = "[{", "]}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sweep was asked for."""
+
+    scenario: str
+    settings: tuple[str, ...] = ()
+    """`key=value` of `--set`: the same for all cells."""
+    vary: Mapping[str, Sequence[Any]] | None = None
+    """The values of each dotted path; the grid is their product."""
+    listed: Sequence[Mapping[str, Any]] | None = None
+    """Explicit settings; each is crossed with the grid."""
+    source: str | None = None
+    frames: int | None = None
+    seeds: tuple[int, ...] | None = None
+    """None: the scenario's own."""
+
+    def tree(self) -> dict[str, Any]:
+        """Return what `sweep.yaml` says."""
+        return {
+            "scenario": self.scenario,
+            "set": list(self.settings),
+            "vary": {key: list(values) for key, values in (self.vary or {}).items()},
+            "list": None if self.listed is None else [dict(row) for row in self.listed],
+            "source": self.source,
+            "frames": self.frames,
+            "seeds": None if self.seeds is None else list(self.seeds),
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep."""
+
+    key: str
+    """SHA-256 in hexadecimal; `id` is its beginning."""
+    scenario: Scenario
+    settings: Mapping[str, Any]
+    """The fields that were varied, without the seed."""
+    group: str
+    """Cells of one group encode the same frames the same way."""
+    cacheable: bool
+    """Whether equal keys mean equal results: not where a camera or a captioner outside farlink has a say."""
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits that name the cell in tables and folders."""
+        return self.key[:16]
+
+    @property
+    def label(self) -> str:
+        """What is special about the cell, for people."""
+        parts = [f"{key}={value}" for key, value in self.settings.items()]
+        return ", ".join([*parts, f"seed={self.scenario.seed}"])
+
+
+def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Return path -> values of `PATH=VALUE,VALUE,...` texts, whose values are YAML.
+
+    Commas in brackets, braces and quotes do not part values. Raise UsageError for what has no such form.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        key = ALIASES.get(key.strip(), key.strip())
+        if not equals or not key or not values.strip():
+            raise UsageError(f"--vary {text}: PATH=VALUE,VALUE,... was expected, as in codec.channels=1,2,4")
+        if key in found:
+            raise UsageError(f"--vary {key}: stands twice; give all its values in one")
+        if key == "seed":
+            raise UsageError("--vary seed: give --seeds 1,2,3 instead")
+        found[key] = [schema.value(item, f"--vary {text}") for item in split(values)]
+    return found
+
+
+def split(values: str) -> list[str]:
+    """Return the parts of *values* between commas that stand outside brackets, braces and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in values:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in _OPEN:
+            depth += 1
+        elif letter in _CLOSE:
+            depth -= 1
+        elif letter == "," and depth == 0:
+            parts.append("")
+            continue
+        parts[-1] += letter
+    return parts
+
+
+def parse_list(path: Path) -> list[dict[str, Any]]:
+    """Return the settings in a YAML file: a list of mappings from dotted path to value. Raise UsageError."""
+    text, _folder = schema.source_text(str(path))
+    rows = schema.value(text, str(path))
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path}: a list of mappings was expected, as in '- {{codec.name: webp}}'")
+    return [{ALIASES.get(str(key), str(key)): item for key, item in row.items()} for row in rows]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return seeds 1 to N for `N`, those listed for `3,5,9`. Raise UsageError for anything else."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 0 or ("," not in text and numbers[0] < 1):
+        raise UsageError(f"--seeds {text}: a count, or seeds with commas between them, was expected")
+    return tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(1, numbers[0] + 1))
+
+
+def cells(request: Request) -> list[Cell]:
+    """Return the cells of *request* in order, each once, those that encode the same beside each other.
+
+    Raise UsageError, naming the settings, for the first cell whose scenario does not hold together, and
+    ModelMissingError where a model is not on this machine.
+    """
+    vary = request.vary or {}
+    count = len(request.listed or [{}]) * len(request.seeds or [0])
+    for values in vary.values():
+        count *= len(values)
+    if count > MAX_CELLS:
+        raise UsageError(f"{count} cells were asked for; at most {MAX_CELLS} are possible")
+    own = {"camera.source": request.source, "camera.frames": request.frames}
+    given = {key: value for key, value in own.items() if value is not None}
+    found: dict[str, Cell] = {}
+    opened: set[str] = set()
+    stamps.forget()
+    for row in request.listed or [{}]:
+        for values in itertools.product(*vary.values()):
+            settings = {**row, **dict(zip(vary, values, strict=True))}
+            for seed in request.seeds or (None,):
+                overrides = {**given, **settings} | ({} if seed is None else {"seed": seed})
+                cell = _cell(request, overrides, settings, opened)
+                found.setdefault(cell.key, cell)
+    order = {group: at for at, group in enumerate(dict.fromkeys(cell.group for cell in found.values()))}
+    return sorted(found.values(), key=lambda cell: order[cell.group])
+
+
+def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any], opened: set[str]) -> Cell:
+    try:
+        scenario = _load(request, overrides)
+        if scenario.camera.source.startswith("webcam:"):
+            raise UsageError("camera.source: a sweep needs a source that shows the same frames again")
+        scenario, used = _relevant(scenario, settings)
+        if (frames := stamps.shots(scenario)) not in opened:
+            runs.check_source(scenario)
+            opened.add(frames)
+        key, group = stamps.cell(scenario)
+    except UsageError as error:
+        where = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise UsageError(f"cell {where}: {error}" if where else str(error)) from None
+    return Cell(key, scenario, used, group, scenario.codec.caption != "endpoint")
+
+
+def _load(request: Request, overrides: dict[str, Any]) -> Scenario:
+    rest = {key: value for key, value in overrides.items() if key != EVERY_HOP}
+    if EVERY_HOP in overrides:
+        hops = schema.load(request.scenario, request.settings, rest).link.hops
+        for number in range(len(hops)):
+            rest[f"link.hops.{number}.rate_bps"] = overrides[EVERY_HOP]
+            rest[f"link.hops.{number}.trace"] = None
+    try:
+        return schema.load(request.scenario, request.settings, rest)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--set ", "", 1)) from None
+
+
+def _relevant(scenario: Scenario, settings: dict[str, Any]) -> tuple[Scenario, dict[str, Any]]:
+    """Return *scenario* and *settings* without what a classical codec does not read."""
+    if scenario.codec.name not in CLASSICAL:
+        return scenario, settings
+    plain = {name: Codec.model_fields[name].default for name in _GSC_ONLY}
+    codec = scenario.codec.model_copy(update=plain)
+    unread = {f"codec.{name}" for name in _GSC_ONLY}
+    used = {key: value for key, value in settings.items() if key not in unread}
+    return scenario.model_copy(update={"codec": codec}), used
