@@ -87,7 +87,7 @@ def test_two_steps_of_each_model(part, world, tmp_path):
 def test_a_detector_is_what_its_folder_says(world, tmp_path):
     trained("detection-world", "--out", tmp_path, "--world", world / "train", *SMALL)
     found = FcosDetector.from_pretrained(tmp_path / "model").eval()
-    assert found.names == list(THINGS) and found.size == [96, 72]
+    assert found.names == list(THINGS) and found.size == [80, 60]
     with torch.inference_mode():
         answer = found(torch.rand(2, 3, 48, 64))
     assert len(answer) == 2 and set(answer[0]) == {"boxes", "scores", "labels"}

@@ -84,8 +84,8 @@ PARTS: dict[str, dict[str, Entry]] = {
             takes=("held_out", "size"),
         ),
         "segmentation-world": Trained(
-            Recipe(1500, 2e-3, warmup=100, final=0.02, ema=0.99),
-            batch=6,
+            Recipe(1500, 1.5e-3, warmup=100, final=0.02, ema=0.99),
+            batch=8,
             build=tiny.planets,
             needs=("out", "world"),
             takes=("size",),

@@ -20,6 +20,7 @@ from transformers import ResNetConfig, SegformerImageProcessor, UperNetConfig, U
 
 from scenarios.training.data import Cut, mixed, to_tensor
 from scenarios.training.loop import Losses
+from scenarios.training.request import load
 from scenarios.training.segmenter import DEVIATION, MEAN, intersections, painted, to_labels, varied
 
 Draw = tuple[float, Callable[[np.random.Generator], Cut]]
@@ -73,11 +74,14 @@ class Segmentation:
         batch: int,
         work: tuple[int, int],
         sizes: Sequence[int] = LARGE,
+        start: Path | None = None,
     ) -> None:
         self._names, self._draws, self._held_out = list(names), draws, held_out
         self._batch, self._work = batch, work
         self._weights = weights(counted, len(names))
         model: Any = build(names, sizes)
+        if start is not None:
+            take(model, start)
         self.modules = nn.ModuleDict({"model": model.to(memory_format=torch.channels_last)})
 
     def to(self, device: torch.device) -> None:
@@ -137,6 +141,19 @@ class Segmentation:
         ious = intersections(to_labels(self._held_out).numpy(), found)
         scores = {f"val_{self._names[number]}": iou for number, iou in ious.items()}
         return {"val_miou": float(np.mean(list(ious.values()))), **scores}
+
+
+def take(model: Any, folder: Path) -> None:
+    """Give *model* the weights of the one in *folder* that have the same shape: all but the classes', or none.
+
+    What was learned of edges and textures in one kind of picture saves most of the time in another.
+    """
+    found = load(UperNetForSemanticSegmentation, folder, dtype=torch.float32).state_dict()
+    own = model.state_dict()
+    model.load_state_dict(
+        {name: value for name, value in found.items() if name in own and own[name].shape == value.shape},
+        strict=False,
+    )
 
 
 def weights(cuts: list[Cut], classes: int) -> Tensor:

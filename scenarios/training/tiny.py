@@ -40,7 +40,7 @@ from scenarios.training.flow import SAMPLES, BaseFlow, grown_text
 from scenarios.training.joint import Joint
 from scenarios.training.loop import storing
 from scenarios.training.request import Request, load
-from scenarios.training.segmentation import SMALL, Segmentation
+from scenarios.training.segmentation import Segmentation
 from scenarios.training.segmenter import Segmenter, grown, known, plain, planet
 from scenarios.training.transform import Transform
 from scenarios.training.world import FIRST_DRIVE, FIRST_HELD_OUT, View, Views, render
@@ -271,6 +271,7 @@ def streets(request: Request, batch: int) -> Segmentation:
         [known(held.whole(at, size)) for at in range(0, len(held), 2)],
         batch,
         (size[0] * 3 // 2, size[1] * 3 // 2),
+        start=request.init and request.folder("init"),
     )
 
 
@@ -283,8 +284,8 @@ def planets(request: Request, batch: int) -> Segmentation:
         [found.whole(at, size) for at in range(0, len(found), 4)],
         [held.whole(at, size) for at in range(len(held))],
         batch,
-        (size[0] * 2, size[1] * 2),
-        SMALL,
+        (size[0] * 3 // 2, size[1] * 3 // 2),
+        start=request.init and request.folder("init"),
     )
 
 
@@ -301,7 +302,7 @@ def depth(request: Request, batch: int) -> Depth:
 def detection(request: Request, batch: int) -> Detection:
     """Return the receiver's detector of the rendered world to be trained."""
     size = _size(request)
-    return Detection(*_views(request), batch, (size[0] * 3 // 2, size[1] * 3 // 2))
+    return Detection(*_views(request), batch, (size[0] * 5 // 4, size[1] * 5 // 4))
 
 
 def world(request: Request, say: Say) -> Path:
