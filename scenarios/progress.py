@@ -128,4 +128,7 @@ def _tasks(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ]
         if told:
             rows.append((task, f"{label} {', '.join(told)}"))
+        # A source without truth is no fault, but a truth that could not be used is.
+        if figures and (reason := metrics["notes"].get(f"tasks.{task}.truth")) and figures["truth"] is None:
+            rows.append(("" if told else task, f"not scored against the truth: {reason}"))
     return rows

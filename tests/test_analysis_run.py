@@ -16,7 +16,7 @@ from receiver.analysis import findings
 from receiver.analysis.analyst import SHIPPED, Analyst, Chosen, cache_key
 from receiver.analysis.findings import Depth, Detections, Record, Segments
 from scenarios import analysis as analyses
-from scenarios import metrics, overlays, schema
+from scenarios import metrics, overlays, progress, schema
 from scenarios import run as runs
 from scenarios.analysis import COLUMNS, analyse
 from scenarios.names import NONE, meant
@@ -499,3 +499,27 @@ def test_boxes_of_a_truth_keep_what_is_to_be_ignored():
         Boxes.of([[0, 0, 9, 9]], [0], None, [True]), Boxes.of([[0, 0, 9, 9]], [0], [0.9])
     )
     assert analyses._detection(true, found, False) == own
+
+
+def test_a_truth_that_cannot_be_used_is_told(models, source, tmp_path):
+    found = tmp_path / "toy"
+    found.mkdir()
+    (tmp_path / "toy_labels").mkdir()
+    old = source.partition(":")[2]
+    (tmp_path / "toy_labels" / "classes.txt").write_text("car\nsky\nroad\n")
+    Image.open(f"{old}/0.png").save(found / "0.png")
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "toy_labels" / "0.png")
+    settings = {
+        "camera.source": f"folder:{found}",
+        "camera.width": SIZE[0],
+        "camera.height": SIZE[1],
+        "codec.name": "webp",
+        "profile.segmentation": str(models / "segmentation"),
+        "analysis": ["segmentation"],
+    }
+    plan = schema.load("bandwidth", [], settings)
+    figures = runs.run(plan, runs.prepare(tmp_path / "run", plan), transport="inproc").metrics
+    assert figures["tasks"]["segmentation"]["truth"] is None
+    told = progress.table(figures)
+    assert "against the original" in told
+    assert "not scored against the truth: frame 0" in told and "is 10x10, but its picture 64x48" in told

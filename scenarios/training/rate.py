@@ -39,8 +39,8 @@ from sender.rate_control import Quality
 
 SCENARIO = "mars-relay"
 FRAMES = 24
-CHANNELS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 320)
-WORDS = (4, 12, 24)
+CHANNELS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 320)
+WORDS = (8, 24)
 LOSSES = (0.0, 0.1, 0.3)
 AGES = (0, 1, 2, 4, 8)
 

@@ -16,12 +16,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import ResNetConfig, SegformerImageProcessor, UperNetConfig, UperNetForSemanticSegmentation
+from transformers import SegformerImageProcessor, UperNetForSemanticSegmentation
 
 from scenarios.training.data import Cut, mixed, to_tensor
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
-from scenarios.training.segmenter import DEVIATION, MEAN, intersections, painted, to_labels, varied
+from scenarios.training.segmenter import (
+    DEVIATION,
+    MEAN,
+    intersections,
+    network,
+    painted,
+    to_labels,
+    varied,
+)
 
 Draw = tuple[float, Callable[[np.random.Generator], Cut]]
 
@@ -38,22 +46,7 @@ LARGE, SMALL = (40, 80, 144, 208), (32, 64, 112, 160)
 
 def build(names: Sequence[str], sizes: Sequence[int] = LARGE) -> UperNetForSemanticSegmentation:
     """Return an untrained model of the classes *names*, its stages of *sizes* channels."""
-    backbone = ResNetConfig(
-        embedding_size=32,
-        hidden_sizes=list(sizes),
-        depths=[1, 2, 2, 2],
-        layer_type="basic",
-    )
-    backbone.out_features = ["stage1", "stage2", "stage3", "stage4"]
-    return UperNetForSemanticSegmentation(
-        UperNetConfig(
-            backbone_config=backbone,
-            hidden_size=48,
-            use_auxiliary_head=False,
-            id2label=dict(enumerate(names)),
-            label2id={name: number for number, name in enumerate(names)},
-        )
-    )
+    return network(names, 32, sizes, 48)
 
 
 class Segmentation:

@@ -39,11 +39,16 @@ NAMES = [
 """What each class is called."""
 
 
-def build() -> UperNetForSemanticSegmentation:
-    """Return the untrained segmenter."""
+def network(
+    names: Sequence[str], embedding: int, sizes: Sequence[int], features: int
+) -> UperNetForSemanticSegmentation:
+    """Return an untrained model of the classes *names*.
+
+    Its stem has *embedding* channels, its stages *sizes*, the pyramid over them *features*.
+    """
     backbone = ResNetConfig(
-        embedding_size=24,
-        hidden_sizes=[24, 48, 96, 128],
+        embedding_size=embedding,
+        hidden_sizes=list(sizes),
         depths=[1, 2, 2, 2],
         layer_type="basic",
     )
@@ -51,12 +56,17 @@ def build() -> UperNetForSemanticSegmentation:
     return UperNetForSemanticSegmentation(
         UperNetConfig(
             backbone_config=backbone,
-            hidden_size=32,
+            hidden_size=features,
             use_auxiliary_head=False,
-            id2label=dict(enumerate(NAMES)),
-            label2id={name: number for number, name in enumerate(NAMES)},
+            id2label=dict(enumerate(names)),
+            label2id={name: number for number, name in enumerate(names)},
         )
     )
+
+
+def build() -> UperNetForSemanticSegmentation:
+    """Return the untrained segmenter."""
+    return network(NAMES, 24, (24, 48, 96, 128), 32)
 
 
 class Segmenter:

@@ -164,7 +164,7 @@ class Transform:
         weights = weight * torch.tensor(WEIGHTS, device=device)[numbers]
         loss = (4 * bits / pixels + weights * (error + JUDGED * wrong)).mean()
         return loss, {
-            "misjudged": float(wrong.mean()),
+            "misjudged": wrong.mean().item(),
             "psnr_db": float(-10 * torch.log10(error.mean().detach() / 255**2)),
             "weight": float(weight),
         }

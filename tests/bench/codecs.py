@@ -4,10 +4,11 @@
 
 For each number of channels C the pictures are sent with GSC, loss-free, and with each classical codec at a budget of
 GSC's mean bytes (they search quality and scale for their best). Bytes are those of all sections. PSNR and MS-SSIM
-compare with the original; `mIoU` is the shipped segmentation model's on what was received, against the true labels;
+compare with the original; `mIoU` is the shipped analysis model's on what was received, against the true labels;
 `feature distance` is the kernel distance (KID's polynomial kernel, Binkowski et al. 2018) between the sets of received
 and original pictures, x 1000, on that model's features: no Inception or AlexNet weights come with farlink, so no FID
-and no LPIPS. The judge is the model that also writes GSC's captions, which may favour GSC where both err alike. Files on disk, not packets: headers and repair come on top of every codec alike.
+and no LPIPS. The judge shares nothing with the model that writes GSC's captions. Files on disk, not packets: headers
+and repair come on top of every codec alike.
 """
 
 import argparse
@@ -24,12 +25,12 @@ from pytorch_msssim import ms_ssim
 from link.config import Session
 from link.errors import UsageError
 from link.frame import Frame, Pixels
+from receiver.analysis.analyst import SHIPPED
+from receiver.analysis.segmentation import SegmentationModel
 from receiver.codecs import DECODERS
 from scenarios.training.data import Pictures
 from sender.captioner import UNKNOWN
 from sender.codecs import ENCODERS
-from sender.codecs.gsc import WEIGHTS
-from sender.segmenter import Segmenter
 
 SIZE = (256, 192)
 COUNTS = (0, 1, 2, 4, 8, 16)
@@ -78,7 +79,7 @@ class Judge:
     """Scores received pictures against the originals and their labels."""
 
     def __init__(self, originals: list[Pixels], labels: list[Any] | None) -> None:
-        self._segmenter = Segmenter(WEIGHTS / "tiny" / "segmenter")
+        self._segmenter = SegmentationModel(SHIPPED / "segmentation-street")
         self._originals, self._labels = originals, labels
         self._features = self._of(originals)
 
@@ -91,7 +92,7 @@ class Judge:
             "ms_ssim": float(ms_ssim(other, one, data_range=255)),
             "distance": 1000 * kernel_distance(self._of(received), self._features),
         }
-        found = [self._segmenter.segment(pixels) for pixels in received]
+        found = [self._segmenter.find(pixels).labels for pixels in received]
         if self._labels is not None:
             scores["miou"] = miou(self._labels, found)
         return scores
