@@ -26,6 +26,7 @@ _INK, _SOFT, _EMPTY = (27, 31, 36), (87, 96, 106), (228, 231, 235)
 _VEIL = 0.6  # how much of a class's colour covers the picture
 _MAP = "magma"  # perceptually even, and readable in grey
 _THICK = 2
+_BOXES = 12  # the surest: more would hide the picture behind their names
 
 LABELS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "segmentation": (("miou", "mIoU"), ("macc", "mAcc"), ("aacc", "aAcc")),
@@ -175,7 +176,8 @@ def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.I
     tile = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(tile)
     shades = colours(found.names)
-    for box, kind, score in reversed(list(zip(found.xyxy, found.kinds, found.scores, strict=True))):
+    surest = list(zip(found.xyxy, found.kinds, found.scores, strict=True))[:_BOXES]
+    for box, kind, score in reversed(surest):
         if score < SHOWN:
             continue
         left, top, right, bottom = (box * scale).tolist()

@@ -227,3 +227,11 @@ def test_the_world_is_rendered_for_training(tmp_path):
     assert not {path.name for path in (tmp_path / "train").iterdir()} & {
         path.name for path in (tmp_path / "val").iterdir()
     }
+
+
+def test_loading_a_detector_leaves_stdout_to_results(tmp_path, capsys):
+    detector = FcosDetector(["rock"], [32, 32], [8, 8], [1, 1], features=32)
+    detector.save_pretrained(tmp_path)
+    capsys.readouterr()
+    FcosDetector.from_pretrained(tmp_path)
+    assert capsys.readouterr().out == ""

@@ -6,6 +6,8 @@ torchvision's models have no `from_pretrained`; huggingface_hub's mixin gives th
 and the names of the classes, `model.safetensors` the weights.
 """
 
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 from huggingface_hub import PyTorchModelHubMixin
@@ -75,6 +77,12 @@ class FcosDetector(nn.Module, PyTorchModelHubMixin):
             detections_per_img=100,
             topk_candidates=300,
         )
+
+    @classmethod
+    def _from_pretrained(cls, **options: Any) -> Any:
+        """Load as the mixin does, which tells stdout of it: that is for results."""
+        with redirect_stdout(StringIO()):
+            return super()._from_pretrained(**options)
 
     def forward(self, pictures: Tensor, targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Return torchvision's losses in training, else for each picture its boxes, labels and scores.
