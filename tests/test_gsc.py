@@ -316,7 +316,7 @@ def test_more_channels_are_better_by_degrees():
             scores.append(psnr_db(decoder(channels=16).decode(Payload(kept)), pixels))
         quality[count] = float(np.mean(scores))
     assert all(more > less - 0.5 for less, more in pairwise(quality.values())), quality
-    assert 6.0 < quality[8] - quality[0] < 13.0, quality
+    assert 4.0 < quality[8] - quality[0] < 13.0, quality
 
 
 @pytest.mark.slow

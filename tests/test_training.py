@@ -431,7 +431,7 @@ def test_the_rate_warms_up_and_falls_to_its_share():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["flaw"], "the tiny profile has no part 'flaw' to train; it has text, segmenter"),
+        (["flaw"], "the tiny profile has no part 'flaw' to train; it has world, text, segmenter"),
         (["flow", "--profile", "flux"], "it has tables, control"),
         (["flow"], "needs --out"),
         (["autoencoder", "--out", "OUT"], "needs --streets"),
