@@ -25,7 +25,8 @@ Part = Annotated[
     str,
     typer.Argument(
         metavar="PART",
-        help="text, segmenter, grammar, transform, tables, autoencoder, flow, control or rate; "
+        help="world, text, segmenter, grammar, transform, tables, autoencoder, flow, control, joint, "
+        "segmentation-street, segmentation-world, depth-world, detection-world or rate; "
         "for flux tables, control or rate.",
     ),
 ]
