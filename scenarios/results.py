@@ -1,9 +1,10 @@
 """Tables for other tools: one row for each frame, as Parquet, written by DuckDB."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -13,7 +14,7 @@ from scenarios.analysis import COLUMNS, Analysis, analyse
 from scenarios.metrics import NS, FrameRow, frame_rows, scenario
 from scenarios.quality import Scores
 
-_COLUMNS = {
+FRAME_COLUMNS = {
     "run": "VARCHAR",
     "codec": "VARCHAR",
     "seed": "UBIGINT",
@@ -66,13 +67,21 @@ def write_parquet(
     about = scenario(run)
     head = (about["name"], about["codec"]["name"], about["seed"])
     table = [(*head, *_cells(row), *analysis.columns(row.frame).values()) for row in frame_rows(run, scores)]
-    columns = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in _COLUMNS]
-    values = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in _COLUMNS.items())
+    return write_table(table, FRAME_COLUMNS, path)
+
+
+def write_table(table: list[tuple[Any, ...]], kinds: Mapping[str, str], path: Path) -> Path:
+    """Write the rows of *table*, whose columns are *kinds* by name, to *path* as Parquet.
+
+    Raise StorageError where the disk is full or the folder cannot be written.
+    """
+    columns = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in kinds]
+    values = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in kinds.items())
     with replacing(path) as fresh, duckdb.connect() as database:
         try:
-            database.execute(f"CREATE TABLE frames AS SELECT {values}", columns)
+            database.execute(f"CREATE TABLE rows AS SELECT {values}", columns)
             quoted = str(fresh).replace("'", "''")
-            database.execute(f"COPY frames TO '{quoted}' (FORMAT parquet)")
+            database.execute(f"COPY rows TO '{quoted}' (FORMAT parquet)")
         except duckdb.IOException as error:
             raise StorageError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
     return path

@@ -4,11 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
-
-from link.errors import StorageError
 from scenarios.curves.series import Results
-from scenarios.results import replacing
+from scenarios.results import write_table
 
 _COLUMNS = {
     "sweep": "VARCHAR",
@@ -44,17 +41,7 @@ def write_points(results: Results, path: Path) -> Path:
 
     Raise StorageError where the disk is full or the folder cannot be written.
     """
-    table = list(_rows(results))
-    columns = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in _COLUMNS]
-    values = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in _COLUMNS.items())
-    with replacing(path) as fresh, duckdb.connect() as database:
-        try:
-            database.execute(f"CREATE TABLE points AS SELECT {values}", columns)
-            quoted = str(fresh).replace("'", "''")
-            database.execute(f"COPY points TO '{quoted}' (FORMAT parquet)")
-        except duckdb.IOException as error:
-            raise StorageError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-    return path
+    return write_table(list(_rows(results)), _COLUMNS, path)
 
 
 def _rows(results: Results) -> Iterator[tuple[object, ...]]:

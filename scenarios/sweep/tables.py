@@ -11,8 +11,7 @@ from typing import Any
 import duckdb
 
 from link.errors import StorageError
-from scenarios.analysis import COLUMNS
-from scenarios.results import replacing
+from scenarios.results import FRAME_COLUMNS, replacing
 from scenarios.sweep import measure
 from scenarios.sweep.plan import Cell
 from scenarios.sweep.state import State
@@ -50,26 +49,7 @@ FRAMES = {
     "sequence": "VARCHAR",
     "width": "INTEGER",
     "height": "INTEGER",
-    "run": "VARCHAR",
-    "codec": "VARCHAR",
-    "seed": "UBIGINT",
-    "frame": "INTEGER",
-    "name": "VARCHAR",
-    "captured_s": "DOUBLE",
-    "shown_s": "DOUBLE",
-    "latency_s": "DOUBLE",
-    "status": "VARCHAR",
-    "sections_sent": "INTEGER",
-    "sections_received": "INTEGER",
-    "payload_bytes": "BIGINT",
-    "on_air_bytes": "BIGINT",
-    "packets_sent": "INTEGER",
-    "packets_lost": "INTEGER",
-    "resent": "INTEGER",
-    "psnr_db": "DOUBLE",
-    "ms_ssim": "DOUBLE",
-    "lpips": "DOUBLE",
-    **dict.fromkeys(COLUMNS, "VARCHAR"),
+    **FRAME_COLUMNS,
 }
 _ROWS_AT_ONCE = 20_000
 
