@@ -16,10 +16,11 @@ from link.bitstream.grammar import SCENES
 from link.config import Camera
 from link.errors import UsageError
 from link.seeds import generator
-from scenarios import labels, truth, truth_sets
-from scenarios.annotations import along_axis
 from scenarios.scoring.boxes import Boxes
-from scenarios.truth import Kept, Truth, domain_of, open_truth
+from scenarios.truth import labels, truth
+from scenarios.truth import sets as truth_sets
+from scenarios.truth.files import along_axis
+from scenarios.truth.truth import Kept, Truth, domain_of, open_truth
 from sender.camera import PREFIXES, Shot, open_source
 from sender.camera.picture import window
 
@@ -524,10 +525,10 @@ def world(monkeypatch):
                 depth_m=depth, labels=np.full((height, width), 3, np.uint8), boxes=boxes
             )
 
-    module = types.ModuleType("sender.camera.world")
+    module = types.ModuleType("sender.camera.world.source")
     module.parse = lambda rest, seed: (rest, seed)
     module.World, module.CLASSES, module.THINGS = World, ("sky", "sand"), ("rock", "lander", "flag")
-    monkeypatch.setitem(sys.modules, "sender.camera.world", module)
+    monkeypatch.setitem(sys.modules, "sender.camera.world.source", module)
     return made, views
 
 
