@@ -11,21 +11,15 @@ from link.config import Session
 from link.errors import FingerprintError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
-from link.frame import Payload, Pixels
+from link.frame import Pixels
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
+from receiver.codecs import Decoder
 
 _MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
 _REMEMBERED = 512  # closed frames whose late packets are still told apart
 _GAP = 64  # frames that may be missed altogether and still be asked for
-
-
-class Decoder(Protocol):
-    """See `receiver.codecs.Decoder`."""
-
-    def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture, or None where nothing can be shown."""
 
 
 class Analyst(Protocol):

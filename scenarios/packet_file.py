@@ -12,15 +12,17 @@ from PIL import Image
 from pydantic import ValidationError
 
 from link import fragment, packet
-from link.config import Profile, Session
+from link.config import Session
 from link.errors import FingerprintError, PartialError, StorageError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame
+from link.marks import Affects, marked
 from link.packet import Kind, Packet
 from link.timing import body_bytes
 
 _MAGIC = b"FLNK"
 _MAX_BYTES = 64 << 20
+_LOCAL = marked(Session, Affects.MACHINE)  # which models load is not a file's to say
 
 
 def encode(session: Session, out: Path) -> tuple[int, int]:
@@ -41,7 +43,7 @@ def encode(session: Session, out: Path) -> tuple[int, int]:
     own = fingerprint(session)
     about = json.dumps(
         {
-            "session": session.model_dump(mode="json", by_alias=True, exclude={"profile"}),
+            "session": session.model_dump(mode="json", by_alias=True, exclude=set(_LOCAL)),
             "fingerprint": own,
             "sections": len(payload.sections),
         }
@@ -78,9 +80,8 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
         about = json.loads(blob[8 : 8 + length])
         session, theirs = Session.model_validate(about["session"]), str(about["fingerprint"])
         total = int(about["sections"])
-        session = session.model_copy(
-            update={"profile": Profile()}
-        )  # which models load is not the file's to say
+        defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
+        session = session.model_copy(update=defaults)
         own = fingerprint(session)
     except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{file}: its head is damaged") from None

@@ -1,11 +1,14 @@
 """Decoders by codec name, the mirror of `sender.codecs`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from link.codecs.classical import NAMES
 from link.config import Session
 from link.frame import Payload, Pixels
+from receiver import folders
 from receiver.codecs.classical import ClassicalDecoder
 
 
@@ -16,6 +19,27 @@ class Decoder(Protocol):
         """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
 
 
+class Batched(Decoder, Protocol):
+    """A decoder that draws several pictures at a time, faster than one by one on a GPU."""
+
+    def decode_many(self, payloads: Sequence[Payload]) -> list[Pixels | None]:
+        """Return what `decode` returns for each of *payloads*, but for rounding."""
+
+
+@dataclass(frozen=True)
+class DecoderRow:
+    """The receiving end of one codec."""
+
+    make: Callable[[Session], Decoder]
+    """Raise ModelMissingError or UsageError where the session's decoder cannot be made."""
+    models: Callable[[Session], Mapping[str, Path]] = lambda _session: {}
+    """Where the models lie that it runs, by part; loads none of them."""
+
+    def __call__(self, session: Session) -> Decoder:
+        """Return the decoder of *session*. Raise as `make` does."""
+        return self.make(session)
+
+
 def _gsc(session: Session) -> Decoder:
     from receiver.codecs.gsc import (
         GscDecoder,  # torch takes seconds to import, and classical codecs do without
@@ -24,7 +48,7 @@ def _gsc(session: Session) -> Decoder:
     return GscDecoder.from_session(session)
 
 
-DECODERS: dict[str, Callable[[Session], Decoder]] = {
-    "gsc": _gsc,
-    **{name: ClassicalDecoder.from_session for name in NAMES},
+DECODERS: dict[str, DecoderRow] = {
+    "gsc": DecoderRow(_gsc, folders.of_gsc),
+    **{name: DecoderRow(ClassicalDecoder.from_session) for name in NAMES},
 }

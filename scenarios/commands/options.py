@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from link.codecs import SYNTAXES
 from link.errors import FarlinkError, StorageError
 
 Scenario = Annotated[str, typer.Argument(help="A preset's name (see `farlink scenarios`) or a YAML file.")]
@@ -23,7 +24,10 @@ Source = Annotated[
     str | None,
     typer.Option(help="Where frames come from: testcard, a picture, a folder, a video file, webcam:N."),
 ]
-Codec = Annotated[str | None, typer.Option(help="Codec: gsc (the default), jpeg2000, webp, avif or jpeg.")]
+_CODEC = "Codec: {} (the default), {} or {}.".format(
+    next(iter(SYNTAXES)), ", ".join(list(SYNTAXES)[1:-1]), list(SYNTAXES)[-1]
+)
+Codec = Annotated[str | None, typer.Option(help=_CODEC)]
 Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
 Realtime = Annotated[

@@ -15,6 +15,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from link.codecs import SYNTAXES
+from link.codecs.syntax import PayloadSyntax
 from link.events import Fate
 from link.journal import Run
 from scenarios.drawing import Drawing
@@ -110,6 +112,7 @@ def render(
         cards=_cards(about, metrics, rows),
         pictures=shown,
         total=len(rows),
+        section_words=dict(syntax.facts.kinds) if (syntax := SYNTAXES.get(about["codec"]["name"])) else {},
         made_of=any(picture.made_of for picture in shown),
         seen=any(picture.seen for picture in shown),
         tasks=overlays.table(metrics.get("tasks") or {}),
@@ -211,15 +214,7 @@ def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
     pace = f", {duration(camera['period_s'])} apart," if camera.get("period_s") and len(rows) > 1 else ""
     names = [hop["name"] for hop in link["hops"]]
     way = f"one hop, {names[0]}" if len(names) == 1 else f"{len(names)} hops, {' and '.join(names)}"
-    how = f"encoded with {codec['name']} and sent over {way}."
-    if codec["name"] == "gsc":
-        channels = codec["channels"]
-        parts = [f"{channels} latent channel{'' if channels == 1 else 's'}"] if channels else []
-        parts = ["a caption", *parts] if codec["caption"] != "none" else parts
-        how = (
-            f"sent over {way} as {' and '.join(parts)} each; the far end draws every picture anew from what "
-            f"arrives (Generative Semantic Coding, {codec['profile']} models)."
-        )
+    how = SYNTAXES.get(codec["name"], PayloadSyntax()).describe(codec, way)  # of another version: as most do
     return f"{count}{pace} of {camera['width']}×{camera['height']} pixels from {camera['source']}, {how}"
 
 

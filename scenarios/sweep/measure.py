@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from link.codecs import SYNTAXES
 from link.config import TASKS as TASK_NAMES
 from link.config import Hop
 from link.journal import Run
@@ -143,7 +144,9 @@ def about(scenario: Scenario) -> dict[str, Any]:
         "source": scenario.camera.source,
         "rate_bps": bottleneck_bps(scenario.link, schema.traces(scenario)),
         "loss": 1.0 - math.prod(1.0 - _loss(hop) for hop in scenario.link.hops),
-        "channels": scenario.codec.channels if scenario.codec.name == "gsc" else None,
+        "channels": scenario.codec.channels
+        if SYNTAXES[scenario.codec.name].facts.reads("channels")
+        else None,
         "frame_bytes": scenario.codec.frame_bytes,
         "width": scenario.camera.width,
         "height": scenario.camera.height,
