@@ -6,7 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
+from markupsafe import Markup
+from PIL import Image
+from safetensors.numpy import save_file
 from toy_codec.decoder import BandsDecoder
 from toy_codec.encoder import BandsEncoder
 from toy_codec.syntax import BandsSyntax
@@ -15,15 +19,28 @@ from typer.testing import CliRunner
 from link import journal
 from link.codecs import SYNTAXES
 from link.codecs.syntax import EVERY_CODEC
-from link.config import Codec
+from link.config import Camera, Codec
 from link.errors import UsageError
+from receiver.analysis import analyst
+from receiver.analysis.analyst import ModelKind
+from receiver.analysis.findings import Segments
 from receiver.codecs import DECODERS, DecoderRow
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.cli import app
 from scenarios.commands import options
+from scenarios.drawing import Drawing
+from scenarios.report import parts
 from scenarios.sweep import cells, work
 from scenarios.sweep.plan import Request
+from scenarios.truth import sets, truth
+from scenarios.truth.files import read_labels
+from scenarios.truth.known import Alone, Found
+from scenarios.truth.labels import plain_table
+from scenarios.truth.sets import DataSet
+from sender import camera
+from sender.camera import layouts
+from sender.camera.layouts import Layout
 from sender.codecs import ENCODERS, EncoderRow
 
 ROOT = Path(__file__).parents[1]
@@ -128,3 +145,120 @@ def test_a_codec_is_named_by_its_own_files_and_the_tables_alone():
             if '"gsc"' in path.read_text() and place not in tables:
                 found.add(place)
     assert found == {"link/config.py", "scenarios/curves/canvas.py"}
+
+
+# An analysis model, a data set
+
+
+class Brightness:
+    """A model that calls each pixel dark or bright."""
+
+    names = ("dark", "bright")
+
+    def __init__(self, folder: Path, device: object) -> None:
+        self._limit = int(json.loads((folder / "config.json").read_text())["limit"])
+
+    def find(self, pixels):
+        return Segments((pixels.mean(axis=2) > self._limit).astype(np.uint8), self.names)
+
+
+@pytest.fixture
+def brightness(monkeypatch, tmp_path):
+    """Add the model class `brightness`: a row; and a model of it that comes with farlink: a folder and a row."""
+    kind = ModelKind("segmentation", Brightness, "dark or bright", model_type="brightness")
+    monkeypatch.setattr(analyst, "KINDS", [*analyst.KINDS, kind])
+    folder = tmp_path / "models" / "segmentation-steps"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "brightness", "limit": 127}))
+    save_file({"none": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+def test_an_analysis_model_that_is_added_looks_at_what_arrives(brightness, tmp_path):
+    settings = (f"profile.segmentation={brightness}", "analysis=[segmentation]", "codec.frame_bytes=900")
+    found = run(tmp_path / "run", settings, **{"codec.name": "webp"})
+    scores = found["tasks"]["segmentation"]
+    assert scores["model"] == "segmentation-steps"
+    assert 0.5 < scores["original"]["miou"] <= 1.0 and scores["truth"] is None
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "segmentation (segmentation-steps)" in page
+    book = journal.read(tmp_path / "run" / "run.mcap")
+    names = {tuple(event["names"]) for event in book.events if event["kind"] == "found"}
+    assert names == {Brightness.names}
+
+
+class Steps(Alone):
+    """Steps of grey, with the side of each pixel in a picture beside."""
+
+    label_names = Brightness.names
+
+    def __init__(self, folder: Path, pictures) -> None:
+        self._table = plain_table(2)
+
+    def needed(self, picture: Path) -> list[Path]:
+        return [picture.parent.with_name("sides") / picture.name]
+
+    def read(self, picture: Path, size) -> Found:
+        return Found(labels=read_labels(self.needed(picture)[0], size, self._table))
+
+    def sequence(self, name: str) -> str:
+        return "one"
+
+
+@pytest.fixture
+def steps(monkeypatch, tmp_path):
+    """Add the data set `steps`: a row for its pictures, a row for its truth; return its folder."""
+    layout = Layout("Steps", "shots/*.png", (lambda folder: folder.glob("shots/*"),))
+    monkeypatch.setattr(layouts, "LAYOUTS", {**layouts.LAYOUTS, "steps": layout})
+    monkeypatch.setattr(camera, "LAYOUTS", layouts.LAYOUTS)
+    monkeypatch.setattr(truth, "SETS", {**sets.SETS, "steps": DataSet(Steps, "steps")})
+    folder = tmp_path / "steps"
+    for part in ("shots", "sides"):
+        (folder / part).mkdir(parents=True)
+    for number in range(3):
+        pixels = np.full((48, 64, 3), 40, np.uint8)
+        pixels[:, 16 * (number + 1) :] = 210
+        Image.fromarray(pixels).save(folder / "shots" / f"{number}.png")
+        Image.fromarray((pixels[..., 0] > 127).astype(np.uint8)).save(folder / "sides" / f"{number}.png")
+    return folder
+
+
+def test_a_data_set_that_is_added_is_a_source_with_truth(steps, brightness, monkeypatch, tmp_path):
+    monkeypatch.setattr(analyst, "SHIPPED", brightness.parent)
+    monkeypatch.setitem(analyst.NAMES, "segmentation-steps", ("steps", "segmentation"))
+    changes = {"codec.name": "webp", "camera.source": f"steps:{steps}"}
+    found = run(tmp_path / "run", ("analysis=all", "codec.frame_bytes=900", "camera.frames=3"), **changes)
+    scores = found["tasks"]["segmentation"]
+    assert scores["model"] == "segmentation-steps", "the model for pictures of this kind"
+    assert scores["ideal"]["miou"] == 1.0, "the truth was read"
+    assert 0.9 < scores["truth"]["miou"] <= 1.0
+    (shots,) = {
+        event["name"]
+        for event in journal.read(tmp_path / "run" / "run.mcap").events
+        if event["kind"] == "captured" and event["frame"] == 0
+    }
+    assert shots == "shots/0.png"
+
+
+def test_a_data_set_that_is_added_is_named_where_sources_are_listed(steps):
+    with pytest.raises(UsageError, match="steps:DIR"):
+        camera.open_source(Camera(source="nowhere"), seed=1)
+
+
+# A part of the report
+
+
+def test_a_part_that_is_added_stands_in_the_report(monkeypatch, tmp_path):
+    def part(material):
+        first = material.rows[0]
+        words = Markup("<h2>Names</h2><p>{}</p>").format(f"<{first.name}>")
+        return [words, Drawing("names", "Names drawn", "A caption.", "alt", b"<svg/>", b"<svg/>", b"PNG")]
+
+    monkeypatch.setattr(parts, "PARTS", [*parts.PARTS, part])
+    run(tmp_path / "run", **{"codec.name": "webp"})
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<h2>Names</h2><p>&lt;testcard#0&gt;</p>" in page
+    assert "<h2>Names drawn</h2>" in page and page.index("What happened to each packet") < page.index(
+        "Names drawn"
+    )
+    assert (tmp_path / "run" / "figures" / "names.png").read_bytes() == b"PNG"
