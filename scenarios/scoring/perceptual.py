@@ -113,7 +113,8 @@ def _heads() -> list[Tensor]:
 @cache
 def lpips_model(folder: Path = SHIPPED) -> Lpips:
     """Return the distance with AlexNet from *folder*, read once."""
-    return Lpips(folder)
+    with torch.inference_mode(False):  # what is made in that mode could never be trained with
+        return Lpips(folder)
 
 
 @cache

@@ -148,7 +148,7 @@ def autoencoder(request: Request, batch: int) -> Autoencoder:
 
 
 def decoder(request: Request, batch: int) -> Decoder:
-    """Return the decoder of the VAE to be trained, from that of --init or the shipped one, on windows of half the frame."""
+    """Return the decoder to be trained, of the VAE of --init or the shipped one, on windows of half the frame."""
     draws = _draws(request, _half(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
     start = request.start("vae") or request.part("vae")
     eye = Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))
