@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from math import ceil
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from link import fragment, packet, png
 from link.channel import NS, to_ns
@@ -15,22 +15,8 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times, body_bytes
 from sender.camera.picture import Shot, Skipped
-from sender.rate_control import Choice, Quality, RateControl
-
-
-class Encoder(Protocol):
-    """See `sender.codecs.Encoder`."""
-
-    def encode(self, frame: Frame) -> Payload:
-        """Return the frame's sections."""
-
-
-@runtime_checkable
-class Adjustable(Encoder, Protocol):
-    """See `sender.codecs.Adjustable`."""
-
-    def encode_at(self, frame: Frame, quality: Quality) -> Payload:
-        """Return the frame's sections with at most *quality* of it."""
+from sender.encoder import Adjustable, Encoder
+from sender.rate_control import Choice, RateControl
 
 
 def _printable(text: str) -> str:

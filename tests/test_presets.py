@@ -10,6 +10,7 @@ import pytest
 import toys
 from pydantic import BaseModel
 
+from link.channel.loss import LOSS_MODELS, LossModel
 from link.channel.rate import Trace, read_trace
 from link.config import Hop, Outage
 from link.errors import UsageError
@@ -99,6 +100,8 @@ def _fields(model: type[BaseModel], seen: set[type]) -> Iterator[tuple[str, str]
         leaves = set(_leaves(field.annotation))
         if leaves & {int, float}:
             yield model.__name__, name
+        if LossModel in leaves:
+            leaves |= set(LOSS_MODELS.values())
         for leaf in leaves:
             if isinstance(leaf, type) and issubclass(leaf, BaseModel):
                 yield from _fields(leaf, seen)

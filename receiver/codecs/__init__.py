@@ -1,19 +1,11 @@
 """Decoders by codec name, the mirror of `sender.codecs`."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from link.codecs.classical import NAMES
 from link.config import Session
-from link.frame import Payload, Pixels
 from receiver.codecs.classical import ClassicalDecoder
-
-
-class Decoder(Protocol):
-    """Turns the sections that arrived into a picture."""
-
-    def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
+from receiver.decoder import Decoder
 
 
 def _gsc(session: Session) -> Decoder:

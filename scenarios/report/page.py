@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from link.channel.loss import loss_words
 from link.events import Fate
 from link.journal import Run
 from scenarios.drawing import Drawing
@@ -238,14 +239,8 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
     loss = hop.get("loss")
     if loss is None:
         parts.append("no random loss")
-    elif loss["model"] == "pattern":
-        parts.append(f"loses packets in the pattern {loss['pattern']}")
-    elif loss["model"] == "bernoulli":
-        parts.append(f"loses {loss['loss'] * 100:.3g} % of packets")
     else:
-        parts.append(
-            f"loses {loss['loss'] * 100:.3g} % of packets, in bursts of about {loss['mean_burst']:.3g}"
-        )
+        parts.append(loss_words(loss))
     if hop.get("bit_error_rate"):
         parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
     if hop.get("duplicate_ratio"):

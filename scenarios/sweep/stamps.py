@@ -189,7 +189,7 @@ def analysing(session: Session) -> str:
 
 
 def _running(session: Session) -> dict[str, Any]:
-    return session.profile.model_dump(mode="json", exclude=_MODEL_FIELDS | {"device", "dtype"})
+    return session.profile.model_dump(mode="json", exclude=_MODEL_FIELDS | {"device", "dtype", "load_s"})
 
 
 def _sender_models(session: Session) -> list[str]:
