@@ -19,7 +19,7 @@ from link.fingerprint import fingerprint
 from link.packet import VERSION
 from link.timing import times
 from scenarios import schema
-from scenarios.rate_models import stale
+from scenarios.models.rate_table import stale
 from scenarios.schema import Scenario
 
 Progress = Callable[[dict[str, Any]], None]
@@ -93,7 +93,7 @@ def check_source(scenario: Scenario) -> None:
     from sender.camera import open_source
 
     if scenario.analysis:
-        from scenarios.truth import open_truth
+        from scenarios.truth.truth import open_truth
 
         open_truth(scenario.camera, scenario.seed)
     if not scenario.camera.source.startswith("webcam:"):  # a camera may not bear being opened twice at once
@@ -222,7 +222,11 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
 
     Raise UsageError where there is no readable journal, StorageError where the disk is full.
     """
-    from scenarios import analysis, metrics, quality, report, results
+    from scenarios.report import page as report
+    from scenarios.results import judge as analysis
+    from scenarios.results import metrics
+    from scenarios.results import table as results
+    from scenarios.scoring import quality
 
     path = out / "run.mcap"
     if not path.is_file():

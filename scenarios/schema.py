@@ -17,6 +17,7 @@ from link.config import Codec, Profile, Session
 from link.errors import UsageError
 from link.packet import overhead
 from link.timing import SHARE, body_bytes, bottleneck_bps, times
+from scenarios.models.analysts import every_task, with_analysts
 
 MAX_YAML_BYTES = 256 * 1024
 _MOST_BYTES = 100_000
@@ -169,7 +170,7 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 def _checked(tree: dict[str, Any], name: str) -> Scenario:
     if tree.get("analysis") == "all":
-        tree = {**tree, "analysis": _every_task(tree)}
+        tree = {**tree, "analysis": every_task(tree)}
     try:
         return Scenario.model_validate(tree)
     except ValidationError as error:
@@ -235,7 +236,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
 
     Raise UsageError where the link cannot carry even the smallest packet of the codec's budget.
     """
-    scenario = scenario.model_copy(update={"profile": _with_analysts(scenario)})
+    scenario = scenario.model_copy(update={"profile": with_analysts(scenario)})
     hops = tuple(
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
         for hop in scenario.link.hops
@@ -254,67 +255,6 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         waits = times(scenario, traces(scenario))
         link = link.model_copy(update={"deadline_s": math.ceil(waits.deadline_ns / 1e6) / 1e3})
     return scenario.model_copy(update={"link": link})
-
-
-ANALYSTS: Mapping[str, Mapping[str, str]] = {
-    "world": {
-        "segmentation": "segmentation-world",
-        "depth": "depth-world",
-        "detection": "detection-world",
-    },
-    "street": {"segmentation": "segmentation-street"},
-}
-"""The models that come with farlink, by the domain of the truth of a source and the task."""
-
-FULL: Mapping[str, str] = {
-    "segmentation": "flux/segmentation",
-    "depth": "flux/depth",
-    "detection": "flux/detection",
-}
-"""The models of the profile `flux`, where none of `ANALYSTS` is made for the source."""
-
-
-def _every_task(tree: Mapping[str, Any]) -> list[str]:
-    """Return what `analysis: all` stands for: the tasks that a model of the profile is made for at this source."""
-    from scenarios.truth import domain_of
-
-    camera, codec = tree.get("camera"), tree.get("codec")
-    source = camera.get("source") if isinstance(camera, dict) else None
-    domain = (domain_of(source) if isinstance(source, str) else None) or ""
-    full = isinstance(codec, dict) and codec.get("profile") == "flux" and domain != "world"
-    return list(FULL if full else ANALYSTS.get(domain, {}))
-
-
-def _with_analysts(scenario: Scenario) -> Profile:
-    """Return the profile with a model named for each task of *scenario*: the user's own, else by the source.
-
-    The receiver knows nothing of sources and truth, so it is told the names. Raise UsageError for a task that no
-    model of the profile is made for, naming what to give.
-    """
-    if not scenario.analysis:
-        return scenario.profile
-    from receiver.analysis.analyst import is_name
-    from scenarios.truth import domain_of
-
-    named: dict[str, str] = {}
-    source = scenario.camera.source
-    domain = domain_of(source) or ""
-    # Only the shipped models know the world's classes; elsewhere the full-size ones know more.
-    full = scenario.codec.profile == "flux" and domain != "world"
-    made = FULL if full else ANALYSTS.get(domain, {})
-    for task in scenario.analysis:
-        own = getattr(scenario.profile, task)
-        if own is not None:
-            path = Path(own)
-            named[task] = str(path.resolve()) if path.exists() and not is_name(own) else own
-        elif task in made:
-            named[task] = made[task]
-        else:
-            raise UsageError(
-                f"analysis: no {task} model comes with farlink for camera.source {source!r}: give one by "
-                f"--set profile.{task}=FOLDER, or =flux/{task} after farlink models pull flux/{task}"
-            )
-    return scenario.profile.model_copy(update=named)
 
 
 def _budget_bytes(scenario: Scenario) -> int:

@@ -15,3 +15,23 @@ def duration(seconds: float) -> str:
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
     first = next(at for at, (value, _) in enumerate(parts) if value)
     return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2] if value)
+
+
+def percent(share: float) -> str:
+    """Return a share in percent: `72 %`, `0.3 %`."""
+    return f"{share * 100:.0f} %" if share >= 0.01 or share == 0 else f"{share * 100:.1g} %"
+
+
+def rate(bps: float) -> str:
+    """Return a bit rate as people say it: `500 bit/s`, `2 kbit/s`."""
+    for least, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+        if bps >= least:
+            return f"{bps / least:.4g} {unit}"
+    return f"{bps:.3g} bit/s"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people say it."""
+    if count < 10_000:
+        return f"{count:,.0f} bytes"
+    return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"

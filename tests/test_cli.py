@@ -17,8 +17,9 @@ from link.config import Profile
 from link.errors import UsageError
 from link.fingerprint import fingerprint
 from link.weights import FOLDER
-from scenarios import metrics, schema
 from scenarios import run as runs
+from scenarios import schema
+from scenarios.results import metrics
 
 COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 

@@ -12,8 +12,9 @@ from link.events import Fate
 from link.frame import Pixels
 from link.journal import Run
 from link.packet import HEADER_BYTES, Kind, Packet, wrap
-from scenarios import metrics, quality
-from scenarios.quality import Score, Scores
+from scenarios.results import metrics
+from scenarios.scoring import quality
+from scenarios.scoring.quality import Score, Scores
 
 S = 1_000_000_000
 WIDTH, HEIGHT = 20, 16

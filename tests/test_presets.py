@@ -16,7 +16,8 @@ from link.errors import UsageError
 from link.events import Fate
 from link.seeds import generator
 from link.timing import air_bytes, body_bytes
-from scenarios import metrics, schema
+from scenarios import schema
+from scenarios.results import metrics
 
 NAMES = schema.preset_names()
 TRACES = Path(schema.__file__).parent / "traces"

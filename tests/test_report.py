@@ -14,9 +14,13 @@ from test_metrics import BODIES, NO_SCORES, Book, S, arrives, data, picture, sce
 from link import png
 from link.errors import StorageError
 from link.journal import Run
-from scenarios import figures, metrics, report, results, timeline
-from scenarios.analysis import COLUMNS
-from scenarios.quality import Score, Scores
+from scenarios import drawing
+from scenarios.report import page as report
+from scenarios.report import timeline
+from scenarios.results import metrics
+from scenarios.results import table as results
+from scenarios.results.judge import COLUMNS
+from scenarios.scoring.quality import Score, Scores
 from scenarios.words import duration
 
 HOSTILE = '<script>alert("1")</script>\'$x^{$</title>'
@@ -291,11 +295,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_time_units() -> None:
     spans = [0.5, 10.0, 600.0, 50_000.0, 1e6]
-    assert [figures.time_unit(span)[1] for span in spans] == [
+    assert [drawing.time_unit(span)[1] for span in spans] == [
         "milliseconds",
         "seconds",
         "minutes",
         "hours",
         "days",
     ]
-    assert np.allclose([figures.time_unit(span)[0] for span in spans], [1e-3, 1, 60, 3600, 86_400])
+    assert np.allclose([drawing.time_unit(span)[0] for span in spans], [1e-3, 1, 60, 3600, 86_400])

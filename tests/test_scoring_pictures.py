@@ -21,8 +21,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
-from scenarios import quality
-from scenarios.scoring import niqe, pictures, sets
+from scenarios.scoring import niqe, pictures, quality, sets
 from scenarios.scoring.clip import Clip, clip
 from scenarios.scoring.niqe import NiqeModel
 

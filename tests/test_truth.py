@@ -16,12 +16,14 @@ from link.bitstream.grammar import SCENES
 from link.config import Camera
 from link.errors import UsageError
 from link.seeds import generator
-from scenarios import labels, truth, truth_sets
-from scenarios.annotations import along_axis
 from scenarios.scoring.boxes import Boxes
-from scenarios.truth import Kept, Truth, domain_of, open_truth
+from scenarios.truth import labels, truth
+from scenarios.truth import sets as truth_sets
+from scenarios.truth.files import along_axis
+from scenarios.truth.truth import Kept, Truth, domain_of, open_truth
 from sender.camera import PREFIXES, Shot, open_source
 from sender.camera.picture import window
+from sender.camera.world.view import CLASSES, THINGS
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 KITTI = "2011_09_26_drive_0002_sync"
@@ -524,17 +526,17 @@ def world(monkeypatch):
                 depth_m=depth, labels=np.full((height, width), 3, np.uint8), boxes=boxes
             )
 
-    module = types.ModuleType("sender.camera.world")
+    module = types.ModuleType("sender.camera.world.source")
     module.parse = lambda rest, seed: (rest, seed)
-    module.World, module.CLASSES, module.THINGS = World, ("sky", "sand"), ("rock", "lander", "flag")
-    monkeypatch.setitem(sys.modules, "sender.camera.world", module)
+    module.World = World
+    monkeypatch.setitem(sys.modules, "sender.camera.world.source", module)
     return made, views
 
 
 def test_the_worlds_truth_is_rendered_once(world):
     made, views = world
     known = open_truth(camera("world:mars", (32, 24)), 7)
-    assert (known.label_names, known.box_names) == (("sky", "sand"), ("rock", "lander", "flag"))
+    assert (known.label_names, known.box_names) == (CLASSES, THINGS)
     assert known.domain == "world"
     found = known.of("world:mars:7#12")
     assert (found.depth_m[1:] == 13).all() and np.isinf(found.depth_m[0]).all()

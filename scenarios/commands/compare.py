@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scenarios.cli import Json, clean_errors
+from scenarios.commands.options import Json, clean_errors
 
 
 def compare(
@@ -36,8 +36,8 @@ def compare(
     """
     with clean_errors():
         from link.errors import UsageError
+        from scenarios.commands.progress import working
         from scenarios.curves import external, load, page
-        from scenarios.progress import working
 
         files = [place for place in places if place.is_file() and place.suffix == ".json"]
         folders = [place for place in places if place not in files]
@@ -86,8 +86,8 @@ def report_sweep(folder: Path, as_json: bool) -> None:
     Raise PartialError, after the page is written, where no cell has results.
     """
     from link.errors import PartialError
+    from scenarios.commands.progress import working
     from scenarios.curves import load, page
-    from scenarios.progress import working
 
     with working("reading tables, drawing curves"):
         sweep = load.open_folder(folder)

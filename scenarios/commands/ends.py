@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import (
+from scenarios.commands.options import (
     Codec,
     Frames,
     Json,
@@ -19,7 +19,7 @@ from scenarios.cli import (
     clean_errors,
     load_scenario,
 )
-from scenarios.cli import Scenario as ScenarioArgument
+from scenarios.commands.options import Scenario as ScenarioArgument
 
 Address = Annotated[str, typer.Option("--connect", metavar="ADDRESS", help="The link's address.")]
 Curve = Annotated[
@@ -123,8 +123,8 @@ def link(
     from link.errors import FarlinkError
     from link.relay import check_address
     from scenarios import run as runs
-    from scenarios.cli import _tell
-    from scenarios.progress import Bar
+    from scenarios.commands.options import print_metrics
+    from scenarios.commands.progress import Bar
 
     with clean_errors():
         check_address(bind, curve)
@@ -143,7 +143,7 @@ def link(
         if not (folder / "run.mcap").is_file() or (failure is not None and failure.exit_code not in (3, 130)):
             raise failure or FarlinkError("the run left no journal")
         runs.note_source(folder, plan)
-        _tell(runs.measure(folder, None), as_json)
+        print_metrics(runs.measure(folder, None), as_json)
         if failure is not None:
             raise failure
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Codec, Settings, clean_errors, load_scenario
+from scenarios.commands.options import Codec, Settings, clean_errors, load_scenario
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Json, clean_errors
+from scenarios.commands.options import Json, clean_errors
 
 models_app = typer.Typer(help="List, fetch and check models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A profile (flux), or one part (flux/preview).")]
@@ -25,7 +25,7 @@ def list_models(as_json: Json = False) -> None:
 
     Example: farlink models list
     """
-    from scenarios import models as catalogue
+    from scenarios.models import pull as catalogue
 
     with clean_errors():
         rows = catalogue.listing()
@@ -39,7 +39,7 @@ def list_models(as_json: Json = False) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    from scenarios.models import size
+    from scenarios.models.pull import size
 
     revision = row["revision"][:12] if row["revision"] else "(newest)"
     mark = "*" if row["by_profile"] else " "
@@ -61,7 +61,7 @@ def pull_models(name: Name) -> None:
 
         farlink models pull flux/lora-turbo
     """
-    from scenarios import models as catalogue
+    from scenarios.models import pull as catalogue
 
     with clean_errors():
         for folder in catalogue.pull(name, catalogue.Hub(), lambda line: print(line, file=sys.stderr)):
@@ -77,7 +77,7 @@ def verify_models(
     Example: farlink models verify
     """
     from link.errors import ModelMissingError
-    from scenarios import models as catalogue
+    from scenarios.models import pull as catalogue
 
     with clean_errors():
         good, wrong = catalogue.verify(name)

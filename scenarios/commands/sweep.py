@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Frames, Json, Settings, Source, clean_errors
-from scenarios.cli import Scenario as ScenarioArgument
+from scenarios.commands.options import Frames, Json, Settings, Source, clean_errors
+from scenarios.commands.options import Scenario as ScenarioArgument
 
 Vary = Annotated[
     list[str] | None,
@@ -131,7 +131,7 @@ def _sweep(request: Any, options: Any, out: Path, as_json: bool) -> None:
     from link.errors import FarlinkError
     from scenarios.sweep import work
     from scenarios.sweep.bar import SweepBar
-    from scenarios.sweep.worker import clock
+    from scenarios.sweep.worker_process import clock
 
     started = clock()
     with SweepBar() as bar:

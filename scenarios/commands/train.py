@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from link.errors import UsageError
-from scenarios.cli import Json, clean_errors
+from scenarios.commands.options import Json, clean_errors
 
 
 class Profile(StrEnum):

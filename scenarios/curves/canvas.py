@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from scenarios.curves.metric import Metric
 from scenarios.curves.series import PICTURE, Results, Series
-from scenarios.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, sheet
+from scenarios.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, sheet
 
 _CODECS = {
     "gsc": (BLUE, "o"),

@@ -26,11 +26,11 @@ from scenarios.curves.published import CITATION, published
 from scenarios.curves.series import PICTURE, Point, Results, Score, least_loss
 from scenarios.curves.series import results as gather
 from scenarios.curves.tables import SHARE, SIZES, BdTable, Kept, Need
-from scenarios.figures import Drawing
-from scenarios.report import rate as rate_words
-from scenarios.results import replacing
+from scenarios.drawing import Drawing
+from scenarios.results.table import replacing
 from scenarios.scoring.bootstrap import RESAMPLES
 from scenarios.words import duration
+from scenarios.words import rate as rate_words
 
 PAGE = "curves.html"
 
@@ -103,7 +103,7 @@ def _render(
     external: Sequence[ExternalLine],
 ) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scenarios", "."),
+        loader=jinja2.PackageLoader("scenarios.curves", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -14,8 +14,7 @@ from typing import Any
 
 from link import models
 from link.frame import Pixels
-from scenarios import quality
-from scenarios.scoring import niqe, sets
+from scenarios.scoring import niqe, quality, sets
 from scenarios.scoring.clip import clip
 
 VGG16 = "vgg16-397923af.pth"

@@ -26,11 +26,11 @@ from link.seeds import generator
 from link.timing import body_bytes
 from receiver.codecs.gsc import GscDecoder
 from scenarios import schema
-from scenarios.rate_models import model_stamps
+from scenarios.models.rate_table import model_stamps
 from scenarios.training.loop import storing
 from scenarios.training.rate_scorer import ModelScorer, tasks_of
 from scenarios.training.request import Request
-from scenarios.truth import open_truth
+from scenarios.truth.truth import open_truth
 from sender.calibration import FILE, SETTINGS, Calibration, Floats
 from sender.camera import open_source
 from sender.camera.picture import Shot

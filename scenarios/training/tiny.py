@@ -44,7 +44,7 @@ from scenarios.training.segmentation import Segmentation
 from scenarios.training.segmenter import Segmenter, grown, known, plain, planet
 from scenarios.training.transform import Transform
 from scenarios.training.world import FIRST_DRIVE, FIRST_HELD_OUT, View, Views, render
-from sender.camera.world import CLASSES
+from sender.camera.world.view import CLASSES
 from sender.captioner import CARD
 
 SIZE = (256, 192)

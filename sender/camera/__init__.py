@@ -23,7 +23,7 @@ from sender.camera.picture import Shot, Skipped, is_picture
 from sender.camera.testcard import open_testcard
 from sender.camera.video import open_video
 from sender.camera.webcam import open_webcam
-from sender.camera.world import open_world
+from sender.camera.world.source import open_world
 
 __all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "open_source"]
 

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from link.seeds import generator
-from sender.camera import bodies
-from sender.camera.bodies import Part
-from sender.camera.caption import caption
-from sender.camera.cast import SKY, Cameras, Ground, Hits, Parts, cast, shaded
-from sender.camera.light import SKY_CLASS, Look, Surface
-from sender.camera.placing import Placing, Site
-from sender.camera.sky import earth, snow, stars
-from sender.camera.terrain import PERIOD_M, build, winding
-from sender.camera.themes import TABLE
-from sender.camera.world import CLASSES, THINGS, Box, Pose, View
+from sender.camera.world import bodies
+from sender.camera.world.bodies import Part
+from sender.camera.world.caption import caption
+from sender.camera.world.cast import SKY, Cameras, Ground, Hits, Parts, cast, shaded
+from sender.camera.world.light import SKY_CLASS, Look, Surface
+from sender.camera.world.placing import Placing, Site
+from sender.camera.world.sky import earth, snow, stars
+from sender.camera.world.terrain import PERIOD_M, build, winding
+from sender.camera.world.themes import TABLE
+from sender.camera.world.view import CLASSES, THINGS, Box, Pose, View
 
 Real = NDArray[np.float64]
 

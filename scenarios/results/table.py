@@ -10,9 +10,9 @@ import duckdb
 
 from link.errors import StorageError
 from link.journal import Run
-from scenarios.analysis import COLUMNS, Analysis, analyse
-from scenarios.metrics import NS, FrameRow, frame_rows, scenario
-from scenarios.quality import Scores
+from scenarios.results.judge import COLUMNS, Analysis, analyse
+from scenarios.results.metrics import NS, FrameRow, frame_rows, scenario
+from scenarios.scoring.quality import Scores
 
 FRAME_COLUMNS = {
     "run": "VARCHAR",

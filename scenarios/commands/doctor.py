@@ -1,4 +1,4 @@
-"""What is installed, and what is missing for which profile."""
+"""`farlink doctor`: what is installed, and what is missing for which profile."""
 
 import importlib.util
 import platform
@@ -6,6 +6,10 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import typer
+
+from scenarios.commands.options import clean_errors
 
 _NEEDS = {
     "every run": ("numpy", "pillow", "simpy", "pyzmq", "pydantic", "raptorq", "mcap", "duckdb", "matplotlib"),
@@ -68,7 +72,7 @@ def _pictures() -> list[str]:
 def _lpips() -> str:
     if _version("torch") is None:
         return f"{'--':4}{'LPIPS weights':26}torch is not installed"
-    from scenarios.quality import alexnet_missing, alexnet_path
+    from scenarios.scoring.quality import alexnet_missing, alexnet_path
 
     missing = alexnet_missing()
     where = (
@@ -80,9 +84,9 @@ def _lpips() -> str:
 def _profiles() -> list[str]:
     from link.errors import ModelMissingError
     from receiver.analysis.analyst import NAMES, SHIPPED
-    from scenarios import models
+    from scenarios.models import pull as models
 
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     shipped = (
         "link/weights/tiny/config.json",
         "receiver/weights/tiny/transformer",
@@ -113,3 +117,20 @@ def _gpu() -> str:
     if torch.cuda.is_available():
         return f"{'ok':4}{'GPU':26}{torch.cuda.get_device_name(0)}"
     return f"{'--':4}{'GPU':26}none (nothing in this version needs one)"
+
+
+def doctor() -> None:
+    """Say what is installed, and what is missing for which profile.
+
+    Example: farlink doctor
+    """
+    lines, healthy = report()
+    with clean_errors():
+        print("\n".join(lines), flush=True)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command()(doctor)

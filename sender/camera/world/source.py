@@ -7,81 +7,21 @@ index -> pose -> rays -> ground or part -> surface -> light -> film -> pixels
 ```
 
 A view is a function of (theme, seed, index, width, height) alone. The drive never ends: the ground repeats itself after
-4 km, what stands on it does not. Rays and light are in `cast` and `light`, heights in `terrain`, things in `bodies` and
-`placing`, the themes' numbers in `themes`; the renderer needs torch and is loaded when the first world is made.
+4 km, what stands on it does not. What a view is stands in `view`; rays and light are in `cast` and `light`, heights in
+`terrain`, things in `bodies` and `placing`, the themes' numbers in `themes`; the renderer needs torch and is loaded
+when the first world is made.
 """
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from link.config import Camera
 from link.errors import UsageError
-from link.frame import Pixels
 from sender.camera.picture import Shot, Skipped
+from sender.camera.world.view import View
 
 THEMES = ("mars", "moon", "seafloor")
-CLASSES = ("sky", "sand", "bedrock", "rock", "track", "lander", "habitat", "rover", "flag")
-"""Semantic classes; the place is the number in `View.labels`. Ripples and craters are sand; water is sky."""
-THINGS = ("rock", "lander", "habitat", "rover", "flag")
-"""Classes that have boxes."""
 DEFAULT_FRAMES = 30
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Where the camera is and where it looks."""
-
-    x_m: float
-    """East, in metres from the drive's origin."""
-    y_m: float
-    z_m: float
-    """Height above the datum; the camera is about 1.8 m above the ground."""
-    yaw_rad: float
-    """Bearing of the optical axis, from east towards north."""
-    pitch_rad: float
-    """Of the optical axis above the horizon; negative looks down."""
-    roll_rad: float
-    """About the optical axis; positive lowers the right side."""
-    fov_rad: float
-    """Vertical field of view."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A thing in a view: the tight box around its visible pixels."""
-
-    kind: str
-    """One of `THINGS`."""
-    left: float
-    top: float
-    right: float
-    """Exclusive, as `bottom`."""
-    bottom: float
-    visible_px: int
-    """Pixels that show it."""
-    depth_m: float
-    """Median depth of these pixels."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A rendered picture and the truth about it."""
-
-    pixels: Pixels
-    """(height, width, 3)."""
-    depth_m: NDArray[np.float32]
-    """(height, width), metres along the optical axis (not along the ray) at pixel centres; inf where there is sky."""
-    labels: NDArray[np.uint8]
-    """(height, width), numbers of `CLASSES` at pixel centres."""
-    boxes: tuple[Box, ...]
-    """Largest first. Rocks of fewer than 40 visible pixels at 256x192 (in proportion elsewhere) have none."""
-    pose: Pose
-    caption: str
-    """One phrase in English, from what is in view."""
 
 
 class World:
@@ -93,7 +33,7 @@ class World:
     def __init__(self, theme: str, seed: int) -> None:
         if theme not in THEMES:
             raise UsageError(f"world theme {theme!r}: {_expected(theme)}")
-        from sender.camera.drive import Drive  # torch takes a second, which --help does not have
+        from sender.camera.world.drive import Drive  # torch takes a second, which --help does not have
 
         self.theme, self.seed = theme, seed
         self._drive = Drive(theme, seed)

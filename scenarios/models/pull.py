@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from link import models as places
 from link.errors import FarlinkError, ModelMissingError, StorageError, UsageError
-from scenarios.catalogue import CATALOGUE, Part
+from scenarios.models.catalogue import CATALOGUE, Part
 
 MANIFEST = "manifest.json"
 SPARE_BYTES = 1 << 30
@@ -187,7 +187,7 @@ def verify(name: str | None) -> tuple[int, list[str]]:
 
 
 def _verify_shipped() -> tuple[int, list[str]]:
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     good = 0
     wrong: list[str] = []
     for package in SHIPPED:

@@ -25,12 +25,12 @@ from link.journal import Run
 from receiver.analysis import analyst, findings
 from receiver.analysis.analyst import Cache, Chosen, Model
 from receiver.analysis.findings import Depth, Detections, FindingError, Found, Record, Segments
-from scenarios.names import NONE, meant
 from scenarios.scoring.bootstrap import intervals as intervals_of
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth import Truth, Truths, open_truth
+from scenarios.truth.names import NONE, meant
+from scenarios.truth.truth import Truth, Truths, open_truth
 
 REFERENCES = ("truth", "original", "ideal")
 COLUMNS = tuple(f"{task}_{reference}" for task in TASK_NAMES for reference in REFERENCES)

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from link.events import Fate
 from link.journal import Run
-from scenarios.figures import (
+from scenarios.drawing import (
     BLACK,
     BLUE,
     GREEN,
@@ -28,7 +28,7 @@ from scenarios.figures import (
     sheet,
     time_unit,
 )
-from scenarios.metrics import NS, FrameRow, Sent, end_ns, packets
+from scenarios.results.metrics import NS, FrameRow, Sent, end_ns, packets
 from scenarios.words import duration
 
 _LANES = 1500  # more packets than this are counted in bins of time

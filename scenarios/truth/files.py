@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from link.errors import UsageError
-from scenarios.labels import Table
 from scenarios.scoring.boxes import Boxes
+from scenarios.truth.labels import Table
 from sender.camera.picture import PictureError, check_size, one_line
 
 Labels = NDArray[np.uint8]

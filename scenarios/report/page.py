@@ -17,15 +17,15 @@ from PIL import Image
 
 from link.events import Fate
 from link.journal import Run
-from scenarios import figures, overlays, timeline
-from scenarios.analysis import Analysis, analyse
-from scenarios.figures import Drawing
-from scenarios.metrics import NS, FrameRow, frame_rows, packets, scenario
-from scenarios.quality import Scores
-from scenarios.results import replacing
-from scenarios.sections import Sections, sections
-from scenarios.timeline import LOSSES
-from scenarios.words import duration
+from scenarios.drawing import Drawing
+from scenarios.report import figures, overlays, timeline
+from scenarios.report.sections import Sections, sections
+from scenarios.report.timeline import LOSSES
+from scenarios.results.judge import Analysis, analyse
+from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
+from scenarios.results.table import replacing
+from scenarios.scoring.quality import Scores
+from scenarios.words import duration, percent, rate, size
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -61,8 +61,8 @@ def write(
 ) -> Path:
     """Write report.html and figures/ to the folder *out*; return the page's path.
 
-    *metrics* is what `scenarios.metrics.measure` gave; *scores* of the pictures and the *analysis* of the findings
-    are made where not given.
+    *metrics* is what `results.metrics.measure` gave; *scores* of the pictures and the *analysis* of the findings are
+    made where not given.
     Raise StorageError where the disk is full or the folder cannot be written.
     """
     analysis = analyse(run, intervals=False) if analysis is None else analysis
@@ -88,7 +88,7 @@ def render(
 ) -> str:
     """Return the page; *analysis* None: without what was found in the pictures."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scenarios", "."),
+        loader=jinja2.PackageLoader("scenarios.report", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -203,21 +203,6 @@ def _facts(row: FrameRow) -> str:
 
 
 # Words
-
-
-def rate(bps: float) -> str:
-    """Return a bit rate as people say it: `500 bit/s`, `2 kbit/s`."""
-    for least, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
-        if bps >= least:
-            return f"{bps / least:.4g} {unit}"
-    return f"{bps:.3g} bit/s"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes as people say it."""
-    if count < 10_000:
-        return f"{count:,.0f} bytes"
-    return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
 
 
 def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
@@ -370,7 +355,7 @@ def _drops(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         tables.append(
             {
                 "title": title,
-                "lines": [(label, f"{count:,}", figures.percent(count / total)) for label, count in lines],
+                "lines": [(label, f"{count:,}", percent(count / total)) for label, count in lines],
                 "summary": summary,
             }
         )

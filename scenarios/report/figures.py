@@ -1,16 +1,8 @@
-"""The report's figures, drawn by matplotlib without a display, the same bytes every time.
+"""The figures of one run's report: bytes, waiting, age and quality; those of its packets are in `timeline`."""
 
-Each is drawn twice as SVG, wide and narrow, so that its lettering can be read on a telephone too. Colours are
-Okabe and Ito's, which people with any kind of colour vision can tell apart; marks differ in shape as well.
-"""
-
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,55 +10,32 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from link.journal import Run
-from scenarios.metrics import NS, FrameRow, shown_age
+from scenarios.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    Drawing,
+    drawing,
+    legend,
+    sheet,
+    time_unit,
+)
+from scenarios.results.metrics import NS, FrameRow, shown_age
+from scenarios.words import percent
 
-BLUE, SKY, GREEN, ORANGE = "#0072b2", "#56b4e9", "#009e73", "#e69f00"
-VERMILION, PURPLE, YELLOW, BLACK = "#d55e00", "#cc79a7", "#f0e442", "#1b1f24"
-GREY, PALE = "#8c959f", "#d0d7de"
 STATUS_COLOURS = {"complete": GREEN, "partial": ORANGE, "lost": VERMILION}
 _STATUS_MARKS = {"complete": "o", "partial": "D", "lost": "X"}
-_WIDE, _NARROW = 10.0, 4.6  # inches; 96 pixels each on a page
-
-_RC: Any = {
-    "svg.hashsalt": "farlink",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": BLACK,
-    "text.color": BLACK,
-    "xtick.color": BLACK,
-    "ytick.color": BLACK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e7eaee",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure in all its forms."""
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    wide: bytes
-    """SVG."""
-    narrow: bytes
-    """SVG."""
-    png: bytes
 
 
 def draw(run: Run, rows: Sequence[FrameRow], metrics: Mapping[str, Any]) -> list[Drawing]:
-    """Return the figures that apply to *run*, but for the packets' (`scenarios.timeline`)."""
+    """Return the figures that apply to *run*, but for the packets' (`scenarios.report.timeline`)."""
     found = []
     if metrics["bytes"]["on_air"]:
         found.append(_bytes(metrics["bytes"]))
@@ -76,49 +45,6 @@ def draw(run: Run, rows: Sequence[FrameRow], metrics: Mapping[str, Any]) -> list
     if any(row.psnr_db is not None or row.ms_ssim is not None for row in rows):
         found.append(_quality(rows))
     return found
-
-
-@contextmanager
-def sheet(narrow: bool, height: float, panels: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Give an empty figure of *height* inches, and its axes one above the other."""
-    with mpl.rc_context(_RC):
-        figure = Figure(figsize=(_NARROW if narrow else _WIDE, height), layout="constrained")
-        axes = figure.subplots(panels, 1, squeeze=False, sharex=panels > 1)
-        yield figure, list(axes[:, 0])
-
-
-def drawing(name: str, title: str, caption: str, alt: str, paint: Callable[[bool], Figure]) -> Drawing:
-    """Return a figure that *paint* draws, given whether it is to be narrow."""
-    wide, narrow = paint(False), paint(True)
-    return Drawing(name, title, caption, alt, _save(wide, "svg"), _save(narrow, "svg"), _save(wide, "png"))
-
-
-def _save(figure: Figure, form: str) -> bytes:
-    out = io.BytesIO()
-    about = {"Date": None, "Creator": "farlink"} if form == "svg" else {"Software": "farlink"}
-    with mpl.rc_context(_RC):
-        figure.savefig(out, format=form, dpi=144, metadata=about)
-    return out.getvalue()
-
-
-def time_unit(span_s: float) -> tuple[float, str]:
-    """Return (seconds in a unit, its name) for an axis of *span_s*."""
-    for most, unit, name in (
-        (1.0, 1e-3, "milliseconds"),
-        (180.0, 1.0, "seconds"),
-        (10_800.0, 60.0, "minutes"),
-    ):
-        if span_s < most:
-            return unit, name
-    return (3600.0, "hours") if span_s < 4 * 86_400 else (86_400.0, "days")
-
-
-def legend(axes: Axes, handles: Sequence[Any], narrow: bool, columns: int = 4) -> None:
-    """Put a legend below all axes."""
-    # Below the axes: it never lies over what is drawn, however that falls out.
-    if narrow:
-        columns = 2 if max(len(handle.get_label()) for handle in handles) < 28 else 1
-    axes.figure.legend(handles=list(handles), loc="outside lower left", ncols=columns)
 
 
 # Where the bytes went
@@ -140,11 +66,6 @@ def byte_parts(figures: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     ]
     parts += [(label, figures[key], colour) for key, (label, colour) in OVERHEADS.items()]
     return [part for part in parts if part[1]]
-
-
-def percent(share: float) -> str:
-    """Return a share in percent: `72 %`, `0.3 %`."""
-    return f"{share * 100:.0f} %" if share >= 0.01 or share == 0 else f"{share * 100:.1g} %"
 
 
 def _bytes(figures: Mapping[str, Any]) -> Drawing:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from link.channel import NS
 from link.journal import Run
-from scenarios import metrics
-from scenarios.results import replacing
+from scenarios.results import metrics
+from scenarios.results.table import replacing
 
 MAGIC = 0xA1B23C4D
 """Classic pcap with nanoseconds (IETF draft-ietf-opsawg-pcap)."""

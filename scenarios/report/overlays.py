@@ -15,7 +15,7 @@ from link.annotations import SHOWN
 from link.frame import Pixels
 from link.journal import Run
 from receiver.analysis.findings import Depth, Detections, Found, Segments, colours
-from scenarios.analysis import REFERENCES, Sight
+from scenarios.results.judge import REFERENCES, Sight
 
 TILE = 256
 """Width of a picture in pixels; smaller ones are shown as they are."""

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from link.frame import Pixels
 from link.seeds import generator
-from sender.camera.bodies import turned
-from sender.camera.cast import SKY, Hits
+from sender.camera.world.bodies import turned
+from sender.camera.world.cast import SKY, Hits
 
 if TYPE_CHECKING:
-    from sender.camera.world import Pose
+    from sender.camera.world.view import Pose
 
 STARS = 900
 """Over the upper half of the sky."""

@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 
 from link.config import Camera
 from link.errors import UsageError
-from scenarios.annotations import Depth, Labels
-from scenarios.labels import UNLABELLED
 from scenarios.scoring.boxes import Boxes
-from scenarios.truth_sets import DOMAINS, SETS, Known
+from scenarios.truth.files import Depth, Labels
+from scenarios.truth.labels import UNLABELLED
+from scenarios.truth.sets import DOMAINS, SETS, Known
 from sender.camera import layouts
 from sender.camera.picture import PictureError, Window, size_of, window
 
@@ -150,7 +150,8 @@ class _World:
     domain = DOMAINS["world"]
 
     def __init__(self, camera: Camera, rest: str, seed: int) -> None:
-        from sender.camera.world import CLASSES, THINGS, parse
+        from sender.camera.world.source import parse
+        from sender.camera.world.view import CLASSES, THINGS
 
         parse(rest, seed)  # refuses what is no world; the drive itself is in each frame's name
         self.label_names: tuple[str, ...] | None = tuple(CLASSES)
@@ -160,7 +161,7 @@ class _World:
         self._drive: tuple[str, Any] | None = None
 
     def of(self, name: str) -> Truth:
-        from sender.camera.world import World
+        from sender.camera.world.source import World
 
         drive, theme, seed, index = self._parts(name)
         if self._drive is None or self._drive[0] != drive:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from sender.camera.world import Box
+    from sender.camera.world.view import Box
 
 NUMBERS = ("no", "a", "two", "three", "four", "five")
 FAR_M, NEAR_M = 22.0, 7.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sender.camera.terrain import Terrain
+from sender.camera.world.terrain import Terrain
 
 NEAREST_M = 1.0
 STEP = 1.025

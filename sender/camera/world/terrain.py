@@ -23,7 +23,7 @@ from scipy import fft
 from torch import Tensor
 
 from link.seeds import generator
-from sender.camera.themes import Ground
+from sender.camera.world.themes import Ground
 
 Field = NDArray[np.float32]
 

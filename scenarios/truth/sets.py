@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from link.errors import UsageError
-from scenarios import labels
-from scenarios.annotations import (
+from scenarios.scoring.boxes import Boxes
+from scenarios.truth import labels
+from scenarios.truth.files import (
     CocoBoxes,
     Depth,
     Labels,
@@ -26,7 +27,6 @@ from scenarios.annotations import (
     read_names,
     read_yolo_boxes,
 )
-from scenarios.scoring.boxes import Boxes
 from sender.camera.layouts import name_of
 
 CAMVID_JUMP = 60

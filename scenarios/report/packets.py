@@ -18,7 +18,7 @@ from link.events import Fate
 from link.journal import Run
 from link.packet import Kind
 from link.repair import arq
-from scenarios import metrics
+from scenarios.results import metrics
 
 WIDTH = 120
 _INDENT = 18

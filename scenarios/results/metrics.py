@@ -29,8 +29,8 @@ from link.config import Codec
 from link.events import Fate
 from link.journal import Run
 from link.packet import Kind
-from scenarios.analysis import Analysis, analyse
-from scenarios.quality import Scores, score
+from scenarios.results.judge import Analysis, analyse
+from scenarios.scoring.quality import Scores, score
 
 NS = 1e9
 _RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
@@ -324,7 +324,7 @@ def age(shown: Iterable[tuple[int, int]], until_ns: int) -> Age:
 def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = None) -> dict[str, Any]:
     """Return the figures of *run* as `farlink run --json` prints them; `notes` gives the reason of each null.
 
-    *scores* (`scenarios.quality.score`) and *analysis* (`scenarios.analysis.analyse`) are made where not given.
+    *scores* (`scoring.quality.score`) and *analysis* (`results.judge.analyse`) are made where not given.
     """
     scores = score(run) if scores is None else scores
     analysis = analyse(run) if analysis is None else analysis

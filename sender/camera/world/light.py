@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sender.camera.bodies import CLOTH, FOIL, HULL, PANEL, STONE
-from sender.camera.cast import GROUND, SKY, Cameras, Hits, Parts
-from sender.camera.placing import GAUGE_M, TRACK_WAVES, WHEEL_M
-from sender.camera.terrain import PERIOD_M, WINDING, Terrain, rise
-from sender.camera.themes import Colour, Theme
+from sender.camera.world.bodies import CLOTH, FOIL, HULL, PANEL, STONE
+from sender.camera.world.cast import GROUND, SKY, Cameras, Hits, Parts
+from sender.camera.world.placing import GAUGE_M, TRACK_WAVES, WHEEL_M
+from sender.camera.world.terrain import PERIOD_M, WINDING, Terrain, rise
+from sender.camera.world.themes import Colour, Theme
 
 SKY_CLASS, SAND, BEDROCK, ROCK, TRACK = range(5)
 LUG_M = 0.14

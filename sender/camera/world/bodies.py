@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.seeds import generator
-from sender.camera.themes import Colour, Paint
+from sender.camera.world.themes import Colour, Paint
 
 Real = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.seeds import generator
-from sender.camera.terrain import PERIOD_M, winding
+from sender.camera.world.terrain import PERIOD_M, winding
 
 Real = NDArray[np.float64]
 
