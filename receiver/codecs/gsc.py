@@ -26,7 +26,10 @@ BATCH = 8
 
 
 class GscDecoder:
-    """Draws at *coded* (width, height), which its models are made for, and shows at *size*. Any section may be missing."""
+    """Draws at *coded* (width, height), which its models are made for, and shows at *size*.
+
+    Any section may be missing.
+    """
 
     def __init__(
         self,
