@@ -541,7 +541,7 @@ def test_the_worlds_truth_is_rendered_once(world):
     found = known.of("world:mars:7#12")
     assert (found.depth_m[1:] == 13).all() and np.isinf(found.depth_m[0]).all()
     assert (found.labels == 3).all()
-    assert found.boxes.kinds.tolist() == [2, 0]
+    assert found.boxes.kinds.tolist() == [THINGS.index("flag"), THINGS.index("rock")]
     assert found.boxes.xyxy.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert known.of("world:mars:7#12") is found
     known.of("world:mars:7#13")

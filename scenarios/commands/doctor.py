@@ -16,7 +16,7 @@ _NEEDS = {
     "video and webcam sources": ("av",),
     "ccsds framing": ("spacepackets",),
     "picture metrics": ("torch", "pytorch-msssim", "lpips"),
-    "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers", "constriction"),
+    "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers"),
     "farlink[cluster]": ("ray",),
     "farlink[live]": ("nicegui",),
 }
