@@ -13,6 +13,9 @@ from link.fields import Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds
 
 HEADER_BYTES = 8  # link.packet holds the layout; the number is here so that an MTU can be checked
 
+LEAST_SIDE, MOST_SIDE = 16, 8192
+"""Of a frame, in pixels."""
+
 
 Task = Literal["segmentation", "depth", "detection"]
 TASKS: tuple[Task, ...] = ("segmentation", "depth", "detection")
@@ -24,8 +27,8 @@ class Camera(Model):
 
     source: str = "testcard"
     """`testcard`, `world:THEME`, `webcam:N`, a picture, a folder, a video file, or a data set: `camvid:DIR`, ..."""
-    width: Annotated[int, Field(ge=16, le=8192)] = 256
-    height: Annotated[int, Field(ge=16, le=8192)] = 192
+    width: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)] = 256
+    height: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)] = 192
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How another aspect ratio becomes the scenario's: cut the edges, add bars, or distort."""
     period_s: PositiveSeconds | None = None

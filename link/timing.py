@@ -7,6 +7,7 @@ from math import ceil
 from link.channel import to_ns
 from link.channel.path import path_rate_bps
 from link.channel.rate import Trace
+from link.codecs import SYNTAXES
 from link.config import Hop, Jitter, Link, ReturnHop, Session
 from link.packet import overhead
 from link.repair.fec import OVERHEAD_BYTES
@@ -63,7 +64,7 @@ def likely_bytes(session: Session) -> int:
     codec, budget = session.codec, session.codec.frame_bytes or 1
     if codec.name != "gsc":
         return budget
-    rows, columns = grid(session.camera.width, session.camera.height)
+    rows, columns = grid(*SYNTAXES[codec.name].coded_size(session))
     most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
     return most if codec.rate_control == "fixed" else min(budget, most)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from link import journal, live
+from link.codecs import SYNTAXES
 from link.conductor import Conductor
 from link.errors import FarlinkError, PartialError, StorageError, UsageError
 from link.events import Event
@@ -77,8 +78,10 @@ def head(scenario: Scenario) -> dict[str, Any]:
             # What is in it counts, not where this machine keeps it.
             digest = hashlib.sha256(Path(hop["trace"]).read_bytes()).hexdigest()
             hop["trace"], versions[f"trace {hop['name']}"] = Path(hop["trace"]).name, digest
+    width, height = SYNTAXES[scenario.codec.name].coded_size(scenario)
     return {
         "scenario": tree,
+        "coded_size": {"width": width, "height": height},
         "seed": scenario.seed,
         "versions": versions,
         "fingerprint": fingerprint(scenario),

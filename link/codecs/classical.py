@@ -46,6 +46,10 @@ class ClassicalSyntax:
         """Return name and version of the syntax; there are no tables of ours, the files carry their own."""
         return f"classical/{self.name}/{SYNTAX_VERSION}".encode()
 
+    def coded_size(self, session: Session) -> tuple[int, int]:
+        """Return the camera's size: where a frame is made smaller to fit its bytes, its file says so."""
+        return session.camera.width, session.camera.height
+
     def kind(self, codec: Codec, number: int) -> str:
         """Return `picture`, whatever the section."""
         return "picture"

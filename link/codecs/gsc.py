@@ -25,6 +25,7 @@ from link.config import Codec, Session
 from link.errors import ModelMissingError
 from link.frame import Payload
 from link.models import transform_folder
+from link.transform import coded_size
 from link.weights import digest
 
 SYNTAX_VERSION = 1
@@ -67,6 +68,10 @@ class GscSyntax:
             captions = digest(text.TABLE)
         transform = transform_digest(transform_folder(session))
         return f"gsc/{SYNTAX_VERSION}/{captions}/{transform}".encode()
+
+    def coded_size(self, session: Session) -> tuple[int, int]:
+        """Return the camera's size, or the one nearest to it that the session's models are made for."""
+        return coded_size(transform_folder(session), (session.camera.width, session.camera.height))
 
     def kind(self, codec: Codec, number: int) -> str:
         """Return `caption`, `ids` or `channels`."""

@@ -26,7 +26,7 @@ from scenarios.results.judge import Analysis, analyse
 from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
 from scenarios.results.table import replacing
 from scenarios.scoring.quality import Scores
-from scenarios.words import duration, percent, rate, size
+from scenarios.words import duration, percent, rate, scaling, size
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -102,7 +102,7 @@ def render(
     return environment.get_template("report.html.j2").render(
         about=about,
         title=about.get("title") or about["name"],
-        sentence=_sentence(about, rows),
+        sentence=_sentence(run.head, rows),
         hops=[_hop_words(hop) for hop in about["link"]["hops"]],
         way_back=_return_words(about["link"]),
         repair=_repair_words(about["link"]),
@@ -206,7 +206,8 @@ def _facts(row: FrameRow) -> str:
 # Words
 
 
-def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
+def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
+    about = head["scenario"]
     camera, codec, link = about["camera"], about["codec"], about["link"]
     count = f"{len(rows)} picture{'' if len(rows) == 1 else 's'}"
     pace = f", {duration(camera['period_s'])} apart," if camera.get("period_s") and len(rows) > 1 else ""
@@ -221,7 +222,10 @@ def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
             f"sent over {way} as {' and '.join(parts)} each; the far end draws every picture anew from what "
             f"arrives (Generative Semantic Coding, {codec['profile']} models)."
         )
-    return f"{count}{pace} of {camera['width']}×{camera['height']} pixels from {camera['source']}, {how}"
+    size = f"{camera['width']}×{camera['height']} pixels"
+    if (scaled := scaling(head)) is not None:
+        size += f" ({scaled})"
+    return f"{count}{pace} of {size} from {camera['source']}, {how}"
 
 
 def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:

@@ -164,7 +164,7 @@ def _judge(request: Request) -> Any:
 def transform(request: Request, batch: int) -> Transform:
     """Return the transform to be trained."""
     draws = _draws(request, _size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
-    part = Transform(draws, _shown(request), batch, judge=_judge(request))
+    part = Transform(draws, _shown(request), batch, judge=_judge(request), sizes=[_size(request)])
     if (folder := request.start("transform")) is not None:
         for half, network in (("analysis", part.model.g_a), ("synthesis", part.model.g_s)):
             try:
