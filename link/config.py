@@ -6,24 +6,18 @@ so a process never meets a None that it has to interpret.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from link.channel.loss import Loss
+from link.fields import Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds
 from link.marks import Affects
 
 HEADER_BYTES = 8  # link.packet holds the layout; the number is here so that an MTU can be checked
 
-
-class Model(BaseModel):
-    """Base of every configuration model: frozen, strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+LEAST_SIDE, MOST_SIDE = 16, 8192
+"""Of a frame, in pixels."""
 
 
-Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(ge=0.001, le=1e12)]
-Seconds = Annotated[float, Field(ge=0.0, le=1e8)]
-PositiveSeconds = Annotated[float, Field(gt=0.0, le=1e8)]
-Bytes = Annotated[int, Field(gt=0)]
 ModelPlace = Annotated[str | None, Affects.PLACE]
 _BOTH_ENDS = Affects.ENCODING | Affects.DECODING | Affects.SYNTAX
 _PACKETS = Affects.CHANNEL | Affects.PACKETS
@@ -38,8 +32,8 @@ class Camera(Model):
 
     source: Annotated[str, Affects.FRAMES] = "testcard"
     """`testcard`, `world:THEME`, `webcam:N`, a picture, a folder, a video file, or a data set: `camvid:DIR`, ..."""
-    width: Annotated[int, Field(ge=16, le=8192), _SIZE] = 256
-    height: Annotated[int, Field(ge=16, le=8192), _SIZE] = 192
+    width: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 256
+    height: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 192
     fit: Annotated[Literal["crop", "pad", "stretch"], Affects.FRAMES] = "crop"
     """How another aspect ratio becomes the scenario's: cut the edges, add bars, or distort."""
     period_s: Annotated[PositiveSeconds | None, Affects.FRAMES] = None
@@ -119,6 +113,8 @@ class Profile(Model):
     """A folder with text_encoder, text_encoder_2, tokenizer and tokenizer_2."""
     device: Annotated[str, Affects.PROCESSOR] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+    load_s: Annotated[PositiveSeconds, Affects.NOTHING] = 1800.0
+    """How long an end may take to load its models, from the moment when the link welcomed it."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16"], Affects.PROCESSOR] = "auto"
     """auto: bfloat16 where the processor or the GPU has it."""
     control: Annotated[Literal["auto", "channels", "picture"], Affects.RUNNING] = "auto"
@@ -151,44 +147,6 @@ class Profile(Model):
     """The same for `analysis: [detection]`; or a YOLO11 file (.pt) where ultralytics is installed."""
 
 
-class PatternLoss(Model):
-    """Loses the packets marked `x` in a pattern that repeats: `..x.` loses every third of four."""
-
-    model: Literal["pattern"]
-    pattern: Annotated[str, Field(min_length=1, pattern=r"^[.x]+$")]
-
-
-class BernoulliLoss(Model):
-    """Loses each packet independently."""
-
-    model: Literal["bernoulli"]
-    loss: Ratio
-
-
-class GilbertElliottLoss(Model):
-    """Two-state loss, set by its mean and its mean burst length (Gilbert 1960, Elliott 1963)."""
-
-    model: Literal["gilbert_elliott"]
-    loss: Annotated[float, Field(ge=0.0, lt=1.0)]
-    """Mean share of packets lost."""
-    mean_burst: Annotated[float, Field(ge=1.0)]
-    """Mean number of packets spent in the bad state at a stretch; with `loss_bad` 1 the mean burst length."""
-    loss_good: Ratio = 0.0
-    loss_bad: Ratio = 1.0
-
-    @model_validator(mode="after")
-    def _reachable(self) -> "GilbertElliottLoss":
-        if not self.loss_good <= self.loss <= self.loss_bad:
-            raise ValueError("loss must lie between loss_good and loss_bad")
-        if self.loss_bad > self.loss_good:
-            bad = (self.loss - self.loss_good) / (self.loss_bad - self.loss_good)
-            if bad < 1.0 and bad / (1.0 - bad) / self.mean_burst > 1.0:
-                raise ValueError(f"loss {self.loss:g} needs a mean_burst of at least {bad / (1.0 - bad):.3g}")
-            if bad == 1.0:
-                raise ValueError("loss equals loss_bad: the good state would never be visited")
-        return self
-
-
 class Jitter(Model):
     """Extra random delay per packet."""
 
@@ -197,9 +155,6 @@ class Jitter(Model):
     """uniform: 0 to scale; normal: half-normal of this deviation; exponential, pareto (shape 3): this mean."""
     reorder: bool = False
     """Whether a later packet may overtake an earlier one."""
-
-
-Loss = Annotated[PatternLoss | BernoulliLoss | GilbertElliottLoss, Field(discriminator="model")]
 
 
 class Outage(Model):
@@ -226,6 +181,13 @@ class Outage(Model):
         if self.windows_s and self.up_s is not None:
             raise ValueError("give windows_s or up_s with down_s, not both")
         return self
+
+    @property
+    def share_up(self) -> float:
+        """The mean share of time, 0 to 1, that a regular outage leaves; 1 for given windows, which are known gaps."""
+        if self.up_s is None or self.down_s is None:
+            return 1.0
+        return self.up_s / (self.up_s + self.down_s)
 
 
 class Queue(Model):

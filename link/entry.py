@@ -10,7 +10,7 @@ from types import FrameType
 
 from link.errors import FarlinkError, PartialError
 from link.memory import keep_blocks
-from link.relay import Build, serve
+from link.peer import Build, serve
 
 
 def end_with(work: Callable[[], None], name: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from link.channel import to_ns
+from link.channel.path import path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import Hop, Jitter, Link, ReturnHop, Session
@@ -36,18 +37,6 @@ class Times:
     """Whether no packet can overtake another."""
 
 
-def bottleneck_bps(link: Link, traces: Mapping[str, Trace]) -> float:
-    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in."""
-    rates = []
-    for hop in link.hops:
-        rate = hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps
-        outage = hop.outage
-        if outage is not None and outage.up_s is not None and outage.down_s is not None:
-            rate *= outage.up_s / (outage.up_s + outage.down_s)
-        rates.append(rate)
-    return min(rates)
-
-
 def _hold_ns(hop: Hop | ReturnHop) -> int:
     """Return how long a packet may be held up by an outage of *hop*."""
     outage = hop.outage
@@ -77,7 +66,7 @@ def likely_bytes(session: Session) -> int:
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     """Return the waits that follow from *session*, whose codec.frame_bytes is set."""
     link = session.link
-    rate = bottleneck_bps(link, traces)
+    rate = path_rate_bps(link, traces)
     frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
     jitter_ns = sum(_tail_ns(hop.jitter) for hop in link.hops)
     round_trip_ns = 0

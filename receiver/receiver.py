@@ -1,10 +1,9 @@
 """The receiver's core: packets and time in, pictures, requests and events out. No sockets, no clock of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil
-from typing import Any, Protocol
 
 from link import fragment, packet, png
 from link.config import Session
@@ -15,18 +14,11 @@ from link.frame import Pixels
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
-from receiver.codecs import Decoder
+from receiver.decoder import Decoder, Onlooker
 
 _MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
 _REMEMBERED = 512  # closed frames whose late packets are still told apart
 _GAP = 64  # frames that may be missed altogether and still be asked for
-
-
-class Analyst(Protocol):
-    """See `receiver.analysis.analyst.Analyst`."""
-
-    def look(self, pixels: Pixels) -> Sequence[tuple[str, dict[str, Any], bytes | None]]:
-        """Return (kind, fields, PNG) of an event for each model. Never raises on a picture."""
 
 
 @dataclass
@@ -81,7 +73,7 @@ class Receiver:
         decoder: Decoder,
         fingerprint: str,
         clock: Callable[[], float],
-        analyst: Analyst | None = None,
+        analyst: Onlooker | None = None,
     ) -> None:
         self._link = session.link
         self._times = times

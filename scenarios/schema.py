@@ -11,13 +11,15 @@ from typing import Annotated, Any
 import yaml
 from pydantic import ValidationError, field_validator
 
+from link.channel.loss import LOSS_MODELS
+from link.channel.path import path_rate_bps
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
 from link.config import Codec, Session
 from link.errors import UsageError
 from link.marks import Affects, marked
 from link.packet import overhead
-from link.timing import SHARE, body_bytes, bottleneck_bps, times
+from link.timing import SHARE, body_bytes, times
 from scenarios.models.analysts import every_task, with_analysts
 
 MAX_YAML_BYTES = 256 * 1024
@@ -185,9 +187,7 @@ def _checked(tree: dict[str, Any], name: str) -> Scenario:
 def _one_line(error: ValidationError) -> str:
     """Return the first thing that is wrong, with where it is and what was expected."""
     first = error.errors(include_url=False, include_context=True)[0]
-    where = ".".join(
-        str(part) for part in first["loc"] if part not in ("pattern", "bernoulli", "gilbert_elliott")
-    )
+    where = ".".join(str(part) for part in first["loc"] if part not in LOSS_MODELS)
     if first["type"] == "extra_forbidden":
         where, _, key = where.rpartition(".")
         fields = _fields_at(first["loc"][:-1])
@@ -266,7 +266,7 @@ def _budget_bytes(scenario: Scenario) -> int:
     link = scenario.link
     if SYNTAXES[scenario.codec.name].facts.adjustable and scenario.codec.rate_control != "bytes":
         return _MOST_BYTES  # what a frame may cost is decided otherwise
-    rate = bottleneck_bps(link, traces(scenario))
+    rate = path_rate_bps(link, traces(scenario))
     air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0 / (1.0 + link.repair.fec)
     room = body_bytes(link)
     return max(16, min(_MOST_BYTES, int(air * (room - 2) / (room + overhead(link.framing)))))

@@ -1,5 +1,8 @@
 """Figures as people say them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def duration(seconds: float) -> str:
     """Return a time as people say it: `10 min 35 s`, `3.2 s`, `5 ms`."""
@@ -35,3 +38,14 @@ def size(count: float) -> str:
     if count < 10_000:
         return f"{count:,.0f} bytes"
     return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
+
+
+def scaling(head: Mapping[str, Any]) -> str | None:
+    """Return how a run's pictures were scaled for the codec's models; None where they were not.
+
+    *head* is the journal's first record.
+    """
+    coded, camera = head.get("coded_size"), head["scenario"]["camera"]
+    if coded is None or (coded["width"], coded["height"]) == (camera["width"], camera["height"]):
+        return None
+    return f"scaled to {coded['width']}×{coded['height']}, which the models are made for, and back"

@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from link.channel.path import path_loss
 from link.codecs import SYNTAXES
 from link.codecs.gsc import transform_digest
-from link.config import BernoulliLoss, GilbertElliottLoss, Hop, Link, Session
+from link.config import Session
 from link.errors import UsageError
 from link.models import place
 from link.packet import MAX_PACKETS, overhead
@@ -224,28 +225,6 @@ def _at_loss(table: Calibration, task: str, loss: Floats) -> Floats:
     high = np.take_along_axis(values, left[..., None] + 1, 2)[..., 0]
     found: Floats = low + (high - low) * part
     return found
-
-
-def hop_loss(hop: Hop, packet_bytes: int) -> float:
-    """Return the mean share of packets of *packet_bytes* that *hop* loses, outages that hold nothing included."""
-    kept = (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)
-    loss = hop.loss
-    if isinstance(loss, BernoulliLoss | GilbertElliottLoss):
-        kept *= 1.0 - loss.loss
-    elif loss is not None:
-        kept *= loss.pattern.count(".") / len(loss.pattern)
-    outage = hop.outage
-    if outage is not None and not outage.hold and outage.up_s is not None and outage.down_s is not None:
-        kept *= outage.up_s / (outage.up_s + outage.down_s)
-    return 1.0 - kept
-
-
-def path_loss(link: Link) -> float:
-    """Return the mean share of packets that the way out loses. Windows of outage are left out: they are known gaps."""
-    kept = 1.0
-    for hop in link.hops:
-        kept *= 1.0 - hop_loss(hop, link.mtu_bytes)
-    return 1.0 - kept
 
 
 def link_state(session: Session, times: Times) -> LinkState:

@@ -15,7 +15,7 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times, body_bytes
 from sender.camera.picture import Shot, Skipped
-from sender.codecs import Adjustable, Encoder
+from sender.encoder import Adjustable, Encoder
 from sender.rate_control import Choice, RateControl
 
 

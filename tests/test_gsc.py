@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from compressai.models import FactorizedPrior
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from link import journal
+from link import journal, transform
 from link.bitstream import latent
 from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
@@ -18,11 +19,13 @@ from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame, Payload
 from link.models import transform_folder
+from link.png import decode as decode_png
 from link.seeds import generator
 from scenarios import run as runs
 from scenarios import schema
 from sender.camera.testcard import TestCard
-from sender.transform import similarity
+from sender.codecs.gsc import GscEncoder
+from sender.transform import Analysis, similarity
 
 WIDTH, HEIGHT = 256, 192
 SHAPE = (12, 16)
@@ -333,6 +336,67 @@ def test_other_sizes(size):
     pixels = TestCard(*size, 1).frame(0)
     payload = encoder().encode(Frame(0, 0, pixels, "card"))
     assert DECODERS["gsc"](plan).decode(payload).shape == pixels.shape
+
+
+@pytest.mark.parametrize(
+    ("frame", "coded"),
+    [
+        ((256, 192), (256, 192)),
+        ((1024, 768), (512, 384)),
+        ((100, 75), (256, 192)),
+        ((300, 225), (256, 192)),
+        ((1280, 720), (256, 144)),
+        ((1000, 100), (256, 144)),
+        ((100, 1000), (512, 384)),
+    ],
+)
+def test_a_frame_is_coded_at_the_size_most_like_it_that_is_known(frame, coded, tmp_path):
+    made = FactorizedPrior(8, 12)
+    transform.save(tmp_path, made, {"N": 8, "M": 12}, [(256, 192), (512, 384), (256, 144)])
+    assert transform.coded_size(tmp_path, frame) == coded
+    assert transform.load(tmp_path, "synthesis") is not None
+    transform.save(tmp_path, made, {"N": 8, "M": 12})
+    assert transform.coded_size(tmp_path, frame) == frame, "a transform that states no sizes takes them all"
+
+
+@pytest.mark.parametrize(
+    "sizes", ["[[256]]", "[[256, 192.5]]", "[[8, 8]]", "256", '[["256", "192"]]', "[[true, 192]]"]
+)
+def test_sizes_that_are_none_are_refused(sizes, tmp_path):
+    (tmp_path / "config.json").write_text(f'{{"_class_name": "FactorizedPrior", "_sizes": {sizes}}}')
+    with pytest.raises(ModelMissingError, match="_sizes"):
+        transform.coded_size(tmp_path, (256, 192))
+
+
+def test_no_model_is_shown_a_size_that_it_was_not_made_for():
+    seen = []
+
+    class Watched(Analysis):
+        def __call__(self, pixels):
+            seen.append(pixels.shape)
+            return super().__call__(pixels)
+
+    plan = session(order="ssim", caption="none")
+    inner = Watched.from_pretrained(transform_folder(plan))
+    sender = GscEncoder(plan.codec, inner, GENERIC, None, SYNTAXES["gsc"].coded_size(plan))
+    sender.encode(Frame(0, 0, TestCard(512, 384, 1).frame(0), "card"))
+    assert seen == [(HEIGHT, WIDTH, 3)]
+
+
+def test_other_sizes_than_the_models_know_are_told_of(tmp_path):
+    for size, said in (((128, 96), "scaled to 256×192"), ((256, 192), None)):
+        overrides = {"camera.frames": 1, "codec.steps": 1, "camera.width": size[0], "camera.height": size[1]}
+        plan = schema.load("mars-relay", [], overrides)
+        folder = runs.prepare(tmp_path / str(size[0]), plan)
+        figures = runs.run(plan, folder, transport="inproc").metrics
+        found = journal.read(folder / "run.mcap")
+        assert found.head["coded_size"] == {"width": 256, "height": 192}
+        (png,) = found.pictures["received"].values()
+        assert decode_png(png).shape == (size[1], size[0], 3)
+        note = figures["notes"].get("coded_size")
+        assert said in note if said else note is None
+        page = (folder / "report.html").read_text("utf-8")
+        assert ("scaled to 256×192" in page) == bool(said)
 
 
 def test_more_channels_than_there_are_is_a_usage_error():

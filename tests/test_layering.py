@@ -42,8 +42,8 @@ def test_packages_import_only_what_the_picture_allows(package):
         assert tops <= MAY_IMPORT[package], path
 
 
-def test_sockets_are_in_one_place():
-    assert where("zmq") == {"link/relay.py"}
+def test_sockets_are_where_processes_meet():
+    assert where("zmq") == {"link/relay.py", "link/peer.py"}
     assert where("socket", "asyncio") == set()
 
 
@@ -66,7 +66,13 @@ def test_nothing_that_runs_what_it_reads():
 
 
 def test_the_clock_is_read_where_processes_are():
-    readers = {"link/__main__.py", "link/relay.py", "sender/__main__.py", "receiver/__main__.py"}
+    readers = {
+        "link/__main__.py",
+        "link/relay.py",
+        "link/peer.py",
+        "sender/__main__.py",
+        "receiver/__main__.py",
+    }
     readers |= {"scenarios/run.py", "scenarios/processes.py"}
     readers |= {"scenarios/commands/train.py"}  # hands the clock to the training loop, which logs seconds
     readers |= {"scenarios/sweep/worker_process.py"}  # a process, which measures its cells

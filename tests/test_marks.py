@@ -53,7 +53,11 @@ def test_the_lists_that_are_made_of_the_marks():
         "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
         "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
     }  # fmt: skip
-    assert unmarked(Profile, Affects.RUNNING) - marked(Profile, Affects.PLACE) == {"device", "dtype"}
+    assert unmarked(Profile, Affects.RUNNING) - marked(Profile, Affects.PLACE) == {
+        "device",
+        "dtype",
+        "load_s",
+    }
     assert marked(Session, Affects.MACHINE) == {"profile"}
     assert marked(Camera, Affects.FRAMES) == set(Camera.model_fields)
     assert marked(Camera, Affects.SYNTAX) == {"width", "height"}, "as link.fingerprint hashes them"

@@ -317,7 +317,7 @@ def with_pictures(sent: list[Pixels], received: dict[int, Pixels]) -> Run:
 
 
 def test_scores_say_why_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "alexnet_missing", lambda: "the AlexNet weights are not on this machine")
+    monkeypatch.setattr(quality, "alexnet_missing", lambda: "the AlexNet weights of this farlink are missing")
     run = with_pictures([picture(1), picture(2), picture(3)], {0: picture(1), 1: picture(9)})
     scores = quality.score(run)
     assert sorted(scores.by_frame) == [0, 1]

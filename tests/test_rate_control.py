@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from link import journal, timing
+from link.channel.path import hop_loss, path_loss
 from link.config import Codec, Session
 from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
@@ -29,9 +30,7 @@ from sender.rate_control import (
     Quality,
     RateControl,
     choose,
-    hop_loss,
     link_state,
-    path_loss,
     stamps,
 )
 from sender.sender import Sender

@@ -85,6 +85,10 @@ class GscSyntax(PayloadSyntax):
         weights = transform_digest(transform_folder(session))
         return f"gsc/{SYNTAX_VERSION}/{captions}/{weights}".encode()
 
+    def coded_size(self, session: Session) -> tuple[int, int]:
+        """Return the camera's size, or the one nearest to it that the session's models are made for."""
+        return transform.coded_size(transform_folder(session), (session.camera.width, session.camera.height))
+
     def kind(self, codec: Codec, number: int) -> str:
         """Return `caption`, `ids` or `channels`."""
         kinds = ["caption"] * has_caption(codec) + ["ids"] * (codec.order == "ssim" and codec.channels > 0)
@@ -98,7 +102,7 @@ class GscSyntax(PayloadSyntax):
     def likely_bytes(self, session: Session) -> int:
         """Return about what caption and channels come to, which is seldom near the budget."""
         codec = session.codec
-        rows, columns = transform.grid(session.camera.width, session.camera.height)
+        rows, columns = transform.grid(*self.coded_size(session))
         most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
         return most if codec.rate_control == "fixed" else min(codec.frame_bytes or 1, most)
 
@@ -128,7 +132,7 @@ class GscSyntax(PayloadSyntax):
         """Return what reads caption and channels. Raise ModelMissingError where the tables are not here."""
         folder = transform_folder(session)
         tables = load_tables(folder, transform.channels(folder))
-        shape = transform.grid(session.camera.width, session.camera.height)
+        shape = transform.grid(*self.coded_size(session))
 
         def contents(payload: Payload) -> Contents:
             found = read(session.codec, payload, shape, tables)

@@ -31,7 +31,7 @@ class CodecFacts:
     settings: frozenset[str] = frozenset()
     """Fields of `codec` that it reads besides `EVERY_CODEC`; with `profile` among them it has neural parts."""
     adjustable: bool = False
-    """Whether its encoder is a `sender.codecs.Adjustable`, so that `codec.rate_control` has a say."""
+    """Whether its encoder is a `sender.encoder.Adjustable`, so that `codec.rate_control` has a say."""
     fills_packets: bool = True
     """Whether what it sends depends on how much a packet holds."""
 
@@ -64,6 +64,13 @@ class PayloadSyntax:
         """Return bytes that change when tables or weights that both ends need do; hashed into the fingerprint."""
         raise NotImplementedError
 
+    def coded_size(self, session: Session) -> tuple[int, int]:
+        """Return width and height in pixels at which pictures are coded, the camera's; the receiver scales them back.
+
+        Raise ModelMissingError where a model's settings are damaged.
+        """
+        return session.camera.width, session.camera.height
+
     def kind(self, codec: Codec, number: int) -> str:
         """Return what section *number* carries, one of `facts.kinds`."""
         raise NotImplementedError
@@ -80,7 +87,7 @@ class PayloadSyntax:
         return False
 
     def batched(self, session: Session) -> bool:
-        """Return whether the decoder is a `receiver.codecs.Batched` that draws faster by batches on a GPU."""
+        """Return whether the decoder is a `receiver.decoder.Batched` that draws faster by batches on a GPU."""
         return False
 
     def repeatable(self, session: Session) -> bool:

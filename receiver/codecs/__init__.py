@@ -1,29 +1,14 @@
 """Decoders by codec name, the mirror of `sender.codecs`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from link.codecs.classical import NAMES
 from link.config import Session
-from link.frame import Payload, Pixels
 from receiver import folders
 from receiver.codecs.classical import ClassicalDecoder
-
-
-class Decoder(Protocol):
-    """Turns the sections that arrived into a picture."""
-
-    def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
-
-
-class Batched(Decoder, Protocol):
-    """A decoder that draws several pictures at a time, faster than one by one on a GPU."""
-
-    def decode_many(self, payloads: Sequence[Payload]) -> list[Pixels | None]:
-        """Return what `decode` returns for each of *payloads*, but for rounding."""
+from receiver.decoder import Decoder
 
 
 @dataclass(frozen=True)

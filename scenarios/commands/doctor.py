@@ -16,7 +16,7 @@ _NEEDS = {
     "video and webcam sources": ("av",),
     "ccsds framing": ("spacepackets",),
     "picture metrics": ("torch", "pytorch-msssim", "lpips"),
-    "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers", "constriction"),
+    "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers"),
     "farlink[cluster]": ("ray",),
     "farlink[live]": ("nicegui",),
 }
@@ -72,13 +72,10 @@ def _pictures() -> list[str]:
 def _lpips() -> str:
     if _version("torch") is None:
         return f"{'--':4}{'LPIPS weights':26}torch is not installed"
-    from scenarios.scoring.quality import alexnet_missing, alexnet_path
+    from scenarios.scoring.quality import alexnet_missing
 
     missing = alexnet_missing()
-    where = (
-        f"{missing}: put torchvision's {alexnet_path().name} at {alexnet_path()}" if missing else "AlexNet"
-    )
-    return f"{'--' if missing else 'ok':4}{'LPIPS weights':26}{where}"
+    return f"{'--' if missing else 'ok':4}{'LPIPS weights':26}{missing or 'AlexNet, complete'}"
 
 
 def _profiles() -> list[str]:

@@ -26,7 +26,14 @@ Curve = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder with CURVE keys; needed for any address but loopback."),
 ]
-Wait = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the others.")]
+Wait = Annotated[
+    float,
+    typer.Option(
+        min=0.1,
+        metavar="SECONDS",
+        help="How long to wait for the others to connect; profile.load_s is for loading.",
+    ),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,7 +64,7 @@ def send(
 
         farlink send --connect tcp://192.0.2.7:5555 --curve keys/
     """
-    from link.relay import serve
+    from link.peer import serve
     from scenarios.schema import with_local_models
     from sender.__main__ import build
 
@@ -85,7 +92,7 @@ def receive(
 
         farlink receive --set profile.device=cuda:1 --set profile.controlnet=mine/controlnet
     """
-    from link.relay import serve
+    from link.peer import serve
     from receiver.__main__ import build
     from scenarios.schema import with_local_models
 

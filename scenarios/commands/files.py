@@ -19,19 +19,29 @@ def encode(
     ] = None,
     settings: Settings = None,
 ) -> None:
-    """Encode a picture into a file of farlink packets.
+    """Encode a picture into a file of farlink packets, at its own size unless camera.width and height are set.
+
+    What comes back has that size too. Models that are made for another (the tiny ones for 256x192) are shown the
+    picture scaled to theirs, and what they draw is scaled back; the line that is printed says so.
 
     Example: farlink encode photo.jpg -o photo.farlink --codec avif --bytes 900
     """
     from scenarios import packet_file
 
     with clean_errors():
-        wanted = list(settings or [])
+        own = packet_file.own_size(picture)
+        wanted = [] if own is None else [f"camera.width={own[0]}", f"camera.height={own[1]}"]
+        wanted += settings or []
         if frame_bytes is not None:
             wanted.append(f"codec.frame_bytes={frame_bytes}")
         plan: Any = load_scenario("mars-relay", wanted, picture, codec, 1, None)
-        size, packets = packet_file.encode(plan.session(), out)
-        print(f"{out}: {size} bytes of payload in {packets} packets")
+        made = packet_file.encode(plan.session(), out)
+        camera = (plan.camera.width, plan.camera.height)
+        size = "{}x{}".format(*camera) if made.fitted == "as is" else made.fitted
+        if made.coded_size != camera:
+            size += ", coded at {}x{}, which the models are made for".format(*made.coded_size)
+        packets = f"{made.packets} packet{'' if made.packets == 1 else 's'}"
+        print(f"{out}: {size}; {made.payload_bytes} bytes of payload in {packets}")
 
 
 def decode(

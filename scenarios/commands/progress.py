@@ -47,7 +47,7 @@ class Bar:
     def __call__(self, record: dict[str, Any]) -> None:
         """Take one event of the run."""
         kind = record["kind"]
-        if kind == "warned":
+        if kind in ("warned", "waiting"):
             print(f"farlink: {record['reason']}", file=sys.stderr)
         elif kind == "skipped" and record.get("by") != "rate_control":  # those would fill the screen
             print(f"farlink: skipped {record['name']}: {record['reason']}", file=sys.stderr)

@@ -20,13 +20,13 @@ def scenarios(context: typer.Context) -> None:
 @scenarios_app.command("list")
 def list_scenarios() -> None:
     """List the presets."""
-    from link.timing import bottleneck_bps
+    from link.channel.path import path_rate_bps
     from scenarios import schema
 
     with clean_errors():
         for name in schema.preset_names():
             plan = schema.load(name)
-            rate = bottleneck_bps(plan.link, schema.traces(plan))
+            rate = path_rate_bps(plan.link, schema.traces(plan))
             print(f"{name:22}{rate:>10,.0f} bit/s   {plan.title}")
 
 

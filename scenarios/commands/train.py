@@ -25,7 +25,7 @@ Part = Annotated[
     str,
     typer.Argument(
         metavar="PART",
-        help="world, text, segmenter, grammar, transform, tables, autoencoder, flow, control, joint, "
+        help="world, text, segmenter, grammar, transform, tables, autoencoder, decoder, flow, control, joint, "
         "segmentation-street, segmentation-world, depth-world, detection-world or rate; "
         "for flux tables, control or rate.",
     ),
@@ -60,6 +60,13 @@ def train(
     world: Annotated[Path | None, _folder("Rendered pictures with their truth, by `train world`.")] = None,
     held_out: Annotated[
         Path | None, _folder("Pictures to score on; default `val` beside the streets.")
+    ] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="Keep streets whose names begin so out of training."),
+    ] = None,
+    perceptual: Annotated[
+        Path | None, _folder("AlexNet's convolutions for LPIPS; default: those that come with farlink.")
     ] = None,
     pictures: Annotated[Path | None, _folder("Pictures of any sizes, for flux and for tables.")] = None,
     captions: Annotated[
@@ -102,6 +109,8 @@ def train(
 
         farlink train autoencoder --streets camvid/train --natural natural --out runs/autoencoder
 
+        farlink train decoder --streets camvid/train --leave-out 0006R0 --init receiver/weights/tiny --out runs/decoder
+
         farlink train flow --streets camvid/train --natural natural --from runs --out runs/flow
 
         farlink train control --streets camvid/train --from runs --init receiver/weights/tiny --out runs/control
@@ -117,7 +126,7 @@ def train(
 
         request = Request(
             out, seed, streets, natural, world, held_out, pictures, captions, earlier, init, base, transform,
-            _size(size), examples, steps, batch, lr, ema, scenario, source,
+            _size(size), examples, steps, batch, lr, ema, scenario, source, leave_out, perceptual,
         )  # fmt: skip
         result = perform(profile.value, part, request)
         if result is not None:

@@ -12,7 +12,9 @@ from typing import Any
 import duckdb
 import yaml
 
+from link.channel.path import path_loss
 from link.codecs import SYNTAXES
+from link.config import Link
 from link.errors import UsageError
 
 TASK_NAMES = ("segmentation", "depth", "detection")
@@ -216,7 +218,7 @@ def _open_run(folder: Path, label: str) -> Sweep:
             source=camera["source"],
             settings={},
             rate_bps=min((hop["rate_bps"] for hop in hops if hop.get("rate_bps")), default=None),
-            loss=max((hop["loss"].get("loss", 0.0) for hop in hops if hop.get("loss")), default=0.0),
+            loss=path_loss(Link.model_validate(asked["link"])),
             channels=_channels(asked["codec"], summary["codec"]),
             on_air_bps=on_air * 8 / (frames * camera["period_s"])
             if frames and camera.get("period_s")

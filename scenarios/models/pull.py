@@ -28,7 +28,7 @@ SPARE_BYTES = 1 << 30
 """Left free on the disk beside what is fetched."""
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 """Errors that the disk makes, not the network."""
-SHIPPED = ("link", "sender", "receiver")
+SHIPPED = ("link", "sender", "receiver", "scenarios/scoring")
 """The packages that may come with weights."""
 
 Tell = Callable[[str], None]

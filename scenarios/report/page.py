@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from link.channel.loss import loss_words
 from link.codecs import SYNTAXES
 from link.codecs.syntax import PayloadSyntax
 from link.journal import Run
@@ -25,7 +26,7 @@ from scenarios.results.judge import Analysis, analyse
 from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
 from scenarios.results.table import replacing
 from scenarios.scoring.quality import Scores
-from scenarios.words import duration, rate, size
+from scenarios.words import duration, rate, scaling, size
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -106,7 +107,7 @@ def render(
     return ENVIRONMENT.get_template("report.html.j2").render(
         about=about,
         title=about.get("title") or about["name"],
-        sentence=_sentence(about, rows),
+        sentence=_sentence(run.head, rows),
         hops=[_hop_words(hop) for hop in about["link"]["hops"]],
         way_back=_return_words(about["link"]),
         repair=_repair_words(about["link"]),
@@ -212,14 +213,18 @@ def _facts(row: FrameRow) -> str:
 # Words
 
 
-def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
+def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
+    about = head["scenario"]
     camera, codec, link = about["camera"], about["codec"], about["link"]
     count = f"{len(rows)} picture{'' if len(rows) == 1 else 's'}"
     pace = f", {duration(camera['period_s'])} apart," if camera.get("period_s") and len(rows) > 1 else ""
     names = [hop["name"] for hop in link["hops"]]
     way = f"one hop, {names[0]}" if len(names) == 1 else f"{len(names)} hops, {' and '.join(names)}"
     how = SYNTAXES.get(codec["name"], PayloadSyntax()).describe(codec, way)  # of another version: as most do
-    return f"{count}{pace} of {camera['width']}×{camera['height']} pixels from {camera['source']}, {how}"
+    size = f"{camera['width']}×{camera['height']} pixels"
+    if (scaled := scaling(head)) is not None:
+        size += f" ({scaled})"
+    return f"{count}{pace} of {size} from {camera['source']}, {how}"
 
 
 def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:
@@ -237,14 +242,8 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
     loss = hop.get("loss")
     if loss is None:
         parts.append("no random loss")
-    elif loss["model"] == "pattern":
-        parts.append(f"loses packets in the pattern {loss['pattern']}")
-    elif loss["model"] == "bernoulli":
-        parts.append(f"loses {loss['loss'] * 100:.3g} % of packets")
     else:
-        parts.append(
-            f"loses {loss['loss'] * 100:.3g} % of packets, in bursts of about {loss['mean_burst']:.3g}"
-        )
+        parts.append(loss_words(loss))
     if hop.get("bit_error_rate"):
         parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
     if hop.get("duplicate_ratio"):

@@ -30,6 +30,7 @@ from link.journal import Run
 from link.packet import Kind
 from scenarios.results.judge import Analysis, analyse
 from scenarios.scoring.quality import Scores, score
+from scenarios.words import scaling
 
 NS = 1e9
 _RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
@@ -332,7 +333,7 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
     cost = breakdown(run, sent)
     about = scenario(run)
     camera, codec, link = about["camera"], about["codec"], about["link"]
-    notes = dict(analysis.notes)
+    notes = {**analysis.notes, **({"coded_size": how} if (how := scaling(run.head)) else {})}
     status = Counter(row.status for row in rows)
     pixels = len(rows) * camera["width"] * camera["height"]
     payload = sum(cost.payload.values())

@@ -3,12 +3,10 @@
 A score that cannot be had is None, and the notes say why. torch is imported by the scores that need it.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from link.journal import Run
 
 MS_SSIM_MIN_SIDE = 161  # four halvings must leave the 11-pixel window inside the picture
 _BATCH_PIXELS = 4_000_000  # pictures are compared in batches of about this size, 48 MB as floats
-_ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's name for it; the last part begins its SHA-256
+LPIPS_MIN_SIDE = 31  # AlexNet's last convolution must have a place left
 
 
 @dataclass(frozen=True)
@@ -92,16 +90,34 @@ def _compare(batch: list[Pair], found: dict[int, Score], notes: dict[str, str], 
             notes.setdefault("psnr_db", f"frame {number} is identical: its PSNR is infinite and left out")
         found[number] = Score(psnr)
     height, width = batch[0][1].shape[:2]
-    if min(height, width) < MS_SSIM_MIN_SIDE:
-        notes.setdefault(
-            "ms_ssim", f"MS-SSIM needs sides over 160 pixels; these pictures have {width}x{height}"
-        )
+    small = ms_ssim_too_small(height, width)
+    if small:
+        notes.setdefault("ms_ssim", small)
     else:
         for (number, _, _), value in zip(batch, ms_ssim(batch), strict=True):
             found[number] = replace(found[number], ms_ssim=value)
-    if lpips:
+    if not lpips:
+        return
+    small = lpips_too_small(height, width)
+    if small:
+        notes.setdefault("lpips", small)
+    else:
         for (number, _, _), value in zip(batch, lpips_alex(batch), strict=True):
             found[number] = replace(found[number], lpips=value)
+
+
+def ms_ssim_too_small(height: int, width: int) -> str | None:
+    """Return why pictures of this size have no MS-SSIM, or None."""
+    if min(height, width) >= MS_SSIM_MIN_SIDE:
+        return None
+    return f"MS-SSIM needs sides over 160 pixels; these pictures have {width}x{height}"
+
+
+def lpips_too_small(height: int, width: int) -> str | None:
+    """Return why pictures of this size have no LPIPS, or None."""
+    if min(height, width) >= LPIPS_MIN_SIDE:
+        return None
+    return f"LPIPS needs sides over 30 pixels; these pictures have {width}x{height}"
 
 
 def _tensors(batch: list[Pair]) -> tuple[Any, Any]:
@@ -130,37 +146,20 @@ def lpips_alex(batch: list[Pair]) -> list[float]:
     """Return the LPIPS distance of each pair (Zhang et al. 2018, AlexNet, version 0.1)."""
     import torch
 
+    from scenarios.scoring.perceptual import lpips_model
+
     with torch.inference_mode():
         sent, received = _tensors(batch)
-        values: list[float] = _lpips_model()(sent / 127.5 - 1.0, received / 127.5 - 1.0).flatten().tolist()
+        values: list[float] = lpips_model()(sent / 255.0, received / 255.0).tolist()
     return values
 
 
 @cache
-def _lpips_model() -> Any:
-    import lpips
-
-    return lpips.LPIPS(net="alex", verbose=False)
-
-
-def alexnet_path() -> Path:
-    """Return where torch keeps AlexNet's weights."""
-    from torch.hub import get_dir
-
-    return Path(get_dir()) / "checkpoints" / _ALEXNET
-
-
-@cache
 def alexnet_missing() -> str | None:
-    """Return why LPIPS cannot be computed here, or None: its constructor would download what is not there."""
-    path = alexnet_path()
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "the AlexNet weights are not on this machine"
-    whole = digest.startswith(_ALEXNET.removesuffix(".pth").rpartition("-")[2])
-    return None if whole else "the AlexNet weights on this machine are damaged"
+    """Return what is wrong with the AlexNet that comes with farlink, or None."""
+    from scenarios.scoring.perceptual import weights_missing
+
+    return weights_missing()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ _WHOLE_BYTES = 64 << 20
 _END_BYTES = 1 << 20
 _MAX_FILES = 200_000
 _LIBRARIES = (
-    "constriction", "diffusers", "lpips", "pytorch-msssim", "scipy", "torch", "transformers",
+    "diffusers", "lpips", "pytorch-msssim", "scipy", "torch", "transformers",
 )  # fmt: skip
 
 

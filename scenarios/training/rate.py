@@ -35,7 +35,8 @@ from scenarios.truth.truth import open_truth
 from sender.calibration import FILE, SETTINGS, Calibration, Floats
 from sender.camera import open_source
 from sender.camera.picture import Shot
-from sender.codecs import ENCODERS, Adjustable
+from sender.codecs import ENCODERS
+from sender.encoder import Adjustable
 from sender.rate_control import Quality
 
 SCENARIO = "mars-relay"

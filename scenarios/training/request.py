@@ -19,6 +19,8 @@ OPTIONS = {
     "natural": "--natural",
     "world": "--world",
     "held_out": "--held-out",
+    "leave_out": "--leave-out",
+    "perceptual": "--perceptual",
     "pictures": "--pictures",
     "captions": "--captions",
     "earlier": "--from",
@@ -70,6 +72,10 @@ class Request:
     """A preset or a file."""
     source: str | None = None
     """As `camera.source`."""
+    leave_out: str | None = None
+    """How the names of those streets begin that are kept out of training."""
+    perceptual: Path | None = None
+    """Folder of AlexNet's convolutions; None: those that come with farlink."""
 
     def folder(self, name: str) -> Path:
         """Return the folder that option *name* gives. Raise UsageError where it gives none, or none is there."""

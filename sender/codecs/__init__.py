@@ -3,30 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from link.codecs.classical import NAMES
 from link.config import Session
-from link.frame import Frame, Payload
 from sender import folders
 from sender.codecs.classical import ClassicalEncoder
-from sender.rate_control import Quality
-
-
-class Encoder(Protocol):
-    """Turns a frame into sections, the most important first."""
-
-    def encode(self, frame: Frame) -> Payload:
-        """Return the sections of *frame*. Raise UsageError where the budget cannot be met at all."""
-
-
-@runtime_checkable
-class Adjustable(Encoder, Protocol):
-    """An encoder that is told frame by frame how much to send, as rate control asks."""
-
-    def encode_at(self, frame: Frame, quality: Quality) -> Payload:
-        """Return the sections of *frame* with at most *quality* of it."""
-
+from sender.encoder import Encoder
 
 Models = Mapping[str, Path | str]
 """Where models lie, by part; a name stands for one that lies elsewhere."""
