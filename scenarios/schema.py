@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError, field_validator
 
+from link import packet
 from link.channel.loss import LOSS_MODELS
 from link.channel.path import path_rate_bps
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
 from link.config import Codec, Profile, Session
 from link.errors import UsageError
-from link.packet import overhead
 from link.timing import SHARE, body_bytes, times
 from scenarios.models.analysts import every_task, with_analysts
 
@@ -262,9 +262,9 @@ def _budget_bytes(scenario: Scenario) -> int:
     if scenario.codec.name == "gsc" and scenario.codec.rate_control != "bytes":
         return _MOST_BYTES  # what a frame may cost is decided otherwise
     rate = path_rate_bps(link, traces(scenario))
-    air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0 / (1.0 + link.repair.fec)
-    room = body_bytes(link)
-    return max(16, min(_MOST_BYTES, int(air * (room - 2) / (room + overhead(link.framing)))))
+    air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0
+    payload = packet.payload_bytes(air, body_bytes(link), link.framing, link.repair.fec)
+    return max(16, min(_MOST_BYTES, payload))
 
 
 def _trace_path(name: str, folder: Path | None) -> Path:
