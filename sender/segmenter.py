@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from link.bitstream.grammar import SCENES
 from link.errors import ModelMissingError, UsageError
+from link.threads import one_thread
 from sender.captioner import CLASSES, UNKNOWN, Labels, Pixels
 
 SYNONYMS = {
@@ -68,6 +69,7 @@ class Segmenter:
         if bool((self._ours == UNKNOWN).all()):
             raise UsageError(f"{folder}: names none of the classes of the captions")
 
+    @one_thread()
     @torch.inference_mode()
     def segment(self, pixels: Pixels) -> Labels:
         """Return the class of each pixel, shape (height, width): a number of `CLASSES`, or unknown."""

@@ -22,6 +22,7 @@ from PIL import Image
 from link import png
 from link.bitstream.text import MAX_BYTES
 from link.errors import ModelMissingError, UsageError
+from link.threads import one_thread
 from sender.captioner import Pixels
 
 KEY_VARIABLE = "FARLINK_CAPTION_API_KEY"
@@ -84,6 +85,7 @@ class QwenCaptioner:
             raise UsageError(f"{name}: cannot be read as a Qwen2.5-VL model: {reason}") from None
         self._words, self._device = words, device
 
+    @one_thread()
     def caption(self, pixels: Pixels) -> str:
         """Return what the model says of *pixels*."""
         import torch

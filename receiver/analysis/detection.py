@@ -17,6 +17,7 @@ from transformers import MODEL_FOR_OBJECT_DETECTION_MAPPING, AutoModelForObjectD
 
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
+from link.threads import one_thread
 from receiver.analysis import loading
 from receiver.analysis.fcos import MODEL_TYPE, FcosDetector
 from receiver.analysis.findings import Detections
@@ -40,6 +41,7 @@ class DetectionModel:
         self._device = device
         self.names = loading.names(model.config)
 
+    @one_thread()
     @torch.inference_mode()
     def find(self, pixels: Pixels) -> Detections:
         """Return the things in *pixels*, shape (height, width, 3): at most `MOST`, none under `LEAST_SCORE`."""
@@ -66,6 +68,7 @@ class FcosModel:
         self._device = device
         self.names = tuple(model.names)
 
+    @one_thread()
     @torch.inference_mode()
     def find(self, pixels: Pixels) -> Detections:
         """Return the things in *pixels*, as `DetectionModel.find`."""
@@ -99,6 +102,7 @@ class YoloModel:
         self._device = str(device)
         self.names = tuple(str(given[number]) for number in sorted(given))
 
+    @one_thread()
     def find(self, pixels: Pixels) -> Detections:
         """Return the things in *pixels*, as `DetectionModel.find`."""
         # ultralytics takes arrays as OpenCV has them: blue first
