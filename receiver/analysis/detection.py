@@ -17,6 +17,7 @@ from transformers import MODEL_FOR_OBJECT_DETECTION_MAPPING, AutoModelForObjectD
 
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
+from link.pretrained import BROKEN
 from link.threads import one_thread
 from receiver.analysis import loading
 from receiver.analysis.fcos import MODEL_TYPE, FcosDetector
@@ -62,7 +63,7 @@ class FcosModel:
         loading.settings(folder, "detection")
         try:
             model = FcosDetector.from_pretrained(folder, local_files_only=True, strict=True)
-        except loading.BROKEN as error:
+        except BROKEN as error:
             raise loading.unreadable(folder, "detection", error) from None
         self._model = model.eval().requires_grad_(False).to(device)
         self._device = device
