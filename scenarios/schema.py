@@ -16,6 +16,7 @@ from link.codecs import SYNTAXES
 from link.config import Codec, Profile, Session
 from link.errors import UsageError
 from link.packet import overhead
+from link.terminal import escape
 from link.timing import SHARE, body_bytes, bottleneck_bps, times
 from scenarios.models.analysts import every_task, with_analysts
 
@@ -279,4 +280,8 @@ def _trace_path(name: str, folder: Path | None) -> Path:
 def to_yaml(scenario: Scenario) -> str:
     """Return the scenario as YAML that `load` reads back to the same."""
     tree = json.loads(scenario.model_dump_json(by_alias=True, exclude_none=True))
-    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    text = str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    if escape(text, keep="\n") == text:
+        return text
+    # PyYAML takes bidi marks for printable: with all but ASCII spelled out nobody is shown another file.
+    return str(yaml.safe_dump(tree, sort_keys=False))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import Codec, Settings, clean_errors, load_scenario
+from scenarios.commands.options import Codec, Json, Settings, clean_errors, load_scenario, show, show_json
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
 
@@ -18,6 +18,7 @@ def encode(
         int | None, typer.Option("--bytes", min=1, help="Payload budget in bytes.")
     ] = None,
     settings: Settings = None,
+    as_json: Json = False,
 ) -> None:
     """Encode a picture into a file of farlink packets.
 
@@ -25,18 +26,22 @@ def encode(
     """
     from scenarios import packet_file
 
-    with clean_errors():
+    with clean_errors(as_json):
         wanted = list(settings or [])
         if frame_bytes is not None:
             wanted.append(f"codec.frame_bytes={frame_bytes}")
         plan: Any = load_scenario("mars-relay", wanted, picture, codec, 1, None)
         size, packets = packet_file.encode(plan.session(), out)
-        print(f"{out}: {size} bytes of payload in {packets} packets")
+        if as_json:
+            show_json({"file": str(out), "payload_bytes": size, "packets": packets})
+        else:
+            show([f"{out}: {size} bytes of payload in {packets} packets"])
 
 
 def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `farlink encode` wrote.")],
     out: Out,
+    as_json: Json = False,
 ) -> None:
     """Decode a file of farlink packets into a picture; damaged or missing packets cost their sections only (exit 3).
 
@@ -45,9 +50,13 @@ def decode(
     from link.errors import PartialError
     from scenarios import packet_file
 
-    with clean_errors():
+    with clean_errors(as_json):
         have, total = packet_file.decode(file, out)
-        print(f"{out}: {have} of {total} sections")
+        if as_json:
+            show_json({"file": str(out), "sections": {"received": have, "sent": total}})
+        else:
+            show([f"{out}: {have} of {total} sections"])
+    with clean_errors():
         if have < total:
             raise PartialError(
                 f"{file}: {total - have} sections are damaged or missing; the picture shows the rest"

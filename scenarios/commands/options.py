@@ -4,13 +4,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from link.errors import FarlinkError, StorageError
+from link.terminal import escape
 
 Scenario = Annotated[str, typer.Argument(help="A preset's name (see `farlink scenarios`) or a YAML file.")]
 Settings = Annotated[
@@ -38,23 +39,60 @@ Out = Annotated[Path | None, typer.Option(help="Folder for the results; default 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
+def say(line: str) -> None:
+    """Print *line* to stderr as one of farlink's: on a single line, whatever is in it, and harmless."""
+    print(f"farlink: {escape(' '.join(line.split()))}", file=sys.stderr, flush=True)
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print *lines* to stdout, each on a line of its own, whatever is in it, and harmless to a terminal."""
+    for line in lines:
+        print(escape(line))
+    sys.stdout.flush()
+
+
+def show_json(found: Any) -> None:
+    """Print *found* to stdout as JSON, in ASCII, so that it is harmless to a terminal as well."""
+    print(json.dumps(found, indent=1, default=str), flush=True)
+
+
+def say_error(line: str, exit_code: int, as_json: bool) -> None:
+    """Print the line of an error to stderr, and with *as_json* the object `{"error", "exit_code"}` to stdout."""
+    say(line)
+    try:
+        if as_json:
+            show_json({"error": line, "exit_code": exit_code})
+        sys.stdout.flush()
+    except OSError:  # it is stdout that cannot be written; what is left in its buffer must not fail again
+        drop_output()
+
+
+def drop_output() -> None:
+    """Send what is still to be printed nowhere: nobody reads it, or it does not fit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextlib.contextmanager
-def clean_errors() -> Iterator[None]:
-    """Turn farlink's errors into one line on stderr and an exit code."""
+def clean_errors(as_json: bool = False) -> Iterator[None]:
+    """Turn farlink's errors into one line on stderr and an exit code.
+
+    *as_json*: stdout gets the error as an object too. Errors that come after a command has printed its result belong
+    into a block without it, so that there is always one object.
+    """
     try:
         yield
     except FarlinkError as error:
-        print(f"farlink: {' '.join(str(error).split())}", file=sys.stderr)
+        say_error(" ".join(str(error).split()), error.exit_code, as_json)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:
         # Whoever read our output has enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
-        print(f"farlink: cannot write: {error.strerror or error}", file=sys.stderr)
+        say_error(f"cannot write: {error.strerror or error}", StorageError.exit_code, as_json)
         raise typer.Exit(StorageError.exit_code) from None
     except KeyboardInterrupt:
-        print("farlink: interrupted", file=sys.stderr)
+        say_error("interrupted", 130, as_json)
         raise typer.Exit(130) from None
 
 
@@ -77,8 +115,8 @@ def load_scenario(
 def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
     """Print what a run came to: a table, or one JSON object."""
     if as_json:
-        print(json.dumps(metrics, indent=1))
+        show_json(metrics)
         return
     from scenarios.commands.progress import table
 
-    print(table(metrics))
+    show(table(metrics))

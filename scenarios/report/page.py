@@ -25,7 +25,7 @@ from scenarios.results.judge import Analysis, analyse
 from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
 from scenarios.results.table import replacing
 from scenarios.scoring.quality import Scores
-from scenarios.words import duration, percent, rate, size
+from scenarios.words import duration, percent, plain, rate, size
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -93,6 +93,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=plain,
     )
     environment.filters["data"] = _data_uri
     about = scenario(run)
