@@ -7,7 +7,7 @@ import typer
 
 from link.errors import StorageError, UsageError
 from scenarios.commands import compare, doctor, ends, files, inspect, models, run, scenarios, sweep, train
-from scenarios.commands.options import drop_output, say, say_error
+from scenarios.commands.options import drop_output, name_sources, say, say_error
 
 COMMANDS = (run, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""
@@ -61,6 +61,8 @@ for _module in COMMANDS:
 
 def main() -> None:
     """Run the command line; the entry point of the `farlink` command."""
+    if {"-h", "--help"} & set(sys.argv):
+        name_sources()
     try:
         code = app(_with_factor(sys.argv[1:]) or ["--help"], standalone_mode=False)
         sys.stdout.flush()

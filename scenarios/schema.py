@@ -22,6 +22,8 @@ from scenarios.models.analysts import every_task, with_analysts
 
 MAX_YAML_BYTES = 256 * 1024
 _MOST_BYTES = 100_000
+EVERY_HOP = "link.rate_bps"
+"""Sets the rate of every hop, and takes a trace's place."""
 
 
 class Scenario(Session):
@@ -76,18 +78,25 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     """Return the resolved scenario of a preset or a YAML file.
 
     *settings* are `key=value` strings (values in YAML), *overrides* values by dotted path; both are laid over
-    the file. Raise UsageError, in one line that names the key, for everything that is wrong.
+    the file. `link.rate_bps` is the rate of every hop, in a trace's place. How many frames a preset takes of its own
+    source does not hold for another one. Raise UsageError, in one line that names the key, for everything that is
+    wrong.
     """
     text, folder = source_text(name)
     tree = _yaml(text, name)
     if not isinstance(tree, dict):
         raise UsageError(f"{name}: a mapping of keys was expected, not {type(tree).__name__}")
+    given: list[tuple[str, Any]] = []
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set {setting}: key=value was expected, as in link.mtu_bytes=64")
-        _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
-    for key, value in (overrides or {}).items():
+        given.append((key.strip(), _yaml(value, f"--set {setting}")))
+    # Whatever else an override says of the hops, and in whatever order: the rate of every hop comes last.
+    given += sorted((overrides or {}).items(), key=lambda pair: pair[0] == EVERY_HOP)
+    if folder is None and any(key == "camera.source" for key, _ in given):
+        _put(tree, "camera.frames", None)
+    for key, value in given:
         _put(tree, key, value)
     return resolve(_checked(tree, name), folder)
 
@@ -146,7 +155,14 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at a dotted *path*; a number names an item of a list."""
+    """Set the field at a dotted *path*; a number names an item of a list, `link.rate_bps` the rate of every hop."""
+    if path == EVERY_HOP:
+        hops = tree.get("link", {}).get("hops") if isinstance(tree.get("link"), dict) else None
+        for hop in hops if isinstance(hops, list) else []:
+            if isinstance(hop, dict):
+                hop["rate_bps"] = value
+                hop.pop("trace", None)
+        return
     keys = path.split(".")
     node: Any = tree
     for at, key in enumerate(keys):
@@ -219,6 +235,27 @@ def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
     for option in node.get("anyOf", [node]):
         keys += _follow(option, schema).get("properties", {})
     return keys
+
+
+def field_paths() -> list[str]:
+    """Return the dotted path of each field of a scenario, in its order; `0` stands for an item of a list."""
+    schema = Scenario.model_json_schema(by_alias=True)
+    found: dict[str, None] = {}
+
+    def walk(node: Any, path: str) -> None:
+        node = _follow(node, schema)
+        for option in (choices := node.get("anyOf") or node.get("oneOf") or []):
+            walk(option, path)
+        for key, child in node.get("properties", {}).items():
+            walk(child, f"{path}.{key}" if path else key)
+        items = _follow(node.get("items") or {}, schema)
+        if "properties" in items:
+            walk(items, f"{path}.0")
+        elif not choices and "properties" not in node and node.get("type") != "null":
+            found[path] = None
+
+    walk(schema, "")
+    return [EVERY_HOP, *found]
 
 
 def _follow(node: Any, schema: Any) -> Any:

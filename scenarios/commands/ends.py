@@ -171,10 +171,13 @@ def link(
     from scenarios import run as runs
     from scenarios.commands.options import print_metrics
     from scenarios.commands.progress import Bar
+    from scenarios.schema import source_text
 
     with clean_errors(as_json):
         check_address(bind, curve)
-        plan = load_scenario(scenario, settings, None, codec, frames, seed)
+        # The sender may bring its own source, and how many frames a preset takes of its own does not hold for that.
+        limit = [] if frames or source_text(scenario)[1] else ["camera.frames=null"]
+        plan = load_scenario(scenario, [*limit, *(settings or [])], None, codec, frames, seed)
         folder = runs.prepare(out, plan)
         failure: FarlinkError | None = None
         with Bar(arrivals=realtime is not None) as bar:

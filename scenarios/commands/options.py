@@ -13,18 +13,61 @@ import typer
 from link.errors import FarlinkError, StorageError
 from link.terminal import escape
 
-Scenario = Annotated[str, typer.Argument(help="A preset's name (see `farlink scenarios`) or a YAML file.")]
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Return the presets that begin like this, for the shell."""
+    from scenarios import schema
+
+    return [name for name in schema.preset_names() if name.startswith(incomplete)]
+
+
+def complete_codecs(incomplete: str) -> list[str]:
+    """Return the codecs that begin like this, for the shell."""
+    from link.codecs import SYNTAXES
+
+    return [name for name in SYNTAXES if name.startswith(incomplete)]
+
+
+def complete_fields(incomplete: str) -> list[str]:
+    """Return `path=` of the scenario's fields that begin like this, for the shell."""
+    from scenarios import schema
+
+    return [f"{path}=" for path in schema.field_paths() if path.startswith(incomplete)]
+
+
+def complete_sources(incomplete: str) -> list[str]:
+    """Return the prefixes of sources that begin like this, for the shell."""
+    from sender.camera import PREFIXES
+
+    return [row.usage for row in PREFIXES.values() if row.usage.startswith(incomplete)]
+
+
+Scenario = Annotated[
+    str,
+    typer.Argument(
+        help="A preset's name (see `farlink scenarios`) or a YAML file.", autocompletion=complete_presets
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set any field of the scenario; the value is YAML. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any field of the scenario; the value is YAML; `link.rate_bps` is the rate of every hop. Repeatable.",
+        autocompletion=complete_fields,
     ),
 ]
-Source = Annotated[
+SOURCE = typer.Option(
+    help="Where frames come from: a picture, a folder, a video file, or one of the sources with a prefix.",
+    autocompletion=complete_sources,
+)
+Source = Annotated[str | None, SOURCE]
+Codec = Annotated[
     str | None,
-    typer.Option(help="Where frames come from: testcard, a picture, a folder, a video file, webcam:N."),
+    typer.Option(
+        help="Codec: gsc (the default), jpeg2000, webp, avif or jpeg.", autocompletion=complete_codecs
+    ),
 ]
-Codec = Annotated[str | None, typer.Option(help="Codec: gsc (the default), jpeg2000, webp, avif or jpeg.")]
 Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
 Realtime = Annotated[
@@ -37,6 +80,16 @@ Realtime = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+
+
+def name_sources() -> None:
+    """Put every kind of source into the help of `--source`, from their table; which takes a second to import."""
+    from sender.camera import PREFIXES
+
+    SOURCE.help = (
+        f"Where frames come from: {', '.join(row.usage for row in PREFIXES.values())}, or a path to a "
+    )
+    SOURCE.help += "picture, a folder or a video file."
 
 
 def say(line: str) -> None:

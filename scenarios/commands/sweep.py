@@ -12,6 +12,7 @@ from scenarios.commands.options import (
     Settings,
     Source,
     clean_errors,
+    complete_fields,
     say,
     show,
     show_json,
@@ -25,6 +26,7 @@ Vary = Annotated[
         metavar="PATH=VALUE,VALUE,...",
         help="Values of any field of the scenario, in YAML; `source` is camera.source, `link.rate_bps` the rate of "
         "every hop. Repeatable: the grid is the product.",
+        autocompletion=complete_fields,
     ),
 ]
 
