@@ -47,7 +47,7 @@ class Scenario(Session):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the names there are."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1, 0.5)
+    close = difflib.get_close_matches(name, names, 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
