@@ -14,7 +14,7 @@ from link.fingerprint import fingerprint
 from link.journal import digest, read
 from link.packet import Kind, peek
 from link.repair import fec
-from scenarios.metrics import breakdown, packets
+from scenarios.results.metrics import breakdown, packets
 from sender.sender import Sender
 
 S = 1_000_000_000

@@ -267,7 +267,8 @@ def test_an_encoder_remembers_nothing():
 def test_three_processes_draw_what_one_draws(tmp_path):
     digests = set()
     for transport in ("inproc", "zmq"):
-        plan = schema.load("mars-relay", [], {"camera.frames": 2, "codec.steps": 2})
+        wanted = {"camera.source": "testcard", "camera.frames": 2, "codec.steps": 2}
+        plan = schema.load("mars-relay", [], wanted)
         folder = runs.prepare(tmp_path / transport, plan)
         assert runs.execute(plan, folder, transport=transport) is None
         found = journal.read(folder / "run.mcap")

@@ -37,13 +37,20 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
     plan = schema.load(name)
     assert plan.name == name
     assert plan.title
-    data_sets = {
-        "bandwidth": "world",
-        "gsc-table-1": "kitti",
-        "gsc-table-2": "cityscapes",
-        "gsc-table-3": "coco",
+    sources = {
+        "bandwidth": "world:mars",
+        "mars-relay": "world:mars",
+        "mars-direct": "world:mars",
+        "orbiter-pass": "world:mars",
+        "cubesat-deep-space": "world:mars",
+        "lunar-relay": "world:moon",
+        "ccsds-downlink": "world:moon",
+        "underwater-acoustic": "world:seafloor",
+        "gsc-table-1": "kitti:data/kitti",
+        "gsc-table-2": "cityscapes:data/cityscapes",
+        "gsc-table-3": "coco:data/coco",
     }
-    assert plan.camera.source.partition(":")[0] == data_sets.get(name, "testcard")
+    assert plan.camera.source == sources.get(name, "testcard")
     assert plan.codec.frame_bytes is not None
     file = tmp_path / "again.yaml"
     file.write_text(schema.to_yaml(plan))

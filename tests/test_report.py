@@ -137,7 +137,7 @@ def test_names_are_escaped() -> None:
     tame, page = render(with_pictures(story().run())), render(hostile())
     assert page.tags.count("script") == tame.tags.count("script") == 1
     assert 'alert("1")' in page.text  # shown, not run
-    assert ("data-name", f"1. {HOSTILE}") in page.attributes
+    assert ("data-name", f"Frame 0: {HOSTILE}") in page.attributes
     assert "The run was cut short" in page.text
 
 
@@ -198,8 +198,8 @@ def test_many_pictures_are_taken_evenly() -> None:
     assert "The page holds 60 of 200 pictures" in page.text
     names = [value for name, value in page.attributes if name == "data-name"]
     assert len(names) == 60
-    assert names[0] == "1. f0"
-    assert names[-1] == "200. f199"
+    assert names[0] == "Frame 0: f0"
+    assert names[-1] == "Frame 199: f199"
 
 
 def test_large_pictures_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_links_in_words() -> None:
         "bit_error_rate": 1e-5, "duplicate_ratio": 0.01, "jitter": {"model": "uniform", "scale_s": 0.5},
     }  # fmt: skip
     found = report._hop_words(hop)
-    assert found["rate"] == "a recorded rate (b.down)"
+    assert found["rate"] == "the rate of a trace (b.down)"
     assert found["words"] == (
         "no delay, jitter of 500 ms (uniform), loses 5 % of packets, in bursts of about 4, flips 1e-05 of "
         "all bits, copies 1 % of packets, down from 1 min to 2 min (packets wait meanwhile)"

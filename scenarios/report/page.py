@@ -26,7 +26,7 @@ from scenarios.results.judge import Analysis, analyse
 from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
 from scenarios.results.table import replacing
 from scenarios.scoring.quality import Scores
-from scenarios.words import duration, percent, rate, scaling, size
+from scenarios.words import duration, percent, plain, rate, scaling, size
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -94,6 +94,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=plain,
     )
     environment.filters["data"] = _data_uri
     about = scenario(run)
@@ -229,7 +230,7 @@ def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
 
 
 def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:
-    pace = f"a recorded rate ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
+    pace = f"the rate of a trace ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
     return {"name": hop["name"], "rate": pace, "words": ", ".join(_troubles(hop, hop.get("delay_s", 0.0)))}
 
 
