@@ -9,7 +9,6 @@ from link.channel.path import path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import Hop, Jitter, Link, ReturnHop, Session
-from link.transform import grid
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
@@ -59,13 +58,8 @@ def air_bytes(link: Link, payload_bytes: int) -> int:
 
 
 def likely_bytes(session: Session) -> int:
-    """Return how large a frame's payload gets: classical codecs fill their budget, `gsc` seldom comes near it."""
-    codec, budget = session.codec, session.codec.frame_bytes or 1
-    if codec.name != "gsc":
-        return budget
-    rows, columns = grid(*SYNTAXES[codec.name].coded_size(session))
-    most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
-    return most if codec.rate_control == "fixed" else min(budget, most)
+    """Return how large a frame's payload gets, by what its codec says."""
+    return SYNTAXES[session.codec.name].likely_bytes(session)
 
 
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:

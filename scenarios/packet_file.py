@@ -14,15 +14,17 @@ from pydantic import ValidationError
 
 from link import fragment, packet
 from link.codecs import SYNTAXES
-from link.config import LEAST_SIDE, MOST_SIDE, Profile, Session
+from link.config import LEAST_SIDE, MOST_SIDE, Session
 from link.errors import FingerprintError, PartialError, StorageError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame
+from link.marks import Affects, marked
 from link.packet import Kind, Packet
 from link.timing import body_bytes
 
 _MAGIC = b"FLNK"
 _MAX_BYTES = 64 << 20
+_LOCAL = marked(Session, Affects.MACHINE)  # which models load is not a file's to say
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def encode(session: Session, out: Path) -> Encoded:
     own = fingerprint(session)
     about = json.dumps(
         {
-            "session": session.model_dump(mode="json", by_alias=True, exclude={"profile"}),
+            "session": session.model_dump(mode="json", by_alias=True, exclude=set(_LOCAL)),
             "fingerprint": own,
             "sections": len(payload.sections),
         }
@@ -114,9 +116,8 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
         about = json.loads(blob[8 : 8 + length])
         session, theirs = Session.model_validate(about["session"]), str(about["fingerprint"])
         total = int(about["sections"])
-        session = session.model_copy(
-            update={"profile": Profile()}
-        )  # which models load is not the file's to say
+        defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
+        session = session.model_copy(update=defaults)
         own = fingerprint(session)
     except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{file}: its head is damaged") from None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import ValidationError, field_validator
@@ -16,8 +16,9 @@ from link.channel.loss import LOSS_MODELS
 from link.channel.path import path_rate_bps
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
-from link.config import Codec, Profile, Session
+from link.config import Codec, Session
 from link.errors import UsageError
+from link.marks import Affects, marked
 from link.terminal import escape
 from link.timing import SHARE, body_bytes, times
 from scenarios.models.analysts import every_task, with_analysts
@@ -31,7 +32,7 @@ EVERY_HOP = "link.rate_bps"
 class Scenario(Session):
     """A whole experiment: what the processes are told (`Session`), and what the report needs."""
 
-    title: str = ""
+    title: Annotated[str, Affects.NOTHING] = ""
     """One sentence for the report's head."""
 
     @field_validator("codec")
@@ -39,6 +40,7 @@ class Scenario(Session):
     def _known_codec(cls, codec: Codec) -> Codec:
         if codec.name not in SYNTAXES:
             raise ValueError(f"unknown codec {codec.name!r}{nearest(codec.name, SYNTAXES)}")
+        SYNTAXES[codec.name].check(codec)
         return codec
 
     def session(self) -> Session:
@@ -108,19 +110,22 @@ def with_local_models(session: Session, settings: Iterable[str]) -> Session:
 
     Raise UsageError for any other key: all else is said by the link.
     """
-    tree: dict[str, Any] = {"profile": session.profile.model_dump()}
+    own = {name: getattr(session, name) for name in sorted(marked(Session, Affects.MACHINE))}
+    tree: dict[str, Any] = {name: group.model_dump() for name, group in own.items()}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key.strip().startswith("profile."):
-            raise UsageError(f"--set {setting}: profile.KEY=VALUE was expected; the link says all else")
+        if not equals or key.strip().partition(".")[0] not in own or "." not in key:
+            expected = " or ".join(f"{name}.KEY=VALUE" for name in own)
+            raise UsageError(f"--set {setting}: {expected} was expected; the link says all else")
         _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
-    try:
-        return session.model_copy(update={"profile": Profile.model_validate(tree["profile"])})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(
-            f"--set profile.{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        ) from None
+    for name, group in own.items():
+        try:
+            session = session.model_copy(update={name: type(group).model_validate(tree[name])})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"--set {name}.{where}: {first['msg'].lower()}") from None
+    return session
 
 
 class _Loader(yaml.SafeLoader):
@@ -297,7 +302,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
 
 def _budget_bytes(scenario: Scenario) -> int:
     link = scenario.link
-    if scenario.codec.name == "gsc" and scenario.codec.rate_control != "bytes":
+    if SYNTAXES[scenario.codec.name].facts.adjustable and scenario.codec.rate_control != "bytes":
         return _MOST_BYTES  # what a frame may cost is decided otherwise
     rate = path_rate_bps(link, traces(scenario))
     air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0

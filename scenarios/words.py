@@ -1,5 +1,8 @@
 """Figures as people say them, and text from outside as a page may show it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from link.terminal import escape
 
 
@@ -9,10 +12,6 @@ def plain(value: object) -> object:
     A mark that turns the reading order round would turn the page's own words round with it.
     """
     return escape(value, keep="\n\t") if type(value) is str else value
-
-
-from collections.abc import Mapping
-from typing import Any
 
 
 def duration(seconds: float) -> str:

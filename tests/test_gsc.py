@@ -164,8 +164,11 @@ def test_any_bytes_are_read_as_something(sections, order):
 
 
 def test_nothing_to_send_is_refused():
-    with pytest.raises(ValueError, match="nothing would be sent"):
-        codec(channels=0, caption="none")
+    with pytest.raises(UsageError, match="codec: channels 0 and caption none: nothing would be sent"):
+        schema.load("mars-relay", ("codec.channels=0", "codec.caption=none"))
+    assert schema.load("mars-relay", ("codec.channels=0", "codec.caption=none", "codec.name=webp")), (
+        "not of webp"
+    )
 
 
 # The choice of channels

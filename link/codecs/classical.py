@@ -14,9 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from link.codecs.syntax import CodecFacts, PayloadSyntax
 from link.config import Codec, Session
 
-NAMES = ("jpeg2000", "webp", "avif", "jpeg")
+TITLES = {
+    "jpeg2000": "raw codestream in quality layers, one section each: a lost tail costs detail only",
+    "webp": "one file, all or nothing: the strongest classical baseline where nothing is lost",
+    "avif": "one file, all or nothing; at 256x192 it begins at about 400 bytes",
+    "jpeg": "progressive, cut into scans where that costs little",
+}
+NAMES = tuple(TITLES)
 
 SYNTAX_VERSION = 1
 
@@ -37,18 +44,15 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class ClassicalSyntax:
+class ClassicalSyntax(PayloadSyntax):
     """The payload syntax of one classical codec: every section is a piece of the picture's file."""
 
     name: str
+    facts: CodecFacts
 
     def tables(self, session: Session) -> bytes:
         """Return name and version of the syntax; there are no tables of ours, the files carry their own."""
         return f"classical/{self.name}/{SYNTAX_VERSION}".encode()
-
-    def coded_size(self, session: Session) -> tuple[int, int]:
-        """Return the camera's size: where a frame is made smaller to fit its bytes, its file says so."""
-        return session.camera.width, session.camera.height
 
     def kind(self, codec: Codec, number: int) -> str:
         """Return `picture`, whatever the section."""
@@ -57,7 +61,7 @@ class ClassicalSyntax:
 
 def syntax(name: str) -> ClassicalSyntax:
     """Return the payload syntax of codec *name*, one of `NAMES`."""
-    return ClassicalSyntax(name)
+    return ClassicalSyntax(name, CodecFacts(TITLES[name], {"picture": "picture"}))
 
 
 def leading(sections: tuple[bytes | None, ...]) -> list[bytes]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from link.codecs import SYNTAXES
 from link.errors import FarlinkError, StorageError
 from link.terminal import escape
 
@@ -23,8 +24,6 @@ def complete_presets(incomplete: str) -> list[str]:
 
 def complete_codecs(incomplete: str) -> list[str]:
     """Return the codecs that begin like this, for the shell."""
-    from link.codecs import SYNTAXES
-
     return [name for name in SYNTAXES if name.startswith(incomplete)]
 
 
@@ -62,12 +61,10 @@ SOURCE = typer.Option(
     autocompletion=complete_sources,
 )
 Source = Annotated[str | None, SOURCE]
-Codec = Annotated[
-    str | None,
-    typer.Option(
-        help="Codec: gsc (the default), jpeg2000, webp, avif or jpeg.", autocompletion=complete_codecs
-    ),
-]
+_CODEC = "Codec: {} (the default), {} or {}.".format(
+    next(iter(SYNTAXES)), ", ".join(list(SYNTAXES)[1:-1]), list(SYNTAXES)[-1]
+)
+Codec = Annotated[str | None, typer.Option(help=_CODEC, autocompletion=complete_codecs)]
 Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
 Realtime = Annotated[

@@ -24,7 +24,6 @@ import numpy as np
 
 from link import fragment, packet
 from link.codecs import SYNTAXES
-from link.codecs.classical import NAMES as CLASSICAL
 from link.config import Codec
 from link.events import Fate
 from link.journal import Run
@@ -343,7 +342,8 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
         feedback = counts(run, sent, forward=False)
     else:
         notes["feedback"] = "the link has no way back"
-    profile = codec.get("profile") if codec["name"] not in CLASSICAL else None
+    syntax = SYNTAXES.get(codec["name"])  # None: a journal of another version
+    profile = codec.get("profile") if syntax is None or syntax.facts.neural else None
     if profile is None:
         notes["profile"] = "the codec has no neural parts"
     if not pixels:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from link.channel.path import path_loss, path_rate_bps
+from link.codecs import SYNTAXES
 from link.config import TASKS as TASK_NAMES
 from link.journal import Run
 from scenarios import schema
@@ -141,7 +142,9 @@ def about(scenario: Scenario) -> dict[str, Any]:
         "source": scenario.camera.source,
         "rate_bps": path_rate_bps(scenario.link, schema.traces(scenario)),
         "loss": path_loss(scenario.link),
-        "channels": scenario.codec.channels if scenario.codec.name == "gsc" else None,
+        "channels": scenario.codec.channels
+        if SYNTAXES[scenario.codec.name].facts.reads("channels")
+        else None,
         "frame_bytes": scenario.codec.frame_bytes,
         "width": scenario.camera.width,
         "height": scenario.camera.height,

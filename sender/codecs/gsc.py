@@ -10,13 +10,12 @@ from link.codecs.gsc import Transmission
 from link.config import Codec, Session
 from link.errors import BudgetError, PartialError, UsageError
 from link.frame import Frame, Payload, Pixels, scaled
-from link.models import place, transform_folder
+from link.models import transform_folder
 from sender.captioner import Captioner, GrammarCaptioner
+from sender.folders import captioner_place
 from sender.rate_control import Quality
 from sender.segmenter import Segmenter
 from sender.transform import Analysis, Maps, similarity
-
-WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 class GscEncoder:
@@ -113,17 +112,15 @@ def choose(codec: Codec, maps: Maps, pixels: Pixels) -> list[int]:
 def captioner(session: Session) -> Captioner | None:
     """Return who writes the captions of *session*. Raise ModelMissingError, UsageError where that cannot be."""
     codec, profile = session.codec, session.profile
-    if codec.caption == "none":
+    where = captioner_place(session)
+    if where is None:
         return None
     if codec.caption == "grammar":
-        # The closed grammar belongs to the shipped segmentation model, whatever carries the picture.
-        folder = place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter")
-        return GrammarCaptioner(Segmenter(folder), codec.caption_words)
+        return GrammarCaptioner(Segmenter(Path(where)), codec.caption_words)
     from sender.vlm import EndpointCaptioner, QwenCaptioner
 
     if codec.caption == "vlm":
-        folder = place("flux", "captioner", profile.captioner, WEIGHTS)
-        return QwenCaptioner(str(folder), codec.caption_words, _device(profile.device))
+        return QwenCaptioner(str(where), codec.caption_words, _device(profile.device))
     if profile.caption_url is None:
         raise UsageError("codec.caption endpoint needs profile.caption_url, as in http://127.0.0.1:8000/v1")
     return EndpointCaptioner(profile.caption_url, profile.caption_model, codec.caption_words)
