@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from link import packet
 from link.channel.loss import Loss
 from link.fields import Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds
 from link.marks import Affects
-
-HEADER_BYTES = 8  # link.packet holds the layout; the number is here so that an MTU can be checked
 
 LEAST_SIDE, MOST_SIDE = 16, 8192
 """Of a frame, in pixels."""
@@ -238,7 +237,10 @@ class Repair(Model):
     """What is done about loss."""
 
     fec: Annotated[float, Field(ge=0.0, le=4.0), _PACKETS] = 0.0
-    """Repair packets per data packet of a frame (RaptorQ)."""
+    """Bytes of repair packets per byte of data packets, headers included (RaptorQ)."""
+    fec_frames: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL] = 8
+    """Over how many frames at most a block of the code reaches where a frame is too small to pay for a repair packet:
+    1 sends one with each frame, whatever it costs."""
     arq: Annotated[bool, Affects.CHANNEL] = False
     """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
     arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL] = 4
@@ -263,8 +265,7 @@ class Link(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Link":
-        header = HEADER_BYTES + (6 if self.framing == "ccsds" else 0)
-        least = header + 4 + (3 if self.repair.fec else 0)
+        least = packet.least_mtu_bytes(self.framing, fec=self.repair.fec > 0.0)
         if self.mtu_bytes < least:
             raise ValueError(
                 f"mtu_bytes {self.mtu_bytes} is smaller than a packet with its header: "

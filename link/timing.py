@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
+from link import packet
 from link.channel import to_ns
 from link.channel.path import path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import Hop, Jitter, Link, ReturnHop, Session
-from link.packet import overhead
-from link.repair.fec import OVERHEAD_BYTES
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
@@ -35,6 +33,8 @@ class Times:
     """How long the receiver keeps a frame open after its first packet."""
     in_order: bool
     """Whether no packet can overtake another."""
+    fec_span_ns: int
+    """How long after a frame the last frame of its block of the erasure code may be taken."""
 
 
 def _hold_ns(hop: Hop | ReturnHop) -> int:
@@ -49,13 +49,12 @@ def _hold_ns(hop: Hop | ReturnHop) -> int:
 
 def body_bytes(link: Link) -> int:
     """Return how many bytes of chunks a data packet holds."""
-    return link.mtu_bytes - overhead(link.framing) - (OVERHEAD_BYTES if link.repair.fec else 0)
+    return packet.body_bytes(link.mtu_bytes, link.framing, fec=link.repair.fec > 0.0)
 
 
 def air_bytes(link: Link, payload_bytes: int) -> int:
     """Return about how many bytes a frame of *payload_bytes* puts on the air, headers and repair included."""
-    packets = max(1, ceil(payload_bytes / (body_bytes(link) - 2)))
-    return ceil((payload_bytes + packets * (overhead(link.framing) + 2)) * (1.0 + link.repair.fec))
+    return packet.air_bytes(payload_bytes, body_bytes(link), link.framing, link.repair.fec)
 
 
 def likely_bytes(session: Session) -> int:
@@ -73,21 +72,26 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.hops)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
-        feedback_s = (overhead(link.framing) + 8) * 8 / link.return_.rate_bps
+        feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.rate_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += _tail_ns(link.return_.jitter) + jitter_ns
     hold_ns = sum(map(_hold_ns, link.hops))
     if link.return_ is not None:
         hold_ns += _hold_ns(link.return_)
-    wait = 3 * frame_ns + jitter_ns + hold_ns
+    fec_span_ns = 0
+    if link.repair.fec:
+        fec_span_ns = to_ns((link.repair.fec_frames - 1) * (session.camera.period_s or 1.0))
+    wait = 3 * frame_ns + jitter_ns + hold_ns + fec_span_ns
     if link.repair.arq:
         wait += link.repair.arq_rounds * (round_trip_ns + 2 * frame_ns)
     deadline_ns = to_ns(link.deadline_s) if link.deadline_s is not None else wait
+    if deadline_ns < wait:
+        fec_span_ns = min(fec_span_ns, deadline_ns // 2)  # what comes after the deadline mends nothing
     overtaking = any(
         (hop.jitter is not None and hop.jitter.reorder) or (hop.queue.classes > 1 and link.repair.priorities)
         for hop in link.hops
     )
-    return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking)
+    return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking, fec_span_ns)
 
 
 def _tail_ns(jitter: Jitter | None) -> int:

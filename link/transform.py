@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from link.errors import ModelMissingError
+from link.models import pull_hint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +54,7 @@ def load(folder: Path, half: Half) -> "nn.Module":
         network.load_state_dict(load_file(folder / f"{half}.safetensors"), assign=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelMissingError(f"transform {folder}: no usable {half} half: {line}") from None
+        raise ModelMissingError(f"transform {folder}: no usable {half} half: {line}{_hint(folder)}") from None
     return network.float().eval().requires_grad_(False)
 
 
@@ -83,12 +84,18 @@ def _model(settings: dict[str, Any]) -> Any:
     return getattr(models, settings["_class_name"])(**arguments)
 
 
+def _hint(folder: Path) -> str:
+    return "" if folder.is_dir() else pull_hint(folder)
+
+
 def channels(folder: Path) -> int:
     """Return how many channels the transform in *folder* has. Raise ModelMissingError where it does not say."""
     try:
         return int(json.loads((folder / "config.json").read_text())["M"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelMissingError(f"transform {folder}: no usable config.json: {error}") from None
+        raise ModelMissingError(
+            f"transform {folder}: no usable config.json: {error}{_hint(folder)}"
+        ) from None
 
 
 def sizes(folder: Path) -> tuple[Size, ...]:

@@ -238,7 +238,7 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     figures = metrics.measure(found, scores, judged)
     spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
     figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
-    figures |= {"journal": str(path), "digest": journal.digest(path), "report": str(out / "report.html")}
+    figures |= {"journal": str(path), "digest": journal.digests(found), "report": str(out / "report.html")}
     try:
         results.write_parquet(found, out / "results.parquet", scores, judged)
         report.write(found, figures, out, scores, judged)

@@ -1,7 +1,17 @@
-"""Figures as people say them."""
+"""Figures as people say them, and text from outside as a page may show it."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from link.terminal import escape
+
+
+def plain(value: object) -> object:
+    """Return what a page shows of *value*: text with controls and bidi marks spelled out, all else as it is.
+
+    A mark that turns the reading order round would turn the page's own words round with it.
+    """
+    return escape(value, keep="\n\t") if type(value) is str else value
 
 
 def duration(seconds: float) -> str:

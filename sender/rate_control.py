@@ -30,15 +30,13 @@ from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import UsageError
 from link.models import place
-from link.packet import MAX_PACKETS, overhead
-from link.repair.fec import OVERHEAD_BYTES
+from link.packet import CHUNK_BYTES, FEC_BYTES, MAX_PACKETS, overhead
 from link.timing import SHARE, Times, body_bytes
 from sender import folders
 from sender.calibration import FILE, SETTINGS, Calibration, Floats, read
 
 WEIGHTS = Path(__file__).parent / "weights"
 KILO = 1000.0
-_CHUNK_BYTES = 2  # of a section's head in a packet: `link.fragment`
 _TRUST_PACKETS, _MEMORY_PACKETS = 64.0, 512.0  # the scenario's loss weighs as much as 64 packets heard of
 _TRUST_FRAMES, _MEMORY = 3.0, 0.9  # the table's bytes weigh as much as 3 frames, and 10 are remembered
 
@@ -65,7 +63,9 @@ class LinkState:
     overhead_bytes: int
     """Its header."""
     fec: float = 0.0
-    """Repair packets per data packet."""
+    """Bytes of repair packets per byte of data packets."""
+    fec_frames: int = 1
+    """Frames that share a repair packet at most."""
     arq_rounds: int = 0
     """How often what is missing is asked for; 0: never."""
     frame_bytes: int = 1 << 30
@@ -167,13 +167,17 @@ def _evaluate(table: Calibration, link: LinkState, tasks: tuple[str, ...]) -> _G
     """Return what every choice is worth and what it costs."""
     payload = table.payload_bytes * link.scale
     heads = np.array(table.channels)[:, None] + (np.array(table.words) > 0)[None, :]
-    heads = _CHUNK_BYTES * (heads + (table.codec["order"] == "ssim"))
+    heads = CHUNK_BYTES * (heads + (table.codec["order"] == "ssim"))
     packets = np.maximum(1, np.ceil((payload + heads) / link.body_bytes))
-    spare = np.ceil(packets * link.fec)
-    longest = np.minimum((payload + heads) / packets, link.body_bytes)
     air = payload + heads + packets * link.overhead_bytes
-    air += spare * (longest + link.overhead_bytes + (OVERHEAD_BYTES if link.fec else 0))
-    missing = _missing(packets.astype(np.int64), spare.astype(np.int64), link.loss)
+    frames, spare = np.ones_like(packets), np.zeros_like(packets)
+    if link.fec:
+        # Frames share a block until their share pays for a repair packet, which is as long as the longest.
+        longest = np.minimum((payload + heads) / packets, link.body_bytes) + link.overhead_bytes + FEC_BYTES
+        frames = np.clip(np.ceil(longest / (link.fec * air)), 1, link.fec_frames)
+        spare = np.maximum(1, np.floor(link.fec * air * frames / longest))
+        air += np.maximum(link.fec * air, longest / link.fec_frames)
+    missing = _missing((packets * frames).astype(np.int64), spare.astype(np.int64), link.loss)
     if link.arq_rounds:
         # Of what is asked for a share is lost again: a geometric series, cut at the last round.
         again = sum(link.loss**turn for turn in range(link.arq_rounds))
@@ -237,6 +241,7 @@ def link_state(session: Session, times: Times) -> LinkState:
         body_bytes=body_bytes(link),
         overhead_bytes=overhead(link.framing),
         fec=link.repair.fec,
+        fec_frames=link.repair.fec_frames,
         arq_rounds=link.repair.arq_rounds if link.repair.arq else 0,
         frame_bytes=session.codec.frame_bytes or 1 << 30,
     )

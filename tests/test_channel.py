@@ -26,7 +26,8 @@ from link.errors import UsageError
 from link.events import Fate
 from link.packet import Kind, Packet
 from link.seeds import generator
-from scenarios import report, schema
+from scenarios import schema
+from scenarios.report import page as report
 from scenarios.sweep import measure
 
 ALPHA = 0.001

@@ -1,11 +1,16 @@
 """GSC: the payload syntax with generic tables, the choice of channels, and both ends on the shipped weights."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from compressai.models import FactorizedPrior
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +26,7 @@ from link.frame import Frame, Payload
 from link.models import transform_folder
 from link.png import decode as decode_png
 from link.seeds import generator
+from link.threads import one_thread
 from scenarios import run as runs
 from scenarios import schema
 from sender.camera.testcard import TestCard
@@ -264,13 +270,56 @@ def test_an_encoder_remembers_nothing():
 def test_three_processes_draw_what_one_draws(tmp_path):
     digests = set()
     for transport in ("inproc", "zmq"):
-        plan = schema.load("mars-relay", [], {"camera.frames": 2, "codec.steps": 2})
+        wanted = {"camera.source": "testcard", "camera.frames": 2, "codec.steps": 2}
+        plan = schema.load("mars-relay", [], wanted)
         folder = runs.prepare(tmp_path / transport, plan)
         assert runs.execute(plan, folder, transport=transport) is None
         found = journal.read(folder / "run.mcap")
         assert len(found.pictures["received"]) == 2
         digests.add(journal.digest(folder / "run.mcap"))
     assert len(digests) == 1
+
+
+def run_with(out, transport, **variables):
+    """Run a frame with models of every kind in an environment without `OMP_NUM_THREADS` but with *variables*."""
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    }
+    code = "from scenarios.cli import main; main()"
+    options = ["--source", "world:mars", "--frames", "1", "--set", "codec.steps=2", "--set", "analysis=all"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, "run", *options, "--transport", transport, "--out", str(out), "--json"],
+        env={**environment, **variables}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)["digest"], journal.digest(out / "run.mcap")
+
+
+@pytest.mark.slow
+def test_the_journal_depends_on_no_number_of_threads(tmp_path):
+    one = run_with(tmp_path / "one", "inproc", OMP_NUM_THREADS="1")
+    assert run_with(tmp_path / "unset", "inproc") == one
+    assert run_with(tmp_path / "three", "zmq", OMP_NUM_THREADS="2") == one
+    other, _ = run_with(tmp_path / "other", "inproc", ATEN_CPU_CAPABILITY="default")
+    assert other["link"] == one[0]["link"], (
+        "another kind of processor rounds pictures otherwise, and nothing else"
+    )
+
+
+def test_networks_compute_with_one_thread_and_leave_the_setting_as_it_was(monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        inner = Analysis.from_pretrained(transform_folder(session()))
+        monkeypatch.setattr(
+            inner._network, "forward", lambda given: seen.append(torch.get_num_threads()) or given
+        )
+        inner(card())
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+        with pytest.raises(ZeroDivisionError), one_thread():
+            _ = 1 / 0
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_same_seed_and_sections_give_the_same_picture():

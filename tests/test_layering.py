@@ -114,6 +114,28 @@ def test_no_module_imports_itself_by_way_of_others():
     order.prepare()  # raises CycleError, which names the circle
 
 
+def test_others_classes_read_folders_in_one_place():
+    """`link.pretrained` alone calls `from_pretrained` of classes that are not farlink's own: it downloads nothing,
+    runs no code of a folder, and leaves no weight at random."""
+    own, calls = set(), []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and (
+                any(
+                    isinstance(item, ast.FunctionDef) and item.name == "from_pretrained" for item in node.body
+                )
+                or any(
+                    isinstance(base, ast.Name) and base.id == "PyTorchModelHubMixin" for base in node.bases
+                )
+            ):
+                own.add(node.name)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                if node.func.attr == "from_pretrained":
+                    calls.append((str(path.relative_to(ROOT)), ast.unparse(node.func.value)))
+    assert own == {"Analysis", "FcosDetector", "Parts", "Synthesis", "TextEncoder"}
+    assert {path for path, name in calls if name not in own} == {"link/pretrained.py"}
+
+
 def test_the_rooms_of_scenarios_are_those_of_the_design():
     rooms = "commands curves models presets report results scoring sweep training traces truth".split()
     modules = "cli drawing packet_file processes run schema words".split()

@@ -37,13 +37,20 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
     plan = schema.load(name)
     assert plan.name == name
     assert plan.title
-    data_sets = {
-        "bandwidth": "world",
-        "gsc-table-1": "kitti",
-        "gsc-table-2": "cityscapes",
-        "gsc-table-3": "coco",
+    sources = {
+        "bandwidth": "world:mars",
+        "mars-relay": "world:mars",
+        "mars-direct": "world:mars",
+        "orbiter-pass": "world:mars",
+        "cubesat-deep-space": "world:mars",
+        "lunar-relay": "world:moon",
+        "ccsds-downlink": "world:moon",
+        "underwater-acoustic": "world:seafloor",
+        "gsc-table-1": "kitti:data/kitti",
+        "gsc-table-2": "cityscapes:data/cityscapes",
+        "gsc-table-3": "coco:data/coco",
     }
-    assert plan.camera.source.partition(":")[0] == data_sets.get(name, "testcard")
+    assert plan.camera.source == sources.get(name, "testcard")
     assert plan.codec.frame_bytes is not None
     file = tmp_path / "again.yaml"
     file.write_text(schema.to_yaml(plan))
@@ -90,7 +97,7 @@ SUFFIXES = (
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
     "loss", "loss_good", "loss_bad", "fec",  # shares
-    "mean_burst", "arq_rounds", "classes",  # counts
+    "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window",  # counts
     "channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
     "alpha", "beta", "noise_seed",  # weights, and a number
@@ -209,7 +216,10 @@ def test_a_run_ends_and_every_packet_is_accounted_for(name: str, seed: int, tmp_
     assert len(toys.kinds(run, "closed")) >= FRAMES - 1
     sent = metrics.packets(run)
     figures = metrics.counts(run, sent, forward=True)
-    assert not {"queue_full", "deadline", "malformed", "version"} & set(figures["dropped"])
+    never = {"queue_full", "deadline", "malformed", "version"}
+    if plan.link.framing == "ccsds" and any(hop.bit_error_rate for hop in plan.link.hops):
+        never.remove("malformed")  # the Space Packet's header, which has no checksum of its own, may be hit
+    assert not never & set(figures["dropped"])
     assert max(item.size_bytes for item in sent) <= plan.link.mtu_bytes
 
 

@@ -27,7 +27,7 @@ from link.codecs.syntax import CodecFacts, Contents, PayloadSyntax
 from link.config import Codec, Session
 from link.errors import ModelMissingError
 from link.frame import Payload
-from link.models import transform_folder
+from link.models import pull_hint, transform_folder
 from link.weights import digest
 
 SYNTAX_VERSION = 1
@@ -238,7 +238,7 @@ def transform_digest(folder: Path) -> str:
     """Return one SHA-256 over the files of a transform, which both ends hold."""
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
     if not files:
-        raise ModelMissingError(f"transform {folder}: no such folder, or nothing in it")
+        raise ModelMissingError(f"transform {folder}: no such folder, or nothing in it{pull_hint(folder)}")
     whole = hashlib.sha256()
     for path in files:
         whole.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

@@ -15,7 +15,7 @@ from scenarios.drawing import Drawing
 from scenarios.report import figures, overlays, timeline
 from scenarios.report.timeline import LOSSES
 from scenarios.results.metrics import FrameRow
-from scenarios.words import percent
+from scenarios.words import percent, plain
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("scenarios.report", "."),
@@ -23,6 +23,7 @@ ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
+    finalize=plain,
 )
 """Escapes whatever a source or a scenario names."""
 

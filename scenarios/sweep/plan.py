@@ -22,8 +22,6 @@ from scenarios.sweep import stamps
 MAX_CELLS = 100_000
 ALIASES = {"source": "camera.source", "frames": "camera.frames", "codec": "codec.name"}
 """Short names of fields that `farlink run` has options for."""
-EVERY_HOP = "link.rate_bps"
-"""Sets the rate of every hop, and takes a trace's place."""
 _OPEN, _CLOSE = "[{", "]}"
 
 
@@ -186,14 +184,8 @@ def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any],
 
 
 def _load(request: Request, overrides: dict[str, Any]) -> Scenario:
-    rest = {key: value for key, value in overrides.items() if key != EVERY_HOP}
-    if EVERY_HOP in overrides:
-        hops = schema.load(request.scenario, request.settings, rest).link.hops
-        for number in range(len(hops)):
-            rest[f"link.hops.{number}.rate_bps"] = overrides[EVERY_HOP]
-            rest[f"link.hops.{number}.trace"] = None
     try:
-        return schema.load(request.scenario, request.settings, rest)
+        return schema.load(request.scenario, request.settings, overrides)
     except UsageError as error:
         raise UsageError(str(error).replace("--set ", "", 1)) from None
 
