@@ -74,6 +74,9 @@ def test_the_page_escapes_captions(run, tmp_path):
     assert "3 pictures, 1 min apart," in page
     assert "as a caption and 8 latent channels each" in page
     assert 'data-sizes="{&#34;caption&#34;' in page
+    assert 'kinds = [["caption", "caption"], ["ids", "which channels"], ["channels", "channels"]]' in page, (
+        "in order"
+    )
 
 
 def test_classical_codecs_have_no_such_part(tmp_path):

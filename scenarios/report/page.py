@@ -116,7 +116,9 @@ def render(
         cards=_cards(about, metrics, rows),
         pictures=shown,
         total=len(rows),
-        section_words=dict(syntax.facts.kinds) if (syntax := SYNTAXES.get(about["codec"]["name"])) else {},
+        section_words=list(syntax.facts.kinds.items())
+        if (syntax := SYNTAXES.get(about["codec"]["name"]))
+        else [],
         made_of=any(picture.made_of for picture in shown),
         seen=any(picture.seen for picture in shown),
         packing=packing,
