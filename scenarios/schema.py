@@ -22,6 +22,7 @@ from scenarios.models.analysts import every_task, with_analysts
 
 MAX_YAML_BYTES = 256 * 1024
 _MOST_BYTES = 100_000
+_LOSSES = ("pattern", "bernoulli", "gilbert_elliott")  # which pydantic puts into the place of an error
 EVERY_HOP = "link.rate_bps"
 """Sets the rate of every hop, and takes a trace's place."""
 
@@ -197,11 +198,10 @@ def _checked(tree: dict[str, Any], name: str) -> Scenario:
 def _one_line(error: ValidationError) -> str:
     """Return the first thing that is wrong, with where it is and what was expected."""
     first = error.errors(include_url=False, include_context=True)[0]
-    where = ".".join(
-        str(part) for part in first["loc"] if part not in ("pattern", "bernoulli", "gilbert_elliott")
-    )
+    where = ".".join(str(part) for part in first["loc"] if part not in _LOSSES)
     if first["type"] == "extra_forbidden":
-        where, _, key = where.rpartition(".")
+        *parents, key = map(str, first["loc"])
+        where = ".".join(part for part in parents if part not in _LOSSES)
         fields = _fields_at(first["loc"][:-1])
         return f"{where or 'scenario'}: unknown key {key!r}{nearest(key, fields) if fields else ''}"
     message = first["msg"].removeprefix("Value error, ")

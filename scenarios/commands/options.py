@@ -163,13 +163,3 @@ def load_scenario(
     overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
     given = {key: value for key, value in overrides.items() if value is not None}
     return schema.load(scenario, settings or [], given)
-
-
-def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
-    """Print what a run came to: a table, or one JSON object."""
-    if as_json:
-        show_json(metrics)
-        return
-    from scenarios.commands.progress import table
-
-    show(table(metrics))
