@@ -206,7 +206,8 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=True)[0]
     where = ".".join(str(part) for part in first["loc"] if part not in LOSS_MODELS)
     if first["type"] == "extra_forbidden":
-        where, _, key = where.rpartition(".")
+        *parents, key = map(str, first["loc"])
+        where = ".".join(part for part in parents if part not in LOSS_MODELS)
         fields = _fields_at(first["loc"][:-1])
         return f"{where or 'scenario'}: unknown key {key!r}{nearest(key, fields) if fields else ''}"
     message = first["msg"].removeprefix("Value error, ")

@@ -523,6 +523,6 @@ def test_a_truth_that_cannot_be_used_is_told(models, source, tmp_path):
     plan = schema.load("bandwidth", [], settings)
     figures = runs.run(plan, runs.prepare(tmp_path / "run", plan), transport="inproc").metrics
     assert figures["tasks"]["segmentation"]["truth"] is None
-    told = progress.table(figures)
+    told = "\n".join(progress.table(figures))
     assert "against the original" in told
     assert "not scored against the truth: frame 0" in told and "is 10x10, but its picture 64x48" in told

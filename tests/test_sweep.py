@@ -711,6 +711,7 @@ def test_the_command_line_ends_as_documented(tmp_path):
         (["mars-relay", "--list", tmp_path / "bad.yaml", "--out", tmp_path / "x"], "a list of mappings"),
         (["mars-relay", "--vary", "codec.chanels=1", "--out", tmp_path / "x"], "did you mean 'channels'"),
         (["mars-relay"], "--out DIR is needed"),
+        (["mars-relay", "--codec", "webq", "--dry-run", "--out", tmp_path / "x"], "did you mean 'webp'"),
         (["mars-relay", "--resume", "--fresh", "--out", tmp_path / "x"], "--fresh"),
         (["mars-relay", "--gpus-per-worker", "1", "--out", tmp_path / "x"], "--ray"),
     ):

@@ -175,8 +175,7 @@ def link(
     from link.errors import FarlinkError
     from link.relay import check_address
     from scenarios import run as runs
-    from scenarios.commands.options import print_metrics
-    from scenarios.commands.progress import Bar
+    from scenarios.commands.progress import Bar, print_metrics
     from scenarios.schema import source_text
 
     with clean_errors(as_json):

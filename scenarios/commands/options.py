@@ -9,7 +9,7 @@ import typer
 
 from link.codecs import SYNTAXES
 from link.errors import FarlinkError, StorageError
-from scenarios.commands.printing import drop_output, say_error, show, show_json
+from scenarios.commands.printing import drop_output, say_error
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -124,13 +124,3 @@ def load_scenario(
     overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
     given = {key: value for key, value in overrides.items() if value is not None}
     return schema.load(scenario, settings or [], given)
-
-
-def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
-    """Print what a run came to: a table, or one JSON object."""
-    if as_json:
-        show_json(metrics)
-        return
-    from scenarios.commands.progress import table
-
-    show(table(metrics))

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from link.terminal import escape
-from scenarios.commands.printing import say
+from scenarios.commands.printing import say, show, show_json
 from scenarios.words import duration
 
 _LINE_EVERY_S = 10.0  # where stderr is no terminal and a bar would be a mess
@@ -126,6 +126,14 @@ def working(what: str) -> Iterator[None]:
     """Show on stderr, if it is a terminal, that something takes a while."""
     with Console(stderr=True).status(what):
         yield
+
+
+def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
+    """Print what a run came to: a table, or one JSON object."""
+    if as_json:
+        show_json(metrics)
+    else:
+        show(table(metrics))
 
 
 def table(metrics: dict[str, Any]) -> list[str]:

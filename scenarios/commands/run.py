@@ -20,7 +20,6 @@ from scenarios.commands.options import (
     Source,
     clean_errors,
     load_scenario,
-    print_metrics,
 )
 from scenarios.commands.printing import say
 
@@ -66,7 +65,7 @@ def run(
         farlink run underwater-acoustic --source dive.mp4 --realtime 10 --json
     """
     from scenarios import run as runs
-    from scenarios.commands.progress import Bar
+    from scenarios.commands.progress import Bar, print_metrics
 
     bare = scenario == "mars-relay" and not any((source, codec, frames, seed, settings, realtime, out))
     with clean_errors(as_json):
@@ -113,7 +112,7 @@ def report(
     """
     from scenarios import run as runs
     from scenarios.commands import compare
-    from scenarios.commands.progress import working
+    from scenarios.commands.progress import print_metrics, working
 
     if compare.holds_sweep(folder):
         compare.report_sweep(folder, as_json)
