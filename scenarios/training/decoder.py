@@ -54,7 +54,8 @@ class Decoder:
         drawn: tuple[DrawnLatents, DrawnLatents] | None = None,
     ) -> None:
         self._draws, self._batch, self._eye, self._judge = draws, batch, eye, judge
-        self._drawn, self._held_drawn = (None, None) if drawn is None else drawn
+        self._drawn: DrawnLatents | None = None if drawn is None else drawn[0]
+        self._held_drawn: DrawnLatents | None = None if drawn is None else drawn[1]
         self._held_out = to_tensor(held_out)
         self.vae: Any = load(AutoencoderKL, start, torch_dtype=torch.float32)
         self.vae.encoder.requires_grad_(False)
