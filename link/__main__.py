@@ -1,4 +1,7 @@
-"""The link's process: `python -m link --run FILE`. Holds the clock, the channel and the journal."""
+"""The link's process: `python -m link`, told its session on standard input.
+
+It holds the clock, the channel and the journal.
+"""
 
 import argparse
 import json
@@ -36,10 +39,10 @@ def serve(
 ) -> dict[str, float]:
     """Run one session for a sender and a receiver that come to *address*; return the timings.
 
-    *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. *tell* is
-    given the address and each event. Once both have come, the journal at *journal_path* is begun, and
-    finished whatever happens. Raise
-    FarlinkError with the exit code that fits.
+    *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. Both ends have
+    *wait_s* seconds to connect, and then `session.profile.load_s` to load. *tell* is given the address, what is
+    waited for (`waiting`, with a `reason`) and each event. Once both are ready, the journal at *journal_path* is
+    begun, and finished whatever happens. Raise FarlinkError with the exit code that fits.
     """
     traces = {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
     hub = Hub(
@@ -49,7 +52,7 @@ def serve(
     failure: FarlinkError | None = None
     try:
         tell({"kind": "listening", "address": hub.address})
-        hub.meet(wait_s)
+        hub.meet(wait_s, session.profile.load_s, lambda line: tell({"kind": "waiting", "reason": line}))
         with Journal(journal_path, _with_source(head, hub.source)) as journal:
             ends = hub.remote("sender"), hub.remote("receiver")
 
@@ -94,9 +97,12 @@ def _short(event: Event) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve the session in a JSON file, telling progress on stdout, one JSON object a line."""
+    """Serve the session in the first line of standard input, telling progress on stdout, a JSON object a line.
+
+    That line is a JSON object of session, head and the password that the ends know. With --supervised the run stops
+    at the end of standard input.
+    """
     parser = argparse.ArgumentParser(prog="python -m link", description=__doc__)
-    parser.add_argument("--run", required=True, type=Path, help="JSON file with session and head")
     parser.add_argument("--journal", required=True, type=Path)
     parser.add_argument("--timings", required=True, type=Path)
     parser.add_argument("--bind", default="tcp://127.0.0.1:0")
@@ -109,7 +115,10 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
 
     def work() -> None:
-        plan = json.loads(options.run.read_text("utf-8"))
+        line = sys.stdin.readline()
+        if not line.endswith("\n"):
+            raise PartialError("the run ended before the link was told its session")
+        plan = json.loads(line)
         timings = serve(
             Session.model_validate(plan["session"]), plan["head"], options.journal, options.bind,
             factor=options.realtime, token=plan["token"], supervised=options.supervised, tell=tell,

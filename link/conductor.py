@@ -6,23 +6,17 @@ wall clock an end's answer may come later: what arrives meanwhile waits for it, 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from link.channel.channel import BACKWARD, FORWARD, Channel
 from link.channel.rate import Trace
 from link.config import Session
+from link.end import End
 from link.events import Event, Fate, Output
 from link.journal import Journal
 
 SENDER, RECEIVER = 0, 1
 _BACKLOG = 1024  # packets that wait for a slow end before more are dropped
-
-
-class End(Protocol):
-    """A sender or a receiver, here or at the other end of a socket."""
-
-    def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output | None:
-        """Take what arrived and do what is due at *now*; None: the answer comes later."""
 
 
 class Conductor:

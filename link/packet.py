@@ -1,8 +1,8 @@
-"""The wire: every offset of every header is in this file and nowhere else.
+"""The wire: every offset of every header is in this file and nowhere else, and so is what headers cost.
 
-A compact packet, format version 1, is eight bytes of header and a body:
+A compact packet, format version 2, is eight bytes of header and a body:
 
-    byte  0     version (3 bits) | kind (2) | priority (2) | last data packet of its frame (1)
+    byte  0     version (3 bits) | kind (2) | priority (2) | last data packet of its frame, or repair of its block (1)
     bytes 1-3   frame number, low 14 bits | packet index within the frame (10)
     bytes 4-7   CRC-32 (ISO-HDLC) of bytes 0-3 and the body, XOR the short fingerprint of the sender
     bytes 8-    body: chunks of sections, a repair symbol, or feedback
@@ -18,10 +18,11 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from math import ceil
 
 from spacepackets.ccsds.spacepacket import PacketType, SpacePacketHeader
 
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 8
 FRAMES = 1 << 14
 """Frame numbers on the wire wrap here."""
@@ -29,6 +30,15 @@ MAX_PACKETS = 1 << 10
 """Packets of one frame at most, repair packets included."""
 MAX_BYTES = 65535
 PRIORITIES = 4
+
+CHUNK_BYTES = 2
+"""What a section's head in a body costs as a rule (`link.fragment`); the last one of a body is shorter."""
+CHUNK_ROOM_BYTES = 4
+"""The least body that a chunk's head and a byte of it fit into."""
+FEC_BYTES = 4
+"""How much longer a repair body may be than the longest data body of its block (`link.repair.fec`)."""
+REQUEST_BYTES = 8
+"""The body of a usual request (`link.repair.arq`)."""
 
 CCSDS_HEADER_BYTES = 6
 CCSDS_APID = 0x2A0
@@ -79,7 +89,7 @@ class Packet:
     priority: int = 0
     """Class of service, 0 (first to be served) to 3."""
     last: bool = False
-    """Whether this is the frame's last data packet."""
+    """Whether this is the frame's last data packet, or the last repair packet of its block."""
 
     def pack(self, fingerprint: int) -> bytes:
         """Return the packet's bytes under the short *fingerprint* (32 bits).
@@ -141,6 +151,32 @@ def priority(data: bytes, framing: str) -> int:
 def overhead(framing: str) -> int:
     """Return the header bytes of a packet under *framing*."""
     return HEADER_BYTES if framing == "compact" else HEADER_BYTES + CCSDS_HEADER_BYTES
+
+
+def body_bytes(mtu_bytes: int, framing: str, *, fec: bool = False) -> int:
+    """Return how many bytes the body of a packet may have; with *fec*, so that repair packets keep to the MTU too."""
+    return mtu_bytes - overhead(framing) - (FEC_BYTES if fec else 0)
+
+
+def least_mtu_bytes(framing: str, *, fec: bool = False) -> int:
+    """Return the smallest MTU into which a section can be cut."""
+    return CHUNK_ROOM_BYTES - body_bytes(0, framing, fec=fec)
+
+
+def section_bytes(mtu_bytes: int, framing: str, *, fec: bool = False) -> int:
+    """Return the size of a section that fills the body of a packet, its head included."""
+    return body_bytes(mtu_bytes, framing, fec=fec) - CHUNK_ROOM_BYTES
+
+
+def air_bytes(payload_bytes: int, body_bytes: int, framing: str, fec: float = 0.0) -> int:
+    """Return about how many bytes a payload puts on the air, in bodies of *body_bytes* and with a share *fec* more."""
+    packets = max(1, ceil(payload_bytes / (body_bytes - CHUNK_BYTES)))
+    return ceil((payload_bytes + packets * (overhead(framing) + CHUNK_BYTES)) * (1.0 + fec))
+
+
+def payload_bytes(air_bytes: float, body_bytes: int, framing: str, fec: float = 0.0) -> int:
+    """Return about how large a payload *air_bytes* on the air carry, the inverse of `air_bytes`."""
+    return int(air_bytes / (1.0 + fec) * (body_bytes - CHUNK_BYTES) / (body_bytes + overhead(framing)))
 
 
 def wrap(packet: bytes, framing: str, sequence: int, *, feedback: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""Where processes meet: the link's socket (ROUTER), and the loop of a sender or receiver (DEALER).
+"""Where processes meet: the link's socket (ROUTER). The other side of it, a sender's or receiver's, is `link.peer`.
 
 The link holds the only clock. It tells an end "it is now t, here is what arrived" and the end answers with
 packets, events and the time of its next event. In virtual time the link waits for each answer; against the
@@ -13,11 +13,12 @@ import dataclasses
 import ipaddress
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any
 
 import zmq
 import zmq.auth
@@ -34,7 +35,8 @@ _QUEUE = 16  # messages per peer; with the size limit this bounds memory
 _HEARTBEAT_MS = 1000
 _HEARTBEAT_TIMEOUT_MS = 10_000
 _PROBE_EVERY = 64  # messages
-_USER = "farlink"
+_FIRST_WORD_S = 5.0  # of waiting; then after twice as long each time
+USER = "farlink"
 ROLES = ("sender", "receiver")
 
 
@@ -76,16 +78,27 @@ def make_keys(folder: Path) -> None:
     """Write CURVE keys for a link and its peers into *folder*: `link` stays there, `peer` goes to both ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("link", "peer"):
-            if (folder / f"{name}.key_secret").exists():
-                raise UsageError(f"{folder / name}.key_secret is there already; keys are not overwritten")
-            zmq.auth.create_certificates(folder, name)
-            os.chmod(folder / f"{name}.key_secret", 0o600)
+        # pyzmq writes a secret key as the umask has it: in a folder that nobody else may enter.
+        with tempfile.TemporaryDirectory() as closed:
+            made = [
+                Path(path) for name in ("link", "peer") for path in zmq.auth.create_certificates(closed, name)
+            ]
+            for path in made:
+                _create_private(folder / path.name, path.read_bytes())
+    except FileExistsError as error:
+        raise UsageError(f"{error.filename} is there already; keys are not overwritten") from None
     except OSError as error:
         raise UsageError(f"{folder}: cannot write keys: {error.strerror}") from error
 
 
-def _key(folder: Path, name: str, *, secret: bool) -> tuple[bytes, bytes | None]:
+def _create_private(path: Path, data: bytes) -> None:
+    """Write *data* to a new file that is its owner's alone from the start. Raise FileExistsError where there is one."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+
+
+def read_key(folder: Path, name: str, *, secret: bool) -> tuple[bytes, bytes | None]:
+    """Return the public and, where *secret*, the secret CURVE key *name* of *folder*. Raise UsageError for none."""
     path = folder / f"{name}.key{'_secret' if secret else ''}"
     try:
         return zmq.auth.load_certificate(path)
@@ -93,7 +106,8 @@ def _key(folder: Path, name: str, *, secret: bool) -> tuple[bytes, bytes | None]
         raise UsageError(f"{path}: no CURVE key: {error}; make keys with `farlink keys {folder}`") from None
 
 
-def _bound(socket: "zmq.Socket[bytes]", size_bytes: int) -> None:
+def bound(socket: "zmq.Socket[bytes]", size_bytes: int) -> None:
+    """Bound messages, queues and waiting of *socket*, and have it notice dead peers."""
     socket.setsockopt(zmq.MAXMSGSIZE, size_bytes)
     socket.setsockopt(zmq.RCVHWM, _QUEUE)
     socket.setsockopt(zmq.SNDHWM, _QUEUE)
@@ -117,7 +131,7 @@ class Hub:
         self._session, self._times, self._fingerprint = session, times, fingerprint
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        _bound(self._socket, max_message_bytes(session))
+        bound(self._socket, max_message_bytes(session))
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.SNDTIMEO, 0)
         self._auth: ThreadAuthenticator | None = None
@@ -127,12 +141,12 @@ class Hub:
             self._auth.start()
         if token:
             assert self._auth is not None
-            self._auth.configure_plain(domain="*", passwords={_USER: token})
+            self._auth.configure_plain(domain="*", passwords={USER: token})
             self._socket.setsockopt(zmq.PLAIN_SERVER, 1)
         elif curve is not None:
             assert self._auth is not None
             self._auth.configure_curve(domain="*", location=curve)
-            public, secret = _key(curve, "link", secret=True)
+            public, secret = read_key(curve, "link", secret=True)
             self._socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
             self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret or b"")
             self._socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -152,24 +166,45 @@ class Hub:
             self._poller.register(self._stdin, zmq.POLLIN)
         self._peers: dict[bytes, str] = {}
         self._ready: set[str] = set()
+        self._welcomed_s: dict[str, float] = {}
         self._unprobed = 0
         self.source: str | None = None
         """The camera that the sender says it has."""
         self.ignored = 0
         """Messages that were none of the protocol."""
 
-    def meet(self, timeout_s: float) -> None:
-        """Wait until a sender and a receiver are there and agree with this end.
+    def meet(self, wait_s: float, load_s: float, tell: Callable[[str], None] = lambda _line: None) -> None:
+        """Wait until a sender and a receiver are there, have loaded their models and agree with this end.
 
-        Raise FingerprintError, PeerGoneError after *timeout_s*, or whatever error an end reports.
+        Each has *wait_s* seconds to say hello, and *load_s* from its welcome to load: who loads is alive, and
+        heartbeats notice who dies meanwhile. *tell* is given a line of what is being waited for now and then.
+        Raise FingerprintError, PeerGoneError when time is up, or whatever error an end reports.
         """
-        deadline = time.monotonic() + timeout_s
-        while self._ready != set(ROLES):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                missing = " and ".join(role for role in ROLES if role not in self._ready)
-                raise PeerGoneError(f"no {missing} came within {timeout_s:g} s")
-            self.receive(left)
+        started = time.monotonic()
+        word_s = _FIRST_WORD_S
+        while missing := [role for role in ROLES if role not in self._ready]:
+            now = time.monotonic()
+            absent = [role for role in missing if role not in self._welcomed_s]
+            limits = [started + wait_s] if absent else []
+            limits += [self._welcomed_s[role] + load_s for role in missing if role not in absent]
+            for role in missing:
+                if role not in absent and now >= self._welcomed_s[role] + load_s:
+                    raise PeerGoneError(
+                        f"the {role} was still loading its models after {load_s:g} s; "
+                        "give it longer by profile.load_s"
+                    )
+            if absent and now >= started + wait_s:
+                raise PeerGoneError(f"no {' and '.join(absent)} came within {wait_s:g} s")
+            if now - started >= word_s:
+                word_s *= 2.0
+                tell("; ".join(self._waiting_for(role, now, started, wait_s, load_s) for role in missing))
+            self.receive(min(min(limits) - now, started + word_s - now))
+
+    def _waiting_for(self, role: str, now: float, started: float, wait_s: float, load_s: float) -> str:
+        since = self._welcomed_s.get(role)
+        if since is None:
+            return f"waiting for the {role} to connect: {now - started:.0f} s of at most {wait_s:g} s"
+        return f"waiting for the {role} to load its models: {now - since:.0f} s of at most {load_s:g} s"
 
     def remote(self, role: str) -> "RemoteEnd":
         """Return the end that plays *role*."""
@@ -268,6 +303,7 @@ class Hub:
             "times": dataclasses.asdict(self._times),
         }
         self.send(str(role), messages.pack(b"welcome", welcome))
+        self._welcomed_s[str(role)] = time.monotonic()
 
     def close(self, error: FarlinkError | None = None) -> None:
         """Say goodbye and close the sockets. Does nothing a second time."""
@@ -302,119 +338,3 @@ class RemoteEnd:
             if answer is not None and answer[0] == self.role:
                 return answer[1]
         return None
-
-
-class Core(Protocol):
-    """See `link.conductor.End`."""
-
-    def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
-        """Take what arrived and do what is due."""
-
-
-Build = Callable[[Session, Times], tuple[Core, str]]
-"""Makes an end's core from what the link says, with its fingerprint."""
-
-
-def serve(
-    role: str, address: str, build: Build, *,
-    curve: Path | None = None, token: str = "", supervised: bool = False, timeout_s: float = 60.0,
-    source: str | None = None, tell: Callable[[str], None] = lambda _line: None,
-) -> None:  # fmt: skip
-    """Play *role* for the link at *address* until it says goodbye. *tell* is given a line when something changes.
-
-    *source* is a sender's camera, for the journal, where it is not the scenario's.
-
-    Raise PartialError where the link is not there within *timeout_s* or goes away, and the error that the link
-    says goodbye with.
-    """
-    check_address(address, curve)
-    context = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    try:
-        _bound(socket, 64 << 20)
-        if curve is not None:
-            public, secret = _key(curve, "peer", secret=True)
-            socket.setsockopt(zmq.CURVE_SERVERKEY, _key(curve, "link", secret=False)[0])
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
-            socket.setsockopt(zmq.CURVE_SECRETKEY, secret or b"")
-        elif token:
-            socket.setsockopt_string(zmq.PLAIN_USERNAME, _USER)
-            socket.setsockopt_string(zmq.PLAIN_PASSWORD, token)
-        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        socket.connect(address)
-        socket.send_multipart(messages.pack(b"hello", {"role": role, "wire": VERSION}))
-        tell(f"waiting for the link at {address}")
-        hint = "; or it does not know our key" if curve is not None else ""
-        _Peer(role, socket, monitor, build, supervised, timeout_s, source, tell, hint).loop()
-        tell("the run is over")
-    finally:
-        socket.disable_monitor()
-        context.destroy(linger=1000)
-
-
-class _Peer:
-    """The loop of one sender or receiver process."""
-
-    def __init__(
-        self, role: str, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]", build: Build,
-        supervised: bool, timeout_s: float, source: str | None, tell: Callable[[str], None], hint: str,
-    ) -> None:  # fmt: skip
-        self._source, self._tell, self._hint = source, tell, hint
-        self._role, self._socket, self._build, self._timeout_s = role, socket, build, timeout_s
-        self._monitor = monitor
-        self._core: Core | None = None
-        self._poller = zmq.Poller()
-        self._poller.register(socket, zmq.POLLIN)
-        self._poller.register(monitor, zmq.POLLIN)
-        self._stdin = sys.stdin.fileno() if supervised else None
-        if self._stdin is not None:
-            self._poller.register(self._stdin, zmq.POLLIN)
-
-    def loop(self) -> None:
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            waiting = None if self._core is not None else max(0, ceil((deadline - time.monotonic()) * 1000))
-            ready = dict(self._poller.poll(waiting))
-            if self._socket in ready:
-                if self._answer(self._socket.recv_multipart()):
-                    return
-                continue
-            if not ready:
-                self._nobody()
-            if self._stdin is not None and self._stdin in ready:
-                raise StoppedError(f"the {self._role} was stopped")
-            self._monitor.recv_multipart()
-            if self._core is not None:
-                raise PeerGoneError("the link is gone")
-            if time.monotonic() >= deadline:
-                self._nobody()
-
-    def _nobody(self) -> NoReturn:
-        raise PeerGoneError(f"no link answered within {self._timeout_s:g} s{self._hint}")
-
-    def _answer(self, parts: list[bytes]) -> bool:
-        """Answer one message of the link; return whether it was goodbye."""
-        verb, fields, blobs = messages.unpack(parts)
-        if verb == b"bye":
-            if fields.get("error") and int(fields.get("exit_code", 0)):
-                error = FarlinkError(str(fields["error"]))
-                error.exit_code = int(fields["exit_code"])
-                raise error
-            return True
-        try:
-            if verb == b"welcome":
-                session = Session.model_validate(fields["session"])
-                self._core, fingerprint = self._build(session, Times(**fields["times"]))
-                about = {"fingerprint": fingerprint, "source": self._source}
-                self._socket.send_multipart(messages.pack(b"ready", about))
-                self._tell(f"connected: scenario {session.name}, codec {session.codec.name}")
-            elif verb == b"step" and self._core is not None:
-                arrivals = list(zip(map(int, fields["packets"]), blobs, strict=True))
-                self._socket.send_multipart(
-                    messages.pack_output(self._core.step(int(fields["now"]), arrivals))
-                )
-        except FarlinkError as error:
-            words = {"exit_code": error.exit_code, "message": str(error)}
-            self._socket.send_multipart(messages.pack(b"error", words))
-            raise
-        return False

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
+from link import packet
 from link.channel import to_ns
+from link.channel.path import path_rate_bps
 from link.channel.rate import Trace
+from link.codecs import SYNTAXES
 from link.config import Hop, Jitter, Link, ReturnHop, Session
-from link.packet import overhead
-from link.repair.fec import OVERHEAD_BYTES
-from link.transform import grid
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
@@ -34,18 +33,8 @@ class Times:
     """How long the receiver keeps a frame open after its first packet."""
     in_order: bool
     """Whether no packet can overtake another."""
-
-
-def bottleneck_bps(link: Link, traces: Mapping[str, Trace]) -> float:
-    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in."""
-    rates = []
-    for hop in link.hops:
-        rate = hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps
-        outage = hop.outage
-        if outage is not None and outage.up_s is not None and outage.down_s is not None:
-            rate *= outage.up_s / (outage.up_s + outage.down_s)
-        rates.append(rate)
-    return min(rates)
+    fec_span_ns: int
+    """How long after a frame the last frame of its block of the erasure code may be taken."""
 
 
 def _hold_ns(hop: Hop | ReturnHop) -> int:
@@ -60,50 +49,49 @@ def _hold_ns(hop: Hop | ReturnHop) -> int:
 
 def body_bytes(link: Link) -> int:
     """Return how many bytes of chunks a data packet holds."""
-    return link.mtu_bytes - overhead(link.framing) - (OVERHEAD_BYTES if link.repair.fec else 0)
+    return packet.body_bytes(link.mtu_bytes, link.framing, fec=link.repair.fec > 0.0)
 
 
 def air_bytes(link: Link, payload_bytes: int) -> int:
     """Return about how many bytes a frame of *payload_bytes* puts on the air, headers and repair included."""
-    packets = max(1, ceil(payload_bytes / (body_bytes(link) - 2)))
-    return ceil((payload_bytes + packets * (overhead(link.framing) + 2)) * (1.0 + link.repair.fec))
+    return packet.air_bytes(payload_bytes, body_bytes(link), link.framing, link.repair.fec)
 
 
 def likely_bytes(session: Session) -> int:
-    """Return how large a frame's payload gets: classical codecs fill their budget, `gsc` seldom comes near it."""
-    codec, budget = session.codec, session.codec.frame_bytes or 1
-    if codec.name != "gsc":
-        return budget
-    rows, columns = grid(session.camera.width, session.camera.height)
-    most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
-    return most if codec.rate_control == "fixed" else min(budget, most)
+    """Return how large a frame's payload gets, by what its codec says."""
+    return SYNTAXES[session.codec.name].likely_bytes(session)
 
 
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     """Return the waits that follow from *session*, whose codec.frame_bytes is set."""
     link = session.link
-    rate = bottleneck_bps(link, traces)
+    rate = path_rate_bps(link, traces)
     frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
     jitter_ns = sum(_tail_ns(hop.jitter) for hop in link.hops)
     round_trip_ns = 0
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.hops)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
-        feedback_s = (overhead(link.framing) + 8) * 8 / link.return_.rate_bps
+        feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.rate_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += _tail_ns(link.return_.jitter) + jitter_ns
     hold_ns = sum(map(_hold_ns, link.hops))
     if link.return_ is not None:
         hold_ns += _hold_ns(link.return_)
-    wait = 3 * frame_ns + jitter_ns + hold_ns
+    fec_span_ns = 0
+    if link.repair.fec:
+        fec_span_ns = to_ns((link.repair.fec_frames - 1) * (session.camera.period_s or 1.0))
+    wait = 3 * frame_ns + jitter_ns + hold_ns + fec_span_ns
     if link.repair.arq:
         wait += link.repair.arq_rounds * (round_trip_ns + 2 * frame_ns)
     deadline_ns = to_ns(link.deadline_s) if link.deadline_s is not None else wait
+    if deadline_ns < wait:
+        fec_span_ns = min(fec_span_ns, deadline_ns // 2)  # what comes after the deadline mends nothing
     overtaking = any(
         (hop.jitter is not None and hop.jitter.reorder) or (hop.queue.classes > 1 and link.repair.priorities)
         for hop in link.hops
     )
-    return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking)
+    return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking, fec_span_ns)
 
 
 def _tail_ns(jitter: Jitter | None) -> int:

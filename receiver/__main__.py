@@ -10,13 +10,13 @@ from link.entry import end_main
 from link.fingerprint import fingerprint
 from link.timing import Times
 from receiver.analysis.analyst import Analyst
-from receiver.codecs import DECODERS, Decoder
-from receiver.receiver import Analyst as AnyAnalyst
+from receiver.codecs import DECODERS
+from receiver.decoder import Decoder, Onlooker
 from receiver.receiver import Receiver
 
 
 def build(
-    session: Session, times: Times, *, decoder: Decoder | None = None, analyst: AnyAnalyst | None = None
+    session: Session, times: Times, *, decoder: Decoder | None = None, analyst: Onlooker | None = None
 ) -> tuple[Receiver, str]:
     """Return the receiver's core and its fingerprint.
 

@@ -1,38 +1,24 @@
 """The receiver's core: packets and time in, pictures, requests and events out. No sockets, no clock of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from math import ceil
-from typing import Any, Protocol
 
 from link import fragment, packet, png
 from link.config import Session
 from link.errors import FingerprintError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
-from link.frame import Payload, Pixels
+from link.frame import Pixels
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
+from receiver.blocks import Block, Blocks
+from receiver.decoder import Decoder, Onlooker
 
 _MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
 _REMEMBERED = 512  # closed frames whose late packets are still told apart
 _GAP = 64  # frames that may be missed altogether and still be asked for
-
-
-class Decoder(Protocol):
-    """See `receiver.codecs.Decoder`."""
-
-    def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture, or None where nothing can be shown."""
-
-
-class Analyst(Protocol):
-    """See `receiver.analysis.analyst.Analyst`."""
-
-    def look(self, pixels: Pixels) -> Sequence[tuple[str, dict[str, Any], bytes | None]]:
-        """Return (kind, fields, PNG) of an event for each model. Never raises on a picture."""
 
 
 @dataclass
@@ -42,7 +28,6 @@ class _Open:
     timer: arq.AskTimer
     deadline_ns: int
     data: dict[int, bytes] = field(default_factory=dict)
-    spare: dict[int, bytes] = field(default_factory=dict)
     count: int | None = None
     """Number of data packets, once the last of them or a repair packet told."""
     planned_ns: int | None = None
@@ -58,20 +43,22 @@ class _Open:
     def complete(self) -> bool:
         return self.count is not None and len(self.data) >= self.count
 
-    def request(self) -> arq.Request:
-        """Return what to ask for."""
+    def request(self, lacking: int | None) -> arq.Request:
+        """Return what to ask for, where *lacking* packets would do for the frame's block of the erasure code."""
         last = self.count if self.count is not None else max(self.data, default=-1) + 1
         missing = tuple(index for index in range(last) if index not in self.data)
         if self.count is None:
             return arq.Request(missing, last)
-        lacking = self.count - len(self.data) - len(self.spare)
-        return arq.Request(missing, None, max(1, lacking) if self.spare else 0)
+        enough = 0 if lacking is None else max(1, lacking)
+        return arq.Request(missing, None, enough if enough < len(missing) else 0)
 
 
 @dataclass
 class _Closed:
     seen: set[int]
     complete: bool
+    data: dict[int, bytes]
+    """What other frames of its block may still need."""
 
 
 class Receiver:
@@ -87,7 +74,7 @@ class Receiver:
         decoder: Decoder,
         fingerprint: str,
         clock: Callable[[], float],
-        analyst: Analyst | None = None,
+        analyst: Onlooker | None = None,
     ) -> None:
         self._link = session.link
         self._times = times
@@ -100,6 +87,9 @@ class Receiver:
         self._closed: dict[int, _Closed] = {}
         self._agenda: list[tuple[int, int]] = []  # a heap of (time, frame)
         self._newest = -1
+        self._blocks = Blocks()
+        self._coded = session.link.repair.fec > 0.0
+        self._repaired = -1  # all repair packets for the frames up to this one have gone by
         self._sequence = 0
         self._strange: list[int] = []
         self._known = False
@@ -147,7 +137,7 @@ class Receiver:
         """Take one packet, where it is one."""
         try:
             found = packet.parse(packet.unwrap(data, self._link.framing), self._short)
-            count = fec.source_count(found.body) if found.kind == Kind.FEC else None
+            coded = fec.split(found.body) if found.kind == Kind.FEC else None
         except packet.ChecksumError as error:
             self._suspect(error.implied)
             return Fate.BAD_CHECKSUM
@@ -158,44 +148,92 @@ class Receiver:
         self._known = True
         if found.kind == Kind.FEEDBACK:
             return Fate.MALFORMED
-        return self._take(found, found.index + 1 if found.last else count, now, out)
+        return self._take(found, now, out) if coded is None else self._take_repair(found, *coded, now, out)
 
-    def _take(self, found: Packet, count: int | None, now: int, out: Output) -> Fate:
-        """Take an intact packet of a frame that has *count* data packets, where it told."""
+    def _take(self, found: Packet, now: int, out: Output) -> Fate:
+        """Take an intact data packet."""
         frame = packet.frame_after(found.frame, self._newest)
         self._notice(frame, now, out)
         if (closed := self._closed.get(frame)) is not None:
             if found.index in closed.seen:
                 return Fate.DUPLICATE
             closed.seen.add(found.index)
+            if not closed.complete and self._coded:
+                closed.data[found.index] = found.body
+                self._mend(self._blocks.of(frame), now, out)
             return Fate.DELIVERED if closed.complete else Fate.DEADLINE
         if (state := self._open.get(frame)) is None:
-            if frame <= self._newest - _GAP:
-                return Fate.DEADLINE  # so old that it is forgotten
-            # A later frame overtook all that was sent of this one.
-            state = self._open[frame] = self._fresh(now)
-            self._plan(frame, state)
-        store = state.data if found.kind == Kind.DATA else state.spare
-        if found.index in store:
+            if (late := self._late(frame, now)) is None:
+                return Fate.DEADLINE
+            state = late
+        if found.index in state.data:
             return Fate.DUPLICATE
-        store[found.index] = found.body
-        if count is not None:
-            state.count = state.count or count
-        self._mend(state)
+        state.data[found.index] = found.body
+        if found.last:
+            state.count = state.count or found.index + 1
         if state.complete:
             self._close(frame, now, out)
-        elif self._times.in_order and not self._link.repair.arq and self._is_end(found, state):
-            self._close(frame, now, out)  # nothing more will come
-        elif self._link.repair.arq:
-            state.timer.heard(now, end_seen=self._is_end(found, state))
+        self._mend(self._blocks.of(frame), now, out)
+        if frame not in self._open:
+            return Fate.DELIVERED
+        end = frame <= self._repaired if self._coded else found.index + 1 == state.count
+        if self._link.repair.arq:
+            state.timer.heard(now, end_seen=end)
             self._plan(frame, state)
+        elif end and self._times.in_order:
+            self._close(frame, now, out)  # nothing more will come
         return Fate.DELIVERED
 
-    def _is_end(self, found: Packet, state: _Open) -> bool:
-        """Return whether *found* is the last packet that the sender made of its frame."""
-        return state.count is not None and found.index + 1 == state.count + ceil(
-            state.count * self._link.repair.fec
+    def _late(self, frame: int, now: int) -> _Open | None:
+        """Open *frame*, of which all that was sent was overtaken by a later one; None: so old that it is forgotten."""
+        if frame <= self._newest - _GAP:
+            return None
+        state = self._open[frame] = self._fresh(now)
+        self._plan(frame, state)
+        return state
+
+    def _take_repair(
+        self, found: Packet, counts: tuple[int, ...], symbol: bytes, now: int, out: Output
+    ) -> Fate:
+        """Take an intact repair packet of a block of frames of *counts* data packets."""
+        last = packet.frame_after(found.frame, self._newest)
+        first, number = last - len(counts) + 1, found.index - counts[-1]
+        if first < 0 or number < 0:
+            return Fate.MALFORMED
+        self._notice(last, now, out)
+        self._pass(first - 1, now, out)
+        block = self._blocks.told(last, counts)
+        if block is None:
+            return Fate.MALFORMED
+        if number in block.symbols:
+            return Fate.DUPLICATE
+        block.symbols[number] = symbol
+        for frame, count in zip(block.frames, counts, strict=True):
+            if count and frame not in self._closed:
+                state = self._open.get(frame) or self._late(frame, now)
+                if state is not None:
+                    state.count = count
+        closed = [self._closed.get(frame) for frame, count in zip(block.frames, counts, strict=True) if count]
+        too_late = all(state is not None for state in closed) and not all(
+            state is not None and state.complete for state in closed
         )
+        self._mend(block, now, out)
+        if found.last:
+            self._pass(last, now, out)
+        return Fate.DEADLINE if too_late else Fate.DELIVERED
+
+    def _pass(self, frame: int, now: int, out: Output) -> None:
+        """Note that no repair packet for *frame* or those before it is to be expected unasked."""
+        first = max(self._repaired + 1, frame - _GAP)
+        self._repaired = max(self._repaired, frame)
+        for number in range(first, frame + 1):
+            if (state := self._open.get(number)) is None:
+                continue
+            if self._link.repair.arq:
+                state.timer.passed(now)
+                self._plan(number, state)
+            elif self._times.in_order:
+                self._close(number, now, out)
 
     def _suspect(self, implied: int) -> None:
         """Tell damage, which differs from packet to packet, from another fingerprint, which does not."""
@@ -216,6 +254,11 @@ class Receiver:
         for number in range(first, frame + 1):
             self._open[number] = self._fresh(now)
             self._plan(number, self._open[number])
+        if self._coded:
+            # A block reaches over so many frames, and its repair packets come before those of the next.
+            self._newest = frame
+            self._pass(frame - self._link.repair.fec_frames, now, out)
+            return
         # Those before were passed when the newest came.
         for number in (self._newest, *range(first, frame)):
             if (state := self._open.get(number)) is None:
@@ -232,29 +275,37 @@ class Receiver:
         timer = arq.AskTimer(
             hold_ns=times.jitter_ns,
             again_ns=times.round_trip_ns + 2 * times.frame_ns,
-            quiet_ns=2 * times.frame_ns + times.jitter_ns,
+            quiet_ns=2 * times.frame_ns + times.jitter_ns + times.fec_span_ns,
             rounds=self._link.repair.arq_rounds if self._link.repair.arq else 0,
         )
         return _Open(timer, now + times.deadline_ns)
 
-    def _mend(self, state: _Open) -> None:
-        """Let the erasure code make up for what is missing, where it can."""
-        if state.complete or not state.spare or state.count is None:
+    def _bodies(self, frame: int) -> dict[int, bytes]:
+        """Return the data bodies at hand of a frame."""
+        state = self._open.get(frame) or self._closed.get(frame)
+        return {} if state is None else state.data
+
+    def _mend(self, block: Block | None, now: int, out: Output) -> None:
+        """Let the erasure code make up for what is missing of *block*, where it can."""
+        if block is None or block.done:
             return
-        if len(state.data) + len(state.spare) >= state.count:
-            bodies = fec.decode(state.data, state.spare)
-            if bodies is not None:
+        for frame, bodies in block.restore(self._bodies).items():
+            if (closed := self._closed.get(frame)) is not None:
+                closed.data = {}
+            elif (state := self._open.get(frame)) is not None and bodies:
                 state.data.update(bodies)
+                self._close(frame, now, out)
 
     def _ask(self, frame: int, state: _Open, now: int, out: Output) -> None:
-        request = state.request()
+        block = self._blocks.of(frame)
+        request = state.request(None if block is None else block.lacking(self._bodies))
         self._feedback(frame, request, state.timer.asked, out)
         state.timer.fired(now)
         wish = {"missing": list(request.missing), "open_from": request.open_from, "enough": request.enough}
         out.events.append(Event("nak", now, frame, wish))
 
     def _feedback(self, frame: int, request: arq.Request, turn: int, out: Output) -> None:
-        room = self._link.mtu_bytes - packet.overhead(self._link.framing)
+        room = packet.body_bytes(self._link.mtu_bytes, self._link.framing)
         body = Packet(Kind.FEEDBACK, frame % packet.FRAMES, turn, request.pack(room))
         self._sequence += 1
         data = packet.wrap(body.pack(self._short), self._link.framing, self._sequence - 1, feedback=True)
@@ -263,7 +314,9 @@ class Receiver:
     def _close(self, frame: int, now: int, out: Output) -> None:
         """Decode *frame* with what is there, for good."""
         state = self._open.pop(frame)
-        self._closed[frame] = _Closed(set(state.data) | set(state.spare), state.complete)
+        block = self._blocks.of(frame)
+        kept = dict(state.data) if self._coded and not (block is not None and block.done) else {}
+        self._closed[frame] = _Closed(set(state.data), state.complete, kept)
         while len(self._closed) > _REMEMBERED:
             self._closed.pop(next(iter(self._closed)))
         payload = fragment.reassemble(state.data, state.count)

@@ -1,13 +1,14 @@
 """The command `farlink`. Starts in well under a second: what a command needs is imported by that command."""
 
-import os
 import sys
 from typing import Annotated
 
 import typer
 
-from link.errors import StorageError
+from link.errors import StorageError, UsageError
 from scenarios.commands import compare, doctor, ends, files, inspect, models, run, scenarios, sweep, train
+from scenarios.commands.options import name_sources
+from scenarios.commands.printing import drop_output, say, say_error
 
 COMMANDS = (run, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""
@@ -61,22 +62,24 @@ for _module in COMMANDS:
 
 def main() -> None:
     """Run the command line; the entry point of the `farlink` command."""
+    if {"-h", "--help"} & set(sys.argv):
+        name_sources()
     try:
         code = app(_with_factor(sys.argv[1:]) or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         code = 0
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"farlink: cannot write: {error.strerror or error}", file=sys.stderr)
+        drop_output()
+        say(f"cannot write: {error.strerror or error}")
         code = StorageError.exit_code
     except Exception as error:
         # Typer's errors of usage: one line like any other, not a box.
         if not hasattr(error, "format_message"):
             raise
-        print(f"farlink: {' '.join(error.format_message().split())} (see --help)", file=sys.stderr)
-        code = 2
+        code = UsageError.exit_code
+        say_error(f"{' '.join(error.format_message().split())} (see --help)", code, "--json" in sys.argv)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -33,6 +33,7 @@ _RC: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,  # 23.561, not 0.001 on top of +2.356e1
     "axes.grid": True,
     "grid.color": "#e7eaee",
     "legend.frameon": False,

@@ -1,8 +1,9 @@
 """Three processes under one parent: starts sender, link and receiver, watches them, leaves none behind.
 
 Each child holds one end of a pipe on its standard input and stops when it closes, so even a parent that is
-killed takes its children along. The address of the link and a token that only these processes know go
-through that pipe.
+killed takes its children along. What is to be run, the address of the link and a token that only these processes
+know go through those pipes, and what the children say on standard error into files without a name: nothing is left
+in the run's folder but what the run made.
 """
 
 import contextlib
@@ -12,16 +13,19 @@ import secrets
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from link import journal
 from link.config import Session
 from link.errors import FarlinkError, PartialError, StorageError
 
 _GRACE_S = 5.0
+_LAST_LINES = 5  # of what a crashed process said, which its error shows
+_TAIL_BYTES = 16_384
 ROLES = ("link", "sender", "receiver")
 Progress = Callable[[dict[str, Any]], None]
 
@@ -32,44 +36,40 @@ class Processes:
     def __init__(self, folder: Path, session: Session, head: dict[str, Any], factor: float | None) -> None:
         self._folder = folder
         self._token = secrets.token_hex(16)
-        plan = folder / ".plan.json"
-        plan.write_text(
-            json.dumps(
-                {
-                    "session": session.model_dump(mode="json", by_alias=True),
-                    "head": head,
-                    "token": self._token,
-                }
-            )
-        )
-        plan.chmod(0o600)
+        self._said: dict[str, IO[bytes]] = {}  # standard error of each child
         realtime = [] if factor is None else ["--realtime", str(factor)]
-        files = [
-            "--run",
-            str(plan),
-            "--journal",
-            str(folder / "run.mcap"),
-            "--timings",
-            str(folder / "timings.json"),
-        ]
+        files = ["--journal", str(folder / "run.mcap"), "--timings", str(folder / "timings.json")]
         self.children = {
             "link": self._start("link", *files, *realtime),
             "sender": self._start("sender"),
             "receiver": self._start("receiver"),
         }
-        self._plan = plan
+        plan = {
+            "session": session.model_dump(mode="json", by_alias=True),
+            "head": head,
+            "token": self._token,
+        }
+        self._tell("link", json.dumps(plan))
         self._stopped: set[str] = set()  # those that had to be killed here, whose silence says nothing
 
     def _start(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
-        with (self._folder / f".{module}.log").open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *arguments, "--supervised"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if module == "link" else subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is the parent's to handle
-                env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
-            )
+        self._said[module] = said = tempfile.TemporaryFile()
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *arguments, "--supervised"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if module == "link" else subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+            env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+        )
+
+    def _tell(self, role: str, line: str) -> None:
+        """Write *line* to the standard input of a child, if it still reads."""
+        pipe = self.children[role].stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):
+            pipe.write(f"{line}\n".encode())
+            pipe.flush()
 
     def watch(self, progress: Progress) -> None:
         """Pass on what the link tells until the run is over.
@@ -81,8 +81,6 @@ class Processes:
         except BaseException:
             self._stop()
             raise
-        finally:
-            self._plan.unlink(missing_ok=True)
         self._stop()
         self._raise_errors()
 
@@ -125,11 +123,7 @@ class Processes:
 
     def _introduce(self, address: str) -> None:
         for role in ("sender", "receiver"):
-            pipe = self.children[role].stdin
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.write(f"{address} {self._token}\n".encode())
-                pipe.flush()
+            self._tell(role, f"{address} {self._token}")
 
     def _stop(self) -> None:
         """End every process that still runs, gently first, the link before the others."""
@@ -164,22 +158,31 @@ class Processes:
         """Raise what the run ended with; a process's own words come before the silence of a killed one."""
         codes = {role: child.returncode for role, child in self.children.items()}
         if not any(codes.values()):
-            for role in ROLES:
-                (self._folder / f".{role}.log").unlink(missing_ok=True)
             return
         codes = {role: code for role, code in codes.items() if role not in self._stopped} or codes
         killed = [role for role in codes if codes[role] < 0]
         if killed:
+            words = self._last_lines(killed[0])
             raise PartialError(
                 f"the {killed[0]} was killed (signal {-codes[killed[0]]}); the journal holds what was done"
+                + (f"; its last words: {words}" if words else "")
             )
         failed = [role for role in codes if codes[role]]
-        worst = sorted(failed, key=lambda role: (codes[role] == 3, ROLES.index(role)))
-        error = FarlinkError(self._last_words(worst[0]))
-        error.exit_code = codes[worst[0]]
+        worst = sorted(failed, key=lambda role: (codes[role] == 3, ROLES.index(role)))[0]
+        own, words = f"farlink {worst}: ", self._last_lines(worst)
+        *_, last = words.rsplit("\n", 1)
+        if last.startswith(own):
+            error = FarlinkError(last.removeprefix(own))
+        else:
+            error = FarlinkError(
+                f"the {worst} ended with exit code {codes[worst]}: {words or 'it said nothing'}"
+            )
+        error.exit_code = codes[worst]
         raise error
 
-    def _last_words(self, role: str) -> str:
-        lines = (self._folder / f".{role}.log").read_text(errors="replace").strip().splitlines()
-        last = lines[-1] if lines else f"exit {self.children[role].returncode}"
-        return last.removeprefix(f"farlink {role}: ")
+    def _last_lines(self, role: str) -> str:
+        """Return the end of what a child said on standard error; empty where it said nothing."""
+        said = self._said[role]
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        lines = said.read().decode(errors="replace").strip().splitlines()
+        return "\n".join(lines[-_LAST_LINES:])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from link import journal, live
+from link.codecs import SYNTAXES
 from link.conductor import Conductor
 from link.errors import FarlinkError, PartialError, StorageError, UsageError
 from link.events import Event
@@ -77,8 +78,10 @@ def head(scenario: Scenario) -> dict[str, Any]:
             # What is in it counts, not where this machine keeps it.
             digest = hashlib.sha256(Path(hop["trace"]).read_bytes()).hexdigest()
             hop["trace"], versions[f"trace {hop['name']}"] = Path(hop["trace"]).name, digest
+    width, height = SYNTAXES[scenario.codec.name].coded_size(scenario)
     return {
         "scenario": tree,
+        "coded_size": {"width": width, "height": height},
         "seed": scenario.seed,
         "versions": versions,
         "fingerprint": fingerprint(scenario),
@@ -177,10 +180,8 @@ def execute(
 
 def _discard(out: Path) -> None:
     """Remove what `prepare` made of a run that never began."""
-    found = {path.name for path in out.iterdir()}
-    if found <= {"scenario.yaml", *(f".{role}.log" for role in ("link", "sender", "receiver"))}:
-        for name in found:
-            (out / name).unlink()
+    if {path.name for path in out.iterdir()} <= {"scenario.yaml"}:
+        (out / "scenario.yaml").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             out.rmdir()
 
@@ -237,7 +238,7 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     figures = metrics.measure(found, scores, judged)
     spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
     figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
-    figures |= {"journal": str(path), "digest": journal.digest(path), "report": str(out / "report.html")}
+    figures |= {"journal": str(path), "digest": journal.digests(found), "report": str(out / "report.html")}
     try:
         results.write_parquet(found, out / "results.parquet", scores, judged)
         report.write(found, figures, out, scores, judged)

@@ -6,27 +6,33 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import ValidationError, field_validator
 
+from link import packet
+from link.channel.loss import LOSS_MODELS
+from link.channel.path import path_rate_bps
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
-from link.config import Codec, Profile, Session
+from link.config import Codec, Session
 from link.errors import UsageError
-from link.packet import overhead
-from link.timing import SHARE, body_bytes, bottleneck_bps, times
+from link.marks import Affects, marked
+from link.terminal import escape
+from link.timing import SHARE, body_bytes, times
 from scenarios.models.analysts import every_task, with_analysts
 
 MAX_YAML_BYTES = 256 * 1024
 _MOST_BYTES = 100_000
+EVERY_HOP = "link.rate_bps"
+"""Sets the rate of every hop, and takes a trace's place."""
 
 
 class Scenario(Session):
     """A whole experiment: what the processes are told (`Session`), and what the report needs."""
 
-    title: str = ""
+    title: Annotated[str, Affects.NOTHING] = ""
     """One sentence for the report's head."""
 
     @field_validator("codec")
@@ -34,6 +40,7 @@ class Scenario(Session):
     def _known_codec(cls, codec: Codec) -> Codec:
         if codec.name not in SYNTAXES:
             raise ValueError(f"unknown codec {codec.name!r}{nearest(codec.name, SYNTAXES)}")
+        SYNTAXES[codec.name].check(codec)
         return codec
 
     def session(self) -> Session:
@@ -44,7 +51,7 @@ class Scenario(Session):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the names there are."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1, 0.5)
+    close = difflib.get_close_matches(name, names, 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
@@ -75,18 +82,25 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     """Return the resolved scenario of a preset or a YAML file.
 
     *settings* are `key=value` strings (values in YAML), *overrides* values by dotted path; both are laid over
-    the file. Raise UsageError, in one line that names the key, for everything that is wrong.
+    the file. `link.rate_bps` is the rate of every hop, in a trace's place. How many frames a preset takes of its own
+    source does not hold for another one. Raise UsageError, in one line that names the key, for everything that is
+    wrong.
     """
     text, folder = source_text(name)
     tree = _yaml(text, name)
     if not isinstance(tree, dict):
         raise UsageError(f"{name}: a mapping of keys was expected, not {type(tree).__name__}")
+    given: list[tuple[str, Any]] = []
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set {setting}: key=value was expected, as in link.mtu_bytes=64")
-        _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
-    for key, value in (overrides or {}).items():
+        given.append((key.strip(), _yaml(value, f"--set {setting}")))
+    # Whatever else an override says of the hops, and in whatever order: the rate of every hop comes last.
+    given += sorted((overrides or {}).items(), key=lambda pair: pair[0] == EVERY_HOP)
+    if folder is None and any(key == "camera.source" for key, _ in given):
+        _put(tree, "camera.frames", None)
+    for key, value in given:
         _put(tree, key, value)
     return resolve(_checked(tree, name), folder)
 
@@ -96,19 +110,22 @@ def with_local_models(session: Session, settings: Iterable[str]) -> Session:
 
     Raise UsageError for any other key: all else is said by the link.
     """
-    tree: dict[str, Any] = {"profile": session.profile.model_dump()}
+    own = {name: getattr(session, name) for name in sorted(marked(Session, Affects.MACHINE))}
+    tree: dict[str, Any] = {name: group.model_dump() for name, group in own.items()}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key.strip().startswith("profile."):
-            raise UsageError(f"--set {setting}: profile.KEY=VALUE was expected; the link says all else")
+        if not equals or key.strip().partition(".")[0] not in own or "." not in key:
+            expected = " or ".join(f"{name}.KEY=VALUE" for name in own)
+            raise UsageError(f"--set {setting}: {expected} was expected; the link says all else")
         _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
-    try:
-        return session.model_copy(update={"profile": Profile.model_validate(tree["profile"])})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(
-            f"--set profile.{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        ) from None
+    for name, group in own.items():
+        try:
+            session = session.model_copy(update={name: type(group).model_validate(tree[name])})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"--set {name}.{where}: {first['msg'].lower()}") from None
+    return session
 
 
 class _Loader(yaml.SafeLoader):
@@ -145,7 +162,14 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at a dotted *path*; a number names an item of a list."""
+    """Set the field at a dotted *path*; a number names an item of a list, `link.rate_bps` the rate of every hop."""
+    if path == EVERY_HOP:
+        hops = tree.get("link", {}).get("hops") if isinstance(tree.get("link"), dict) else None
+        for hop in hops if isinstance(hops, list) else []:
+            if isinstance(hop, dict):
+                hop["rate_bps"] = value
+                hop.pop("trace", None)
+        return
     keys = path.split(".")
     node: Any = tree
     for at, key in enumerate(keys):
@@ -180,9 +204,7 @@ def _checked(tree: dict[str, Any], name: str) -> Scenario:
 def _one_line(error: ValidationError) -> str:
     """Return the first thing that is wrong, with where it is and what was expected."""
     first = error.errors(include_url=False, include_context=True)[0]
-    where = ".".join(
-        str(part) for part in first["loc"] if part not in ("pattern", "bernoulli", "gilbert_elliott")
-    )
+    where = ".".join(str(part) for part in first["loc"] if part not in LOSS_MODELS)
     if first["type"] == "extra_forbidden":
         where, _, key = where.rpartition(".")
         fields = _fields_at(first["loc"][:-1])
@@ -218,6 +240,27 @@ def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
     for option in node.get("anyOf", [node]):
         keys += _follow(option, schema).get("properties", {})
     return keys
+
+
+def field_paths() -> list[str]:
+    """Return the dotted path of each field of a scenario, in its order; `0` stands for an item of a list."""
+    schema = Scenario.model_json_schema(by_alias=True)
+    found: dict[str, None] = {}
+
+    def walk(node: Any, path: str) -> None:
+        node = _follow(node, schema)
+        for option in (choices := node.get("anyOf") or node.get("oneOf") or []):
+            walk(option, path)
+        for key, child in node.get("properties", {}).items():
+            walk(child, f"{path}.{key}" if path else key)
+        items = _follow(node.get("items") or {}, schema)
+        if "properties" in items:
+            walk(items, f"{path}.0")
+        elif not choices and "properties" not in node and node.get("type") != "null":
+            found[path] = None
+
+    walk(schema, "")
+    return [EVERY_HOP, *found]
 
 
 def _follow(node: Any, schema: Any) -> Any:
@@ -259,12 +302,12 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
 
 def _budget_bytes(scenario: Scenario) -> int:
     link = scenario.link
-    if scenario.codec.name == "gsc" and scenario.codec.rate_control != "bytes":
+    if SYNTAXES[scenario.codec.name].facts.adjustable and scenario.codec.rate_control != "bytes":
         return _MOST_BYTES  # what a frame may cost is decided otherwise
-    rate = bottleneck_bps(link, traces(scenario))
-    air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0 / (1.0 + link.repair.fec)
-    room = body_bytes(link)
-    return max(16, min(_MOST_BYTES, int(air * (room - 2) / (room + overhead(link.framing)))))
+    rate = path_rate_bps(link, traces(scenario))
+    air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0
+    payload = packet.payload_bytes(air, body_bytes(link), link.framing, link.repair.fec)
+    return max(16, min(_MOST_BYTES, payload))
 
 
 def _trace_path(name: str, folder: Path | None) -> Path:
@@ -279,4 +322,8 @@ def _trace_path(name: str, folder: Path | None) -> Path:
 def to_yaml(scenario: Scenario) -> str:
     """Return the scenario as YAML that `load` reads back to the same."""
     tree = json.loads(scenario.model_dump_json(by_alias=True, exclude_none=True))
-    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    text = str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    if escape(text, keep="\n") == text:
+        return text
+    # PyYAML takes bidi marks for printable: with all but ASCII spelled out nobody is shown another file.
+    return str(yaml.safe_dump(tree, sort_keys=False))

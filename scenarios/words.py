@@ -1,4 +1,17 @@
-"""Figures as people say them."""
+"""Figures as people say them, and text from outside as a page may show it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from link.terminal import escape
+
+
+def plain(value: object) -> object:
+    """Return what a page shows of *value*: text with controls and bidi marks spelled out, all else as it is.
+
+    A mark that turns the reading order round would turn the page's own words round with it.
+    """
+    return escape(value, keep="\n\t") if type(value) is str else value
 
 
 def duration(seconds: float) -> str:
@@ -35,3 +48,14 @@ def size(count: float) -> str:
     if count < 10_000:
         return f"{count:,.0f} bytes"
     return f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
+
+
+def scaling(head: Mapping[str, Any]) -> str | None:
+    """Return how a run's pictures were scaled for the codec's models; None where they were not.
+
+    *head* is the journal's first record.
+    """
+    coded, camera = head.get("coded_size"), head["scenario"]["camera"]
+    if coded is None or (coded["width"], coded["height"]) == (camera["width"], camera["height"]):
+        return None
+    return f"scaled to {coded['width']}×{coded['height']}, which the models are made for, and back"

@@ -9,7 +9,8 @@ from link.entry import end_main
 from link.fingerprint import fingerprint
 from link.timing import Times
 from sender.camera import Shot, Skipped, open_source
-from sender.codecs import ENCODERS, Encoder
+from sender.codecs import ENCODERS
+from sender.encoder import Encoder
 from sender.rate_control import RateControl, wanted
 from sender.sender import Sender
 

@@ -24,18 +24,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from link.channel.path import path_loss
+from link.codecs import SYNTAXES
 from link.codecs.gsc import transform_digest
-from link.config import BernoulliLoss, GilbertElliottLoss, Hop, Link, Session
+from link.config import Session
 from link.errors import UsageError
-from link.models import place, transform_folder
-from link.packet import MAX_PACKETS, overhead
-from link.repair.fec import OVERHEAD_BYTES
+from link.models import place
+from link.packet import CHUNK_BYTES, FEC_BYTES, MAX_PACKETS, overhead
 from link.timing import SHARE, Times, body_bytes
+from sender import folders
 from sender.calibration import FILE, SETTINGS, Calibration, Floats, read
 
 WEIGHTS = Path(__file__).parent / "weights"
 KILO = 1000.0
-_CHUNK_BYTES = 2  # of a section's head in a packet: `link.fragment`
 _TRUST_PACKETS, _MEMORY_PACKETS = 64.0, 512.0  # the scenario's loss weighs as much as 64 packets heard of
 _TRUST_FRAMES, _MEMORY = 3.0, 0.9  # the table's bytes weigh as much as 3 frames, and 10 are remembered
 
@@ -62,7 +63,9 @@ class LinkState:
     overhead_bytes: int
     """Its header."""
     fec: float = 0.0
-    """Repair packets per data packet."""
+    """Bytes of repair packets per byte of data packets."""
+    fec_frames: int = 1
+    """Frames that share a repair packet at most."""
     arq_rounds: int = 0
     """How often what is missing is asked for; 0: never."""
     frame_bytes: int = 1 << 30
@@ -164,13 +167,17 @@ def _evaluate(table: Calibration, link: LinkState, tasks: tuple[str, ...]) -> _G
     """Return what every choice is worth and what it costs."""
     payload = table.payload_bytes * link.scale
     heads = np.array(table.channels)[:, None] + (np.array(table.words) > 0)[None, :]
-    heads = _CHUNK_BYTES * (heads + (table.codec["order"] == "ssim"))
+    heads = CHUNK_BYTES * (heads + (table.codec["order"] == "ssim"))
     packets = np.maximum(1, np.ceil((payload + heads) / link.body_bytes))
-    spare = np.ceil(packets * link.fec)
-    longest = np.minimum((payload + heads) / packets, link.body_bytes)
     air = payload + heads + packets * link.overhead_bytes
-    air += spare * (longest + link.overhead_bytes + (OVERHEAD_BYTES if link.fec else 0))
-    missing = _missing(packets.astype(np.int64), spare.astype(np.int64), link.loss)
+    frames, spare = np.ones_like(packets), np.zeros_like(packets)
+    if link.fec:
+        # Frames share a block until their share pays for a repair packet, which is as long as the longest.
+        longest = np.minimum((payload + heads) / packets, link.body_bytes) + link.overhead_bytes + FEC_BYTES
+        frames = np.clip(np.ceil(longest / (link.fec * air)), 1, link.fec_frames)
+        spare = np.maximum(1, np.floor(link.fec * air * frames / longest))
+        air += np.maximum(link.fec * air, longest / link.fec_frames)
+    missing = _missing((packets * frames).astype(np.int64), spare.astype(np.int64), link.loss)
     if link.arq_rounds:
         # Of what is asked for a share is lost again: a geometric series, cut at the last round.
         again = sum(link.loss**turn for turn in range(link.arq_rounds))
@@ -224,28 +231,6 @@ def _at_loss(table: Calibration, task: str, loss: Floats) -> Floats:
     return found
 
 
-def hop_loss(hop: Hop, packet_bytes: int) -> float:
-    """Return the mean share of packets of *packet_bytes* that *hop* loses, outages that hold nothing included."""
-    kept = (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)
-    loss = hop.loss
-    if isinstance(loss, BernoulliLoss | GilbertElliottLoss):
-        kept *= 1.0 - loss.loss
-    elif loss is not None:
-        kept *= loss.pattern.count(".") / len(loss.pattern)
-    outage = hop.outage
-    if outage is not None and not outage.hold and outage.up_s is not None and outage.down_s is not None:
-        kept *= outage.up_s / (outage.up_s + outage.down_s)
-    return 1.0 - kept
-
-
-def path_loss(link: Link) -> float:
-    """Return the mean share of packets that the way out loses. Windows of outage are left out: they are known gaps."""
-    kept = 1.0
-    for hop in link.hops:
-        kept *= 1.0 - hop_loss(hop, link.mtu_bytes)
-    return 1.0 - kept
-
-
 def link_state(session: Session, times: Times) -> LinkState:
     """Return what the scenario says of the link. A camera without a period is taken as one frame a second."""
     link = session.link
@@ -256,6 +241,7 @@ def link_state(session: Session, times: Times) -> LinkState:
         body_bytes=body_bytes(link),
         overhead_bytes=overhead(link.framing),
         fec=link.repair.fec,
+        fec_frames=link.repair.fec_frames,
         arq_rounds=link.repair.arq_rounds if link.repair.arq else 0,
         frame_bytes=session.codec.frame_bytes or 1 << 30,
     )
@@ -263,15 +249,12 @@ def link_state(session: Session, times: Times) -> LinkState:
 
 def stamps(session: Session) -> dict[str, str]:
     """Return what tells the sender's models from others: the transform, and who writes the captions."""
-    codec, profile = session.codec, session.profile
-    found = {"transform": transform_digest(transform_folder(session))[:16]}
-    if codec.caption == "grammar":
-        folder = place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter")
-        found["captioner"] = transform_digest(folder)[:16]
-    elif codec.caption == "vlm":
-        found["captioner"] = place("flux", "captioner", profile.captioner, WEIGHTS).name
-    elif codec.caption == "endpoint":
-        found["captioner"] = profile.caption_model
+    found = {}
+    for part, where in folders.of_gsc(session).items():
+        large = part == "captioner" and session.codec.caption == "vlm"  # its weights take a minute to read
+        found[part] = str(Path(where).name if large else where)
+        if isinstance(where, Path) and not large:
+            found[part] = transform_digest(where)[:16]
     return found
 
 
@@ -364,4 +347,4 @@ class RateControl:
 
 def wanted(session: Session) -> bool:
     """Return whether the session's codec is controlled by the task."""
-    return session.codec.name == "gsc" and session.codec.rate_control == "task"
+    return SYNTAXES[session.codec.name].facts.adjustable and session.codec.rate_control == "task"

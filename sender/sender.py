@@ -1,8 +1,7 @@
 """The sender's core: time and feedback in, packets and events out. No sockets, no clock of its own."""
 
 from collections.abc import Callable, Iterator
-from math import ceil
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from link import fragment, packet, png
 from link.channel import NS, to_ns
@@ -15,22 +14,8 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times, body_bytes
 from sender.camera.picture import Shot, Skipped
-from sender.rate_control import Choice, Quality, RateControl
-
-
-class Encoder(Protocol):
-    """See `sender.codecs.Encoder`."""
-
-    def encode(self, frame: Frame) -> Payload:
-        """Return the frame's sections."""
-
-
-@runtime_checkable
-class Adjustable(Encoder, Protocol):
-    """See `sender.codecs.Adjustable`."""
-
-    def encode_at(self, frame: Frame, quality: Quality) -> Payload:
-        """Return the frame's sections with at most *quality* of it."""
+from sender.encoder import Adjustable, Encoder
+from sender.rate_control import Choice, RateControl
 
 
 def _printable(text: str) -> str:
@@ -78,6 +63,11 @@ class Sender:
         self._frames = 0
         self._sequence = 0
         self._outboxes: dict[int, arq.Outbox] = {}
+        self._blocks: fec.BlockBuilder | None = None
+        if (share := session.link.repair.fec) > 0.0:
+            room = packet.body_bytes(session.link.mtu_bytes, session.link.framing)
+            header, frames = packet.overhead(session.link.framing), session.link.repair.fec_frames
+            self._blocks = fec.BlockBuilder(share, header, room, frames, times.fec_span_ns)
         self._told: set[int] = set()
         self._due_ns: int | None = 0
         self._ahead: Shot | None = None
@@ -119,6 +109,7 @@ class Sender:
         self._ahead = None
         if shot is None:
             self._due_ns = None
+            self._end_block(out)
             return
         if self._paced_by_source and shot.pts_ns is not None and shot.pts_ns > now:
             self._ahead, self._due_ns = shot, shot.pts_ns
@@ -134,6 +125,13 @@ class Sender:
                 self._due_ns = max(now, pts if pts is not None else self._taken * NS)
         else:
             self._due_ns = max(now, self._taken * self._period)
+        if self._due_ns is None:
+            self._end_block(out)
+
+    def _end_block(self, out: Output) -> None:
+        """Send what repairs the last frames: no other follows."""
+        if self._blocks is not None:
+            out.packets += [self._wrap(data) for data in self._repairs(self._blocks.flush())]
 
     def _fetch(self, now: int, out: Output) -> Shot | None:
         """Return the next shot of the camera, telling of those that could not be read."""
@@ -171,12 +169,12 @@ class Sender:
         finally:
             out.timings["encode_s"] = out.timings.get("encode_s", 0.0) + self._clock() - started
         sections = [section for section in payload.sections if section is not None]
-        packets, data_count = self._packets(number, sections)
-        box = arq.Outbox(packets, data_count, now + self._times.deadline_ns)
+        before, packets, spare = self._packets(number, sections, now)
         if self._link.repair.arq:
-            self._outboxes[number] = box
-        out.packets += [self._wrap(data) for data in packets]
-        made: dict[str, Any] = {"sections": [len(section) for section in sections], "packets": len(packets)}
+            self._outboxes[number] = arq.Outbox(packets, now + self._times.deadline_ns)
+        out.packets += [self._wrap(data) for data in (*before, *packets, *spare)]
+        sizes = [len(section) for section in sections]
+        made: dict[str, Any] = {"sections": sizes, "packets": len(packets) + len(spare)}
         if choice is not None:
             made["quality"] = choice.summary()
         out.events.append(Event("encoded", now, number, made))
@@ -188,11 +186,17 @@ class Sender:
         self._control.sent(choice, payload.size_bytes)
         return payload
 
-    def _packets(self, number: int, sections: list[bytes]) -> tuple[list[bytes], int]:
-        repair = self._link.repair
+    def _packets(
+        self, number: int, sections: list[bytes], now: int
+    ) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """Return the repair packets of a block that ends before this frame, its own packets, and what repairs it."""
+        priorities = self._link.repair.priorities
+        before = after = None
         try:
             bodies = fragment.fragment(sections, self._room)
-            spare = fec.encode(bodies, ceil(len(bodies) * repair.fec)) if repair.fec else []
+            if self._blocks is not None:
+                next_ns = None if self._paced_by_source else now + self._period
+                before, after = self._blocks.add(number, bodies, now, next_ns)
         except ValueError as error:
             raise UsageError(
                 f"frame {number}: {error}; raise link.mtu_bytes or lower codec.frame_bytes"
@@ -201,11 +205,19 @@ class Sender:
         made = []
         for index, body in enumerate(bodies):
             urgent = 1 if 3 * index < len(bodies) else 2
-            level = urgent if repair.priorities else 0
-            made.append(Packet(Kind.DATA, low, index, body, level, index == len(bodies) - 1))
-        for index, body in enumerate(spare, len(bodies)):
-            made.append(Packet(Kind.FEC, low, index, body, 3 if repair.priorities else 0))
-        return [item.pack(self._short) for item in made], len(bodies)
+            last = index == len(bodies) - 1
+            made.append(Packet(Kind.DATA, low, index, body, urgent if priorities else 0, last))
+        return self._repairs(before), [item.pack(self._short) for item in made], self._repairs(after)
+
+    def _repairs(self, found: fec.Repairs | None) -> list[bytes]:
+        if found is None:
+            return []
+        low, level = found.frame % packet.FRAMES, 3 if self._link.repair.priorities else 0
+        end = found.first_index + len(found.bodies) - 1
+        return [
+            Packet(Kind.FEC, low, index, body, level, index == end).pack(self._short)
+            for index, body in enumerate(found.bodies, found.first_index)
+        ]
 
     def _wrap(self, data: bytes) -> bytes:
         self._sequence += 1
@@ -249,10 +261,10 @@ class Sender:
         if self._control is None or self._link.repair.fec or number in self._told:
             return  # what the erasure code mended nobody hears of: the scenario's loss is the better guess
         self._told.add(number)
-        missing = sum(index < box.data_count for index in request.missing)
+        missing = sum(index < len(box.packets) for index in request.missing)
         if request.open_from is not None:
-            missing += max(0, box.data_count - request.open_from)
-        self._control.heard(box.data_count, 0 if request.complete else missing)
+            missing += max(0, len(box.packets) - request.open_from)
+        self._control.heard(len(box.packets), 0 if request.complete else missing)
 
     def _forget(self, now: int, out: Output) -> None:
         """Give up the frames that are too old to be mended in time."""

@@ -1,22 +1,34 @@
 """The channel against theory: exact delays, and two-sided statistics at 99.9 % confidence with fixed seeds."""
 
+import itertools
+import json
 import math
+import typing
 from collections import Counter
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from link.channel import loss as losses
+from link.channel.bits import BitErrors
 from link.channel.channel import BACKWARD, Channel
-from link.channel.loss import BitErrors, bernoulli, gilbert_elliott, pattern
+from link.channel.loss import LossModel, read_loss
+from link.channel.loss.bernoulli import BernoulliLoss
+from link.channel.loss.gilbert_elliott import GilbertElliottLoss
+from link.channel.loss.pattern import PatternLoss
 from link.channel.outage import Outages
+from link.channel.path import hop_loss, path_loss, path_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate, Trace, TraceRate, read_trace
-from link.config import BernoulliLoss, GilbertElliottLoss, Link, Outage, PatternLoss
+from link.config import Link, Outage
 from link.errors import UsageError
 from link.events import Fate
 from link.packet import Kind, Packet
 from link.seeds import generator
+from scenarios import schema
+from scenarios.report import page as report
+from scenarios.sweep import measure
 
 ALPHA = 0.001
 MS = 1_000_000
@@ -91,7 +103,7 @@ def test_a_full_queue_drops_the_newest():
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_bernoulli_loss_is_binomial(seed):
-    lost = bernoulli(BernoulliLoss(model="bernoulli", loss=0.07), generator(seed, "x"))
+    lost = BernoulliLoss(model="bernoulli", loss=0.07).draw(generator(seed, "x"))
     n = 200_000
     count = sum(lost() for _ in range(n))
     assert stats.binomtest(count, n, 0.07).pvalue > ALPHA
@@ -99,9 +111,7 @@ def test_bernoulli_loss_is_binomial(seed):
 
 @pytest.mark.parametrize(("loss", "burst"), [(0.05, 4), (0.3, 3), (0.01, 1.5), (0.2, 20), (0.4, 1.0)])
 def test_gilbert_elliott_has_the_loss_and_the_bursts_asked_for(loss, burst):
-    lost = gilbert_elliott(
-        GilbertElliottLoss(model="gilbert_elliott", loss=loss, mean_burst=burst), generator(5, "ge")
-    )
+    lost = GilbertElliottLoss(model="gilbert_elliott", loss=loss, mean_burst=burst).draw(generator(5, "ge"))
     n = 400_000
     marks = np.fromiter((lost() for _ in range(n)), bool, n)
     starts = np.flatnonzero(marks[1:] & ~marks[:-1]) + 1
@@ -131,14 +141,108 @@ def test_gilbert_elliott_has_the_loss_and_the_bursts_asked_for(loss, burst):
 
 def test_a_lossy_good_state_keeps_the_mean():
     config = GilbertElliottLoss(model="gilbert_elliott", loss=0.1, mean_burst=5, loss_good=0.02, loss_bad=0.7)
-    lost = gilbert_elliott(config, generator(9, "ge"))
+    lost = config.draw(generator(9, "ge"))
     blocks = np.array([sum(lost() for _ in range(2000)) for _ in range(200)]) / 2000
     assert stats.ttest_1samp(blocks, 0.1).pvalue > ALPHA
 
 
 def test_the_pattern_repeats():
-    lost = pattern(PatternLoss(model="pattern", pattern="..x."))
+    lost = PatternLoss(model="pattern", pattern="..x.").draw(generator(1, "p"))
     assert [lost() for _ in range(8)] == [False, False, True, False] * 2
+
+
+@pytest.mark.parametrize(
+    ("tree", "mean"),
+    [
+        ({"model": "pattern", "pattern": "..x."}, 0.25),
+        ({"model": "pattern", "pattern": "xx.x.x"}, 4 / 6),
+        ({"model": "bernoulli", "loss": 0.3}, 0.3),
+        ({"model": "gilbert_elliott", "loss": 0.2, "mean_burst": 4}, 0.2),
+        ({"model": "gilbert_elliott", "loss": 0.3, "mean_burst": 3, "loss_good": 0.1, "loss_bad": 0.6}, 0.3),
+    ],
+)
+def test_a_loss_model_knows_its_mean_and_its_rows_of_losses(tree, mean):
+    model = read_loss(tree)
+    assert model.mean_loss == pytest.approx(mean)
+    assert model.lost_in_a_row(1) == pytest.approx(mean)
+    lost = model.draw(generator(3, "long"))
+    marks = np.fromiter((lost() for _ in range(300_000)), bool)
+    assert marks.mean() == pytest.approx(mean, abs=0.006)
+    for count in (2, 3, 5):
+        windows = np.lib.stride_tricks.sliding_window_view(marks, count).all(axis=1)
+        assert model.lost_in_a_row(count) == pytest.approx(windows.mean(), abs=0.006)
+
+
+def test_a_path_composes_its_hops():
+    hops = [
+        {"name": "a", "rate_bps": 4000, "loss": {"model": "bernoulli", "loss": 0.1}},
+        {"name": "b", "rate_bps": 2000, "loss": {"model": "bernoulli", "loss": 0.1}},
+    ]
+    link = Link.model_validate({"hops": hops})
+    assert path_loss(link) == pytest.approx(0.19)
+    assert path_rate_bps(link, {}) == 2000
+    regular = {"up_s": 10, "down_s": 10}
+    for hold, loss in ((False, 0.5), (True, 0.0)):
+        down = Link.model_validate(
+            {"hops": [{"name": "c", "rate_bps": 2000, "outage": {**regular, "hold": hold}}]}
+        )
+        assert (path_rate_bps(down, {}), path_loss(down)) == (1000, loss)
+    traced = Link.model_validate({"hops": [{"name": "t", "trace": "x"}, hops[0]]})
+    assert path_rate_bps(traced, {"t": Trace((500, 1000), 10)}) == 160
+    flips = Link.model_validate({"hops": [{"name": "f", "rate_bps": 1, "bit_error_rate": 1e-4}]})
+    assert hop_loss(flips.hops[0], 100) == pytest.approx(1 - (1 - 1e-4) ** 800)
+
+
+class EveryOtherLoss(LossModel):
+    """What the README's recipe makes: a class of its own, and a row in the table."""
+
+    model: typing.Literal["every_other"]
+    first: bool = True
+
+    @property
+    def mean_loss(self):
+        return 0.5
+
+    def lost_in_a_row(self, count):
+        return 0.5 if count == 1 else 0.0
+
+    def words(self):
+        return "loses every other packet"
+
+    def draw(self, rng):
+        turns = itertools.cycle((self.first, not self.first))
+        return lambda: next(turns)
+
+
+def test_a_new_loss_model_is_a_class_and_a_row(monkeypatch, tmp_path):
+    monkeypatch.setitem(losses.LOSS_MODELS, "every_other", EveryOtherLoss)
+    tree = {"model": "every_other", "first": False}
+    settings = ["link.hops.0.loss=" + json.dumps(tree), "link.hops.1.loss={model: bernoulli, loss: 0.2}"]
+    plan = schema.load("mars-relay", settings, {"codec.name": "jpeg2000"})
+    # The schema reads it, describes it and writes it down again.
+    assert isinstance(plan.link.hops[0].loss, EveryOtherLoss)
+    assert "EveryOtherLoss" in json.dumps(schema.Scenario.model_json_schema(by_alias=True))
+    (tmp_path / "again.yaml").write_text(schema.to_yaml(plan))
+    assert schema.load(str(tmp_path / "again.yaml")) == plan
+    with pytest.raises(UsageError, match=r"link\.hops\.0\.loss: unknown key 'frist'; did you mean 'first'"):
+        schema.load("mars-relay", ["link.hops.0.loss={model: every_other, frist: 1}"])
+    # What it comes to, for rate control and tables.
+    assert path_loss(plan.link) == pytest.approx(1 - 0.5 * 0.8)
+    assert measure.about(plan)["loss"] == pytest.approx(0.6)
+    # Its words, in the report.
+    assert (
+        "loses every other packet"
+        in report._hop_words(plan.session().model_dump()["link"]["hops"][0])["words"]
+    )
+    # It runs.
+    link = channel({"rate_bps": 1e6, "loss": tree})
+    for number in range(10):
+        link.send(b"x", number * MS)
+    assert [packet for _, packet, *_ in drain(link)] == [0, 2, 4, 6, 8]
+
+
+def test_words_of_a_loss_model_of_another_version_are_still_words():
+    assert "does not know" in losses.loss_words({"model": "later", "loss": 1})
 
 
 def test_loss_over_the_channel_is_counted_once_per_packet():

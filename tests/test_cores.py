@@ -12,7 +12,9 @@ from link.errors import FingerprintError, UsageError
 from link.events import Fate
 from link.fingerprint import fingerprint
 from link.journal import digest, read
-from link.packet import peek
+from link.packet import Kind, peek
+from link.repair import fec
+from scenarios.results.metrics import breakdown, packets
 from sender.sender import Sender
 
 S = 1_000_000_000
@@ -85,12 +87,69 @@ def test_arq_asks_and_gets_what_is_missing(tmp_path):
 def test_with_fec_arq_asks_only_for_as_many_as_are_short(tmp_path):
     # 16 data packets and 2 repair packets; 4 lost: 2 are made up for, 2 are asked for.
     hop = {**HOP, "loss": {"model": "pattern", "pattern": "x.x.x.x" + "." * 300}}
-    plan = session(link(hops=[hop], repair={"arq": True, "fec": 0.1}, **{"return": {"rate_bps": 100}}))
+    plan = session(link(hops=[hop], repair={"arq": True, "fec": 0.15}, **{"return": {"rate_bps": 100}}))
     found = run(plan, tmp_path / "run.mcap", 1)
     nak = kinds(found, "nak")[0]
     assert (nak["missing"], nak["enough"]) == ([0, 2, 4, 6], 2)
     assert kinds(found, "resent")[0]["packets"] == [0, 2]
     assert kinds(found, "closed")[0]["complete"]
+
+
+def test_small_frames_share_their_repair_packets(tmp_path):
+    """Three packets a frame at a fifth: every second frame has one repair packet, and the code costs its share."""
+    plan = session(link(repair={"fec": 0.2}), frame_bytes=300, period_s=10)
+    found = run(plan, tmp_path / "run.mcap", 40, ToyEncoder(3, 105))
+    spent = breakdown(found, packets(found))
+    data = sum(item.size_bytes for item in packets(found) if item.kind == Kind.DATA)
+    assert 0.18 < (spent.fec + spent.header - data + sum(spent.payload.values())) / data < 0.21
+    counts = [
+        len(fec.split(peek(data).body)[0]) for data in found.data.values() if peek(data).kind == Kind.FEC
+    ]
+    assert set(counts) == {1, 2}  # one where the savings of those before pay for it
+    assert 22 <= len(counts) <= 24
+    assert all(event["complete"] for event in kinds(found, "closed"))
+
+
+def test_a_frame_waits_for_no_repair_packet_and_is_mended_by_that_of_a_later_frame(tmp_path):
+    # Six packets and the repair packet of two frames make a block; of the first block the second packet is lost.
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": ".x" + "." * 300}}
+    plan = session(link(hops=[hop], repair={"fec": 0.2}), frame_bytes=300, period_s=10)
+    decoder = ToyDecoder()
+    found = run(plan, tmp_path / "run.mcap", 6, ToyEncoder(3, 105), decoder)
+    shown = {event["frame"]: event["time_ns"] / S for event in kinds(found, "decoded")}
+    captured = {event["frame"]: event["time_ns"] / S for event in kinds(found, "captured")}
+    own = 3 * (105 + 1 + 8) * 8 / 2000 + 1  # its packets on the air, and the delay
+    assert all(shown[frame] - captured[frame] == pytest.approx(own) for frame in range(1, 6))
+    assert 10 + own < shown[0] < 10 + own + 1
+    assert sorted(payload.sections for payload in decoder.payloads) == sorted(
+        sections(n, 3, 105) for n in range(6)
+    )
+    assert conserved(found)
+
+
+def test_a_frame_that_is_lost_whole_is_mended_where_its_block_affords_it(tmp_path):
+    hop = {**HOP, "loss": {"model": "pattern", "pattern": ".." + "x" + "." * 300}}
+    plan = session(link(hops=[hop], repair={"fec": 0.25}), frame_bytes=100, period_s=10)
+    decoder = ToyDecoder()
+    found = run(plan, tmp_path / "run.mcap", 8, ToyEncoder(1, 80), decoder)
+    assert [event["frame"] for event in kinds(found, "closed")] == [0, 1, 3, 4, 2, 5, 6, 7]
+    assert all(event["complete"] for event in kinds(found, "closed"))
+
+
+def test_asking_waits_for_the_repair_packet_of_the_block(tmp_path):
+    """What the code can mend is not asked for; what it cannot is asked for when its repair packets are through."""
+    back = {"return": {"rate_bps": 100}}
+    for lost, asks in ((".x", 0), (".xx", 1)):
+        hop = {**HOP, "loss": {"model": "pattern", "pattern": lost + "." * 300}}
+        plan = session(
+            link(hops=[hop], repair={"arq": True, "fec": 0.2}, **back), frame_bytes=300, period_s=10
+        )
+        found = run(plan, tmp_path / f"{asks}.mcap", 6, ToyEncoder(3, 105))
+        naks = kinds(found, "nak")
+        assert len(naks) == asks
+        assert all(nak["enough"] == 1 and 10 * S < nak["time_ns"] < 16 * S for nak in naks)
+        assert all(event["complete"] for event in kinds(found, "closed"))
+        assert conserved(found)
 
 
 def test_a_frame_that_is_lost_whole_is_asked_for(tmp_path):

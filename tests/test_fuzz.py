@@ -96,7 +96,7 @@ def frames_of(plan):
         pixels = np.stack([x * 3 + number * 20, y * 4, (x ^ y) * 2], -1).astype(np.uint8)
         payload = encoder.encode(Frame(number, 0, pixels, "x"))
         bodies = fragment.fragment(list(payload.sections), timing.body_bytes(plan.link))
-        spare = fec.encode(bodies, 3)
+        spare = fec.encode((len(bodies),), bodies, 3)
         made = [Packet(Kind.DATA, number, i, body, 0, i == len(bodies) - 1) for i, body in enumerate(bodies)]
         made += [Packet(Kind.FEC, number, i, body) for i, body in enumerate(spare, len(bodies))]
         yield payload, made

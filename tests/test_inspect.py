@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import toys
 
-from link.errors import StorageError
+from link.errors import StorageError, UsageError
 from link.journal import Run
 from link.packet import CCSDS_APID
 from scenarios import schema
@@ -77,6 +77,17 @@ def test_the_listing_of_a_frame(tmp_path: Path) -> None:
     assert "\n".join(inspect.lines(run, frame=0)) + "\n" == LISTING
 
 
+def test_a_frame_that_the_run_has_not_is_an_error(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    inspect.check_frame(run, 0)
+    inspect.check_frame(run, 1)
+    with pytest.raises(UsageError, match="--frame 999: the run has frames 0 to 1"):
+        inspect.check_frame(run, 999)
+    none = Run(run.head, [], run.rows, run.data, run.pictures, True)
+    with pytest.raises(UsageError, match="the run has no frame"):
+        inspect.check_frame(none, 0)
+
+
 def test_the_listing_of_drops_alone(tmp_path: Path) -> None:
     run = _run(tmp_path)
     (drop,) = inspect.records(run, drops=True)
@@ -113,17 +124,17 @@ def test_a_record_says_everything_and_is_json(tmp_path: Path) -> None:
 
 def test_repair_packets_and_full_queues(tmp_path: Path) -> None:
     hops = [_hop(queue={"limit_bytes": 64})]
-    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 0.5}}, frames=1)
+    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 1.0}}, frames=1)
     found = list(inspect.records(run))
     assert [record["kind"] for record in found] == ["data"] * 4 + ["fec"] * 2
-    # One packet of 61 bytes on the transmitter, then 29 and 29 bytes in a queue of 64.
+    # One packet of 60 bytes on the transmitter, then 30 and 30 bytes in a queue of 64.
     assert [record["packet"] for record in found if record["fate"] == "queue_full"] == [2, 4, 5]
     assert not found[-1]["on_air"]
     text = "\n".join(inspect.lines(run))
     assert "queue full     repair symbol" in text
     assert "a 0.000+0.000 queue full at 0.000" in text
     assert text.endswith(
-        "hop a: 3 crossed, 3 queue full; on the air 0.952 s; wait 0.403 s mean, 0.720 s most"
+        "hop a: 3 crossed, 3 queue full; on the air 0.960 s; wait 0.400 s mean, 0.720 s most"
     )
 
 
@@ -216,7 +227,7 @@ def test_a_capture_byte_by_byte(tmp_path: Path) -> None:
 
 def test_a_capture_leaves_out_what_never_left(tmp_path: Path) -> None:
     hops = [_hop(queue={"limit_bytes": 64}, duplicate_ratio=1)]
-    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 0.5}}, frames=1)
+    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 1.0}}, frames=1)
     assert pcap.export(run, tmp_path / "run.pcap")[0] == 3
     found = [data for _, data in _records((tmp_path / "run.pcap").read_bytes())]
     assert found == [run.data[record["packet"]] for record in inspect.records(run) if record["on_air"]]

@@ -42,8 +42,8 @@ def test_packages_import_only_what_the_picture_allows(package):
         assert tops <= MAY_IMPORT[package], path
 
 
-def test_sockets_are_in_one_place():
-    assert where("zmq") == {"link/relay.py"}
+def test_sockets_are_where_processes_meet():
+    assert where("zmq") == {"link/relay.py", "link/peer.py"}
     assert where("socket", "asyncio") == set()
 
 
@@ -66,7 +66,13 @@ def test_nothing_that_runs_what_it_reads():
 
 
 def test_the_clock_is_read_where_processes_are():
-    readers = {"link/__main__.py", "link/relay.py", "sender/__main__.py", "receiver/__main__.py"}
+    readers = {
+        "link/__main__.py",
+        "link/relay.py",
+        "link/peer.py",
+        "sender/__main__.py",
+        "receiver/__main__.py",
+    }
     readers |= {"scenarios/run.py", "scenarios/processes.py"}
     readers |= {"scenarios/commands/train.py"}  # hands the clock to the training loop, which logs seconds
     readers |= {"scenarios/sweep/worker_process.py"}  # a process, which measures its cells
@@ -106,6 +112,28 @@ def test_no_module_imports_itself_by_way_of_others():
         graph[name] = {other for other in found if not any(more.startswith(f"{other}.") for more in found)}
     order = graphlib.TopologicalSorter(graph)
     order.prepare()  # raises CycleError, which names the circle
+
+
+def test_others_classes_read_folders_in_one_place():
+    """`link.pretrained` alone calls `from_pretrained` of classes that are not farlink's own: it downloads nothing,
+    runs no code of a folder, and leaves no weight at random."""
+    own, calls = set(), []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and (
+                any(
+                    isinstance(item, ast.FunctionDef) and item.name == "from_pretrained" for item in node.body
+                )
+                or any(
+                    isinstance(base, ast.Name) and base.id == "PyTorchModelHubMixin" for base in node.bases
+                )
+            ):
+                own.add(node.name)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                if node.func.attr == "from_pretrained":
+                    calls.append((str(path.relative_to(ROOT)), ast.unparse(node.func.value)))
+    assert own == {"Analysis", "FcosDetector", "Parts", "Synthesis", "TextEncoder"}
+    assert {path for path, name in calls if name not in own} == {"link/pretrained.py"}
 
 
 def test_the_rooms_of_scenarios_are_those_of_the_design():

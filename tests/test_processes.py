@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from link import journal
-from link.errors import PartialError
+from link.errors import FarlinkError, PartialError
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.processes import ROLES, Processes
@@ -27,6 +27,7 @@ def plan(*settings, frames=6):
         "mars-relay",
         settings,
         {
+            "camera.source": "testcard",
             "camera.frames": frames,
             "camera.width": 64,
             "camera.height": 48,
@@ -67,6 +68,37 @@ def test_three_processes_write_the_journal_that_one_writes(tmp_path):
         digests[name] = journal.digest(folder / "run.mcap")
     assert digests["one"] == digests["three"] == digests["again"] != digests["other"]
     assert not ours()
+
+
+def left_in(folder):
+    """Return the names in a run's folder that begin with a dot."""
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_nothing_but_the_run_is_left_in_its_folder(tmp_path):
+    scenario = plan(frames=1)
+    for number, role in enumerate((None, "receiver")):
+        folder = tmp_path / str(number)
+        processes = start(scenario, folder)
+        assert not left_in(folder)
+        if role is None:
+            processes.watch(lambda _record: None)
+        else:
+            processes.children[role].kill()
+            with pytest.raises(PartialError, match="receiver was killed"):
+                processes.watch(lambda _record: None)
+        assert not left_in(folder)
+
+
+def test_the_error_shows_the_last_words_of_a_process_that_crashed(tmp_path, monkeypatch):
+    """A module that cannot even be imported says so on standard error alone."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "receiver.py").write_text("raise RuntimeError('no driver for this GPU')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), os.environ["PYTHONPATH"]]))
+    processes = start(plan(frames=1), tmp_path / "run")
+    with pytest.raises(FarlinkError, match=r"(?s)receiver ended with exit code 1: .*no driver for this GPU"):
+        processes.watch(lambda _record: None)
+    assert not left_in(tmp_path / "run")
 
 
 def test_load_on_the_machine_changes_nothing(tmp_path):
@@ -159,7 +191,8 @@ def test_a_full_disk_ends_with_74_and_a_whole_journal(tmp_path):
     ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        scenario = schema.load("mars-relay", [], {"camera.frames": 60, "codec.name": "jpeg2000"})
+        wanted = {"camera.source": "testcard", "camera.frames": 60, "codec.name": "jpeg2000"}
+        scenario = schema.load("mars-relay", [], wanted)
         error = runs.execute(scenario, runs.prepare(place / "run", scenario))
         assert error is not None
         assert error.exit_code == 74

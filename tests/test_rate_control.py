@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from link import journal, timing
+from link.channel.path import hop_loss, path_loss
 from link.config import Codec, Session
 from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
 from link.frame import Frame, Payload
-from link.repair.fec import OVERHEAD_BYTES
+from link.packet import FEC_BYTES
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.models import rate_table as rate_models
@@ -29,9 +30,7 @@ from sender.rate_control import (
     Quality,
     RateControl,
     choose,
-    hop_loss,
     link_state,
-    path_loss,
     stamps,
 )
 from sender.sender import Sender
@@ -98,11 +97,15 @@ def slow_rows(table, link, alpha, beta, tasks):
             payload = table.payload_bytes[i, j] * link.scale
             body = payload + 2 * (channels + 1)
             packets = max(1, math.ceil(body / link.body_bytes))
-            spare = math.ceil(packets * link.fec)
-            repair = OVERHEAD_BYTES if link.fec else 0
             air = body + packets * link.overhead_bytes
-            air += spare * (min(body / packets, link.body_bytes) + link.overhead_bytes + repair)
-            lost = residual(packets, spare, link.loss)
+            frames, spare = 1, 0
+            if link.fec:
+                repair = min(body / packets, link.body_bytes) + link.overhead_bytes + FEC_BYTES
+                while frames < link.fec_frames and link.fec * air * frames < repair:
+                    frames += 1
+                spare = max(1, int(link.fec * air * frames / repair))
+                air += max(link.fec * air, repair / link.fec_frames)
+            lost = residual(packets * frames, spare, link.loss)
             if link.arq_rounds:
                 air += air * lost * sum(link.loss**turn for turn in range(link.arq_rounds))
                 lost *= link.loss**link.arq_rounds

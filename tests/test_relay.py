@@ -1,24 +1,28 @@
 """The sockets: who may connect, what is ignored, and that floods and giants harm nobody."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import zmq
 from toys import cores, session
 
-from link import messages, timing
+from link import messages, relay, timing
 from link.config import Session
 from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Event, Output
 from link.fingerprint import fingerprint
 from link.journal import read
-from link.relay import Hub, PeerGoneError, make_keys, max_message_bytes, serve
+from link.packet import VERSION
+from link.peer import serve
+from link.relay import Hub, PeerGoneError, make_keys, max_message_bytes
 
 LINK = {"mtu_bytes": 128, "hops": [{"name": "air", "rate_bps": 20000, "delay_s": 1}]}
 PLAN = session(LINK)
@@ -40,8 +44,9 @@ def hub():
         made.close()
 
 
-def peer(role, address, results, frames=2, **options):
+def peer(role, address, results, frames=2, loads_s=0.0, **options):
     def build(plan, times):
+        time.sleep(loads_s)
         core = cores(plan, frames)[0 if role == "sender" else 1]
         return core, fingerprint(plan)
 
@@ -109,7 +114,7 @@ def test_ends_meet_and_part(hub):
     made = hub()
     results = {}
     threads = [peer(role, made.address, results) for role in ("sender", "receiver")]
-    made.meet(5.0)
+    made.meet(5.0, 5.0)
     out = made.remote("sender").step(0, [])
     assert out is not None
     assert len(out.packets) == 16
@@ -124,7 +129,7 @@ def test_other_fingerprints_stop_both_ends_and_are_named(hub):
     results = {}
     threads = [peer("sender", made.address, results)]
     with pytest.raises(FingerprintError) as error:
-        made.meet(5.0)
+        made.meet(5.0, 5.0)
     made.close(error.value)
     threads[0].join(5.0)
     assert error.value.exit_code == results["sender"].exit_code == 5
@@ -137,9 +142,41 @@ def test_an_end_that_does_not_come_is_named(hub):
     made = hub()
     thread = peer("sender", made.address, {})
     with pytest.raises(PeerGoneError, match="no receiver came"):
-        made.meet(0.5)
+        made.meet(0.5, 5.0)
     made.close()
     thread.join(5.0)
+
+
+def test_an_end_that_takes_long_to_load_is_waited_for(hub):
+    """Each end has its own time from its welcome on; only who has not come yet is bound by the wait for that."""
+    made = hub()
+    results, told = {}, []
+    threads = [peer("sender", made.address, results), peer("receiver", made.address, results, loads_s=1.5)]
+    made.meet(1.0, 20.0, told.append)
+    assert made.remote("receiver").step(0, []) is not None
+    made.close()
+    for thread in threads:
+        thread.join(5.0)
+    assert results == {"sender": None, "receiver": None}
+
+
+def test_it_is_said_what_is_waited_for_and_loading_has_a_limit_of_its_own(hub, monkeypatch):
+    monkeypatch.setattr(relay, "_FIRST_WORD_S", 0.2)
+    made = hub()
+    told = []
+    thread = peer("receiver", made.address, {}, loads_s=1.5)
+    with pytest.raises(
+        PeerGoneError, match=r"receiver was still loading its models after 1 s.*profile\.load_s"
+    ):
+        made.meet(60.0, 1.0, told.append)
+    made.close()
+    thread.join(5.0)
+    assert re.fullmatch(
+        r"waiting for the sender to connect: \d s of at most 60 s; "
+        r"waiting for the receiver to load its models: \d s of at most 1 s",
+        told[-1],
+    )
+    assert 2 <= len(told) <= 4
 
 
 def test_a_second_sender_and_a_stranger_are_refused(hub):
@@ -150,7 +187,7 @@ def test_a_second_sender_and_a_stranger_are_refused(hub):
         peer("receiver", made.address, first, token="secret"),
         peer("sender", made.address, stranger, token="guess"),
     ]
-    made.meet(5.0)
+    made.meet(5.0, 5.0)
     threads.append(peer("sender", made.address, second, token="secret"))
     for _ in range(20):
         made.receive(0.1)
@@ -193,7 +230,7 @@ def test_curve_lets_in_only_those_with_a_key(hub, tmp_path):
     threads = [peer("sender", made.address, outside, curve=tmp_path / "others")]
     time.sleep(0.3)
     threads += [peer(role, made.address, inside, curve=tmp_path / "keys") for role in ("sender", "receiver")]
-    made.meet(5.0)
+    made.meet(5.0, 5.0)
     assert made.remote("sender").step(0, []) is not None
     made.close()
     for thread in threads:
@@ -202,17 +239,47 @@ def test_curve_lets_in_only_those_with_a_key(hub, tmp_path):
     assert isinstance(outside["sender"], PeerGoneError)
 
 
+def test_keys_are_their_owners_alone_from_the_start(tmp_path, monkeypatch):
+    before = os.umask(0)
+    seen = []
+    write = os.open
+
+    def watch(path, flags, mode=0o777, **options):
+        made = write(path, flags, mode, **options)
+        if flags & os.O_CREAT and str(path).startswith(str(tmp_path)):
+            seen.append((Path(path).name, os.fstat(made).st_mode & 0o777))
+        return made
+
+    monkeypatch.setattr(os, "open", watch)
+    try:
+        make_keys(tmp_path / "keys")
+    finally:
+        os.umask(before)
+    names = ["link.key", "link.key_secret", "peer.key", "peer.key_secret"]
+    assert sorted(seen) == [(name, 0o600) for name in names]
+    assert sorted(os.listdir(tmp_path / "keys")) == names
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}
+
+
+def test_keys_follow_no_planted_link(tmp_path):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "peer.key_secret").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"peer\.key_secret is there already"):
+        make_keys(tmp_path / "keys")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_peer_that_goes_is_noticed(hub):
     made = hub()
     results = {}
     context = zmq.Context()
     fake = context.socket(zmq.DEALER)
     fake.connect(made.address)
-    fake.send_multipart(messages.pack(b"hello", {"role": "receiver", "wire": 1}))
+    fake.send_multipart(messages.pack(b"hello", {"role": "receiver", "wire": VERSION}))
     thread = peer("sender", made.address, results)
     fake_ready = messages.pack(b"ready", {"fingerprint": fingerprint(PLAN)})
     fake.send_multipart(fake_ready)
-    made.meet(5.0)
+    made.meet(5.0, 5.0)
     context.destroy(linger=0)
     with pytest.raises(PeerGoneError, match="receiver is gone"):
         made.remote("receiver").step(0, [])
@@ -224,7 +291,7 @@ def test_strangers_that_come_and_go_end_nothing(hub):
     made = hub()
     results = {}
     threads = [peer(role, made.address, results) for role in ("sender", "receiver")]
-    made.meet(5.0)
+    made.meet(5.0, 5.0)
     port = int(made.address.rpartition(":")[2])
     for _ in range(200):
         with socket.create_connection(("127.0.0.1", port), timeout=2) as raw:
@@ -266,9 +333,9 @@ def test_a_peer_that_talks_nonsense_ends_the_run_instead_of_hanging_it(hub):
     for role in ("sender", "receiver"):
         fakes[role] = context.socket(zmq.DEALER)
         fakes[role].connect(made.address)
-        fakes[role].send_multipart(messages.pack(b"hello", {"role": role, "wire": 1}))
+        fakes[role].send_multipart(messages.pack(b"hello", {"role": role, "wire": VERSION}))
         fakes[role].send_multipart(messages.pack(b"ready", {"fingerprint": fingerprint(PLAN)}))
-    made.meet(5.0)
+    made.meet(5.0, 5.0)
     fakes["sender"].send_multipart([b"done", b'{"packets": Infinity}'])
     with pytest.raises(PartialError, match="sender sent what is no message"):
         made.remote("sender").step(0, [])
@@ -280,7 +347,7 @@ def test_the_reason_a_peer_gave_comes_before_its_going(hub):
     context = zmq.Context()
     fake = context.socket(zmq.DEALER)
     fake.connect(made.address)
-    fake.send_multipart(messages.pack(b"hello", {"role": "sender", "wire": 1}))
+    fake.send_multipart(messages.pack(b"hello", {"role": "sender", "wire": VERSION}))
     while not made._peers:
         made.receive(0.1)
     fake.send_multipart(messages.pack(b"error", {"exit_code": 2, "message": "no such camera"}))

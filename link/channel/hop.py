@@ -12,8 +12,9 @@ from heapq import heappop, heappush
 import simpy
 
 from link.channel import to_ns
+from link.channel.bits import BitErrors
 from link.channel.delay import jitter
-from link.channel.loss import BitErrors, Uniform, model
+from link.channel.draw import Uniform
 from link.channel.outage import Outages
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import Rate
@@ -57,7 +58,7 @@ class Hop:
         self._fresh = fresh
         self._classify = classify
         self._sink = sink
-        self._lost = model(config.loss, generator(seed, f"{name}.loss")) if config.loss else None
+        self._lost = config.loss.draw(generator(seed, f"{name}.loss")) if config.loss else None
         self._flip = None
         if config.bit_error_rate:
             self._flip = BitErrors(config.bit_error_rate, generator(seed, f"{name}.bits"))

@@ -123,17 +123,16 @@ class Outbox:
     """The sender's store of one frame's packets until they are acknowledged or too old."""
 
     packets: list[bytes]
-    """Data and repair packets by index, before framing."""
-    data_count: int
+    """Data packets by index, before framing."""
     deadline_ns: int
     sent_ns: dict[int, int] = field(default_factory=dict)
     """When an index was last sent again."""
 
     def answer(self, request: Request, now: int, *, not_before_ns: int) -> list[int]:
         """Return the indices to send again; one sent since *not_before_ns* is still on its way."""
-        wanted = [index for index in request.missing if index < self.data_count]
+        wanted = [index for index in request.missing if index < len(self.packets)]
         if request.open_from is not None:
-            wanted += range(request.open_from, self.data_count)
+            wanted += range(request.open_from, len(self.packets))
         if request.enough:
             wanted = wanted[: request.enough]
         wanted = [index for index in wanted if self.sent_ns.get(index, -1) < not_before_ns]

@@ -1,91 +1,115 @@
-"""Erasure code over the packets of one frame: RaptorQ (RFC 6330), systematic, behind the packet checksum.
+"""Erasure code over the data packets of one or more frames: RaptorQ (RFC 6330), systematic, behind the checksum.
 
-The data packets' bodies are the source symbols, padded to one width by 0x80 and zeros (ISO/IEC 7816-4),
-so data packets travel as they are. A repair body is
+The data packets' bodies of the frames of a block, one frame after the other, are the source symbols, padded to one
+width by 0x80 and zeros (ISO/IEC 7816-4), so data packets travel as they are and wait for nothing. A repair body is
 
-    bytes 0-1   number of data packets of the frame, k
-    bytes 2-    repair symbol
+    byte 0      bit 7: counts as varints | number of frames in the block, 1 to 127
+    counts      data packets of each frame: two a byte, the first in the high half; or varints where one is over 15
+    the rest    repair symbol
 
-The symbol's number (ESI) is the packet's index in the frame, k and up. RFC 6330 works on symbols whose
-width is a multiple of 8; the columns added for that are zero in every symbol, so they are cut off here
-and put back there.
+In the packet's header stand the block's last frame and, as the index, that frame's data packets and the repair
+packet's number; the last repair packet of a block is marked. The symbol's number (ESI) is the block's data packets
+and the repair packet's number. RFC 6330 works on symbols whose width is a multiple of 8; the columns added for that
+are zero in every symbol, so they are cut off here and put back there.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import raptorq
 
+from link import varint
 from link.packet import MAX_PACKETS
 
-OVERHEAD_BYTES = 3
-"""How much longer a repair body is than the longest data body of its frame."""
+MAX_FRAMES = 127
+"""Frames of a block at most."""
+_VARINTS = 0x80
 _ALIGN = 8
-_MAX_BYTES = 8 << 20  # above this the library would split the frame into several source blocks
+_MAX_BYTES = 8 << 20  # above this the library would split the block into several source blocks
 
 
-def encode(bodies: Sequence[bytes], count: int) -> list[bytes]:
-    """Return *count* repair bodies for the data *bodies* of a frame.
+def head(counts: Sequence[int]) -> bytes:
+    """Return what a repair body begins with, for frames of *counts* data packets. Raise ValueError for too many."""
+    if not 0 < len(counts) <= MAX_FRAMES:
+        raise ValueError(f"a block of {len(counts)} frames; 1 to {MAX_FRAMES} are possible")
+    if max(counts) > 15:
+        return bytes([_VARINTS | len(counts)]) + b"".join(map(varint.put, counts))
+    pairs = [*counts, 0] if len(counts) % 2 else counts
+    return bytes([len(counts), *(a << 4 | b for a, b in zip(pairs[::2], pairs[1::2], strict=True))])
 
-    Raise ValueError where data and repair packets together exceed what a frame may have.
+
+def split(body: bytes) -> tuple[tuple[int, ...], bytes]:
+    """Return (data packets of each frame, symbol) of a repair *body*. Raise ValueError where it cannot be one."""
+    frames = body[0] & ~_VARINTS if body else 0
+    if frames == 0:
+        raise ValueError(f"a repair body of {len(body)} bytes for no frames")
+    at = 1
+    counts: list[int] = []
+    if body[0] & _VARINTS:
+        for _ in range(frames):
+            count, at = varint.get(body, at)
+            counts.append(count)
+    else:
+        at += (frames + 1) // 2
+        counts = [half for byte in body[1:at] for half in (byte >> 4, byte & 15)][:frames]
+    if len(counts) < frames or len(body) <= at or not any(counts) or max(counts) > MAX_PACKETS:
+        raise ValueError(f"a repair body of {len(body)} bytes for {frames} frames")
+    return tuple(counts), body[at:]
+
+
+def encode(counts: Sequence[int], bodies: Sequence[bytes], number: int) -> list[bytes]:
+    """Return *number* repair bodies for a block: *bodies* are the data bodies of frames of *counts*, in order.
+
+    Raise ValueError where the last frame's packets and these exceed what a frame may have, or the block is too large.
     """
-    if not bodies or count <= 0:
+    if not bodies or number <= 0:
         return []
-    if len(bodies) + count > MAX_PACKETS:
-        raise ValueError(f"{len(bodies)} data and {count} repair packets; at most {MAX_PACKETS} together")
+    if counts[-1] + number > MAX_PACKETS:
+        raise ValueError(f"{counts[-1]} data and {number} repair packets; at most {MAX_PACKETS} together")
     width = max(map(len, bodies)) + 1
     padded = width + -width % _ALIGN
     if padded * len(bodies) > _MAX_BYTES:
         raise ValueError(
-            f"a frame of {padded * len(bodies)} bytes; the erasure code takes {_MAX_BYTES} at most"
+            f"a block of {padded * len(bodies)} bytes; the erasure code takes {_MAX_BYTES} at most"
         )
     encoder = raptorq.Encoder.with_defaults(b"".join(_pad(body, padded) for body in bodies), padded)
-    repair = encoder.get_encoded_packets(count)[len(bodies) :]
-    head = len(bodies).to_bytes(2, "big")
-    return [head + packet[4 : 4 + width] for packet in repair]
+    repair = encoder.get_encoded_packets(number)[len(bodies) :]
+    front = head(counts)
+    return [front + packet[4 : 4 + width] for packet in repair]
 
 
-def source_count(body: bytes) -> int:
-    """Return the number of data packets that a repair *body* tells of. Raise ValueError where it cannot be one."""
-    count = int.from_bytes(body[:2], "big")
-    if len(body) < 3 or not 0 < count < MAX_PACKETS:
-        raise ValueError(f"a repair body of {len(body)} bytes for {count} data packets")
-    return count
+def decode(total: int, data: Mapping[int, bytes], repair: Mapping[int, bytes]) -> dict[int, bytes] | None:
+    """Return all *total* data bodies of a block by place, from some of them and repair symbols by their number.
 
-
-def decode(data: Mapping[int, bytes], repair: Mapping[int, bytes]) -> dict[int, bytes] | None:
-    """Return all data bodies of a frame by index, from some of them and *repair* bodies by packet index.
-
-    None where they do not suffice or do not fit together. Give only bodies whose checksum held: RaptorQ
-    does not notice a changed symbol.
+    Places count from 0 over the frames of the block, the numbers of repair symbols from 0. None where they do not
+    suffice or do not fit together. Give only bodies whose checksum held: RaptorQ does not notice a changed symbol.
     """
-    if not repair:
+    if not repair or len(data) + len(repair) < total:
         return None
-    first = next(iter(repair.values()))
-    count, width = source_count(first), len(first) - 2
+    width = len(next(iter(repair.values())))
     padded = width + -width % _ALIGN
-    fits = all(len(body) == width + 2 and body[:2] == first[:2] for body in repair.values())
-    if not fits or any(len(body) >= width for body in data.values()) or any(index >= count for index in data):
+    if any(len(symbol) != width for symbol in repair.values()):
         return None
-    if len(data) + len(repair) < count:
+    if any(len(body) >= width for body in data.values()) or any(place >= total for place in data):
         return None
     zeros = bytes(padded - width)
-    symbols = [(index, _pad(body, padded)) for index, body in data.items()]
-    symbols += [(index, body[2:] + zeros) for index, body in repair.items() if index >= count]
-    decoder = raptorq.Decoder.with_defaults(count * padded, padded)
+    symbols = [(place, _pad(body, padded)) for place, body in data.items()]
+    symbols += [(total + number, symbol + zeros) for number, symbol in repair.items()]
+    decoder = raptorq.Decoder.with_defaults(total * padded, padded)
     whole = None
-    for index, symbol in symbols:
+    for number, symbol in symbols:
         # Payload ID of RFC 6330, 3.2: source block number 0, encoding symbol ID.
-        whole = _decode_one(decoder, index.to_bytes(4, "big") + symbol)
+        whole = _decode_one(decoder, number.to_bytes(4, "big") + symbol)
         if whole is not None:
             break
-    if whole is None or len(whole) != count * padded:
+    if whole is None or len(whole) != total * padded:
         return None
     bodies = {}
-    for index in range(count):
-        body = whole[index * padded : (index + 1) * padded].rstrip(b"\0")
+    for place in range(total):
+        body = whole[place * padded : (place + 1) * padded].rstrip(b"\0")
         if not body.endswith(b"\x80"):
             return None
-        bodies[index] = body[:-1]
+        bodies[place] = body[:-1]
     return bodies
 
 
@@ -102,3 +126,79 @@ def _decode_one(decoder: raptorq.Decoder, packet: bytes) -> bytes | None:
 
 def _pad(body: bytes, width: int) -> bytes:
     return body + b"\x80" + bytes(width - len(body) - 1)
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """The repair bodies of a block, and where they belong on the wire."""
+
+    frame: int
+    """The block's last frame."""
+    first_index: int
+    bodies: list[bytes]
+
+
+class BlockBuilder:
+    """Gathers frames into blocks and says when repair packets are due: as soon as their share pays for one.
+
+    *share* is repair bytes for each byte of data packets on the air, both with *header_bytes*. A block ends with
+    *frames* frames or when the next would come more than *span_ns* after its first, and then has one repair packet
+    at least; what a block did not spend the next one may. A repair body never exceeds *room_bytes*.
+    """
+
+    def __init__(self, share: float, header_bytes: int, room_bytes: int, frames: int, span_ns: int) -> None:
+        self._share, self._header, self._room = share, header_bytes, room_bytes
+        self._frames, self._span_ns = frames, span_ns
+        self._saved = 0.0
+        self._counts: list[int] = []
+        self._bodies: list[bytes] = []
+        self._last, self._since_ns = 0, 0
+
+    def add(
+        self, frame: int, bodies: Sequence[bytes], now: int, next_ns: int | None
+    ) -> tuple[Repairs | None, Repairs | None]:
+        """Take the data *bodies* of *frame*, sent at *now*; the next frame comes at *next_ns* (None: at once).
+
+        Return the repairs of the block before, which go first where this frame did not fit into it, and those that
+        follow this frame. Raise ValueError where a block cannot be encoded.
+        """
+        before = None
+        if self._counts and not self._fits(bodies):
+            before = self._end(max(1, self._affordable()))
+        if not self._counts:
+            self._since_ns = now
+        self._counts.append(len(bodies))
+        self._bodies += bodies
+        self._last = frame
+        self._saved += self._share * sum(len(body) + self._header for body in bodies)
+        late = next_ns is not None and next_ns - self._since_ns > self._span_ns
+        ends = late or len(self._counts) >= self._frames
+        return before, self._end(max(int(ends), self._affordable()))
+
+    def flush(self) -> Repairs | None:
+        """End the block that is open, where one is: no frame follows."""
+        return self._end(max(1, self._affordable()))
+
+    def _fits(self, bodies: Sequence[bytes]) -> bool:
+        counts = [*self._counts, len(bodies)]
+        longest = max(map(len, [*self._bodies, *bodies]), default=0)
+        return len(counts) <= MAX_FRAMES and len(head(counts)) + longest + 1 <= self._room
+
+    def _affordable(self) -> int:
+        """Return how many repair packets the open block's savings pay for."""
+        if not self._bodies:
+            return 0
+        size = self._header + len(head(self._counts)) + max(map(len, self._bodies)) + 1
+        return int(self._saved / size)
+
+    def _end(self, number: int) -> Repairs | None:
+        if number == 0:
+            return None
+        made = None
+        if self._bodies:
+            repair = encode(self._counts, self._bodies, number)
+            made = Repairs(self._last, self._counts[-1], repair)
+            self._saved = max(0.0, self._saved - sum(len(body) + self._header for body in repair))
+        self._counts.clear()
+        self._bodies.clear()
+        return made

@@ -1,19 +1,28 @@
 """Decoders by codec name, the mirror of `sender.codecs`."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from link.codecs.classical import NAMES
 from link.config import Session
-from link.frame import Payload, Pixels
+from receiver import folders
 from receiver.codecs.classical import ClassicalDecoder
+from receiver.decoder import Decoder
 
 
-class Decoder(Protocol):
-    """Turns the sections that arrived into a picture."""
+@dataclass(frozen=True)
+class DecoderRow:
+    """The receiving end of one codec."""
 
-    def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
+    make: Callable[[Session], Decoder]
+    """Raise ModelMissingError or UsageError where the session's decoder cannot be made."""
+    models: Callable[[Session], Mapping[str, Path]] = lambda _session: {}
+    """Where the models lie that it runs, by part; loads none of them."""
+
+    def __call__(self, session: Session) -> Decoder:
+        """Return the decoder of *session*. Raise as `make` does."""
+        return self.make(session)
 
 
 def _gsc(session: Session) -> Decoder:
@@ -24,7 +33,7 @@ def _gsc(session: Session) -> Decoder:
     return GscDecoder.from_session(session)
 
 
-DECODERS: dict[str, Callable[[Session], Decoder]] = {
-    "gsc": _gsc,
-    **{name: ClassicalDecoder.from_session for name in NAMES},
+DECODERS: dict[str, DecoderRow] = {
+    "gsc": DecoderRow(_gsc, folders.of_gsc),
+    **{name: DecoderRow(ClassicalDecoder.from_session) for name in NAMES},
 }

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import typer
 
-from scenarios.commands.options import clean_errors
+from scenarios.commands.options import Json, clean_errors
+from scenarios.commands.printing import show, show_json
 
 _NEEDS = {
     "every run": ("numpy", "pillow", "simpy", "pyzmq", "pydantic", "raptorq", "mcap", "duckdb", "matplotlib"),
     "video and webcam sources": ("av",),
     "ccsds framing": ("spacepackets",),
     "picture metrics": ("torch", "pytorch-msssim", "lpips"),
-    "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers", "constriction"),
+    "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers"),
     "farlink[cluster]": ("ray",),
     "farlink[live]": ("nicegui",),
 }
@@ -116,16 +117,25 @@ def _gpu() -> str:
     return f"{'--':4}{'GPU':26}none (nothing in this version needs one)"
 
 
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Say what is installed, and what is missing for which profile.
 
     Example: farlink doctor
     """
-    lines, healthy = report()
-    with clean_errors():
-        print("\n".join(lines), flush=True)
+    with clean_errors(as_json):
+        lines, healthy = report()
+        if as_json:
+            version, *checks = lines
+            show_json({"version": version, "healthy": healthy, "checks": [_record(line) for line in checks]})
+        else:
+            show(lines)
     if not healthy:
         raise typer.Exit(1)
+
+
+def _record(line: str) -> dict[str, object]:
+    """Return a line of the report as an object: its first four columns say whether all is well, 26 of what."""
+    return {"ok": line.startswith("ok"), "what": line[4:30].strip(), "detail": line[30:]}
 
 
 def register(app: typer.Typer) -> None:

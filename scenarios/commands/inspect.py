@@ -1,7 +1,6 @@
 """`farlink inspect`: a run packet by packet, or as a capture for Wireshark."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from link.errors import UsageError
 from scenarios.commands.options import clean_errors
+from scenarios.commands.printing import say, show, show_json
 
 
 def inspect(
@@ -21,7 +21,9 @@ def inspect(
         Path | None,
         typer.Option(metavar="FILE", help="Write the packets that went on the air as a pcap file."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a packet.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a packet, each on a line.")
+    ] = False,
 ) -> None:
     """Print a run packet by packet, or export it for Wireshark.
 
@@ -37,23 +39,24 @@ def inspect(
     from scenarios.report import packets as inspection
     from scenarios.report import pcap as captures
 
-    with clean_errors():
+    with clean_errors(as_json):
         path = journal / "run.mcap" if journal.is_dir() else journal
         found = journals.read(path, pictures=False)
         if pcap is not None:
-            if frame is not None or drops or as_json:
-                raise UsageError(
-                    "--pcap writes the whole run; it does not go with --frame, --drops or --json"
-                )
+            if frame is not None or drops:
+                raise UsageError("--pcap writes the whole run; it does not go with --frame or --drops")
             packets, size = captures.export(found, pcap)
-            print(f"{pcap}: {packets} packets, {size} bytes on the air", file=sys.stderr)
+            say(f"{pcap}: {packets} packets, {size} bytes on the air")
+            if as_json:
+                show_json({"file": str(pcap), "packets": packets, "on_air_bytes": size})
             return
+        if frame is not None:
+            inspection.check_frame(found, frame)
         if as_json:
             for record in inspection.records(found, frame=frame, drops=drops):
                 print(json.dumps(record))
             return
-        for line in inspection.lines(found, frame=frame, drops=drops):
-            print(line)
+        show(inspection.lines(found, frame=frame, drops=drops))
 
 
 def register(app: typer.Typer) -> None:

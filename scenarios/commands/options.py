@@ -1,29 +1,67 @@
 """What commands have in common: options, how a scenario is read from them, how errors and results are printed."""
 
 import contextlib
-import json
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from link.codecs import SYNTAXES
 from link.errors import FarlinkError, StorageError
+from scenarios.commands.printing import drop_output, say_error, show, show_json
 
-Scenario = Annotated[str, typer.Argument(help="A preset's name (see `farlink scenarios`) or a YAML file.")]
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Return the presets that begin like this, for the shell."""
+    from scenarios import schema
+
+    return [name for name in schema.preset_names() if name.startswith(incomplete)]
+
+
+def complete_codecs(incomplete: str) -> list[str]:
+    """Return the codecs that begin like this, for the shell."""
+    return [name for name in SYNTAXES if name.startswith(incomplete)]
+
+
+def complete_fields(incomplete: str) -> list[str]:
+    """Return `path=` of the scenario's fields that begin like this, for the shell."""
+    from scenarios import schema
+
+    return [f"{path}=" for path in schema.field_paths() if path.startswith(incomplete)]
+
+
+def complete_sources(incomplete: str) -> list[str]:
+    """Return the prefixes of sources that begin like this, for the shell."""
+    from sender.camera import PREFIXES
+
+    return [row.usage for row in PREFIXES.values() if row.usage.startswith(incomplete)]
+
+
+Scenario = Annotated[
+    str,
+    typer.Argument(
+        help="A preset's name (see `farlink scenarios`) or a YAML file.", autocompletion=complete_presets
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set any field of the scenario; the value is YAML. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any field of the scenario; the value is YAML; `link.rate_bps` is the rate of every hop. Repeatable.",
+        autocompletion=complete_fields,
     ),
 ]
-Source = Annotated[
-    str | None,
-    typer.Option(help="Where frames come from: testcard, a picture, a folder, a video file, webcam:N."),
-]
-Codec = Annotated[str | None, typer.Option(help="Codec: gsc (the default), jpeg2000, webp, avif or jpeg.")]
+SOURCE = typer.Option(
+    help="Where frames come from: a picture, a folder, a video file, or one of the sources with a prefix.",
+    autocompletion=complete_sources,
+)
+Source = Annotated[str | None, SOURCE]
+_CODEC = "Codec: {} (the default), {} or {}.".format(
+    next(iter(SYNTAXES)), ", ".join(list(SYNTAXES)[1:-1]), list(SYNTAXES)[-1]
+)
+Codec = Annotated[str | None, typer.Option(help=_CODEC, autocompletion=complete_codecs)]
 Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
 Realtime = Annotated[
@@ -38,23 +76,37 @@ Out = Annotated[Path | None, typer.Option(help="Folder for the results; default 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
+def name_sources() -> None:
+    """Put every kind of source into the help of `--source`, from their table; which takes a second to import."""
+    from sender.camera import PREFIXES
+
+    SOURCE.help = (
+        f"Where frames come from: {', '.join(row.usage for row in PREFIXES.values())}, or a path to a "
+    )
+    SOURCE.help += "picture, a folder or a video file."
+
+
 @contextlib.contextmanager
-def clean_errors() -> Iterator[None]:
-    """Turn farlink's errors into one line on stderr and an exit code."""
+def clean_errors(as_json: bool = False) -> Iterator[None]:
+    """Turn farlink's errors into one line on stderr and an exit code.
+
+    *as_json*: stdout gets the error as an object too. Errors that come after a command has printed its result belong
+    into a block without it, so that there is always one object.
+    """
     try:
         yield
     except FarlinkError as error:
-        print(f"farlink: {' '.join(str(error).split())}", file=sys.stderr)
+        say_error(" ".join(str(error).split()), error.exit_code, as_json)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:
         # Whoever read our output has enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
-        print(f"farlink: cannot write: {error.strerror or error}", file=sys.stderr)
+        say_error(f"cannot write: {error.strerror or error}", StorageError.exit_code, as_json)
         raise typer.Exit(StorageError.exit_code) from None
     except KeyboardInterrupt:
-        print("farlink: interrupted", file=sys.stderr)
+        say_error("interrupted", 130, as_json)
         raise typer.Exit(130) from None
 
 
@@ -77,8 +129,8 @@ def load_scenario(
 def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
     """Print what a run came to: a table, or one JSON object."""
     if as_json:
-        print(json.dumps(metrics, indent=1))
+        show_json(metrics)
         return
     from scenarios.commands.progress import table
 
-    print(table(metrics))
+    show(table(metrics))

@@ -1,7 +1,6 @@
 """What a person sees of a run: a bar on stderr while it lasts, a table when it is over."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,27 +14,64 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from link.terminal import escape
+from scenarios.commands.printing import say
 from scenarios.words import duration
+
+_LINE_EVERY_S = 10.0  # where stderr is no terminal and a bar would be a mess
+
+
+class Arrivals:
+    """Says a line on stderr for each frame that the far end is done with."""
+
+    def __init__(self) -> None:
+        self._closed: tuple[int, float] | None = None
+
+    def take(self, kind: str, frame: int | None, time_ns: int, complete: bool) -> None:
+        """Take an event of the run: a frame that is closed is decoded right after, if there is anything to show."""
+        if kind == "decoded":
+            self._closed = None
+            say(
+                f"frame {frame} {'is complete' if complete else 'came in part'}, at {duration(time_ns / 1e9)}"
+            )
+            return
+        self.flush()
+        if kind == "closed" and frame is not None:
+            self._closed = frame, time_ns / 1e9
+
+    def flush(self) -> None:
+        """Say of the last frame that was closed that there was nothing to show, if so it was."""
+        if self._closed is not None:
+            frame, seconds = self._closed
+            say(f"frame {frame} is lost, at {duration(seconds)}: nothing could be shown")
+            self._closed = None
 
 
 class Bar:
-    """A progress bar on stderr; on anything but a terminal, nothing but warnings."""
+    """A progress bar on stderr; on anything but a terminal, a line every ten seconds.
 
-    def __init__(self, total: int | None) -> None:
+    *arrivals*: say a line for each frame that arrives.
+    """
+
+    def __init__(self, *, arrivals: bool = False) -> None:
         self._console = Console(stderr=True)
+        self._arrivals = Arrivals() if arrivals else None
+        self._plain = not self._console.is_terminal
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=self._plain,
         )
-        self._task = self._bar.add_task("starting", total=total, note="")
+        self._task = self._bar.add_task("starting", total=None, note="")
+        self._total: int | None = None
         self._sent = self._shown = 0
+        self._said_s = self._bar.get_time()
 
     def __enter__(self) -> "Bar":
         self._bar.start()
@@ -44,27 +80,45 @@ class Bar:
     def __exit__(self, *exc: object) -> None:
         self._bar.stop()
 
+    def begin(self, name: str, source: str, frames: int | None) -> None:
+        """Say what is run, now that the scenario is known."""
+        self._total = frames
+        count = "all frames" if frames is None else f"{frames} frame{'' if frames == 1 else 's'}"
+        if self._plain:
+            say(f"{name}: {count} of {source}; loading models")
+        self._bar.update(self._task, description=f"{escape(name)}: loading models", total=frames)
+
     def __call__(self, record: dict[str, Any]) -> None:
         """Take one event of the run."""
         kind = record["kind"]
-        if kind == "warned":
-            print(f"farlink: {record['reason']}", file=sys.stderr)
+        if self._arrivals is not None:
+            time_ns, complete = record.get("time_ns", 0), bool(record.get("complete"))
+            self._arrivals.take(kind, record.get("frame"), time_ns, complete)
+        if kind in ("warned", "waiting"):
+            say(record["reason"])
         elif kind == "skipped" and record.get("by") != "rate_control":  # those would fill the screen
-            print(f"farlink: skipped {record['name']}: {record['reason']}", file=sys.stderr)
+            say(f"skipped {record['name']}: {record['reason']}")
         elif kind == "listening":
-            if not self._console.is_terminal or self._sent == 0:
-                self._bar.update(self._task, description=f"waiting at {record['address']}")
+            where = f"loading models; waiting for both ends at {record['address']}"
+            self._bar.update(self._task, description=escape(where))
         elif kind == "captured":
             self._sent += 1
         elif kind == "decoded":
             self._shown += 1
         elif kind == "measuring":
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task("measuring pictures, writing the report", total=None, note="")
+            what = "measuring pictures, writing the report"
+            self._task = self._bar.add_task(what, total=None, note="")
+            if self._plain:
+                say(what)
             return
         if kind in ("captured", "decoded", "closed"):
             note = f"run time {duration(record['time_ns'] / 1e9)}, {self._shown} shown"
             self._bar.update(self._task, description="sending", completed=self._sent, note=note)
+            if self._plain and self._bar.get_time() - self._said_s >= _LINE_EVERY_S:
+                self._said_s = self._bar.get_time()
+                of = "" if self._total is None else f" of {self._total}"
+                say(f"{self._sent}{of} frames sent, {note}")
 
 
 @contextlib.contextmanager
@@ -74,8 +128,8 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-def table(metrics: dict[str, Any]) -> str:
-    """Return the few figures that a person wants first."""
+def table(metrics: dict[str, Any]) -> list[str]:
+    """Return the few figures that a person wants first, a line each."""
     frames, packets, size = metrics["frames"], metrics["packets"], metrics["bytes"]
     latency, quality = metrics["latency_s"], metrics["quality"]
     dropped = {name: count for name, count in packets["dropped"].items() if name != "in_flight"}
@@ -104,7 +158,7 @@ def table(metrics: dict[str, Any]) -> str:
     rows += _tasks(metrics)
     if metrics.get("report"):
         rows.append(("report", metrics["report"]))
-    return "\n".join(f"{name:14}{text}" for name, text in rows)
+    return [f"{name:14}{text}" for name, text in rows]
 
 
 def _reasons(dropped: dict[str, int]) -> str:

@@ -1,5 +1,6 @@
 """`farlink run` and `farlink report`: a scenario from end to end, and its results anew from its journal."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from scenarios.commands.options import (
     load_scenario,
     print_metrics,
 )
+from scenarios.commands.printing import say
 
 
 class Transport(StrEnum):
@@ -66,15 +68,32 @@ def run(
     from scenarios import run as runs
     from scenarios.commands.progress import Bar
 
-    with clean_errors():
-        plan = load_scenario(scenario, settings, source, codec, frames, seed)
-        runs.check_source(plan)
-        folder = runs.prepare(out, plan)
-        with Bar(plan.camera.frames) as bar:
+    bare = scenario == "mars-relay" and not any((source, codec, frames, seed, settings, realtime, out))
+    with clean_errors(as_json):
+        with Bar(arrivals=realtime is not None) as bar:
+            plan = load_scenario(scenario, settings, source, codec, frames, seed)
+            runs.check_source(plan)
+            folder = runs.prepare(out, plan)
+            bar.begin(plan.name, plan.camera.source, plan.camera.frames)
             outcome = runs.run(plan, folder, transport=transport.value, factor=realtime, progress=bar)
         print_metrics(outcome.metrics, as_json)
+    with clean_errors():
         if outcome.error is not None:
             raise outcome.error
+        if bare:
+            _say_next(folder)
+
+
+def _say_next(folder: Path) -> None:
+    """Say on stderr what to look at after the first run, and what to try."""
+    name = shlex.quote(str(folder))
+    say(f"open {folder / 'report.html'} in a browser: one file, no network. Then try:")
+    for command, what in (
+        (f"farlink inspect {name} --frame 0", "the first picture, packet by packet"),
+        ("farlink run --codec webp", "the same link with a classical codec"),
+        ("farlink run --source PICTURES --frames 5", "a folder, a picture or a video of your own"),
+    ):
+        say(f"  {command:44}{what}")
 
 
 def report(
@@ -96,13 +115,14 @@ def report(
     from scenarios.commands import compare
     from scenarios.commands.progress import working
 
-    with clean_errors():
-        if compare.holds_sweep(folder):
-            compare.report_sweep(folder, as_json)
-            return
+    if compare.holds_sweep(folder):
+        compare.report_sweep(folder, as_json)
+        return
+    with clean_errors(as_json):
         with working("measuring pictures, writing the report"):
             metrics = runs.measure(folder.parent if folder.name == "run.mcap" else folder, None)
         print_metrics(metrics, as_json)
+    with clean_errors():
         if metrics["cut_short"] is not None:
             raise PartialError(f"the run was cut short: {metrics['cut_short']}")
 

@@ -1,51 +1,74 @@
 """`farlink scenarios`: the scenarios there are, one of them, whether a file is one, and their schema."""
 
-import json
+import sys
 from typing import Annotated
 
 import typer
 
-from scenarios.commands.options import Scenario, Settings, clean_errors
+from scenarios.commands.options import Json, Scenario, Settings, clean_errors
+from scenarios.commands.printing import show, show_json
 
 scenarios_app = typer.Typer(no_args_is_help=False, help="List, show, check scenarios, or print their schema.")
 
 
 @scenarios_app.callback(invoke_without_command=True)
-def scenarios(context: typer.Context) -> None:
+def scenarios(context: typer.Context, as_json: Json = False) -> None:
     """List the scenarios that come with farlink, or show and check one."""
     if context.invoked_subcommand is None:
-        list_scenarios()
+        list_scenarios(as_json)
 
 
 @scenarios_app.command("list")
-def list_scenarios() -> None:
+def list_scenarios(as_json: Json = False) -> None:
     """List the presets."""
-    from link.timing import bottleneck_bps
+    from link.channel.path import path_rate_bps
     from scenarios import schema
 
-    with clean_errors():
-        for name in schema.preset_names():
-            plan = schema.load(name)
-            rate = bottleneck_bps(plan.link, schema.traces(plan))
-            print(f"{name:22}{rate:>10,.0f} bit/s   {plan.title}")
+    with clean_errors(as_json):
+        plans = [schema.load(name) for name in schema.preset_names()]
+        rates = [path_rate_bps(plan.link, schema.traces(plan)) for plan in plans]
+        if as_json:
+            show_json(
+                [
+                    {"name": plan.name, "title": plan.title, "rate_bps": rate, "source": plan.camera.source}
+                    for plan, rate in zip(plans, rates, strict=True)
+                ]
+            )
+            return
+        show(
+            f"{plan.name:22}{_rate(rate):>10} bit/s   {plan.title}"
+            for plan, rate in zip(plans, rates, strict=True)
+        )
+
+
+def _rate(bps: float) -> str:
+    """Return a rate in full, with two places where it is so low that they matter."""
+    return f"{bps:,.0f}" if bps >= 10 else f"{bps:.2f}"
 
 
 @scenarios_app.command("show")
-def show_scenario(name: Scenario) -> None:
+def show_scenario(name: Scenario, as_json: Json = False) -> None:
     """Print a preset or file, with its comments.
 
     Example: farlink scenarios show lunar-relay > mine.yaml
     """
     from scenarios import schema
 
-    with clean_errors():
-        print(schema.source_text(name)[0], end="")
+    with clean_errors(as_json):
+        text = schema.source_text(name)[0]
+        if as_json:
+            show_json({"name": name, "yaml": text})
+        elif sys.stdout.isatty():
+            show(text.splitlines())
+        else:
+            print(text, end="")  # a file or a pipe gets what is there, to the byte
 
 
 @scenarios_app.command("validate")
 def validate_scenario(
     name: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file or a preset's name.")],
     settings: Settings = None,
+    as_json: Json = False,
 ) -> None:
     """Check a scenario and print it resolved, with everything that is derived.
 
@@ -53,8 +76,12 @@ def validate_scenario(
     """
     from scenarios import schema
 
-    with clean_errors():
-        print(schema.to_yaml(schema.load(name, settings or [])), end="")
+    with clean_errors(as_json):
+        plan = schema.load(name, settings or [])
+        if as_json:
+            show_json(plan.model_dump(mode="json", by_alias=True))
+        else:
+            show(schema.to_yaml(plan).splitlines())
 
 
 @scenarios_app.command("schema")
@@ -63,7 +90,7 @@ def scenario_schema() -> None:
     from scenarios import schema
 
     with clean_errors():
-        print(json.dumps(schema.Scenario.model_json_schema(by_alias=True), indent=1), flush=True)
+        show_json(schema.Scenario.model_json_schema(by_alias=True))
 
 
 def register(app: typer.Typer) -> None:

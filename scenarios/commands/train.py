@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from link.errors import UsageError
+from link.terminal import escape
 from scenarios.commands.options import Json, clean_errors
+from scenarios.commands.printing import show
 
 
 class Profile(StrEnum):
@@ -121,7 +123,7 @@ def train(
 
         farlink train control --profile flux --base FLUX.1-dev --transform mbt2018 --pictures photos --out runs/gsc
     """
-    with clean_errors():
+    with clean_errors(as_json):
         from scenarios.training.request import Request
 
         request = Request(
@@ -130,7 +132,7 @@ def train(
         )  # fmt: skip
         result = perform(profile.value, part, request)
         if result is not None:
-            print(json.dumps(result) if as_json else _line(result), flush=True)
+            show([json.dumps(result) if as_json else _line(result)])
 
 
 def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
@@ -166,7 +168,7 @@ def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(escape(line), file=sys.stderr, flush=True)
 
 
 def _line(result: dict[str, Any]) -> str:

@@ -4,25 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from link.config import Profile, Session
+from link.config import TASKS, Profile, Session
 from link.errors import UsageError
-
-ANALYSTS: Mapping[str, Mapping[str, str]] = {
-    "world": {
-        "segmentation": "segmentation-world",
-        "depth": "depth-world",
-        "detection": "detection-world",
-    },
-    "street": {"segmentation": "segmentation-street"},
-}
-"""The models that come with farlink, by the domain of the truth of a source and the task."""
 
 FULL: Mapping[str, str] = {
     "segmentation": "flux/segmentation",
     "depth": "flux/depth",
     "detection": "flux/detection",
 }
-"""The models of the profile `flux`, where none of `ANALYSTS` is made for the source."""
+"""The models of the profile `flux`, where none that comes with farlink is made for the source."""
+
+
+def shipped(domain: str) -> dict[str, str]:
+    """Return the models that come with farlink for pictures of *domain*, by task; the tasks in the usual order."""
+    from receiver.analysis.analyst import NAMES
+
+    found = {task: name for name, (own, task) in NAMES.items() if own == domain}
+    return {task: found[task] for task in TASKS if task in found}
 
 
 def every_task(tree: Mapping[str, Any]) -> list[str]:
@@ -33,7 +31,7 @@ def every_task(tree: Mapping[str, Any]) -> list[str]:
     source = camera.get("source") if isinstance(camera, dict) else None
     domain = (domain_of(source) if isinstance(source, str) else None) or ""
     full = isinstance(codec, dict) and codec.get("profile") == "flux" and domain != "world"
-    return list(FULL if full else ANALYSTS.get(domain, {}))
+    return list(FULL if full else shipped(domain))
 
 
 def with_analysts(session: Session) -> Profile:
@@ -52,7 +50,7 @@ def with_analysts(session: Session) -> Profile:
     domain = domain_of(source) or ""
     # Only the shipped models know the world's classes; elsewhere the full-size ones know more.
     full = session.codec.profile == "flux" and domain != "world"
-    made = FULL if full else ANALYSTS.get(domain, {})
+    made = FULL if full else shipped(domain)
     for task in session.analysis:
         own = getattr(session.profile, task)
         if own is not None:

@@ -14,7 +14,7 @@ def model_stamps(session: Session) -> dict[str, str]:
 
     Raise ModelMissingError where one is not on this machine.
     """
-    from receiver.codecs.gsc import part_folders  # torch takes seconds to import
+    from receiver.folders import part_folders
 
     parts = (f"{name} {transform_digest(folder)}" for name, folder in sorted(part_folders(session).items()))
     return stamps(session) | {"generator": sha256("\n".join(parts).encode()).hexdigest()[:16]}

@@ -202,7 +202,7 @@ def _quality(rows: Sequence[FrameRow]) -> Drawing:
                 _score_panel(axes, rows, key)
                 axes.set_ylabel(label)
                 axes.margins(x=0.02, y=0.12)
-            panels[-1].set_xlabel("picture")
+            panels[-1].set_xlabel("frame")
             panels[-1].xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
             handles = [
                 Line2D([], [], marker=_STATUS_MARKS[status], color=colour, linestyle="", label=status)
@@ -217,7 +217,7 @@ def _quality(rows: Sequence[FrameRow]) -> Drawing:
 
 def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
     many = len(rows) > 200
-    known = [(row.frame + 1, getattr(row, key)) for row in rows if getattr(row, key) is not None]
+    known = [(row.frame, getattr(row, key)) for row in rows if getattr(row, key) is not None]
     axes.plot(*zip(*known, strict=True), color=PALE, linewidth=1.2, zorder=1)
     for status, colour in STATUS_COLOURS.items():
         mark: dict[str, Any] = {
@@ -227,11 +227,11 @@ def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
             "rasterized": many,
         }
         if status == "lost":
-            gone = [row.frame + 1 for row in rows if row.status == "lost"]
+            gone = [row.frame for row in rows if row.status == "lost"]
             place = axes.get_xaxis_transform()  # at the bottom, whatever the scale
             axes.plot(gone, [0.05] * len(gone), transform=place, markersize=6, **mark)
             continue
-        mine = [(row.frame + 1, getattr(row, key)) for row in rows if row.status == status]
+        mine = [(row.frame, getattr(row, key)) for row in rows if row.status == status]
         mine = [pair for pair in mine if pair[1] is not None]
         if mine:
             axes.plot(*zip(*mine, strict=True), markersize=3 if many else 6, **mark)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from link import png
 from link.annotations import SHOWN
@@ -26,6 +26,7 @@ _INK, _SOFT, _EMPTY = (27, 31, 36), (87, 96, 106), (228, 231, 235)
 _VEIL = 0.6  # how much of a class's colour covers the picture
 _MAP = "magma"  # perceptually even, and readable in grey
 _THICK = 2
+_LETTERS = 10  # pixels
 _BOXES = 12  # the surest: more would hide the picture behind their names
 
 LABELS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -176,6 +177,7 @@ def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.I
     tile = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(tile)
     shades = colours(found.names)
+    names: list[tuple[str, tuple[float, float, float], tuple[int, ...]]] = []
     surest = list(zip(found.xyxy, found.kinds, found.scores, strict=True))[:_BOXES]
     for box, kind, score in reversed(surest):
         if score < SHOWN:
@@ -185,6 +187,39 @@ def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.I
         right, bottom = max(left, right - 1), max(top, bottom - 1)
         draw.rectangle((left, top, right, bottom), outline=shade, width=_THICK)
         words = found.names[kind] + ("" if score == 1.0 else f" {score:.2f}")
-        place = (left + 3, top + 1) if top < 12 else (left, top - 12)
-        draw.text(place, words, fill=shade, font_size=10, stroke_width=1, stroke_fill=(0, 0, 0))
+        names.insert(0, (words, (left, top, bottom), shade))
+    taken: list[tuple[float, float, float, float]] = []
+    for (
+        words,
+        beside,
+        shade,
+    ) in names:  # the surest first: of names that would lie over each other it is shown
+        if (place := label_place(words, beside, size, taken)) is not None:
+            draw.text(place, words, fill=shade, font_size=_LETTERS, stroke_width=1, stroke_fill=(0, 0, 0))
     return tile
+
+
+def label_place(
+    words: str,
+    beside: tuple[float, float, float],
+    size: tuple[int, int],
+    taken: list[tuple[float, float, float, float]],
+) -> tuple[float, float] | None:
+    """Return where *words* stand beside a box (left, top, bottom) in a picture of *size*, and add that to *taken*.
+
+    Above the box, within it or below it: the first place in the picture where no other name is; None: there is none.
+    """
+    left, top, bottom = beside
+    width, height = ImageFont.load_default(_LETTERS).getbbox(words)[2], _LETTERS + 2
+    left = max(1.0, min(left, size[0] - width - 2))
+    for upper in (top - height, top + 1, bottom + 1):
+        area = (left - 1, upper - 1, left + width + 1, upper + height)
+        inside = area[1] >= -1 and area[3] <= size[1]
+        if inside and not any(_overlap(area, other) for other in taken):
+            taken.append(area)
+            return left, upper
+    return None
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

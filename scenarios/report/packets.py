@@ -14,6 +14,7 @@ from typing import Any
 
 from link import fragment, packet
 from link.channel import NS
+from link.errors import UsageError
 from link.events import Fate
 from link.journal import Run
 from link.packet import Kind
@@ -69,6 +70,14 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
             "fate": fate.name.lower(),
             "fate_ns": None if way.end is None else way.end[0],
         }
+
+
+def check_frame(run: Run, frame: int) -> None:
+    """Raise UsageError, naming the frames that there are, where *frame* is none of the run's."""
+    frames = [event["frame"] for event in run.events if event["kind"] == "captured"]
+    if frame not in frames:
+        there = f"frames {min(frames)} to {max(frames)}" if frames else "no frame"
+        raise UsageError(f"--frame {frame}: the run has {there}")
 
 
 def _identity(item: metrics.Sent | None, *, copy: bool) -> dict[str, Any]:

@@ -10,22 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import yaml
 from PIL import Image
 
-from link.events import Fate
+from link.channel.loss import loss_words
+from link.codecs import SYNTAXES
+from link.codecs.syntax import PayloadSyntax
 from link.journal import Run
 from scenarios.drawing import Drawing
-from scenarios.report import figures, overlays, timeline
+from scenarios.report import overlays
+from scenarios.report.parts import ENVIRONMENT, Piece, draw
 from scenarios.report.sections import Sections, sections
-from scenarios.report.timeline import LOSSES
 from scenarios.results.judge import Analysis, analyse
 from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
 from scenarios.results.table import replacing
 from scenarios.scoring.quality import Scores
-from scenarios.words import duration, percent, rate, size
+from scenarios.words import duration, rate, scaling, size
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -52,6 +53,15 @@ class Picture:
     """A data: URI of what was found in it, beside the truth."""
 
 
+@dataclass(frozen=True)
+class _Material:
+    """See `report.parts.Material`."""
+
+    run: Run
+    rows: Sequence[FrameRow]
+    figures: Mapping[str, Any]
+
+
 def write(
     run: Run,
     metrics: Mapping[str, Any],
@@ -67,13 +77,14 @@ def write(
     """
     analysis = analyse(run, intervals=False) if analysis is None else analysis
     rows = frame_rows(run, scores)
-    packets_drawn = timeline.draw(run, rows)
-    drawings = [*([packets_drawn] if packets_drawn else []), *figures.draw(run, rows, metrics)]
-    for drawing in drawings:
+    pieces = draw(_Material(run, rows, metrics))
+    for drawing in pieces:
+        if not isinstance(drawing, Drawing):
+            continue
         for form, data in (("svg", drawing.wide), ("png", drawing.png)):
             with replacing(out / "figures" / f"{drawing.name}.{form}") as fresh:
                 fresh.write_bytes(data)
-    page = render(run, metrics, rows, drawings, analysis)
+    page = render(run, metrics, rows, pieces, analysis)
     with replacing(out / "report.html") as fresh:
         fresh.write_text(page, "utf-8")
     return out / "report.html"
@@ -83,25 +94,20 @@ def render(
     run: Run,
     metrics: Mapping[str, Any],
     rows: Sequence[FrameRow],
-    drawings: Iterable[Drawing],
+    pieces: Iterable[Piece],
     analysis: Analysis | None = None,
 ) -> str:
-    """Return the page; *analysis* None: without what was found in the pictures."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scenarios.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["data"] = _data_uri
+    """Return the page with *pieces* (`report.parts`) below its pictures.
+
+    *analysis* None: without what was found in the pictures.
+    """
     about = scenario(run)
     shown, packing = pictures(run, rows, analysis)
     missing = _missing(metrics, rows)
-    return environment.get_template("report.html.j2").render(
+    return ENVIRONMENT.get_template("report.html.j2").render(
         about=about,
         title=about.get("title") or about["name"],
-        sentence=_sentence(about, rows),
+        sentence=_sentence(run.head, rows),
         hops=[_hop_words(hop) for hop in about["link"]["hops"]],
         way_back=_return_words(about["link"]),
         repair=_repair_words(about["link"]),
@@ -110,14 +116,13 @@ def render(
         cards=_cards(about, metrics, rows),
         pictures=shown,
         total=len(rows),
+        section_words=dict(syntax.facts.kinds) if (syntax := SYNTAXES.get(about["codec"]["name"])) else {},
         made_of=any(picture.made_of for picture in shown),
         seen=any(picture.seen for picture in shown),
-        tasks=overlays.table(metrics.get("tasks") or {}),
         packing=packing,
         first=next((at for at, picture in enumerate(shown) if picture.received), 0),
-        drawings={drawing.name: drawing for drawing in drawings},
+        pieces=list(pieces),
         missing=missing,
-        drops=_drops(metrics),
         yaml=yaml.safe_dump(_without_nulls(about), sort_keys=False, allow_unicode=True),
         repeatable=not str(about["camera"]["source"]).startswith("webcam:"),
         versions=run.head.get("versions", {}),
@@ -127,6 +132,9 @@ def render(
 
 def _data_uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+ENVIRONMENT.filters["data"] = _data_uri
 
 
 # Pictures
@@ -205,26 +213,22 @@ def _facts(row: FrameRow) -> str:
 # Words
 
 
-def _sentence(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
+def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
+    about = head["scenario"]
     camera, codec, link = about["camera"], about["codec"], about["link"]
     count = f"{len(rows)} picture{'' if len(rows) == 1 else 's'}"
     pace = f", {duration(camera['period_s'])} apart," if camera.get("period_s") and len(rows) > 1 else ""
     names = [hop["name"] for hop in link["hops"]]
     way = f"one hop, {names[0]}" if len(names) == 1 else f"{len(names)} hops, {' and '.join(names)}"
-    how = f"encoded with {codec['name']} and sent over {way}."
-    if codec["name"] == "gsc":
-        channels = codec["channels"]
-        parts = [f"{channels} latent channel{'' if channels == 1 else 's'}"] if channels else []
-        parts = ["a caption", *parts] if codec["caption"] != "none" else parts
-        how = (
-            f"sent over {way} as {' and '.join(parts)} each; the far end draws every picture anew from what "
-            f"arrives (Generative Semantic Coding, {codec['profile']} models)."
-        )
-    return f"{count}{pace} of {camera['width']}×{camera['height']} pixels from {camera['source']}, {how}"
+    how = SYNTAXES.get(codec["name"], PayloadSyntax()).describe(codec, way)  # of another version: as most do
+    size = f"{camera['width']}×{camera['height']} pixels"
+    if (scaled := scaling(head)) is not None:
+        size += f" ({scaled})"
+    return f"{count}{pace} of {size} from {camera['source']}, {how}"
 
 
 def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:
-    pace = f"a recorded rate ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
+    pace = f"the rate of a trace ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
     return {"name": hop["name"], "rate": pace, "words": ", ".join(_troubles(hop, hop.get("delay_s", 0.0)))}
 
 
@@ -238,14 +242,8 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
     loss = hop.get("loss")
     if loss is None:
         parts.append("no random loss")
-    elif loss["model"] == "pattern":
-        parts.append(f"loses packets in the pattern {loss['pattern']}")
-    elif loss["model"] == "bernoulli":
-        parts.append(f"loses {loss['loss'] * 100:.3g} % of packets")
     else:
-        parts.append(
-            f"loses {loss['loss'] * 100:.3g} % of packets, in bursts of about {loss['mean_burst']:.3g}"
-        )
+        parts.append(loss_words(loss))
     if hop.get("bit_error_rate"):
         parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
     if hop.get("duplicate_ratio"):
@@ -338,28 +336,6 @@ def _camera_s(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> float | Non
     if len(rows) < 2:
         return None
     return (rows[-1].captured_ns - rows[0].captured_ns) / NS * len(rows) / (len(rows) - 1)
-
-
-def _drops(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a table for each direction that carried packets: what became of them, counts and shares."""
-    tables = []
-    for key, title in (("packets", "on the way out"), ("feedback", "on the way back")):
-        figure = metrics[key]
-        if not figure or not figure["sent"]:
-            continue
-        total = figure["sent"] + figure["duplicated"]
-        lines = [("arrived", figure["delivered"])]
-        lines += [(LOSSES[Fate[name.upper()]][0], count) for name, count in figure["dropped"].items()]
-        copies = figure["duplicated"]
-        summary = f"{figure['sent']:,} sent" + (f", {copies:,} copies made by the channel" if copies else "")
-        tables.append(
-            {
-                "title": title,
-                "lines": [(label, f"{count:,}", percent(count / total)) for label, count in lines],
-                "summary": summary,
-            }
-        )
-    return tables
 
 
 def _missing(metrics: Mapping[str, Any], rows: Sequence[FrameRow]) -> list[str]:

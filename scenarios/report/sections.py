@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from link import fragment, packet, transform
-from link.codecs import SYNTAXES, gsc
+from link import fragment, packet
+from link.codecs import SYNTAXES
+from link.codecs.syntax import Contents
 from link.config import Session
 from link.errors import ModelMissingError
 from link.fingerprint import fingerprint
 from link.frame import Payload
 from link.journal import Run
-from link.models import transform_folder
 from link.packet import Kind
 from scenarios.results.metrics import Sent, scenario
 
@@ -48,36 +48,37 @@ def sections(run: Run, sent: Iterable[Sent], frames: Iterable[int]) -> dict[int,
     """Return what *frames* were made of, where the codec is one whose sections can be shown."""
     about = scenario(run)
     session = _session(about)
-    if session is None or session.codec.name != "gsc":
+    if session is None or session.codec.name not in SYNTAXES:
         return {}
+    syntax = SYNTAXES[session.codec.name]
     try:
         if run.head.get("fingerprint", fingerprint(session)) != fingerprint(session):
             return {}  # made with other tables, which are not at hand
-        folder = transform_folder(session)
-        tables = gsc.load_tables(folder, transform.channels(folder))
+        read = syntax.reader(session)
     except ModelMissingError:
         return {}
-    shape = transform.grid(session.camera.width, session.camera.height)
+    if read is None:
+        return {}
     wanted = set(frames)
     payloads = _payloads(run, [item for item in sent if item.frame in wanted], about["link"]["framing"])
     had = {event["frame"]: event["sections"] for event in run.events if event["kind"] == "closed"}
     found = {}
     for frame, payload in payloads.items():
         have = [*had.get(frame, []), *[False] * len(payload.sections)]
-        kinds = [SYNTAXES["gsc"].kind(session.codec, at) for at in range(len(payload.sections))]
+        kinds = [syntax.kind(session.codec, at) for at in range(len(payload.sections))]
         sizes: dict[str, int] = {}
         for kind, section in zip(kinds, payload.sections, strict=True):
             sizes[kind] = sizes.get(kind, 0) + len(section or b"")
-        whole = gsc.read(session.codec, payload, shape, tables)
+        whole = read(payload)
         kept = tuple(section if ok else None for section, ok in zip(payload.sections, have, strict=False))
-        arrived = gsc.read(session.codec, Payload(kept), shape, tables)
+        arrived = read(Payload(kept))
         lengths = [
             len(section or b"")
             for section, kind in zip(payload.sections, kinds, strict=True)
-            if kind == "channels"
+            if kind == syntax.facts.tiles
         ]
-        usable = len(lengths) == len(whole.channels) > 0
-        picture = _draw(whole, set(arrived.channels), lengths) if usable else None
+        usable = len(lengths) == len(whole.maps) > 0
+        picture = _draw(whole, set(arrived.maps), lengths) if usable else None
         found[frame] = Sections(whole.caption, arrived.caption is not None, sizes, picture)
     return found
 
@@ -98,18 +99,18 @@ def _payloads(run: Run, sent: list[Sent], framing: str) -> dict[int, Payload]:
     return {frame: fragment.reassemble(found, len(found)) for frame, found in bodies.items()}
 
 
-def _draw(sent: gsc.Transmission, arrived: set[int], lengths: list[int]) -> bytes:
+def _draw(sent: Contents, arrived: set[int], lengths: list[int]) -> bytes:
     """Return a PNG with a tile for each channel: blue below 0, red above; its number and bytes under it."""
-    count = len(sent.channels)
+    count = len(sent.maps)
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
     wide, high = TILE[0] + _GAP, TILE[1] + _LINE + _GAP
     sheet = Image.new("RGB", (columns * wide - _GAP, rows * high - _GAP), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
-    for at, channel in enumerate(sent.channels):
+    for at, (channel, values) in enumerate(sent.maps.items()):
         left, top = at % columns * wide, at // columns * high
         if channel in arrived:
-            sheet.paste(_tile(sent.maps[at]), (left, top))
+            sheet.paste(_tile(values), (left, top))
             words, ink = f"{channel}: {lengths[at]} bytes", _INK
         else:
             draw.rectangle((left, top, left + TILE[0] - 1, top + TILE[1] - 1), fill=_EMPTY)

@@ -188,7 +188,7 @@ def _lined(
         axes.set_xlim(left=0)
         axes.autoscale_view(scaley=False)
         axes.set_xlabel(f"time since the start, in {name}")
-        axes.set_ylabel("picture")
+        axes.set_ylabel("frame")
         axes.grid(False, axis="y")
         legend(axes, handles, narrow, 5)
     return figure
@@ -254,7 +254,7 @@ def _frame_ticks(axes: Axes, groups: Mapping[int, tuple[int, int]], height: floa
     numbers = list(groups)
     step = max(1, -(-len(numbers) // max(1, int((height - 1.5) * 5))))
     chosen = numbers[::step]
-    axes.set_yticks([sum(groups[number]) / 2 for number in chosen], [str(number + 1) for number in chosen])
+    axes.set_yticks([sum(groups[number]) / 2 for number in chosen], [str(number) for number in chosen])
     axes.tick_params(axis="y", length=0)
 
 

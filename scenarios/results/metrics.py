@@ -24,13 +24,13 @@ import numpy as np
 
 from link import fragment, packet
 from link.codecs import SYNTAXES
-from link.codecs.classical import NAMES as CLASSICAL
 from link.config import Codec
 from link.events import Fate
 from link.journal import Run
 from link.packet import Kind
 from scenarios.results.judge import Analysis, analyse
 from scenarios.scoring.quality import Scores, score
+from scenarios.words import scaling
 
 NS = 1e9
 _RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
@@ -333,7 +333,7 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
     cost = breakdown(run, sent)
     about = scenario(run)
     camera, codec, link = about["camera"], about["codec"], about["link"]
-    notes = dict(analysis.notes)
+    notes = {**analysis.notes, **({"coded_size": how} if (how := scaling(run.head)) else {})}
     status = Counter(row.status for row in rows)
     pixels = len(rows) * camera["width"] * camera["height"]
     payload = sum(cost.payload.values())
@@ -342,7 +342,8 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
         feedback = counts(run, sent, forward=False)
     else:
         notes["feedback"] = "the link has no way back"
-    profile = codec.get("profile") if codec["name"] not in CLASSICAL else None
+    syntax = SYNTAXES.get(codec["name"])  # None: a journal of another version
+    profile = codec.get("profile") if syntax is None or syntax.facts.neural else None
     if profile is None:
         notes["profile"] = "the codec has no neural parts"
     if not pixels:

@@ -75,8 +75,10 @@ def write_table(table: list[tuple[Any, ...]], kinds: Mapping[str, str], path: Pa
 
     Raise StorageError where the disk is full or the folder cannot be written.
     """
-    columns = [list(column) for column in zip(*table, strict=True)] if table else [[] for _ in kinds]
+    columns = [list(map(_storable, column)) for column in zip(*table, strict=True)] or [[] for _ in kinds]
     values = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in kinds.items())
+    if _storable(str(path)) != str(path):
+        raise StorageError(f"cannot write {path}: DuckDB needs a path in UTF-8")
     with replacing(path) as fresh, duckdb.connect() as database:
         try:
             database.execute(f"CREATE TABLE rows AS SELECT {values}", columns)
@@ -85,6 +87,11 @@ def write_table(table: list[tuple[Any, ...]], kinds: Mapping[str, str], path: Pa
         except duckdb.IOException as error:
             raise StorageError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
     return path
+
+
+def _storable(value: Any) -> Any:
+    """Return *value* with lone surrogates, as a file's name that is no UTF-8 has them, spelled out."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _cells(row: FrameRow) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from link import png
+from link.codecs import SYNTAXES
 from link.config import Session
 from link.frame import Frame, Payload, Pixels
 from receiver.codecs import DECODERS
@@ -206,30 +207,27 @@ class Blind:
 def ends(session: Session, bench: Workbench) -> Ends:
     """Return the parts of a run of *session* with the caches of *bench* in front."""
     coding, decoding = stamps.encoding(session), stamps.decoding(session)
-    codec = session.codec
+    name, profile = session.codec.name, session.profile
+    syntax = SYNTAXES[name]
 
     def make_encoder() -> Any:
-        return bench.load("encoder", coding, lambda: ENCODERS[codec.name](session))
+        return bench.load("encoder", coding, lambda: ENCODERS[name](session))
 
     def make_decoder() -> Any:
-        return bench.load("decoder", decoding, lambda: DECODERS[codec.name](session))
+        return bench.load("decoder", decoding, lambda: DECODERS[name](session))
 
     encoder: Any
-    if codec.caption == "endpoint":
-        encoder = make_encoder()  # who knows what it says the next time
+    if not syntax.repeatable(session):
+        encoder = make_encoder()
     else:
-        kind = CachedAdjustableEncoder if codec.name == "gsc" else CachedEncoder
+        kind = CachedAdjustableEncoder if syntax.facts.adjustable else CachedEncoder
         encoder = kind(make_encoder, bench.shelf("payloads", coding))
     decoder: Any
-    if codec.name == "gsc" and codec.strength < 1.0:
-        decoder = DECODERS[codec.name](session)  # its pictures depend on those before
+    if syntax.stateful(session):
+        decoder = DECODERS[name](session)
     else:
-        profile = session.profile
-        batched = (
-            codec.name == "gsc"
-            and profile.cache == "none"
-            and not stamps.processor(profile.device, profile.dtype).startswith("cpu")
-        )
+        on_gpu = syntax.facts.neural and not stamps.processor(profile.device, profile.dtype).startswith("cpu")
+        batched = on_gpu and syntax.batched(session)
         decoder = CachedDecoder(make_decoder, bench.shelf("pictures", decoding), batched)
     shots = CachedShots(session, bench.shelf("shots", stamps.shots(session)))
     return Ends(shots, encoder, decoder, _analyst(session, bench))

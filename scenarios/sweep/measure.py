@@ -1,14 +1,13 @@
 """From a cell's journal to its figures and its frames' rows, with the scores of known pairs of pictures at hand."""
 
 import json
-import math
 from dataclasses import asdict
 from typing import Any
 
+from link.channel.path import path_loss, path_rate_bps
+from link.codecs import SYNTAXES
 from link.config import TASKS as TASK_NAMES
-from link.config import Hop
 from link.journal import Run
-from link.timing import bottleneck_bps
 from scenarios import schema
 from scenarios.results import metrics
 from scenarios.results.judge import Analysis, analyse
@@ -141,20 +140,12 @@ def about(scenario: Scenario) -> dict[str, Any]:
         "seed": scenario.seed,
         "codec": scenario.codec.name,
         "source": scenario.camera.source,
-        "rate_bps": bottleneck_bps(scenario.link, schema.traces(scenario)),
-        "loss": 1.0 - math.prod(1.0 - _loss(hop) for hop in scenario.link.hops),
-        "channels": scenario.codec.channels if scenario.codec.name == "gsc" else None,
+        "rate_bps": path_rate_bps(scenario.link, schema.traces(scenario)),
+        "loss": path_loss(scenario.link),
+        "channels": scenario.codec.channels
+        if SYNTAXES[scenario.codec.name].facts.reads("channels")
+        else None,
         "frame_bytes": scenario.codec.frame_bytes,
         "width": scenario.camera.width,
         "height": scenario.camera.height,
     }
-
-
-def _loss(hop: Hop) -> float:
-    """Return the mean share of packets that a hop's loss model loses."""
-    loss = hop.loss
-    if loss is None:
-        return 0.0
-    if loss.model == "pattern":
-        return loss.pattern.count("x") / len(loss.pattern)
-    return loss.loss

@@ -30,7 +30,7 @@ CLEAN = 0.25
 """Share of the latents that are decoded without noise, as the encoder makes them."""
 DRAWN = 0.4
 """Share of the latents that the flow has drawn, where a set of them is given."""
-PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 0.3, 20.0, 4.0
+PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 1.0, 20.0, 4.0
 """The weights of LPIPS, of a nat between the judge's classes, of the squared error of colours averaged over 8x8 pixels,
 and of the squared error, beside a mean absolute error of colours from 0 to 1."""
 

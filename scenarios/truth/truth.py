@@ -37,11 +37,14 @@ from link.config import Camera
 from link.errors import UsageError
 from scenarios.scoring.boxes import Boxes
 from scenarios.truth.files import Depth, Labels
+from scenarios.truth.known import Known
 from scenarios.truth.labels import UNLABELLED
-from scenarios.truth.sets import DOMAINS, SETS, Known
+from scenarios.truth.sets import SETS
 from sender.camera import layouts
 from sender.camera.picture import PictureError, Window, size_of, window
 
+WORLD = "world"
+"""The domain of the rendered worlds."""
 MIN_SHARE = 0.25
 """Of a box's area: with less of it inside the picture, it is ignored."""
 MIN_PX = 4.0
@@ -73,7 +76,7 @@ class Truths(Protocol):
     box_names: tuple[str, ...] | None
     """What the kinds of `Truth.boxes` mean; None: it has none."""
     domain: str
-    """What kind of pictures: one of `truth_sets.DOMAINS`, for the choice of models."""
+    """What kind of pictures: `WORLD`, or that of a row of `scenarios.truth.sets.SETS`."""
 
     def of(self, name: str) -> Truth:
         """Return the truth about the shot called *name*. Raise UsageError where it cannot be read."""
@@ -87,7 +90,9 @@ class Truths(Protocol):
 def domain_of(source: str) -> str | None:
     """Return the domain of the truth of `camera.source`, None for sources without. Touches no disk."""
     prefix = source.partition(":")[0]
-    return DOMAINS.get(prefix)
+    if prefix == "world":
+        return WORLD
+    return SETS[prefix].domain if prefix in SETS else None
 
 
 def open_truth(camera: Camera, seed: int) -> Truths | None:
@@ -103,16 +108,15 @@ def open_truth(camera: Camera, seed: int) -> Truths | None:
         return None
     folder = layouts.root(prefix, rest)
     pictures = layouts.find(prefix, folder)
-    known = SETS[prefix](folder, pictures)
+    known = SETS[prefix].open(folder, pictures)
     if known is None:
         return None
     for path in pictures[: camera.frames]:
         for needed in known.needed(path):
             if not needed.is_file():
                 raise UsageError(f"{needed}: no such file; expected for the picture {path}")
-    return Kept(
-        _Files(camera, known, {layouts.name_of(folder, path): path for path in pictures}, DOMAINS[prefix])
-    )
+    paths = {layouts.name_of(folder, path): path for path in pictures}
+    return Kept(_Files(camera, known, paths, SETS[prefix].domain))
 
 
 class Kept:
@@ -147,7 +151,7 @@ def _bytes(truth: Truth) -> int:
 class _World:
     """The truth of the rendered world, which is made with the picture at the camera's size."""
 
-    domain = DOMAINS["world"]
+    domain = WORLD
 
     def __init__(self, camera: Camera, rest: str, seed: int) -> None:
         from sender.camera.world.source import parse

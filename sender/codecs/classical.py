@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from link import packet
 from link.codecs import classical
 from link.codecs.classical import NAMES
-from link.config import HEADER_BYTES, Session
+from link.config import Session
 from link.errors import BudgetError, UsageError
 from link.frame import Frame, Payload, Pixels
 
@@ -73,10 +74,10 @@ class ClassicalEncoder:
     def from_session(cls, session: Session) -> "ClassicalEncoder":
         """Return the encoder that *session* asks for; a section fills the payload of a packet."""
         link = session.link
-        overhead = HEADER_BYTES + (6 if link.framing == "ccsds" else 0) + 4 + (3 if link.repair.fec else 0)
+        section = packet.section_bytes(link.mtu_bytes, link.framing, fec=link.repair.fec > 0.0)
         frame_bytes = session.codec.frame_bytes
         assert frame_bytes is not None, "the scenario was not resolved"
-        return cls(session.codec.name, frame_bytes, link.mtu_bytes - overhead)
+        return cls(session.codec.name, frame_bytes, section)
 
     def encode(self, frame: Frame) -> Payload:
         """Return the sections of the best picture that fits. Raise BudgetError where none fits."""

@@ -1,0 +1,40 @@
+"""What a configured path comes to on average: the share of packets it loses, the rate it carries."""
+
+from collections.abc import Mapping
+from math import prod
+
+from link.channel.rate import Trace
+from link.config import Hop, Link
+
+
+def hop_loss(hop: Hop, packet_bytes: int) -> float:
+    """Return the mean share, 0 to 1, of packets of *packet_bytes* that *hop* loses.
+
+    That is its loss model, bit errors anywhere in the packet, and regular outages that hold nothing; the three are
+    independent. Windows of outage are left out: they are known gaps.
+    """
+    kept = (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)
+    if hop.loss is not None:
+        kept *= 1.0 - hop.loss.mean_loss
+    if hop.outage is not None and not hop.outage.hold:
+        kept *= hop.outage.share_up
+    return 1.0 - kept
+
+
+def path_loss(link: Link) -> float:
+    """Return the mean share, 0 to 1, of packets of a full MTU that the way out of *link* loses, before repair.
+
+    Hops are independent, so 1 - prod(1 - loss of a hop).
+    """
+    return 1.0 - prod(1.0 - hop_loss(hop, link.mtu_bytes) for hop in link.hops)
+
+
+def hop_rate_bps(hop: Hop, traces: Mapping[str, Trace]) -> float:
+    """Return the mean rate of *hop* in bit/s, its regular outages counted in; *traces* by hop name."""
+    rate = hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps
+    return rate * (hop.outage.share_up if hop.outage is not None else 1.0)
+
+
+def path_rate_bps(link: Link, traces: Mapping[str, Trace]) -> float:
+    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in."""
+    return min(hop_rate_bps(hop, traces) for hop in link.hops)

@@ -1,0 +1,126 @@
+"""The loop of a sender or receiver process at the link's socket (DEALER)."""
+
+import sys
+import time
+from collections.abc import Callable
+from math import ceil
+from pathlib import Path
+from typing import NoReturn
+
+import zmq
+
+from link import messages
+from link.config import Session
+from link.end import Core
+from link.errors import FarlinkError
+from link.packet import VERSION
+from link.relay import USER, PeerGoneError, StoppedError, bound, check_address, read_key
+from link.timing import Times
+
+Build = Callable[[Session, Times], tuple[Core, str]]
+"""Makes an end's core from what the link says, with its fingerprint."""
+
+
+def serve(
+    role: str, address: str, build: Build, *,
+    curve: Path | None = None, token: str = "", supervised: bool = False, timeout_s: float = 60.0,
+    source: str | None = None, tell: Callable[[str], None] = lambda _line: None,
+) -> None:  # fmt: skip
+    """Play *role* for the link at *address* until it says goodbye. *tell* is given a line when something changes.
+
+    *source* is a sender's camera, for the journal, where it is not the scenario's.
+
+    Raise PartialError where the link is not there within *timeout_s* or goes away, and the error that the link
+    says goodbye with.
+    """
+    check_address(address, curve)
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    try:
+        bound(socket, 64 << 20)
+        if curve is not None:
+            public, secret = read_key(curve, "peer", secret=True)
+            socket.setsockopt(zmq.CURVE_SERVERKEY, read_key(curve, "link", secret=False)[0])
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret or b"")
+        elif token:
+            socket.setsockopt_string(zmq.PLAIN_USERNAME, USER)
+            socket.setsockopt_string(zmq.PLAIN_PASSWORD, token)
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        socket.connect(address)
+        socket.send_multipart(messages.pack(b"hello", {"role": role, "wire": VERSION}))
+        tell(f"waiting for the link at {address}")
+        hint = "; or it does not know our key" if curve is not None else ""
+        _Peer(role, socket, monitor, build, supervised, timeout_s, source, tell, hint).loop()
+        tell("the run is over")
+    finally:
+        socket.disable_monitor()
+        context.destroy(linger=1000)
+
+
+class _Peer:
+    """The loop of one sender or receiver process."""
+
+    def __init__(
+        self, role: str, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]", build: Build,
+        supervised: bool, timeout_s: float, source: str | None, tell: Callable[[str], None], hint: str,
+    ) -> None:  # fmt: skip
+        self._source, self._tell, self._hint = source, tell, hint
+        self._role, self._socket, self._build, self._timeout_s = role, socket, build, timeout_s
+        self._monitor = monitor
+        self._core: Core | None = None
+        self._poller = zmq.Poller()
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(monitor, zmq.POLLIN)
+        self._stdin = sys.stdin.fileno() if supervised else None
+        if self._stdin is not None:
+            self._poller.register(self._stdin, zmq.POLLIN)
+
+    def loop(self) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            waiting = None if self._core is not None else max(0, ceil((deadline - time.monotonic()) * 1000))
+            ready = dict(self._poller.poll(waiting))
+            if self._socket in ready:
+                if self._answer(self._socket.recv_multipart()):
+                    return
+                continue
+            if not ready:
+                self._nobody()
+            if self._stdin is not None and self._stdin in ready:
+                raise StoppedError(f"the {self._role} was stopped")
+            self._monitor.recv_multipart()
+            if self._core is not None:
+                raise PeerGoneError("the link is gone")
+            if time.monotonic() >= deadline:
+                self._nobody()
+
+    def _nobody(self) -> NoReturn:
+        raise PeerGoneError(f"no link answered within {self._timeout_s:g} s{self._hint}")
+
+    def _answer(self, parts: list[bytes]) -> bool:
+        """Answer one message of the link; return whether it was goodbye."""
+        verb, fields, blobs = messages.unpack(parts)
+        if verb == b"bye":
+            if fields.get("error") and int(fields.get("exit_code", 0)):
+                error = FarlinkError(str(fields["error"]))
+                error.exit_code = int(fields["exit_code"])
+                raise error
+            return True
+        try:
+            if verb == b"welcome":
+                session = Session.model_validate(fields["session"])
+                self._core, fingerprint = self._build(session, Times(**fields["times"]))
+                about = {"fingerprint": fingerprint, "source": self._source}
+                self._socket.send_multipart(messages.pack(b"ready", about))
+                self._tell(f"connected: scenario {session.name}, codec {session.codec.name}")
+            elif verb == b"step" and self._core is not None:
+                arrivals = list(zip(map(int, fields["packets"]), blobs, strict=True))
+                self._socket.send_multipart(
+                    messages.pack_output(self._core.step(int(fields["now"]), arrivals))
+                )
+        except FarlinkError as error:
+            words = {"exit_code": error.exit_code, "message": str(error)}
+            self._socket.send_multipart(messages.pack(b"error", words))
+            raise
+        return False

@@ -1,0 +1,82 @@
+"""The blocks of the erasure code that a receiver has heard of, and what their repair packets can make up for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from link.repair import fec
+
+_REMEMBERED = 512  # blocks
+
+Bodies = Callable[[int], Mapping[int, bytes]]
+"""Returns the data bodies at hand of a frame, by index."""
+
+
+@dataclass
+class Block:
+    """Frames that share repair packets."""
+
+    first: int
+    counts: tuple[int, ...]
+    """Data packets of each frame, from `first` on."""
+    symbols: dict[int, bytes] = field(default_factory=dict)
+    """Repair symbols by number."""
+    done: bool = False
+    """Whether nothing of it is missing."""
+
+    @property
+    def frames(self) -> range:
+        """The numbers of its frames."""
+        return range(self.first, self.first + len(self.counts))
+
+    def lacking(self, bodies: Bodies) -> int:
+        """Return how many packets more are needed to restore all; below 1 where there should be enough."""
+        return sum(self.counts) - len(self._have(bodies)) - len(self.symbols)
+
+    def restore(self, bodies: Bodies) -> dict[int, dict[int, bytes]]:
+        """Return all bodies of each frame, where what arrived suffices for that; else nothing."""
+        have = self._have(bodies)
+        if len(have) < sum(self.counts):
+            if (found := fec.decode(sum(self.counts), have, self.symbols)) is None:
+                return {}
+            have = found
+        self.done = True
+        whole: dict[int, dict[int, bytes]] = {}
+        at = 0
+        for frame, count in zip(self.frames, self.counts, strict=True):
+            whole[frame] = {index: have[at + index] for index in range(count)}
+            at += count
+        return whole
+
+    def _have(self, bodies: Bodies) -> dict[int, bytes]:
+        """Return the data bodies at hand by their place in the block."""
+        found: dict[int, bytes] = {}
+        at = 0
+        for frame, count in zip(self.frames, self.counts, strict=True):
+            found |= {at + index: body for index, body in bodies(frame).items() if index < count}
+            at += count
+        return found
+
+
+class Blocks:
+    """The newest blocks, by any of their frames."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, Block] = {}  # by the last frame
+        self._last: dict[int, int] = {}  # of the block that a frame is in
+
+    def of(self, frame: int) -> Block | None:
+        """Return the block that *frame* is in, where a repair packet told of it."""
+        return self._blocks.get(self._last.get(frame, -1))
+
+    def told(self, last: int, counts: tuple[int, ...]) -> Block | None:
+        """Return the block that ends with frame *last*, made where it is new; None where *counts* contradict it."""
+        if (known := self._blocks.get(last)) is not None:
+            return known if known.counts == counts else None
+        block = self._blocks[last] = Block(last - len(counts) + 1, counts)
+        for frame in block.frames:
+            self._last.setdefault(frame, last)
+        while len(self._blocks) > _REMEMBERED:
+            old = self._blocks.pop(next(iter(self._blocks)))
+            for frame in old.frames:
+                self._last.pop(frame, None)
+        return block

@@ -1,0 +1,27 @@
+"""What a decoder and those who look at its pictures are to the receiver."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from link.frame import Payload, Pixels
+
+
+class Decoder(Protocol):
+    """Turns the sections that arrived into a picture."""
+
+    def decode(self, payload: Payload) -> Pixels | None:
+        """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
+
+
+class Batched(Decoder, Protocol):
+    """A decoder that draws several pictures at a time, faster than one by one on a GPU."""
+
+    def decode_many(self, payloads: Sequence[Payload]) -> list[Pixels | None]:
+        """Return what `decode` returns for each of *payloads*, but for rounding."""
+
+
+class Onlooker(Protocol):
+    """Finds things in pictures, as `receiver.analysis.analyst.Analyst` does."""
+
+    def look(self, pixels: Pixels) -> Sequence[tuple[str, dict[str, Any], bytes | None]]:
+        """Return (kind, fields, PNG) of an event for each model. Never raises on a picture."""

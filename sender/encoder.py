@@ -1,0 +1,21 @@
+"""What an encoder is to the sender."""
+
+from typing import Protocol, runtime_checkable
+
+from link.frame import Frame, Payload
+from sender.rate_control import Quality
+
+
+class Encoder(Protocol):
+    """Turns a frame into sections, the most important first."""
+
+    def encode(self, frame: Frame) -> Payload:
+        """Return the sections of *frame*. Raise UsageError where the budget cannot be met at all."""
+
+
+@runtime_checkable
+class Adjustable(Encoder, Protocol):
+    """An encoder that is told frame by frame how much to send, as rate control asks."""
+
+    def encode_at(self, frame: Frame, quality: Quality) -> Payload:
+        """Return the sections of *frame* with at most *quality* of it."""
