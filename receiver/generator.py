@@ -64,13 +64,18 @@ class Generator:
         The same seed and conditioning give the same picture. With `strength` below 1 the batch is drawn
         from the picture drawn last before it.
         """
+        vae = self._parts.preview or self._parts.vae
+        return [to_pixels(picture) for picture in decode(vae, self.latents(conditionings))]
+
+    @torch.inference_mode()
+    def latents(self, conditionings: Sequence[Conditioning]) -> Tensor:
+        """Return what `generate` decodes, shape (pictures, channels, 2 x rows, 2 x columns)."""
         rows, columns = conditionings[0].maps.shape[1:]
         control, scale = self._control(conditionings)
         flow = Flow(self._parts, scale, rows, columns)
         latents = self._sample(flow, control, [item.caption for item in conditionings], rows, columns)
         self._last, self.skipped = latents[-1:], flow.skipped()
-        vae = self._parts.preview or self._parts.vae
-        return [to_pixels(picture) for picture in decode(vae, unpack(latents, rows, columns))]
+        return unpack(latents, rows, columns)
 
     def _control(self, conditionings: Sequence[Conditioning]) -> tuple[Tensor | None, float | Tensor]:
         """Return what the ControlNet is shown, and the factor on what it answers.
