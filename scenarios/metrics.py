@@ -4,8 +4,8 @@ Every packet that was sent, and every copy that the channel made, has one end: d
 reason. Every byte on the air stands in exactly one place of the breakdown:
 
     payload   chunk data of data packets, by kind of section      header   packet and chunk headers
-    fec       bodies of repair packets                            repair   packets sent again, whole
-    feedback  packets on the way back, whole
+    fec       bodies of repair packets                            repair   packets sent again, whole, by an end or a hop
+    feedback  packets on the way back and reports of hops, whole
 
 A packet counts as on the air when it left the first transmitter of its direction, whatever became of it
 there. That is told by its fate and not by its time on the transmitter, which is 0 for the packets that share
@@ -26,7 +26,7 @@ from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.codecs.classical import NAMES as CLASSICAL
 from link.config import Codec
-from link.events import Fate
+from link.events import BIRTHS, Fate
 from link.journal import Run
 from link.packet import Kind
 from scenarios.analysis import Analysis, analyse
@@ -76,7 +76,7 @@ class FrameRow:
     payload_bytes: int
     """Payload on the air: what its data packets carried the first time they were sent."""
     on_air_bytes: int
-    """Everything on the air on its behalf, feedback included."""
+    """Everything on the air on its behalf, feedback included, reports of hops left out."""
     packets_sent: int
     packets_lost: int
     """Of these, the ones that never came to the far end in one piece."""
@@ -141,11 +141,11 @@ def _ends(run: Run) -> dict[int, list[Fate]]:
 
 
 def _copies(run: Run) -> list[tuple[int, bool]]:
-    """Return (number, forward) of each copy that the channel made.
+    """Return (number, forward) of each copy that the channel made, attempts of hops that failed among them.
 
-    The far end's verdicts name no direction; the row that says DUPLICATED does.
+    The far end's verdicts name no direction; the row with which a copy begins does.
     """
-    rows = run.rows[run.rows[:, 2] == Fate.DUPLICATED]
+    rows = run.rows[np.isin(run.rows[:, 2], (Fate.DUPLICATED, Fate.REPEATED))]
     return [(number, hop >= 0) for number, hop in rows[:, [1, 3]].tolist()]
 
 
@@ -185,7 +185,7 @@ def conserved(run: Run) -> None:
     in both directions sent + duplicated = delivered + the sum of the drops.
     """
     rows = run.rows
-    births = Counter(rows[(rows[:, 2] == Fate.SENT) | (rows[:, 2] == Fate.DUPLICATED), 1].tolist())
+    births = Counter(rows[np.isin(rows[:, 2], BIRTHS), 1].tolist())
     ends = _ends(run)
     for number, times in births.items():
         if times != 1:
@@ -200,23 +200,26 @@ def conserved(run: Run) -> None:
     for forward in (True, False):
         count = counts(run, packets(run), forward=forward)
         there = count["delivered"] + sum(count["dropped"].values())
-        if count["sent"] + count["duplicated"] != there:
-            raise AssertionError(f"{count['sent']} sent and {count['duplicated']} copies, but {there} ends")
+        copies = count["duplicated"] + count["repeated"]
+        if count["sent"] + copies != there:
+            raise AssertionError(f"{count['sent']} sent and {copies} copies, but {there} ends")
 
 
 def counts(run: Run, sent: Iterable[Sent], *, forward: bool) -> dict[str, Any]:
-    """Return sent, delivered, dropped by reason, and duplicated of one direction."""
+    """Return sent, delivered, dropped by reason, duplicated, and repeated by hops of one direction."""
     ends = [item.end for item in sent if item.forward == forward]
     total = len(ends)
     by_copy = _ends(run)
     copies = [number for number, out in _copies(run) if out == forward]
     ends += [by_copy.get(number, [Fate.IN_FLIGHT])[0] for number in copies]
     fates = Counter(ends)
+    repeated = int((run.rows[:, 2] == Fate.REPEATED).sum()) if forward else 0  # the way back has no such hops
     return {
         "sent": total,
         "delivered": fates[Fate.DELIVERED],
         "dropped": {fate.name.lower(): fates[fate] for fate in Fate if fate.is_drop and fates[fate]},
-        "duplicated": len(copies),
+        "duplicated": len(copies) - repeated,
+        "repeated": repeated,
     }
 
 
@@ -229,8 +232,38 @@ def section_kind(about: dict[str, Any]) -> Callable[[int], str]:
         return lambda _number: "unknown"
 
 
-def breakdown(run: Run, sent: Iterable[Sent]) -> Breakdown:
-    """Return what the bytes of *sent* that were on the air were for."""
+@dataclass(frozen=True, slots=True)
+class HopPacket:
+    """A packet of a hop that repairs its own losses: one more attempt, or a report."""
+
+    number: int
+    hop: int
+    report: bool
+    frame: int | None
+    """The full frame number of an attempt; None for reports."""
+    size_bytes: int
+    end: Fate
+
+
+def hop_packets(run: Run, sent: Iterable[Sent]) -> list[HopPacket]:
+    """Return what hops put on the air by themselves, in the order of the journal; *sent* is what the ends did."""
+    rows = run.rows[np.isin(run.rows[:, 2], (Fate.REPEATED, Fate.REPORTED))]
+    if not len(rows):
+        return []
+    ends = _ends(run)
+    # An attempt that failed carries the bytes of its packet.
+    frames = {run.data[item.number]: item.frame for item in sent if item.forward}
+    found = []
+    for number, fate, hop in rows[:, 1:4].tolist():
+        data = run.data[number]
+        frame = frames.get(data) if fate == Fate.REPEATED else None
+        end = ends.get(number, [Fate.IN_FLIGHT])[0]
+        found.append(HopPacket(number, hop, fate == Fate.REPORTED, frame, len(data), end))
+    return found
+
+
+def breakdown(run: Run, sent: Iterable[Sent], by_hops: Iterable[HopPacket] = ()) -> Breakdown:
+    """Return what the bytes of *sent* that were on the air, and those *by_hops*, were for."""
     framing = scenario(run)["link"]["framing"]
     head = packet.overhead(framing)
     kind_of = section_kind(scenario(run))
@@ -253,6 +286,11 @@ def breakdown(run: Run, sent: Iterable[Sent]) -> Breakdown:
         else:
             fec += item.size_bytes - head
             header += head
+    for own in by_hops:
+        if own.report:
+            feedback += own.size_bytes
+        else:
+            repair += own.size_bytes
     return Breakdown(dict(sorted(payload.items())), header, fec, repair, feedback)
 
 
@@ -264,8 +302,13 @@ def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | No
         if event["frame"] is not None:
             events.setdefault(event["kind"], {}).setdefault(event["frame"], event)
     by_frame: dict[int, list[Sent]] = {}
-    for item in packets(run) if sent is None else sent:
+    sent = packets(run) if sent is None else sent
+    for item in sent:
         by_frame.setdefault(item.frame, []).append(item)
+    repeats: dict[int, list[HopPacket]] = {}
+    for own in hop_packets(run, sent):
+        if own.frame is not None:
+            repeats.setdefault(own.frame, []).append(own)
     rows = []
     for number, encoded in sorted(events.get("encoded", {}).items()):
         captured = events["captured"][number]
@@ -273,7 +316,7 @@ def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | No
         decoded = events.get("decoded", {}).get(number)
         mine = by_frame.get(number, [])
         out = [item for item in mine if item.forward]
-        cost = breakdown(run, mine)
+        cost = breakdown(run, mine, repeats.get(number, ()))
         quality = scores.by_frame.get(number)
         status = "lost" if decoded is None else "complete" if closed.get("complete") else "partial"
         rows.append(
@@ -330,7 +373,7 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
     analysis = analyse(run) if analysis is None else analysis
     sent = packets(run)
     rows = frame_rows(run, scores, sent)
-    cost = breakdown(run, sent)
+    cost = breakdown(run, sent, hop_packets(run, sent))
     about = scenario(run)
     camera, codec, link = about["camera"], about["codec"], about["link"]
     notes = dict(analysis.notes)
