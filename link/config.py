@@ -11,7 +11,16 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from link import packet
 from link.channel.loss import Loss
 from link.fields import Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds
+from link.marks import Affects
 
+LEAST_SIDE, MOST_SIDE = 16, 8192
+"""Of a frame, in pixels."""
+
+
+ModelPlace = Annotated[str | None, Affects.PLACE]
+_BOTH_ENDS = Affects.ENCODING | Affects.DECODING | Affects.SYNTAX
+_PACKETS = Affects.CHANNEL | Affects.PACKETS
+_SIZE = Affects.FRAMES | Affects.DECODING | Affects.SYNTAX
 Task = Literal["segmentation", "depth", "detection"]
 TASKS: tuple[Task, ...] = ("segmentation", "depth", "detection")
 """What analysis models find in a picture, in the order in which they are run."""
@@ -20,56 +29,56 @@ TASKS: tuple[Task, ...] = ("segmentation", "depth", "detection")
 class Camera(Model):
     """Where frames come from and how often."""
 
-    source: str = "testcard"
+    source: Annotated[str, Affects.FRAMES] = "testcard"
     """`testcard`, `world:THEME`, `webcam:N`, a picture, a folder, a video file, or a data set: `camvid:DIR`, ..."""
-    width: Annotated[int, Field(ge=16, le=8192)] = 256
-    height: Annotated[int, Field(ge=16, le=8192)] = 192
-    fit: Literal["crop", "pad", "stretch"] = "crop"
+    width: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 256
+    height: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 192
+    fit: Annotated[Literal["crop", "pad", "stretch"], Affects.FRAMES] = "crop"
     """How another aspect ratio becomes the scenario's: cut the edges, add bars, or distort."""
-    period_s: PositiveSeconds | None = None
+    period_s: Annotated[PositiveSeconds | None, Affects.FRAMES] = None
     """Time between frames; None keeps a video's own time stamps (1 s for other sources)."""
-    frames: Annotated[int, Field(gt=0)] | None = None
+    frames: Annotated[Annotated[int, Field(gt=0)] | None, Affects.FRAMES] = None
     """How many frames at most; None: all that the source has."""
 
 
 class Codec(Model):
-    """How a frame becomes sections. What only `gsc` reads is ignored by the classical codecs."""
+    """How a frame becomes sections. Each codec says which fields it reads; the others mean nothing to it."""
 
-    name: str = "gsc"
-    frame_bytes: Bytes | None = None
+    name: Annotated[str, _BOTH_ENDS] = "gsc"
+    frame_bytes: Annotated[Bytes | None, Affects.ENCODING] = None
     """Payload budget of a frame; None: 80 % of what the narrowest hop carries in a period, and no limit where
     `rate_control` says what is sent."""
-    rate_control: Literal["bytes", "fixed", "task"] = "bytes"
+    rate_control: Annotated[Literal["bytes", "fixed", "task"], Affects.ENCODING] = "bytes"
     """What `gsc` sends: what `frame_bytes` allows of `channels` and `caption_words`; exactly these, whatever they
     cost; or what the task needs of the link at hand, these at most. Classical codecs always keep to the bytes."""
-    unfit: Literal["stop", "skip"] = "stop"
+    unfit: Annotated[Literal["stop", "skip"], Affects.ENCODING] = "stop"
     """What to do with a frame that the codec cannot make as small as `frame_bytes`: end the run, or send nothing."""
-    alpha: Annotated[float, Field(ge=0.0, le=1e9)] = 1.0
+    alpha: Annotated[float, Field(ge=0.0, le=1e9), Affects.ENCODING] = 1.0
     """`task`: weight of |V(received) - V(original)|, where V(original) is 1."""
-    beta: Annotated[float, Field(ge=0.0, le=1e9)] = 0.2
+    beta: Annotated[float, Field(ge=0.0, le=1e9), Affects.ENCODING] = 0.2
     """`task`: weight of a kilobyte (1000 bytes) on the air a camera frame: 0.2 pays 20 % of the accuracy for it."""
-    task: Literal["segmentation", "depth", "detection", "mean"] = "mean"
+    task: Annotated[Literal["segmentation", "depth", "detection", "mean"], Affects.ENCODING] = "mean"
     """`task`: whose accuracy; `mean`: of all in the rate table."""
-    profile: Literal["tiny", "flux"] = "tiny"
+    profile: Annotated[Literal["tiny", "flux"], _BOTH_ENDS] = "tiny"
     """Which models: those that come with farlink, or the paper's own scale after `farlink models pull flux`."""
-    channels: Annotated[int, Field(ge=0, le=4096)] = 8
+    channels: Annotated[int, Field(ge=0, le=4096), _BOTH_ENDS] = 8
     """How many latent channels are sent; fewer where `frame_bytes` is reached. 0: the caption alone."""
-    order: Literal["nested", "ssim"] = "nested"
+    order: Annotated[Literal["nested", "ssim"], _BOTH_ENDS] = "nested"
     """Which channels: the first ones, trained to be the best, or the most similar to the grey picture (GSC).
 
     The default is `nested` for the profile `tiny` and `ssim` for `flux`."""
-    caption: Literal["grammar", "vlm", "endpoint", "none"] = "grammar"
+    caption: Annotated[Literal["grammar", "vlm", "endpoint", "none"], _BOTH_ENDS] = "grammar"
     """Who writes it: a segmentation model in a closed grammar, a vision language model, an endpoint, nobody."""
-    caption_words: Annotated[int, Field(ge=2, le=200)] = 24
-    steps: Annotated[int, Field(ge=1, le=1000)] = 8
+    caption_words: Annotated[int, Field(ge=2, le=200), Affects.ENCODING] = 24
+    steps: Annotated[int, Field(ge=1, le=1000), Affects.DECODING] = 8
     """Euler steps of the decoder."""
-    noise_seed: Annotated[int, Field(ge=0)] = 1
+    noise_seed: Annotated[int, Field(ge=0), Affects.DECODING] = 1
     """Of the noise that the decoder draws from: not the scenario's seed, so that equal sections are equal pictures."""
-    guidance: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    guidance: Annotated[float, Field(ge=0.0, le=100.0), Affects.DECODING] = 1.0
     """FLUX.1-dev's distilled guidance, or classifier-free guidance where the model has none (1: off)."""
-    control_scale: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+    control_scale: Annotated[float, Field(ge=0.0, le=10.0), Affects.DECODING] = 1.0
     """Factor on the ControlNet's outputs."""
-    strength: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    strength: Annotated[float, Field(gt=0.0, le=1.0), Affects.DECODING] = 1.0
     """Video: how far back to noise a frame starts from the last one's latents; 1: from pure noise."""
 
     @model_validator(mode="before")
@@ -80,66 +89,60 @@ class Codec(Model):
             return {**given, "order": "ssim"}
         return given
 
-    @model_validator(mode="after")
-    def _something(self) -> "Codec":
-        if self.name == "gsc" and self.channels == 0 and self.caption == "none":
-            raise ValueError("channels 0 and caption none: nothing would be sent")
-        return self
-
 
 class Profile(Model):
     """Where the models of `codec.profile` are taken from, and how they run. A folder replaces a profile's part."""
 
-    transform: str | None = None
+    transform: ModelPlace = None
     """A transform with its tables; both ends need the same one."""
-    segmenter: str | None = None
+    segmenter: ModelPlace = None
     """The sender's segmentation model, for `codec.caption: grammar`."""
-    captioner: str | None = None
+    captioner: ModelPlace = None
     """The sender's vision language model, for `codec.caption: vlm`."""
-    caption_url: str | None = None
+    caption_url: ModelPlace = None
     """An OpenAI-compatible endpoint, for `codec.caption: endpoint`, as in http://127.0.0.1:8000/v1."""
-    caption_model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    caption_model: Annotated[str, Affects.PLACE] = "Qwen/Qwen2.5-VL-7B-Instruct"
     """What the endpoint calls its model."""
-    generator: str | None = None
+    generator: ModelPlace = None
     """A folder with all of the receiver's parts, in `save_pretrained` layout."""
-    transformer: str | None = None
-    controlnet: str | None = None
-    vae: str | None = None
-    text: str | None = None
+    transformer: ModelPlace = None
+    controlnet: ModelPlace = None
+    vae: ModelPlace = None
+    text: ModelPlace = None
     """A folder with text_encoder, text_encoder_2, tokenizer and tokenizer_2."""
-    device: str = "auto"
+    device: Annotated[str, Affects.PROCESSOR] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
-    load_s: PositiveSeconds = 1800.0
+    load_s: Annotated[PositiveSeconds, Affects.NOTHING] = 1800.0
     """How long an end may take to load its models, from the moment when the link welcomed it."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Annotated[Literal["auto", "float32", "bfloat16"], Affects.PROCESSOR] = "auto"
     """auto: bfloat16 where the processor or the GPU has it."""
-    control: Literal["auto", "channels", "picture"] = "auto"
+    control: Annotated[Literal["auto", "channels", "picture"], Affects.RUNNING] = "auto"
     """What the ControlNet is shown: the codec's channels (GSC), or their synthesis; auto: what it takes."""
-    control_mode: Literal["blur", "tile", "gray", "low_quality"] = "blur"
+    control_mode: Annotated[Literal["blur", "tile", "gray", "low_quality"], Affects.RUNNING] = "blur"
     """For `picture` and a union ControlNet: the kind of picture it is told it is shown."""
-    offload: bool = False
+    offload: Annotated[bool, Affects.RUNNING] = False
     """Keep weights in main memory and move each layer to the GPU when it is its turn: little GPU memory, slow."""
-    quantize: Literal["none", "fp8_storage", "int8", "fp8", "nf4"] = "none"
+    quantize: Annotated[Literal["none", "fp8_storage", "int8", "fp8", "nf4"], Affects.RUNNING] = "none"
     """Weights of transformer and ControlNet: int8 and fp8 need torchao, nf4 bitsandbytes; fp8_storage only stores."""
-    compile: bool = False
+    compile: Annotated[bool, Affects.RUNNING] = False
     """torch.compile of the repeated blocks: minutes at the first picture of a size, faster from then on."""
-    cache: Literal["none", "first_block", "taylorseer"] = "none"
+    cache: Annotated[Literal["none", "first_block", "taylorseer"], Affects.RUNNING] = "none"
     """What steps before give: all blocks after the first where that changed little, or predicted attention."""
-    cache_threshold: Annotated[float, Field(ge=0.0, le=10.0)] = 0.08
+    cache_threshold: Annotated[float, Field(ge=0.0, le=10.0), Affects.RUNNING] = 0.08
     """For `first_block`: the relative change of the first block's residual up to which the rest is not computed."""
-    lora: str | None = None
+    lora: ModelPlace = None
     """A LoRA of the transformer, a .safetensors file or a folder with one: few-step weights, for instance."""
-    lora_scale: Annotated[float, Field(ge=-10.0, le=10.0)] = 1.0
-    preview_vae: str | None = None
+    lora_scale: Annotated[float, Field(ge=-10.0, le=10.0), Affects.RUNNING] = 1.0
+    preview_vae: ModelPlace = None
     """A folder with an AutoencoderTiny that decodes in place of `vae`: quick, a little coarser."""
-    rate_table: str | None = None
+    rate_table: ModelPlace = None
     """For `codec.rate_control: task`: a file that `farlink train rate` measured."""
-    segmentation: str | None = None
+    segmentation: ModelPlace = None
     """The receiver's analysis model for `analysis: [segmentation]`: a name (`segmentation-world`,
     `flux/segmentation`) or a folder in `save_pretrained` layout. None: by the source."""
-    depth: str | None = None
+    depth: ModelPlace = None
     """The same for `analysis: [depth]`."""
-    detection: str | None = None
+    detection: ModelPlace = None
     """The same for `analysis: [detection]`; or a YOLO11 file (.pt) where ultralytics is installed."""
 
 
@@ -253,29 +256,29 @@ class ReturnHop(Model):
 class Repair(Model):
     """What is done about loss."""
 
-    fec: Annotated[float, Field(ge=0.0, le=4.0)] = 0.0
+    fec: Annotated[float, Field(ge=0.0, le=4.0), _PACKETS] = 0.0
     """Bytes of repair packets per byte of data packets, headers included (RaptorQ)."""
-    fec_frames: Annotated[int, Field(ge=1, le=127)] = 8
+    fec_frames: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL] = 8
     """Over how many frames at most a block of the code reaches where a frame is too small to pay for a repair packet:
     1 sends one with each frame, whatever it costs."""
-    arq: bool = False
+    arq: Annotated[bool, Affects.CHANNEL] = False
     """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
-    arq_rounds: Annotated[int, Field(ge=1, le=32)] = 4
+    arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL] = 4
     """How often the receiver asks for one frame before it makes do."""
-    priorities: bool = False
+    priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
 
 
 class Link(Model):
     """The path from sender to receiver and back."""
 
-    framing: Literal["compact", "ccsds"] = "compact"
-    mtu_bytes: Annotated[int, Field(le=65535)] = 128
-    hops: Annotated[tuple[Hop, ...], Field(min_length=1)]
-    return_: ReturnHop | None = Field(default=None, alias="return")
+    framing: Annotated[Literal["compact", "ccsds"], _PACKETS | Affects.SYNTAX] = "compact"
+    mtu_bytes: Annotated[int, Field(le=65535), _PACKETS] = 128
+    hops: Annotated[tuple[Hop, ...], Field(min_length=1), Affects.CHANNEL]
+    return_: Annotated[ReturnHop | None, Affects.CHANNEL] = Field(default=None, alias="return")
     """None: a one-way link."""
     repair: Repair = Repair()
-    deadline_s: PositiveSeconds | None = None
+    deadline_s: Annotated[PositiveSeconds | None, Affects.CHANNEL] = None
     """How long after the first packet of a frame the receiver waits for the rest; None: derived."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
@@ -315,16 +318,16 @@ class Link(Model):
 class Session(Model):
     """What every process of a run is told: the resolved scenario without what only the report needs."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64), Affects.NOTHING]
     """Names the run's folder: letters, digits, dot, dash, underscore."""
     camera: Camera
     codec: Codec
     link: Link
-    profile: Profile = Profile()
-    analysis: tuple[Task, ...] = ()
+    profile: Annotated[Profile, Affects.MACHINE] = Profile()
+    analysis: Annotated[tuple[Task, ...], Affects.FINDINGS] = ()
     """Vision models that the receiver runs on what arrives; not part of the fingerprint or the wire. `all` in a
     scenario: every task that a model of the profile is made for at this source."""
-    seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 1
+    seed: Annotated[int, Field(ge=0, lt=1 << 64), Affects.FRAMES | Affects.CHANNEL] = 1
 
     @field_validator("analysis")
     @classmethod

@@ -11,6 +11,7 @@ from types import FrameType
 from link.errors import FarlinkError, PartialError
 from link.memory import keep_blocks
 from link.peer import Build, serve
+from link.terminal import escape
 
 
 def end_with(work: Callable[[], None], name: str) -> int:
@@ -23,7 +24,7 @@ def end_with(work: Callable[[], None], name: str) -> int:
     try:
         work()
     except FarlinkError as error:
-        print(f"farlink {name}: {error}", file=sys.stderr)
+        print(f"farlink {name}: {escape(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -3,21 +3,9 @@
 import hashlib
 
 from link.codecs import SYNTAXES
-from link.config import Session
+from link.config import Codec, Session
+from link.marks import Affects, unmarked
 from link.packet import VERSION
-
-OWN = {
-    "frame_bytes",
-    "unfit",
-    "caption_words",
-    "steps",
-    "noise_seed",
-    "guidance",
-    "control_scale",
-    "strength",
-}
-OWN |= {"rate_control", "alpha", "beta", "task"}
-"""Settings of one end alone, which change no syntax."""
 
 
 def fingerprint(session: Session) -> str:
@@ -29,7 +17,7 @@ def fingerprint(session: Session) -> str:
         camera.width,
         camera.height,
         link.framing,
-        codec.model_dump_json(exclude=OWN),
+        codec.model_dump_json(exclude=set(unmarked(Codec, Affects.SYNTAX))),
     )
     digest = hashlib.sha256(repr(parts).encode())
     digest.update(SYNTAXES[codec.name].tables(session))

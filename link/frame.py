@@ -4,12 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Pixels = NDArray[np.uint8]
 """A picture: shape (height, width, 3), RGB, 0 to 255."""
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are allocated."""
+
+
+def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return *pixels* resampled (Lanczos) to *size* (width, height); the same array where they have it."""
+    if pixels.shape[1::-1] == size:
+        return pixels
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS), np.uint8)
 
 
 @dataclass(frozen=True)

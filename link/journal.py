@@ -221,6 +221,26 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digests(run: "Run") -> dict[str, str]:
+    """Return the SHA-256 of each of the two parts of *run*, in hexadecimal.
+
+    `link`: what was sent when, what became of it, and every event but findings, which is equal on every machine for
+    the same scenario and seed. `pictures`: pictures and findings, which are floating point's work: equal on the same
+    kind of processor only. What the first record says (versions, paths) is in neither.
+    """
+    link, pictures = hashlib.sha256(), hashlib.sha256()
+    for event in run.events:
+        seen = event["kind"] in ("found", "not_found")
+        (pictures if seen else link).update(json.dumps(event, sort_keys=True).encode() + b"\n")
+    link.update(np.ascontiguousarray(run.rows, "<i8").tobytes())
+    for number in sorted(run.data):
+        link.update(f"{number} {len(run.data[number])}\n".encode() + run.data[number])
+    for topic, held in sorted({**run.pictures, **run.findings}.items()):
+        for frame in sorted(held):
+            pictures.update(f"{topic} {frame} {len(held[frame])}\n".encode() + held[frame])
+    return {"link": link.hexdigest(), "pictures": pictures.hexdigest()}
+
+
 @dataclass(frozen=True)
 class Run:
     """A journal in memory."""

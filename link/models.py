@@ -16,6 +16,19 @@ def home() -> Path:
     return Path(cache) / "farlink" / "models"
 
 
+PROFILE_PARTS = ("generator", "transform", "captioner")
+"""The folders that a profile's name alone fetches."""
+
+
+def pull_hint(folder: Path) -> str:
+    """Return `; farlink models pull NAME` where that would fetch *folder*, else an empty string."""
+    try:
+        profile, part, *_ = folder.relative_to(home()).parts
+    except ValueError:
+        return ""
+    return f"; farlink models pull {profile if part in PROFILE_PARTS else f'{profile}/{part}'}"
+
+
 def place(profile: str, part: str, own: str | None, shipped: Path) -> Path:
     """Return the folder of *part*: the user's *own*, else *shipped* for `tiny`, else where it was pulled to."""
     if own is not None:

@@ -13,6 +13,7 @@ import dataclasses
 import ipaddress
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from math import ceil
@@ -77,13 +78,23 @@ def make_keys(folder: Path) -> None:
     """Write CURVE keys for a link and its peers into *folder*: `link` stays there, `peer` goes to both ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("link", "peer"):
-            if (folder / f"{name}.key_secret").exists():
-                raise UsageError(f"{folder / name}.key_secret is there already; keys are not overwritten")
-            zmq.auth.create_certificates(folder, name)
-            os.chmod(folder / f"{name}.key_secret", 0o600)
+        # pyzmq writes a secret key as the umask has it: in a folder that nobody else may enter.
+        with tempfile.TemporaryDirectory() as closed:
+            made = [
+                Path(path) for name in ("link", "peer") for path in zmq.auth.create_certificates(closed, name)
+            ]
+            for path in made:
+                _create_private(folder / path.name, path.read_bytes())
+    except FileExistsError as error:
+        raise UsageError(f"{error.filename} is there already; keys are not overwritten") from None
     except OSError as error:
         raise UsageError(f"{folder}: cannot write keys: {error.strerror}") from error
+
+
+def _create_private(path: Path, data: bytes) -> None:
+    """Write *data* to a new file that is its owner's alone from the start. Raise FileExistsError where there is one."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
 
 
 def read_key(folder: Path, name: str, *, secret: bool) -> tuple[bytes, bytes | None]:

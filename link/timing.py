@@ -8,8 +8,8 @@ from link.channel import to_ns
 from link.channel.delay import TAIL, tail_ns
 from link.channel.path import hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
+from link.codecs import SYNTAXES
 from link.config import Hop, Link, ReturnHop, Session
-from link.transform import grid
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
@@ -56,13 +56,8 @@ def air_bytes(link: Link, payload_bytes: int) -> int:
 
 
 def likely_bytes(session: Session) -> int:
-    """Return how large a frame's payload gets: classical codecs fill their budget, `gsc` seldom comes near it."""
-    codec, budget = session.codec, session.codec.frame_bytes or 1
-    if codec.name != "gsc":
-        return budget
-    rows, columns = grid(session.camera.width, session.camera.height)
-    most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
-    return most if codec.rate_control == "fixed" else min(budget, most)
+    """Return how large a frame's payload gets, by what its codec says."""
+    return SYNTAXES[session.codec.name].likely_bytes(session)
 
 
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:

@@ -19,6 +19,8 @@ from link.errors import ModelMissingError
 
 Residuals = Sequence[Tensor | float] | None
 """What is added after each block of a kind, one entry a block."""
+TEXT_ENCODERS = ("text_encoder", "lora_te", "te1_", "te2_", "text_encoders.", "clip_l.", "t5xxl.")
+"""How trainers begin the names of what belongs to CLIP and T5."""
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
 
 
@@ -115,12 +117,14 @@ def merge_lora(
     """Add the pairs lora_A, lora_B of *weights* to the layers of *model*; return how many there were.
 
     W += scale * alpha / rank * B A; *alphas* by layer go before *alpha* for all, and without either alpha is the
-    rank. Raise KeyError, ValueError or AttributeError where a pair fits no layer.
+    rank. Raise KeyError, ValueError or AttributeError where a pair fits no layer, ValueError where *weights* hold
+    anything else: a picture drawn with a part of a LoRA is not the LoRA's.
     """
     merged = 0
-    for name, down in weights.items():
-        if not name.startswith("transformer.") or not name.endswith(".lora_A.weight"):
-            continue
+    downs = {name: down for name, down in weights.items() if name.endswith(".lora_A.weight")}
+    taken = {*downs, *(name.replace(".lora_A.", ".lora_B.") for name in downs)}
+    refuse_unmerged(sorted(set(weights) - taken))
+    for name, down in downs.items():
         layer = name.removesuffix(".lora_A.weight")
         up = weights[f"{layer}.lora_B.weight"]
         target = model.get_submodule(layer.removeprefix("transformer.")).weight
@@ -135,6 +139,20 @@ def merge_lora(
     if not merged:
         raise ValueError("no LoRA of a FLUX transformer in it")
     return merged
+
+
+def refuse_unmerged(names: Sequence[str]) -> None:
+    """Raise ValueError for the first of *names* of a LoRA file that `merge_lora` would leave out, saying what it is."""
+    for name in names:
+        if "dora_scale" in name or "lora_magnitude_vector" in name:
+            raise ValueError(f"it is a DoRA ({name}), whose magnitudes are not merged: give a plain LoRA")
+        if name.startswith(TEXT_ENCODERS):
+            raise ValueError(
+                f"it changes the text encoders too ({name}), and only the transformer's part would be merged: give "
+                "a LoRA of the transformer alone, or merged text encoders by profile.text"
+            )
+        if not name.startswith("transformer.") or not name.endswith((".lora_A.weight", ".lora_B.weight")):
+            raise ValueError(f"{name} is no lora_A or lora_B of the transformer and would not be merged")
 
 
 def require(package: str, why: str) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from link.config import Session
-from link.models import place
+from link.models import place, transform_folder
 
 WEIGHTS = Path(__file__).parent / "weights"
 TEXT = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -21,3 +21,14 @@ def part_folders(session: Session) -> dict[str, Path]:
     if profile.text is not None:
         folders |= {part: Path(profile.text) / part for part in TEXT}
     return folders
+
+
+def of_gsc(session: Session) -> dict[str, Path]:
+    """Return where everything lies that GSC's decoder loads: transform, the generator's parts, the user's additions."""
+    profile = session.profile
+    added = {"lora": profile.lora, "preview_vae": profile.preview_vae}
+    return {
+        "transform": transform_folder(session),
+        **part_folders(session),
+        **{part: Path(own) for part, own in added.items() if own is not None},
+    }

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from link.frame import Pixels
 from link.seeds import generator as seeded
+from link.threads import one_thread
 from receiver.acceleration import FirstBlockCache, Residuals
 from receiver.conditioning import Conditioning
 from receiver.parts import Parts
@@ -55,6 +56,7 @@ class Generator:
         self.skipped = 0
         """Steps that the first-block cache spared in the last call."""
 
+    @one_thread()
     @torch.inference_mode()
     def generate(self, conditionings: Sequence[Conditioning]) -> list[Pixels]:
         """Return one picture for each of *conditionings*, all of one size, shape (16 x rows, 16 x columns, 3).

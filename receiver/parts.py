@@ -28,11 +28,14 @@ from diffusers import (
 )
 from diffusers.configuration_utils import register_to_config
 from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from link.config import Profile
 from link.errors import ModelMissingError, UsageError
-from receiver.acceleration import compile_blocks, merge_lora, require
+from link.models import pull_hint
+from link.pretrained import first_line, load_settings, load_weights
+from receiver.acceleration import TEXT_ENCODERS, compile_blocks, merge_lora, refuse_unmerged, require
 
 UNION_MODES = {"tile": 1, "blur": 3, "gray": 5, "low_quality": 6}
 """The numbers of union ControlNets for what a synthesis may pass as (InstantX's and Shakker Labs' tables)."""
@@ -239,7 +242,7 @@ def _load(kinds: list[Any], folder: Path, options: dict[str, Any], config: str =
     """Return the model in *folder*, of the one of *kinds* that its *config* names, with all its weights."""
     names = " or ".join(kind.__name__ for kind in kinds)
     if not folder.is_dir():
-        raise ModelMissingError(f"{folder}: no such folder; a {names} was expected there")
+        raise ModelMissingError(f"{folder}: no such folder; a {names} was expected there{pull_hint(folder)}")
     try:
         named = json.loads((folder / config).read_text()).get("_class_name")
         # diffusers would make any class of any folder, with random weights where names differ.
@@ -247,19 +250,12 @@ def _load(kinds: list[Any], folder: Path, options: dict[str, Any], config: str =
         if kind is None:
             raise ModelMissingError(f"{folder}: a {names} was expected there, but it holds a {named}")
         if not issubclass(kind, nn.Module):
-            return kind.from_pretrained(str(folder), local_files_only=True)
-        model, found = kind.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
-        )
+            return load_settings(kind, folder)
+        return load_weights(kind, folder, **options)
     except ModelMissingError:
         raise
     except Exception as error:  # safetensors and the quantisers raise their own kinds
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelMissingError(f"{folder}: no usable {names}: {line}") from None
-    lost = sorted(found["missing_keys"])
-    if lost:
-        raise ModelMissingError(f"{folder}: {len(lost)} weights of the {names} are missing, {lost[0]} first")
-    return model.eval().requires_grad_(False)
+        raise ModelMissingError(f"{folder}: no usable {names}: {first_line(error)}") from None
 
 
 def _quantization(name: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -287,6 +283,10 @@ def _add_lora(transformer: Any, path: Path, scale: float, quantize: str) -> None
     if beside:
         require("peft", "profile.lora with quantised weights")
     try:
+        with safe_open(files[0], "pt") as held:
+            # diffusers drops these without a word
+            names = [name for name in held.keys() if "dora_scale" in name or name.startswith(TEXT_ENCODERS)]
+        refuse_unmerged(names)
         # diffusers knows the layouts of half a dozen trainers
         weights, alphas, note = FluxLoraLoaderMixin.lora_state_dict(
             str(files[0]), return_alphas=True, return_lora_metadata=True, local_files_only=True, use_safetensors=True

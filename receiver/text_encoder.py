@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from link.errors import ModelMissingError
+from link.models import pull_hint
+from link.pretrained import BROKEN, first_line, load_settings, load_weights
 
 KEPT = 256
 """Captions whose embeddings are kept: a stream repeats itself."""
@@ -35,10 +36,10 @@ class TextEncoder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        clip = _load(CLIPTextModel, folders["text_encoder"], dtype=dtype).eval().requires_grad_(False)
-        t5 = _load(T5EncoderModel, folders["text_encoder_2"], dtype=dtype).eval().requires_grad_(False)
-        clip_tokens = _load(AutoTokenizer, folders["tokenizer"])
-        t5_tokens = _load(AutoTokenizer, folders["tokenizer_2"])
+        clip = _load(load_weights, CLIPTextModel, folders["text_encoder"], dtype=dtype)
+        t5 = _load(load_weights, T5EncoderModel, folders["text_encoder_2"], dtype=dtype)
+        clip_tokens = _load(load_settings, AutoTokenizer, folders["tokenizer"])
+        t5_tokens = _load(load_settings, AutoTokenizer, folders["tokenizer_2"])
         return cls(clip, clip_tokens, t5, t5_tokens, min(512, int(t5_tokens.model_max_length)))
 
     def to(self, device: torch.device, offload: bool = False) -> "TextEncoder":
@@ -100,18 +101,14 @@ def embed(encoder: TextEncoder, captions: list[str]) -> tuple[Tensor, Tensor]:
     return tokens, pooled
 
 
-def _load(kind: Any, folder: Path, **options: Any) -> Any:
+def _load(read: Any, kind: Any, folder: Path, **options: Any) -> Any:
     if not folder.is_dir():
-        raise ModelMissingError(f"{folder}: no such folder; a {kind.__name__} was expected there")
-    try:
-        if not options:
-            return kind.from_pretrained(str(folder), local_files_only=True)
-        model, found = kind.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+        raise ModelMissingError(
+            f"{folder}: no such folder; a {kind.__name__} was expected there{pull_hint(folder)}"
         )
-        if found["missing_keys"]:
-            raise ValueError(f"weights are missing, as {min(found['missing_keys'])}")
-        return model
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {line}") from None
+    try:
+        return read(kind, folder, **options)
+    except ModelMissingError:
+        raise
+    except BROKEN as error:
+        raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {first_line(error)}") from None

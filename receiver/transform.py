@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from link import transform
+from link.threads import one_thread
 
 
 class Synthesis:
@@ -21,6 +22,7 @@ class Synthesis:
         """Return the synthesis transform in *folder*. Raise ModelMissingError where it is not whole."""
         return cls(transform.load(folder, "synthesis"))
 
+    @one_thread()
     def __call__(self, maps: NDArray[np.int32]) -> Tensor:
         """Return the picture of *maps*, shape (channels, rows, columns), zeros for what did not arrive.
 

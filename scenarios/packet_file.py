@@ -6,25 +6,62 @@ then, for each packet: two bytes of length, and the packet as it would go on the
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 from pydantic import ValidationError
 
 from link import fragment, packet
-from link.config import Profile, Session
+from link.codecs import SYNTAXES
+from link.config import LEAST_SIDE, MOST_SIDE, Session
 from link.errors import FingerprintError, PartialError, StorageError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame
+from link.marks import Affects, marked
 from link.packet import Kind, Packet
 from link.timing import body_bytes
 
 _MAGIC = b"FLNK"
 _MAX_BYTES = 64 << 20
+_LOCAL = marked(Session, Affects.MACHINE)  # which models load is not a file's to say
 
 
-def encode(session: Session, out: Path) -> tuple[int, int]:
-    """Encode the first frame of the session's source into *out*; return (payload bytes, packets).
+@dataclass(frozen=True)
+class Encoded:
+    """What `encode` made."""
+
+    payload_bytes: int
+    packets: int
+    fitted: str
+    """How the picture became the camera's: `as is`, `4000x3000 -> 2000x1500`."""
+    coded_size: tuple[int, int]
+    """Width and height at which it was coded; the decoder scales it back to the camera's."""
+
+
+def own_size(source: str) -> tuple[int, int] | None:
+    """Return the size of the picture *source*, within the camera's limits; None for sources of any other kind.
+
+    Raise UsageError where it is a picture that cannot be used.
+    """
+    from sender.camera.picture import PictureError, is_picture, size_of
+
+    path = Path(source)
+    try:
+        if not path.is_file() or not is_picture(path):
+            return None
+        size = size_of(path)
+    except OSError:  # no name that a file can have: opening it says what is wrong
+        return None
+    except PictureError as error:
+        raise UsageError(f"{source}: {error}") from None
+    shrink = min(1.0, MOST_SIDE / max(size))
+    width, height = (min(MOST_SIDE, max(LEAST_SIDE, round(side * shrink))) for side in size)
+    return width, height
+
+
+def encode(session: Session, out: Path) -> Encoded:
+    """Encode the first frame of the session's source into *out*; return what was made.
 
     Raise UsageError where there is no picture or it does not fit, StorageError where *out* cannot be written.
     """
@@ -41,7 +78,7 @@ def encode(session: Session, out: Path) -> tuple[int, int]:
     own = fingerprint(session)
     about = json.dumps(
         {
-            "session": session.model_dump(mode="json", by_alias=True, exclude={"profile"}),
+            "session": session.model_dump(mode="json", by_alias=True, exclude=set(_LOCAL)),
             "fingerprint": own,
             "sections": len(payload.sections),
         }
@@ -54,7 +91,8 @@ def encode(session: Session, out: Path) -> tuple[int, int]:
         out.write_bytes(blob)
     except OSError as error:
         raise StorageError(f"cannot write {out}: {error.strerror}") from error
-    return payload.size_bytes, len(bodies)
+    coded = SYNTAXES[session.codec.name].coded_size(session)
+    return Encoded(payload.size_bytes, len(bodies), shot.fitted, coded)
 
 
 def decode(file: Path, out: Path) -> tuple[int, int]:
@@ -78,9 +116,8 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
         about = json.loads(blob[8 : 8 + length])
         session, theirs = Session.model_validate(about["session"]), str(about["fingerprint"])
         total = int(about["sections"])
-        session = session.model_copy(
-            update={"profile": Profile()}
-        )  # which models load is not the file's to say
+        defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
+        session = session.model_copy(update=defaults)
         own = fingerprint(session)
     except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{file}: its head is damaged") from None

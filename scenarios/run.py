@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from link import journal, live
+from link.codecs import SYNTAXES
 from link.conductor import Conductor
 from link.errors import FarlinkError, PartialError, StorageError, UsageError
 from link.events import Event
@@ -19,7 +20,7 @@ from link.fingerprint import fingerprint
 from link.packet import VERSION
 from link.timing import times
 from scenarios import schema
-from scenarios.rate_models import stale
+from scenarios.models.rate_table import stale
 from scenarios.schema import Scenario
 
 Progress = Callable[[dict[str, Any]], None]
@@ -77,8 +78,10 @@ def head(scenario: Scenario) -> dict[str, Any]:
             # What is in it counts, not where this machine keeps it.
             digest = hashlib.sha256(Path(hop["trace"]).read_bytes()).hexdigest()
             hop["trace"], versions[f"trace {hop['name']}"] = Path(hop["trace"]).name, digest
+    width, height = SYNTAXES[scenario.codec.name].coded_size(scenario)
     return {
         "scenario": tree,
+        "coded_size": {"width": width, "height": height},
         "seed": scenario.seed,
         "versions": versions,
         "fingerprint": fingerprint(scenario),
@@ -93,7 +96,7 @@ def check_source(scenario: Scenario) -> None:
     from sender.camera import open_source
 
     if scenario.analysis:
-        from scenarios.truth import open_truth
+        from scenarios.truth.truth import open_truth
 
         open_truth(scenario.camera, scenario.seed)
     if not scenario.camera.source.startswith("webcam:"):  # a camera may not bear being opened twice at once
@@ -220,7 +223,11 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
 
     Raise UsageError where there is no readable journal, StorageError where the disk is full.
     """
-    from scenarios import analysis, metrics, quality, report, results
+    from scenarios.report import page as report
+    from scenarios.results import judge as analysis
+    from scenarios.results import metrics
+    from scenarios.results import table as results
+    from scenarios.scoring import quality
 
     path = out / "run.mcap"
     if not path.is_file():
@@ -231,7 +238,7 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     figures = metrics.measure(found, scores, judged)
     spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
     figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
-    figures |= {"journal": str(path), "digest": journal.digest(path), "report": str(out / "report.html")}
+    figures |= {"journal": str(path), "digest": journal.digests(found), "report": str(out / "report.html")}
     try:
         results.write_parquet(found, out / "results.parquet", scores, judged)
         report.write(found, figures, out, scores, judged)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import ValidationError, field_validator
@@ -16,18 +16,23 @@ from link.channel.loss import LOSS_MODELS
 from link.channel.path import path_rate_bps
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
-from link.config import Codec, Profile, Session
+from link.config import Codec, Session
 from link.errors import UsageError
+from link.marks import Affects, marked
+from link.terminal import escape
 from link.timing import SHARE, body_bytes, times
+from scenarios.models.analysts import every_task, with_analysts
 
 MAX_YAML_BYTES = 256 * 1024
 _MOST_BYTES = 100_000
+EVERY_HOP = "link.rate_bps"
+"""Sets the rate of every hop, and takes a trace's place."""
 
 
 class Scenario(Session):
     """A whole experiment: what the processes are told (`Session`), and what the report needs."""
 
-    title: str = ""
+    title: Annotated[str, Affects.NOTHING] = ""
     """One sentence for the report's head."""
 
     @field_validator("codec")
@@ -35,6 +40,7 @@ class Scenario(Session):
     def _known_codec(cls, codec: Codec) -> Codec:
         if codec.name not in SYNTAXES:
             raise ValueError(f"unknown codec {codec.name!r}{nearest(codec.name, SYNTAXES)}")
+        SYNTAXES[codec.name].check(codec)
         return codec
 
     def session(self) -> Session:
@@ -45,7 +51,7 @@ class Scenario(Session):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the names there are."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1, 0.5)
+    close = difflib.get_close_matches(name, names, 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
@@ -76,18 +82,25 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     """Return the resolved scenario of a preset or a YAML file.
 
     *settings* are `key=value` strings (values in YAML), *overrides* values by dotted path; both are laid over
-    the file. Raise UsageError, in one line that names the key, for everything that is wrong.
+    the file. `link.rate_bps` is the rate of every hop, in a trace's place. How many frames a preset takes of its own
+    source does not hold for another one. Raise UsageError, in one line that names the key, for everything that is
+    wrong.
     """
     text, folder = source_text(name)
     tree = _yaml(text, name)
     if not isinstance(tree, dict):
         raise UsageError(f"{name}: a mapping of keys was expected, not {type(tree).__name__}")
+    given: list[tuple[str, Any]] = []
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set {setting}: key=value was expected, as in link.mtu_bytes=64")
-        _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
-    for key, value in (overrides or {}).items():
+        given.append((key.strip(), _yaml(value, f"--set {setting}")))
+    # Whatever else an override says of the hops, and in whatever order: the rate of every hop comes last.
+    given += sorted((overrides or {}).items(), key=lambda pair: pair[0] == EVERY_HOP)
+    if folder is None and any(key == "camera.source" for key, _ in given):
+        _put(tree, "camera.frames", None)
+    for key, value in given:
         _put(tree, key, value)
     return resolve(_checked(tree, name), folder)
 
@@ -97,19 +110,22 @@ def with_local_models(session: Session, settings: Iterable[str]) -> Session:
 
     Raise UsageError for any other key: all else is said by the link.
     """
-    tree: dict[str, Any] = {"profile": session.profile.model_dump()}
+    own = {name: getattr(session, name) for name in sorted(marked(Session, Affects.MACHINE))}
+    tree: dict[str, Any] = {name: group.model_dump() for name, group in own.items()}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key.strip().startswith("profile."):
-            raise UsageError(f"--set {setting}: profile.KEY=VALUE was expected; the link says all else")
+        if not equals or key.strip().partition(".")[0] not in own or "." not in key:
+            expected = " or ".join(f"{name}.KEY=VALUE" for name in own)
+            raise UsageError(f"--set {setting}: {expected} was expected; the link says all else")
         _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
-    try:
-        return session.model_copy(update={"profile": Profile.model_validate(tree["profile"])})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(
-            f"--set profile.{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        ) from None
+    for name, group in own.items():
+        try:
+            session = session.model_copy(update={name: type(group).model_validate(tree[name])})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"--set {name}.{where}: {first['msg'].lower()}") from None
+    return session
 
 
 class _Loader(yaml.SafeLoader):
@@ -146,7 +162,14 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set the field at a dotted *path*; a number names an item of a list."""
+    """Set the field at a dotted *path*; a number names an item of a list, `link.rate_bps` the rate of every hop."""
+    if path == EVERY_HOP:
+        hops = tree.get("link", {}).get("hops") if isinstance(tree.get("link"), dict) else None
+        for hop in hops if isinstance(hops, list) else []:
+            if isinstance(hop, dict):
+                hop["rate_bps"] = value
+                hop.pop("trace", None)
+        return
     keys = path.split(".")
     node: Any = tree
     for at, key in enumerate(keys):
@@ -171,7 +194,7 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 def _checked(tree: dict[str, Any], name: str) -> Scenario:
     if tree.get("analysis") == "all":
-        tree = {**tree, "analysis": _every_task(tree)}
+        tree = {**tree, "analysis": every_task(tree)}
     try:
         return Scenario.model_validate(tree)
     except ValidationError as error:
@@ -219,6 +242,27 @@ def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
     return keys
 
 
+def field_paths() -> list[str]:
+    """Return the dotted path of each field of a scenario, in its order; `0` stands for an item of a list."""
+    schema = Scenario.model_json_schema(by_alias=True)
+    found: dict[str, None] = {}
+
+    def walk(node: Any, path: str) -> None:
+        node = _follow(node, schema)
+        for option in (choices := node.get("anyOf") or node.get("oneOf") or []):
+            walk(option, path)
+        for key, child in node.get("properties", {}).items():
+            walk(child, f"{path}.{key}" if path else key)
+        items = _follow(node.get("items") or {}, schema)
+        if "properties" in items:
+            walk(items, f"{path}.0")
+        elif not choices and "properties" not in node and node.get("type") != "null":
+            found[path] = None
+
+    walk(schema, "")
+    return [EVERY_HOP, *found]
+
+
 def _follow(node: Any, schema: Any) -> Any:
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
@@ -235,7 +279,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
 
     Raise UsageError where the link cannot carry even the smallest packet of the codec's budget.
     """
-    scenario = scenario.model_copy(update={"profile": _with_analysts(scenario)})
+    scenario = scenario.model_copy(update={"profile": with_analysts(scenario)})
     hops = tuple(
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
         for hop in scenario.link.hops
@@ -256,70 +300,9 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
     return scenario.model_copy(update={"link": link})
 
 
-ANALYSTS: Mapping[str, Mapping[str, str]] = {
-    "world": {
-        "segmentation": "segmentation-world",
-        "depth": "depth-world",
-        "detection": "detection-world",
-    },
-    "street": {"segmentation": "segmentation-street"},
-}
-"""The models that come with farlink, by the domain of the truth of a source and the task."""
-
-FULL: Mapping[str, str] = {
-    "segmentation": "flux/segmentation",
-    "depth": "flux/depth",
-    "detection": "flux/detection",
-}
-"""The models of the profile `flux`, where none of `ANALYSTS` is made for the source."""
-
-
-def _every_task(tree: Mapping[str, Any]) -> list[str]:
-    """Return what `analysis: all` stands for: the tasks that a model of the profile is made for at this source."""
-    from scenarios.truth import domain_of
-
-    camera, codec = tree.get("camera"), tree.get("codec")
-    source = camera.get("source") if isinstance(camera, dict) else None
-    domain = (domain_of(source) if isinstance(source, str) else None) or ""
-    full = isinstance(codec, dict) and codec.get("profile") == "flux" and domain != "world"
-    return list(FULL if full else ANALYSTS.get(domain, {}))
-
-
-def _with_analysts(scenario: Scenario) -> Profile:
-    """Return the profile with a model named for each task of *scenario*: the user's own, else by the source.
-
-    The receiver knows nothing of sources and truth, so it is told the names. Raise UsageError for a task that no
-    model of the profile is made for, naming what to give.
-    """
-    if not scenario.analysis:
-        return scenario.profile
-    from receiver.analysis.analyst import is_name
-    from scenarios.truth import domain_of
-
-    named: dict[str, str] = {}
-    source = scenario.camera.source
-    domain = domain_of(source) or ""
-    # Only the shipped models know the world's classes; elsewhere the full-size ones know more.
-    full = scenario.codec.profile == "flux" and domain != "world"
-    made = FULL if full else ANALYSTS.get(domain, {})
-    for task in scenario.analysis:
-        own = getattr(scenario.profile, task)
-        if own is not None:
-            path = Path(own)
-            named[task] = str(path.resolve()) if path.exists() and not is_name(own) else own
-        elif task in made:
-            named[task] = made[task]
-        else:
-            raise UsageError(
-                f"analysis: no {task} model comes with farlink for camera.source {source!r}: give one by "
-                f"--set profile.{task}=FOLDER, or =flux/{task} after farlink models pull flux/{task}"
-            )
-    return scenario.profile.model_copy(update=named)
-
-
 def _budget_bytes(scenario: Scenario) -> int:
     link = scenario.link
-    if scenario.codec.name == "gsc" and scenario.codec.rate_control != "bytes":
+    if SYNTAXES[scenario.codec.name].facts.adjustable and scenario.codec.rate_control != "bytes":
         return _MOST_BYTES  # what a frame may cost is decided otherwise
     rate = path_rate_bps(link, traces(scenario))
     air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0
@@ -339,4 +322,8 @@ def _trace_path(name: str, folder: Path | None) -> Path:
 def to_yaml(scenario: Scenario) -> str:
     """Return the scenario as YAML that `load` reads back to the same."""
     tree = json.loads(scenario.model_dump_json(by_alias=True, exclude_none=True))
-    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    text = str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    if escape(text, keep="\n") == text:
+        return text
+    # PyYAML takes bidi marks for printable: with all but ASCII spelled out nobody is shown another file.
+    return str(yaml.safe_dump(tree, sort_keys=False))

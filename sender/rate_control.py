@@ -25,12 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.channel.path import path_loss
+from link.codecs import SYNTAXES
 from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import UsageError
-from link.models import place, transform_folder
+from link.models import place
 from link.packet import CHUNK_BYTES, FEC_BYTES, MAX_PACKETS, overhead
 from link.timing import SHARE, Times, body_bytes
+from sender import folders
 from sender.calibration import FILE, SETTINGS, Calibration, Floats, read
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -247,15 +249,12 @@ def link_state(session: Session, times: Times) -> LinkState:
 
 def stamps(session: Session) -> dict[str, str]:
     """Return what tells the sender's models from others: the transform, and who writes the captions."""
-    codec, profile = session.codec, session.profile
-    found = {"transform": transform_digest(transform_folder(session))[:16]}
-    if codec.caption == "grammar":
-        folder = place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter")
-        found["captioner"] = transform_digest(folder)[:16]
-    elif codec.caption == "vlm":
-        found["captioner"] = place("flux", "captioner", profile.captioner, WEIGHTS).name
-    elif codec.caption == "endpoint":
-        found["captioner"] = profile.caption_model
+    found = {}
+    for part, where in folders.of_gsc(session).items():
+        large = part == "captioner" and session.codec.caption == "vlm"  # its weights take a minute to read
+        found[part] = str(Path(where).name if large else where)
+        if isinstance(where, Path) and not large:
+            found[part] = transform_digest(where)[:16]
     return found
 
 
@@ -348,4 +347,4 @@ class RateControl:
 
 def wanted(session: Session) -> bool:
     """Return whether the session's codec is controlled by the task."""
-    return session.codec.name == "gsc" and session.codec.rate_control == "task"
+    return SYNTAXES[session.codec.name].facts.adjustable and session.codec.rate_control == "task"

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from transformers.utils import logging
 
 from link.bitstream.grammar import SCENES
 from link.errors import ModelMissingError, UsageError
+from link.pretrained import BROKEN, first_line, load_settings, load_weights
+from link.threads import one_thread
 from sender.captioner import CLASSES, UNKNOWN, Labels, Pixels
 
 SYNONYMS = {
@@ -41,7 +42,8 @@ _LOGGING: Any = logging
 class Segmenter:
     """Finds the classes of the captions in a picture.
 
-    Raise ModelMissingError where *folder* holds no model, UsageError where it knows none of our classes.
+    Raise ModelMissingError where *folder* holds no model or not all its weights, UsageError where it knows none of our
+    classes.
     """
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
@@ -49,25 +51,22 @@ class Segmenter:
             raise ModelMissingError(f"{folder}: no segmentation model there")
         _LOGGING.disable_progress_bar()
         try:
-            model, found = _MODELS.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                dtype=torch.float32,  # shipped weights are in half precision, in which processors are slow
-            )
-            self._processor = _PROCESSORS.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UsageError(f"{folder}: cannot be read as a segmentation model: {reason}") from None
-        if found["missing_keys"]:
-            raise UsageError(f"{folder}: weights are missing, as {min(found['missing_keys'])}")
-        self._model = model.eval().to(device)
+            # shipped weights are in half precision, in which processors are slow
+            model = load_weights(_MODELS, folder, dtype=torch.float32)
+            self._processor = load_settings(_PROCESSORS, folder)
+        except ModelMissingError:
+            raise
+        except BROKEN as error:
+            raise UsageError(
+                f"{folder}: cannot be read as a segmentation model: {first_line(error)}"
+            ) from None
+        self._model = model.to(device)
         self._device = device
         self._ours = torch.tensor(ours(self._model.config.id2label), dtype=torch.uint8)
         if bool((self._ours == UNKNOWN).all()):
             raise UsageError(f"{folder}: names none of the classes of the captions")
 
+    @one_thread()
     @torch.inference_mode()
     def segment(self, pixels: Pixels) -> Labels:
         """Return the class of each pixel, shape (height, width): a number of `CLASSES`, or unknown."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from link import transform
 from link.frame import Pixels
+from link.threads import one_thread
 from link.transform import CELL, grid
 
 Maps = NDArray[np.int32]
@@ -27,6 +28,7 @@ class Analysis:
         """Return the analysis transform in *folder*. Raise ModelMissingError where it is not whole."""
         return cls(transform.load(folder, "analysis"), transform.channels(folder))
 
+    @one_thread()
     def __call__(self, pixels: Pixels) -> Maps:
         """Return the rounded latents of a picture, whose edges are repeated up to whole cells."""
         with torch.inference_mode():
@@ -42,6 +44,7 @@ def whole_cells(pixels: Pixels) -> Pixels:
     return np.pad(pixels, ((0, rows * CELL - height), (0, columns * CELL - width), (0, 0)), mode="edge")
 
 
+@one_thread()
 def similarity(maps: Maps, pixels: Pixels, window: int = 7) -> NDArray[np.float64]:
     """Return the SSIM of every channel with the grey picture at the latents' resolution, shape (channels,).
 

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -22,6 +23,9 @@ from PIL import Image
 from link import png
 from link.bitstream.text import MAX_BYTES
 from link.errors import ModelMissingError, UsageError
+from link.models import pull_hint
+from link.pretrained import BROKEN, first_line, load_settings, load_weights
+from link.threads import one_thread
 from sender.captioner import Pixels
 
 KEY_VARIABLE = "FARLINK_CAPTION_API_KEY"
@@ -31,6 +35,7 @@ ANSWER_BYTES = 64 * 1024
 
 _KIND = "qwen2_5_vl"
 _PATH = "/chat/completions"
+_SHARE = 0.8  # what pictures and their attention take is left free
 _TOKENS_PER_WORD = 3  # names and rare words take several; the word limit cuts what is too much
 
 
@@ -53,37 +58,37 @@ def trimmed(text: str, words: int) -> str:
 class QwenCaptioner:
     """Captions by Qwen2.5-VL from *name*: a folder in `save_pretrained` layout, or a pulled model's id.
 
-    Greedy decoding: one picture has one caption. Raise ModelMissingError where the model is not on this
-    machine.
+    Greedy decoding: one picture has one caption. On `cuda` a model that is larger than one GPU is spread over all
+    of them and main memory (`device_map`). Raise ModelMissingError where the model or one of its weights is not on
+    this machine, UsageError where it is another kind of model.
     """
 
     def __init__(self, name: str, words: int, device: str = "cpu", revision: str | None = None) -> None:
         import transformers
-        from safetensors import SafetensorError
 
         # not all of it is typed
-        configs: Any = transformers.AutoConfig
         models: Any = transformers.Qwen2_5_VLForConditionalGeneration
-        processors: Any = transformers.AutoProcessor
         logging: Any = transformers.utils.logging
         logging.disable_progress_bar()
-        local: dict[str, Any] = {"local_files_only": True, "revision": revision}
+        local = {"revision": revision}
         try:
-            kind = configs.from_pretrained(name, **local).model_type
+            kind = load_settings(transformers.AutoConfig, name, **local).model_type
             if kind != _KIND:
                 raise ValueError(f"it is of the kind {kind}")
-            self._processor = processors.from_pretrained(name, **local)
-            model = models.from_pretrained(name, dtype="auto", use_safetensors=True, **local)
-            self._model = model.eval().to(device)
-        except OSError:
-            raise ModelMissingError(
-                f"{name}: no such caption model on this machine; `farlink models pull` fetches models"
-            ) from None
-        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UsageError(f"{name}: cannot be read as a Qwen2.5-VL model: {reason}") from None
-        self._words, self._device = words, device
+            self._processor = load_settings(transformers.AutoProcessor, name, **local)
+            where = device_map(device, _weights_bytes(Path(name)), _memory_bytes(device))
+            self._model = load_weights(models, name, dtype="auto", device_map=where, **local)
+        except ModelMissingError:
+            raise
+        except OSError as error:
+            hint = pull_hint(Path(name)) or "; `farlink models pull` fetches models"
+            what = first_line(error) if Path(name).is_dir() else "no such caption model on this machine"
+            raise ModelMissingError(f"{name}: {what}{hint}") from None
+        except BROKEN as error:
+            raise UsageError(f"{name}: cannot be read as a Qwen2.5-VL model: {first_line(error)}") from None
+        self._words = words
 
+    @one_thread()
     def caption(self, pixels: Pixels) -> str:
         """Return what the model says of *pixels*."""
         import torch
@@ -98,13 +103,32 @@ class QwenCaptioner:
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-        ).to(self._device)
+        ).to(self._model.device)
         with torch.inference_mode():
             said = self._model.generate(
                 **given, max_new_tokens=_TOKENS_PER_WORD * self._words, do_sample=False, num_beams=1
             )
         new = said[0, given["input_ids"].shape[1] :]
         return trimmed(self._processor.tokenizer.decode(new, skip_special_tokens=True), self._words)
+
+
+def device_map(device: str, weights_bytes: int, memory_bytes: int) -> str | dict[str, str]:
+    """Return where the layers of a model of *weights_bytes* go, as `from_pretrained` takes it.
+
+    All to *device*; but to `auto` (every GPU, then main memory) where *device* is `cuda`, and they would fill more
+    than `_SHARE` of its *memory_bytes*.
+    """
+    return "auto" if device == "cuda" and weights_bytes > _SHARE * memory_bytes else {"": device}
+
+
+def _weights_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _memory_bytes(device: str) -> int:
+    import torch
+
+    return int(torch.cuda.get_device_properties(device).total_memory) if device.startswith("cuda") else 0
 
 
 class EndpointCaptioner:

@@ -15,13 +15,16 @@ from link.fingerprint import fingerprint
 from receiver.analysis import findings
 from receiver.analysis.analyst import SHIPPED, Analyst, Chosen, cache_key
 from receiver.analysis.findings import Depth, Detections, Record, Segments
-from scenarios import analysis as analyses
-from scenarios import metrics, overlays, progress, schema
 from scenarios import run as runs
-from scenarios.analysis import COLUMNS, analyse
-from scenarios.names import NONE, meant
+from scenarios import schema
+from scenarios.commands import progress
+from scenarios.report import overlays
+from scenarios.results import judge as analyses
+from scenarios.results import metrics
+from scenarios.results.judge import COLUMNS, analyse
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
+from scenarios.truth.names import NONE, meant
 
 SIZE = (64, 48)
 FRAMES = 4

@@ -10,7 +10,7 @@ from link.bitstream.grammar import SCENES, Item
 from link.errors import ModelMissingError, UsageError
 from link.seeds import generator
 from sender.captioner import CARD, CLASSES, LEAST_SHARE, PICTURE, UNKNOWN, GrammarCaptioner, describe
-from sender.vlm import QwenCaptioner, trimmed
+from sender.vlm import QwenCaptioner, device_map, trimmed
 
 NOUNS = tuple(SCENES["street"].nouns)
 SKY, BUILDING, ROAD, CAR, PEDESTRIAN = (
@@ -233,7 +233,7 @@ def test_folders_that_hold_no_segmenter(toy_segmenter, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = load_file(tmp_path / "model.safetensors")
     save_file({k: v for k, v in weights.items() if "classifier" not in k}, tmp_path / "model.safetensors")
-    with pytest.raises(UsageError, match="weights are missing"):
+    with pytest.raises(ModelMissingError, match=r"weights of the .* are missing"):
         Segmenter(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(UsageError, match="cannot be read as a segmentation model"):
@@ -323,6 +323,8 @@ def test_qwen_captions_are_repeatable_and_short(toy_qwen):
 
 
 def test_qwen_models_that_are_not_here(toy_qwen, toy_segmenter, tmp_path):
+    from safetensors.torch import load_file, save_file
+
     for name in (str(tmp_path / "none"), "Qwen/Qwen2.5-VL-no-such"):
         with pytest.raises(ModelMissingError, match="farlink models pull") as missing:
             QwenCaptioner(name, 12)
@@ -331,6 +333,25 @@ def test_qwen_models_that_are_not_here(toy_qwen, toy_segmenter, tmp_path):
         QwenCaptioner(str(toy_segmenter), 12)
     for file in toy_qwen.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(tmp_path / "model.safetensors")
+    for lost in ("lm_head.weight", next(name for name in weights if name.startswith("visual."))):
+        save_file(
+            {k: v for k, v in weights.items() if k != lost}, tmp_path / "model.safetensors", {"format": "pt"}
+        )
+        with pytest.raises(ModelMissingError, match=r"1 weights of the Qwen2_5_VL.* are missing") as missing:
+            QwenCaptioner(str(tmp_path), 12)
+        assert missing.value.exit_code == 4 and "\n" not in str(missing.value)
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(UsageError, match="cannot be read"):
         QwenCaptioner(str(tmp_path), 12)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelMissingError, match="farlink models pull"):
+        QwenCaptioner(str(tmp_path), 12)
+
+
+def test_a_model_larger_than_its_gpu_is_spread():
+    gigabyte = 10**9
+    assert device_map("cuda", 147 * gigabyte, 80 * gigabyte) == "auto"
+    assert device_map("cuda", 17 * gigabyte, 80 * gigabyte) == {"": "cuda"}
+    assert device_map("cuda:1", 147 * gigabyte, 80 * gigabyte) == {"": "cuda:1"}, "where it was told to be"
+    assert device_map("cpu", 147 * gigabyte, 0) == {"": "cpu"}

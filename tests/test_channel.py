@@ -26,7 +26,8 @@ from link.errors import UsageError
 from link.events import BIRTHS, Fate
 from link.packet import Kind, Packet
 from link.seeds import generator
-from scenarios import report, schema
+from scenarios import schema
+from scenarios.report import page as report
 from scenarios.sweep import measure
 
 ALPHA = 0.001
@@ -217,6 +218,7 @@ def test_a_new_loss_model_is_a_class_and_a_row(monkeypatch, tmp_path):
     monkeypatch.setitem(losses.LOSS_MODELS, "every_other", EveryOtherLoss)
     tree = {"model": "every_other", "first": False}
     settings = ["link.hops.0.loss=" + json.dumps(tree), "link.hops.1.loss={model: bernoulli, loss: 0.2}"]
+    settings.append("link.hops.0.retransmit=null")
     plan = schema.load("mars-relay", settings, {"codec.name": "jpeg2000"})
     # The schema reads it, describes it and writes it down again.
     assert isinstance(plan.link.hops[0].loss, EveryOtherLoss)

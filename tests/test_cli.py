@@ -17,8 +17,9 @@ from link.config import Profile
 from link.errors import UsageError
 from link.fingerprint import fingerprint
 from link.weights import FOLDER
-from scenarios import metrics, schema
 from scenarios import run as runs
+from scenarios import schema
+from scenarios.results import metrics
 
 COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 
@@ -198,6 +199,21 @@ def test_encode_and_decode_a_file(tmp_path, codec):
     done = farlink("decode", tmp_path / "cut.flnk", "-o", tmp_path / "d.png")
     assert done.returncode == 3
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("codec", "coded"), [("gsc", ", coded at 256x192, "), ("webp", "")])
+def test_encode_keeps_the_pictures_own_size(tmp_path, codec, coded):
+    y, x = np.mgrid[0:90, 0:301]
+    Image.fromarray(np.stack([x % 256, y, (x + y) // 2], -1).astype(np.uint8)).save(tmp_path / "a.png")
+    done = farlink("encode", tmp_path / "a.png", "-o", tmp_path / "a.flnk", "--codec", codec)
+    assert done.returncode == 0, done.stderr
+    assert f"a.flnk: 301x90{coded}" in done.stdout
+    done = farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "b.png")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "b.png").size == (301, 90)
+    given = ["--set", "camera.width=64", "--set", "camera.height=48"]
+    done = farlink("encode", tmp_path / "a.png", "-o", tmp_path / "a.flnk", "--codec", codec, *given)
+    assert "301x90 -> crop 120x90 -> 64x48" in done.stdout
 
 
 def test_output_that_nobody_reads_or_that_does_not_fit():

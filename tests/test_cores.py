@@ -14,9 +14,10 @@ from link.fingerprint import fingerprint
 from link.journal import digest, read
 from link.packet import Kind, peek
 from link.repair import fec
-from scenarios import inspect, metrics
-from scenarios.metrics import breakdown, packets
-from scenarios.quality import Scores
+from scenarios.report import packets as listing
+from scenarios.results import metrics
+from scenarios.results.metrics import breakdown, packets
+from scenarios.scoring.quality import Scores
 from sender.sender import Sender
 
 S = 1_000_000_000
@@ -188,8 +189,8 @@ def test_a_packet_lost_on_a_short_hop_costs_no_round_trip_of_the_path(tmp_path):
     assert figures["bytes"]["feedback"] == 14 * reports + 8
     row = metrics.frame_rows(found, Scores({}, {}))[0]
     assert row.on_air_bytes == figures["bytes"]["on_air"] - 14 * reports
-    listing = "\n".join(inspect.lines(found))
-    assert "a try of near that failed" in listing and "what near has" in listing
+    lines = "\n".join(listing.lines(found))
+    assert "a try of near that failed" in lines and "what near has" in lines
 
 
 def test_a_hop_that_repairs_writes_the_same_journal_again(tmp_path):

@@ -1,5 +1,8 @@
 """What the flux profile adds: control by pictures, caches, LoRAs, the tiny VAE, offloading, quantised weights."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +15,7 @@ from fluxes import COLUMNS, ROWS, apart, wish
 from safetensors.torch import save_file
 
 from link.errors import ModelMissingError, UsageError
+from link.fingerprint import fingerprint
 from receiver import parts as parts_module
 from receiver.acceleration import FirstBlockCache
 from receiver.codecs.gsc import GscDecoder, part_folders
@@ -304,6 +308,72 @@ def test_a_lora_that_does_not_fit_is_refused(home, tmp_path):
     save_file({"something.else": torch.ones(2)}, tmp_path / "a.safetensors")
     with pytest.raises(ModelMissingError, match="no LoRA for this transformer"):
         load(home, lora=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("transformer.x_embedder.lora_magnitude_vector", "DoRA"),
+        ("transformer.x_embedder.dora_scale", "DoRA"),
+        ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight", "text encoders"),
+        ("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "text encoders"),
+        ("transformer.x_embedder.lora_B.bias", "would not be merged"),
+        ("transformer.norm_out.linear.diff", "would not be merged"),
+    ],
+)
+def test_what_of_a_lora_would_be_left_out_is_refused(home, tmp_path, name, words):
+    lora(tmp_path / "a.safetensors", **{name: torch.ones(2, 2)})
+    with pytest.raises(ModelMissingError, match=words) as caught:
+        load(home, lora=tmp_path)
+    assert caught.value.exit_code == 4
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["transform", "generator/transformer", "generator/text_encoder"])
+def test_a_profile_that_was_not_pulled_says_what_helps(home, tmp_path, monkeypatch, part):
+    shutil.copytree(home / "flux", tmp_path / "flux")
+    shutil.rmtree(tmp_path / "flux" / part)
+    monkeypatch.setenv("FARLINK_MODELS", str(tmp_path))
+    with pytest.raises(ModelMissingError, match=r"; farlink models pull flux$"):
+        GscDecoder.from_session(fluxes.session())
+    if part == "transform":
+        with pytest.raises(ModelMissingError, match=r"; farlink models pull flux$"):
+            fingerprint(fluxes.session())
+
+
+def test_a_folder_of_the_users_own_is_not_to_be_pulled(tmp_path):
+    for profile in ({"transformer": str(tmp_path / "mine")}, {"transform": str(tmp_path / "mine")}):
+        with pytest.raises(ModelMissingError, match="mine") as caught:
+            GscDecoder.from_session(fluxes.session(profile))
+        assert "pull" not in str(caught.value)
+
+
+def test_no_code_of_a_model_folder_is_run(home, tmp_path):
+    folder = tmp_path / "generator"
+    shutil.copytree(home / "flux" / "generator", folder)
+    for part in ("tokenizer", "tokenizer_2"):
+        settings = json.loads((folder / part / "tokenizer_config.json").read_text())
+        settings |= {
+            "auto_map": {"AutoTokenizer": ["mine.Tokens", "mine.Tokens"]},
+            "tokenizer_class": "Tokens",
+        }
+        (folder / part / "tokenizer_config.json").write_text(json.dumps(settings))
+        (folder / part / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Tokens: pass\n")
+    code = (
+        "import sys, fluxes; from receiver.codecs.gsc import GscDecoder; "
+        f"GscDecoder.from_session(fluxes.session({{'generator': {str(folder)!r}}}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path]), "FARLINK_MODELS": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input="y\ny\n",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (tmp_path / "ran").exists()
+    assert "Do you wish to run" not in done.stdout + done.stderr
 
 
 def test_the_tiny_vae_decodes(home):

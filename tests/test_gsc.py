@@ -1,15 +1,21 @@
 """GSC: the payload syntax with generic tables, the choice of channels, and both ends on the shipped weights."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from compressai.models import FactorizedPrior
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from link import journal
+from link import journal, transform
 from link.bitstream import latent
 from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
@@ -18,11 +24,14 @@ from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame, Payload
 from link.models import transform_folder
+from link.png import decode as decode_png
 from link.seeds import generator
+from link.threads import one_thread
 from scenarios import run as runs
 from scenarios import schema
 from sender.camera.testcard import TestCard
-from sender.transform import similarity
+from sender.codecs.gsc import GscEncoder
+from sender.transform import Analysis, similarity
 
 WIDTH, HEIGHT = 256, 192
 SHAPE = (12, 16)
@@ -155,8 +164,11 @@ def test_any_bytes_are_read_as_something(sections, order):
 
 
 def test_nothing_to_send_is_refused():
-    with pytest.raises(ValueError, match="nothing would be sent"):
-        codec(channels=0, caption="none")
+    with pytest.raises(UsageError, match="codec: channels 0 and caption none: nothing would be sent"):
+        schema.load("mars-relay", ("codec.channels=0", "codec.caption=none"))
+    assert schema.load("mars-relay", ("codec.channels=0", "codec.caption=none", "codec.name=webp")), (
+        "not of webp"
+    )
 
 
 # The choice of channels
@@ -258,13 +270,56 @@ def test_an_encoder_remembers_nothing():
 def test_three_processes_draw_what_one_draws(tmp_path):
     digests = set()
     for transport in ("inproc", "zmq"):
-        plan = schema.load("mars-relay", [], {"camera.frames": 2, "codec.steps": 2})
+        wanted = {"camera.source": "testcard", "camera.frames": 2, "codec.steps": 2}
+        plan = schema.load("mars-relay", [], wanted)
         folder = runs.prepare(tmp_path / transport, plan)
         assert runs.execute(plan, folder, transport=transport) is None
         found = journal.read(folder / "run.mcap")
         assert len(found.pictures["received"]) == 2
         digests.add(journal.digest(folder / "run.mcap"))
     assert len(digests) == 1
+
+
+def run_with(out, transport, **variables):
+    """Run a frame with models of every kind in an environment without `OMP_NUM_THREADS` but with *variables*."""
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    }
+    code = "from scenarios.cli import main; main()"
+    options = ["--source", "world:mars", "--frames", "1", "--set", "codec.steps=2", "--set", "analysis=all"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, "run", *options, "--transport", transport, "--out", str(out), "--json"],
+        env={**environment, **variables}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)["digest"], journal.digest(out / "run.mcap")
+
+
+@pytest.mark.slow
+def test_the_journal_depends_on_no_number_of_threads(tmp_path):
+    one = run_with(tmp_path / "one", "inproc", OMP_NUM_THREADS="1")
+    assert run_with(tmp_path / "unset", "inproc") == one
+    assert run_with(tmp_path / "three", "zmq", OMP_NUM_THREADS="2") == one
+    other, _ = run_with(tmp_path / "other", "inproc", ATEN_CPU_CAPABILITY="default")
+    assert other["link"] == one[0]["link"], (
+        "another kind of processor rounds pictures otherwise, and nothing else"
+    )
+
+
+def test_networks_compute_with_one_thread_and_leave_the_setting_as_it_was(monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        inner = Analysis.from_pretrained(transform_folder(session()))
+        monkeypatch.setattr(
+            inner._network, "forward", lambda given: seen.append(torch.get_num_threads()) or given
+        )
+        inner(card())
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+        with pytest.raises(ZeroDivisionError), one_thread():
+            _ = 1 / 0
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_same_seed_and_sections_give_the_same_picture():
@@ -330,6 +385,67 @@ def test_other_sizes(size):
     pixels = TestCard(*size, 1).frame(0)
     payload = encoder().encode(Frame(0, 0, pixels, "card"))
     assert DECODERS["gsc"](plan).decode(payload).shape == pixels.shape
+
+
+@pytest.mark.parametrize(
+    ("frame", "coded"),
+    [
+        ((256, 192), (256, 192)),
+        ((1024, 768), (512, 384)),
+        ((100, 75), (256, 192)),
+        ((300, 225), (256, 192)),
+        ((1280, 720), (256, 144)),
+        ((1000, 100), (256, 144)),
+        ((100, 1000), (512, 384)),
+    ],
+)
+def test_a_frame_is_coded_at_the_size_most_like_it_that_is_known(frame, coded, tmp_path):
+    made = FactorizedPrior(8, 12)
+    transform.save(tmp_path, made, {"N": 8, "M": 12}, [(256, 192), (512, 384), (256, 144)])
+    assert transform.coded_size(tmp_path, frame) == coded
+    assert transform.load(tmp_path, "synthesis") is not None
+    transform.save(tmp_path, made, {"N": 8, "M": 12})
+    assert transform.coded_size(tmp_path, frame) == frame, "a transform that states no sizes takes them all"
+
+
+@pytest.mark.parametrize(
+    "sizes", ["[[256]]", "[[256, 192.5]]", "[[8, 8]]", "256", '[["256", "192"]]', "[[true, 192]]"]
+)
+def test_sizes_that_are_none_are_refused(sizes, tmp_path):
+    (tmp_path / "config.json").write_text(f'{{"_class_name": "FactorizedPrior", "_sizes": {sizes}}}')
+    with pytest.raises(ModelMissingError, match="_sizes"):
+        transform.coded_size(tmp_path, (256, 192))
+
+
+def test_no_model_is_shown_a_size_that_it_was_not_made_for():
+    seen = []
+
+    class Watched(Analysis):
+        def __call__(self, pixels):
+            seen.append(pixels.shape)
+            return super().__call__(pixels)
+
+    plan = session(order="ssim", caption="none")
+    inner = Watched.from_pretrained(transform_folder(plan))
+    sender = GscEncoder(plan.codec, inner, GENERIC, None, SYNTAXES["gsc"].coded_size(plan))
+    sender.encode(Frame(0, 0, TestCard(512, 384, 1).frame(0), "card"))
+    assert seen == [(HEIGHT, WIDTH, 3)]
+
+
+def test_other_sizes_than_the_models_know_are_told_of(tmp_path):
+    for size, said in (((128, 96), "scaled to 256×192"), ((256, 192), None)):
+        overrides = {"camera.frames": 1, "codec.steps": 1, "camera.width": size[0], "camera.height": size[1]}
+        plan = schema.load("mars-relay", [], overrides)
+        folder = runs.prepare(tmp_path / str(size[0]), plan)
+        figures = runs.run(plan, folder, transport="inproc").metrics
+        found = journal.read(folder / "run.mcap")
+        assert found.head["coded_size"] == {"width": 256, "height": 192}
+        (png,) = found.pictures["received"].values()
+        assert decode_png(png).shape == (size[1], size[0], 3)
+        note = figures["notes"].get("coded_size")
+        assert said in note if said else note is None
+        page = (folder / "report.html").read_text("utf-8")
+        assert ("scaled to 256×192" in page) == bool(said)
 
 
 def test_more_channels_than_there_are_is_a_usage_error():

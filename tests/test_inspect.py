@@ -13,7 +13,10 @@ import toys
 from link.errors import StorageError
 from link.journal import Run
 from link.packet import CCSDS_APID
-from scenarios import inspect, metrics, pcap, schema
+from scenarios import schema
+from scenarios.report import packets as inspect
+from scenarios.report import pcap
+from scenarios.results import metrics
 
 # Two frames of two sections of 70 bytes over 1,000 and 500 bit/s; the second packet is lost on the first hop.
 LINK: dict[str, Any] = {

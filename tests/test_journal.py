@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,3 +144,23 @@ def test_the_reserve_goes_when_the_journal_is_finished(tmp_path):
     book.close()
     book.close()
     assert [path.name for path in tmp_path.iterdir()] == ["x.mcap"]
+
+
+def test_the_links_part_and_the_pictures_have_a_digest_each(tmp_path):
+    runs = [write(tmp_path / f"{at}.mcap", 2) for at in range(2)]
+    first = journal.digests(runs[0])
+    assert journal.digests(runs[1]) == first
+    assert set(first) == {"link", "pictures"}
+    runs[1].pictures["received"][0] += b"."
+    other = journal.digests(runs[1])
+    assert other["link"] == first["link"]
+    assert other["pictures"] != first["pictures"]
+    found = replace(runs[0], events=[*runs[0].events, {"kind": "found", "frame": 0, "boxes": [0.1]}])
+    assert journal.digests(found)["link"] == first["link"]
+    assert journal.digests(found)["pictures"] != first["pictures"]
+    for at in range(runs[0].rows.shape[1]):
+        rows = runs[0].rows.copy()
+        rows[1, at] += 1
+        assert journal.digests(replace(runs[0], rows=rows))["link"] != first["link"]
+    data = {**runs[0].data, 0: runs[0].data[0] + b"."}
+    assert journal.digests(replace(runs[0], data=data))["link"] != first["link"]

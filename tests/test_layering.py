@@ -1,6 +1,7 @@
 """The picture in the design, enforced: who imports whom, where sockets, offsets and clocks may be."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_clock_is_read_where_processes_are():
     }
     readers |= {"scenarios/run.py", "scenarios/processes.py"}
     readers |= {"scenarios/commands/train.py"}  # hands the clock to the training loop, which logs seconds
-    readers |= {"scenarios/sweep/worker.py"}  # a process, which measures its cells
+    readers |= {"scenarios/sweep/worker_process.py"}  # a process, which measures its cells
     assert where("time") <= readers
 
 
@@ -95,6 +96,61 @@ def test_cores_do_no_io():
     ):
         tops = {module.split(".")[0] for module in imports(ROOT / name)}
         assert not tops & {"zmq", "os", "pathlib", "time", "subprocess", "PIL", "av", "torch"}, name
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    modules = {module_of(path): path for path in FILES}
+    graph = {}
+    for name, path in modules.items():
+        found = {other for other in imports(path) if other in modules and other != name}
+        # `from a import b` where a.b is a module: what is used is a.b, not the package around it.
+        graph[name] = {other for other in found if not any(more.startswith(f"{other}.") for more in found)}
+    order = graphlib.TopologicalSorter(graph)
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_others_classes_read_folders_in_one_place():
+    """`link.pretrained` alone calls `from_pretrained` of classes that are not farlink's own: it downloads nothing,
+    runs no code of a folder, and leaves no weight at random."""
+    own, calls = set(), []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and (
+                any(
+                    isinstance(item, ast.FunctionDef) and item.name == "from_pretrained" for item in node.body
+                )
+                or any(
+                    isinstance(base, ast.Name) and base.id == "PyTorchModelHubMixin" for base in node.bases
+                )
+            ):
+                own.add(node.name)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                if node.func.attr == "from_pretrained":
+                    calls.append((str(path.relative_to(ROOT)), ast.unparse(node.func.value)))
+    assert own == {"Analysis", "FcosDetector", "Parts", "Synthesis", "TextEncoder"}
+    assert {path for path, name in calls if name not in own} == {"link/pretrained.py"}
+
+
+def test_the_rooms_of_scenarios_are_those_of_the_design():
+    rooms = "commands curves models presets report results scoring sweep training traces truth".split()
+    modules = "cli drawing packet_file processes run schema words".split()
+    tracked = {
+        path for path in (ROOT / "scenarios").iterdir() if path.name not in ("__pycache__", "stories", "live")
+    }
+    assert sorted(path.name for path in tracked if path.is_dir()) == sorted(rooms)
+    assert (
+        sorted(path.stem for path in tracked if path.suffix == ".py" and path.stem != "__init__") == modules
+    )
+
+
+def test_no_command_imports_the_command_line():
+    for path in (ROOT / "scenarios" / "commands").glob("*.py"):
+        assert "scenarios.cli" not in set(imports(path)), path
 
 
 def test_modules_stay_small():

@@ -12,8 +12,9 @@ from link.events import Fate
 from link.frame import Pixels
 from link.journal import Run
 from link.packet import HEADER_BYTES, Kind, Packet, wrap
-from scenarios import metrics, quality
-from scenarios.quality import Score, Scores
+from scenarios.results import metrics
+from scenarios.scoring import quality
+from scenarios.scoring.quality import Score, Scores
 
 S = 1_000_000_000
 WIDTH, HEIGHT = 20, 16
@@ -323,7 +324,7 @@ def with_pictures(sent: list[Pixels], received: dict[int, Pixels]) -> Run:
 
 
 def test_scores_say_why_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "alexnet_missing", lambda: "the AlexNet weights are not on this machine")
+    monkeypatch.setattr(quality, "alexnet_missing", lambda: "the AlexNet weights of this farlink are missing")
     run = with_pictures([picture(1), picture(2), picture(3)], {0: picture(1), 1: picture(9)})
     scores = quality.score(run)
     assert sorted(scores.by_frame) == [0, 1]

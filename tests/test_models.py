@@ -14,8 +14,9 @@ from compressai.models import MeanScaleHyperprior
 
 from link import transform
 from link.errors import ModelMissingError, StorageError, UsageError
-from scenarios import catalogue, models
-from scenarios.catalogue import CATALOGUE
+from scenarios.models import catalogue
+from scenarios.models import pull as models
+from scenarios.models.catalogue import CATALOGUE
 
 COMMIT = "c" * 40
 FILES = {

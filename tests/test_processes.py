@@ -27,6 +27,7 @@ def plan(*settings, frames=6):
         "mars-relay",
         settings,
         {
+            "camera.source": "testcard",
             "camera.frames": frames,
             "camera.width": 64,
             "camera.height": 48,
@@ -190,7 +191,8 @@ def test_a_full_disk_ends_with_74_and_a_whole_journal(tmp_path):
     ).returncode:
         pytest.skip("mounting a small disk needs root")
     try:
-        scenario = schema.load("mars-relay", [], {"camera.frames": 60, "codec.name": "jpeg2000"})
+        wanted = {"camera.source": "testcard", "camera.frames": 60, "codec.name": "jpeg2000"}
+        scenario = schema.load("mars-relay", [], wanted)
         error = runs.execute(scenario, runs.prepare(place / "run", scenario))
         assert error is not None
         assert error.exit_code == 74

@@ -18,8 +18,9 @@ from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
 from link.frame import Frame, Payload
 from link.packet import FEC_BYTES
-from scenarios import rate_models, schema
 from scenarios import run as runs
+from scenarios import schema
+from scenarios.models import rate_table as rate_models
 from sender import calibration
 from sender.calibration import Calibration
 from sender.camera.testcard import TestCard
@@ -560,7 +561,7 @@ def test_a_whole_run_by_the_task(tmp_path):
     cheap = [event["quality"] for event in toys.kinds(dear, "encoded")]
     assert cheap[0]["air_bytes"] < qualities[0]["air_bytes"]
     assert len(toys.kinds(dear, "skipped")) + len(cheap) == 6
-    from scenarios import metrics
+    from scenarios.results import metrics
 
     figures = metrics.measure(dear)
     assert figures["frames"]["sent"] == len(cheap)

@@ -14,9 +14,13 @@ from test_metrics import BODIES, NO_SCORES, Book, S, arrives, data, picture, sce
 from link import png
 from link.errors import StorageError
 from link.journal import Run
-from scenarios import figures, metrics, report, results, timeline
-from scenarios.analysis import COLUMNS
-from scenarios.quality import Score, Scores
+from scenarios import drawing
+from scenarios.report import page as report
+from scenarios.report import timeline
+from scenarios.results import metrics
+from scenarios.results import table as results
+from scenarios.results.judge import COLUMNS
+from scenarios.scoring.quality import Score, Scores
 from scenarios.words import duration
 
 HOSTILE = '<script>alert("1")</script>\'$x^{$</title>'
@@ -133,7 +137,7 @@ def test_names_are_escaped() -> None:
     tame, page = render(with_pictures(story().run())), render(hostile())
     assert page.tags.count("script") == tame.tags.count("script") == 1
     assert 'alert("1")' in page.text  # shown, not run
-    assert ("data-name", f"1. {HOSTILE}") in page.attributes
+    assert ("data-name", f"Frame 0: {HOSTILE}") in page.attributes
     assert "The run was cut short" in page.text
 
 
@@ -194,8 +198,8 @@ def test_many_pictures_are_taken_evenly() -> None:
     assert "The page holds 60 of 200 pictures" in page.text
     names = [value for name, value in page.attributes if name == "data-name"]
     assert len(names) == 60
-    assert names[0] == "1. f0"
-    assert names[-1] == "200. f199"
+    assert names[0] == "Frame 0: f0"
+    assert names[-1] == "Frame 199: f199"
 
 
 def test_large_pictures_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +243,7 @@ def test_links_in_words() -> None:
         "bit_error_rate": 1e-5, "duplicate_ratio": 0.01, "jitter": {"model": "uniform", "scale_s": 0.5},
     }  # fmt: skip
     found = report._hop_words(hop)
-    assert found["rate"] == "a recorded rate (b.down)"
+    assert found["rate"] == "the rate of a trace (b.down)"
     assert found["words"] == (
         "no delay, jitter of 500 ms (uniform), loses 5 % of packets, in bursts of about 4, flips 1e-05 of "
         "all bits, copies 1 % of packets, down from 1 min to 2 min (packets wait meanwhile)"
@@ -291,11 +295,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_time_units() -> None:
     spans = [0.5, 10.0, 600.0, 50_000.0, 1e6]
-    assert [figures.time_unit(span)[1] for span in spans] == [
+    assert [drawing.time_unit(span)[1] for span in spans] == [
         "milliseconds",
         "seconds",
         "minutes",
         "hours",
         "days",
     ]
-    assert np.allclose([figures.time_unit(span)[0] for span in spans], [1e-3, 1, 60, 3600, 86_400])
+    assert np.allclose([drawing.time_unit(span)[0] for span in spans], [1e-3, 1, 60, 3600, 86_400])

@@ -2,14 +2,17 @@
 
 import hashlib
 import math
+import warnings
 from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
 
+import lpips
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from scipy.io import savemat
 from scipy.linalg import sqrtm
 from torch.nn import functional
@@ -21,8 +24,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
-from scenarios import quality
-from scenarios.scoring import niqe, pictures, sets
+from scenarios.scoring import niqe, perceptual, pictures, quality, sets
 from scenarios.scoring.clip import Clip, clip
 from scenarios.scoring.niqe import NiqeModel
 
@@ -404,3 +406,99 @@ def test_niqe_features_agree_with_loops():
         else:
             expected += [shape, (right - left) * math.gamma(2 / shape) / math.gamma(1 / shape), left, right]
     assert features == pytest.approx(expected, abs=1e-6)
+
+
+# LPIPS on the AlexNet that comes with farlink
+
+
+@pytest.fixture(scope="module")
+def published() -> Any:
+    """The package's own network and forward pass, with the weights of this farlink put in by name."""
+    weights = load_file(perceptual.SHIPPED / perceptual.FILE)
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    state = model.state_dict()
+    for key in state:
+        if key.startswith("net."):
+            number, kind = key.split(".")[2:]
+            state[key] = weights[f"features.{number}.{kind}"].float()
+    model.load_state_dict(state)
+    return model
+
+
+def test_lpips_is_what_the_published_package_computes(published):
+    sent, received = [natural(1), natural(2)], [natural(3), natural(2)]
+    found = pictures.measure(sent, received, ["lpips"], 1)
+    assert not found.notes
+    one, other = (
+        torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2) / 127.5 - 1 for seen in (sent, received)
+    )
+    with torch.no_grad():
+        expected = published(one, other).flatten().tolist()
+    assert found.by_picture["lpips"] == pytest.approx(expected, abs=1e-5)
+    assert found.by_picture["lpips"][0] > 0.3 and found.by_picture["lpips"][1] == 0.0
+
+
+def test_lpips_grows_with_noise_and_does_not_depend_on_the_batch():
+    base = natural(4)
+    noise = generator(5).normal(0, 1, base.shape)
+    noisy = [np.clip(base + noise * scale, 0, 255).astype(np.uint8) for scale in (0, 4, 12, 36, 108)]
+    values = quality.lpips_alex([(at, base, other) for at, other in enumerate(noisy)])
+    assert values[0] == 0.0
+    assert values == sorted(values) and 0.003 < values[1] < 0.06 and 0.5 < values[4] < 1.6
+    assert quality.lpips_alex([(0, base, noisy[2])])[0] == pytest.approx(values[2], abs=1e-5)
+
+
+def test_lpips_sees_blur_and_hardly_sees_light():
+    base = natural(6)
+    blurred = np.asarray(Image.fromarray(base).resize((56, 48)).resize(base.shape[1::-1]))
+    lighter = np.clip(base.astype(int) + 6, 0, 255).astype(np.uint8)
+    blur, light = quality.lpips_alex([(0, base, blurred), (1, base, lighter)])
+    assert 0.2 < blur < 1.0 and light < 0.05
+    assert quality.psnr_db(base, lighter) == pytest.approx(20 * math.log10(255 / 6), abs=0.3)
+
+
+def test_pictures_too_small_for_lpips_have_none_and_the_notes_say_so():
+    small = [natural(1, (16, 64)), natural(1, (32, 32))]
+    found = pictures.measure(small, small, ["lpips"], 1)
+    assert found.by_picture["lpips"] == (None, 0.0)
+    assert "30 pixels" in found.notes["lpips"]
+    with pytest.raises(ValueError, match="31 pixels"):
+        perceptual.lpips_model()(torch.zeros(1, 3, 30, 64), torch.zeros(1, 3, 30, 64))
+
+
+def test_lpips_can_be_trained_with():
+    one, other = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 64, 64)
+    before = perceptual.lpips_model()(one, other)
+    (gradient,) = torch.autograd.grad(before.sum(), one)
+    after = perceptual.lpips_model()(one - 1e-2 * gradient / gradient.std(), other)
+    assert (after < before).all()
+
+
+def test_weights_that_are_not_alexnets_are_told(tmp_path, monkeypatch):
+    with pytest.raises(ModelMissingError, match="not the convolutions of AlexNet"):
+        perceptual.AlexNet(tmp_path)
+    for name in (perceptual.FILE, "SHA256SUMS"):
+        (tmp_path / name).write_bytes((perceptual.SHIPPED / name).read_bytes())
+    monkeypatch.setattr(perceptual, "SHIPPED", tmp_path)
+    assert perceptual.weights_missing.__wrapped__() is None
+    with (tmp_path / perceptual.FILE).open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\0\1\2\3")
+    assert "damaged" in perceptual.weights_missing.__wrapped__()
+    (tmp_path / perceptual.FILE).unlink()
+    assert "missing" in perceptual.weights_missing.__wrapped__()
+
+
+def test_kid_on_alexnet_tells_sets_apart_without_a_download(home):
+    same = [natural(seed, (64, 64)) for seed in range(6)]
+    alike = [natural(seed, (64, 64)) for seed in range(10, 16)]
+    blurred = [np.asarray(Image.fromarray(one).resize((8, 8)).resize((64, 64))) for one in alike]
+    near = pictures.measure(same, alike, ["kid_alexnet", "kid"], 1)
+    far = pictures.measure(same, blurred, ["kid_alexnet"], 1)
+    assert near.of_set["kid"] is None and "kid" in near.notes and "kid_alexnet" not in near.notes
+    assert abs(near.of_set["kid_alexnet"]) < far.of_set["kid_alexnet"] / 5
+    features = [sets.alexnet_features(part) for part in (same, blurred)]
+    assert features[0].shape == (6, 256)
+    assert far.of_set["kid_alexnet"] == pytest.approx(sets.kid(*features, 1))

@@ -12,7 +12,9 @@ from link.codecs import gsc
 from link.codecs.gsc import Transmission
 from link.config import Session
 from link.seeds import generator
-from scenarios import metrics, report, sections
+from scenarios.report import page as report
+from scenarios.report import sections
+from scenarios.results import metrics
 
 
 class Encoder:

@@ -23,7 +23,7 @@ from scenarios.training.request import SHIPPED
 from scenarios.training.segmentation import missing_overlap, pasted
 from scenarios.training.ship import ship
 from scenarios.training.world import Views
-from sender.camera.world import CLASSES, THINGS
+from sender.camera.world.view import CLASSES, THINGS
 
 SIZE = (64, 48)
 SMALL = ("--size", "64x48", "--seed", "3", "--steps", 2, "--batch", 2)

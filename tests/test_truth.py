@@ -16,12 +16,14 @@ from link.bitstream.grammar import SCENES
 from link.config import Camera
 from link.errors import UsageError
 from link.seeds import generator
-from scenarios import labels, truth, truth_sets
-from scenarios.annotations import along_axis
 from scenarios.scoring.boxes import Boxes
-from scenarios.truth import Kept, Truth, domain_of, open_truth
+from scenarios.truth import labels, truth
+from scenarios.truth import sets as truth_sets
+from scenarios.truth.files import along_axis
+from scenarios.truth.truth import Kept, Truth, domain_of, open_truth
 from sender.camera import PREFIXES, Shot, open_source
 from sender.camera.picture import window
+from sender.camera.world.view import CLASSES, THINGS
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 KITTI = "2011_09_26_drive_0002_sync"
@@ -524,22 +526,22 @@ def world(monkeypatch):
                 depth_m=depth, labels=np.full((height, width), 3, np.uint8), boxes=boxes
             )
 
-    module = types.ModuleType("sender.camera.world")
+    module = types.ModuleType("sender.camera.world.source")
     module.parse = lambda rest, seed: (rest, seed)
-    module.World, module.CLASSES, module.THINGS = World, ("sky", "sand"), ("rock", "lander", "flag")
-    monkeypatch.setitem(sys.modules, "sender.camera.world", module)
+    module.World = World
+    monkeypatch.setitem(sys.modules, "sender.camera.world.source", module)
     return made, views
 
 
 def test_the_worlds_truth_is_rendered_once(world):
     made, views = world
     known = open_truth(camera("world:mars", (32, 24)), 7)
-    assert (known.label_names, known.box_names) == (("sky", "sand"), ("rock", "lander", "flag"))
+    assert (known.label_names, known.box_names) == (CLASSES, THINGS)
     assert known.domain == "world"
     found = known.of("world:mars:7#12")
     assert (found.depth_m[1:] == 13).all() and np.isinf(found.depth_m[0]).all()
     assert (found.labels == 3).all()
-    assert found.boxes.kinds.tolist() == [2, 0]
+    assert found.boxes.kinds.tolist() == [THINGS.index("flag"), THINGS.index("rock")]
     assert found.boxes.xyxy.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert known.of("world:mars:7#12") is found
     known.of("world:mars:7#13")
@@ -601,7 +603,7 @@ def test_sources_without_truth(tmp_path):
 
 
 def test_every_source_with_truth_has_a_domain_and_is_a_source():
-    assert set(truth_sets.DOMAINS) == {*truth_sets.SETS, "world"}
+    assert all(domain_of(kind) for kind in truth_sets.SETS)
     assert set(truth_sets.SETS) <= set(PREFIXES)
     assert domain_of("camvid:no/such/folder") == "street"
     assert domain_of("world:mars:3") == "world"

@@ -14,7 +14,7 @@ from link.config import Camera
 from link.errors import UsageError
 from link.seeds import generator
 from sender.camera import open_source
-from sender.camera.bodies import (
+from sender.camera.world.bodies import (
     BALL,
     BOX,
     CYLINDER,
@@ -29,12 +29,13 @@ from sender.camera.bodies import (
     shapes,
     turned,
 )  # fmt: skip
-from sender.camera.cast import CENTRE, GROUND, SKY, Ground, cast, shaded
-from sender.camera.drive import FOV_RAD, _boxes, _cameras, _parts
-from sender.camera.placing import GAUGE_M, TRACK_WAVES, WHEEL_M, track_offset
-from sender.camera.terrain import PERIOD_M, _lit, tile, winding
-from sender.camera.themes import TABLE
-from sender.camera.world import CLASSES, THEMES, THINGS, World, parse
+from sender.camera.world.cast import CENTRE, GROUND, SKY, Ground, cast, shaded
+from sender.camera.world.drive import FOV_RAD, _boxes, _cameras, _parts
+from sender.camera.world.placing import GAUGE_M, TRACK_WAVES, WHEEL_M, track_offset
+from sender.camera.world.source import THEMES, World, parse
+from sender.camera.world.terrain import PERIOD_M, _lit, tile, winding
+from sender.camera.world.themes import TABLE
+from sender.camera.world.view import CLASSES, THINGS
 
 SMALL = (96, 72)
 
@@ -251,9 +252,9 @@ def test_a_drive_of_its_own_and_thirty_frames_unless_told(monkeypatch):
     made = []
     blank = type("View", (), {"pixels": np.zeros((24, 32, 3), np.uint8)})()
     monkeypatch.setattr(
-        "sender.camera.world.World.__init__", lambda self, theme, seed: made.append((theme, seed))
+        "sender.camera.world.source.World.__init__", lambda self, theme, seed: made.append((theme, seed))
     )
-    monkeypatch.setattr("sender.camera.world.World.view", lambda self, index, width, height: blank)
+    monkeypatch.setattr("sender.camera.world.source.World.view", lambda self, index, width, height: blank)
     shots = list(islice(open_source(Camera(source="world:moon:12", width=32, height=24), seed=1), 100))
     assert len(shots) == 30 and shots[29].name == "world:moon:12#29"
     assert made == [("moon", 12)]
@@ -294,7 +295,7 @@ def test_the_tables_agree():
 
 
 def test_naming_the_world_does_not_load_torch():
-    code = "import sys, sender.camera.world; sys.exit('torch' in sys.modules)"
+    code = "import sys, sender.camera.world.source; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

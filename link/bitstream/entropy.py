@@ -2,7 +2,8 @@
 
 The coder is Martin's range coding (1979) for two symbols as in LZMA: a 32-bit interval, cut in proportion
 to the probability of a 1, and moved on by whole bytes. A carry runs back into the bytes already written.
-`constriction` takes its probabilities as floats, so it is left to the tables that are fixed beforehand.
+It is farlink's own because the library `constriction` takes probabilities as floats, which ends may round apart,
+and ends on whole words of 32 bits, where a section has some ten bytes in all.
 The end is cut to the shortest bytes inside the last interval: a reader takes zeros for what is not there.
 """
 

@@ -10,8 +10,7 @@ a cell, which holds frequencies. A neighbour of 0 adds nothing, so reading costs
 A section's length reaches the reader anyhow, and tells how busy the map is: it adds to the spread, and the
 writer looks for a length that its own bytes fit into. Other channels are coded by counts that adapt in the map.
 
-All is in integers, so both ends agree on every machine. The interval is Martin's (1979): `constriction` takes
-probabilities as floats and ends on whole words of 32 bits, where a section has some ten bytes in all.
+All is in integers, so both ends agree on every machine; the interval is Martin's (1979), as in `entropy`.
 """
 
 import hashlib

@@ -51,8 +51,7 @@ class Channel:
         classify = partial(priority, framing=link.framing)
         sink: Sink = partial(self._arrive, FORWARD)
         common: dict[str, Any] = {"seed": seed, "rows": self.rows, "fresh": self._fresh, "classify": classify}
-        hop_of = partial(Hop, self._env, **common)
-        sequenced_of = partial(SequencedHop, self._env, **common, data=[] if data is None else data)
+        own = [] if data is None else data
         for number, config in reversed(list(enumerate(link.hops))):
             rate: Rate
             if config.rate_bps is not None:
@@ -62,10 +61,10 @@ class Channel:
             name = f"hop.{config.name}"
             about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
             if config.retransmit is None:
-                hop = hop_of(config, rate, **about)
+                hop = Hop(self._env, config, rate, **common, **about)
             else:
                 mean_bps = hop_rate_bps(config, traces or {})
-                hop = sequenced_of(config, rate, **about, mean_bps=mean_bps)
+                hop = SequencedHop(self._env, config, rate, **common, **about, data=own, mean_bps=mean_bps)
             sink = hop.put
             self._entries[FORWARD] = hop
         if link.return_ is not None:
@@ -73,7 +72,8 @@ class Channel:
             delay = back.delay_s if back.delay_s is not None else sum(hop.delay_s for hop in link.hops)
             sink = partial(self._arrive, BACKWARD)
             rate = ConstantRate(back.rate_bps)
-            self._entries[BACKWARD] = hop_of(back, rate, number=-1, name="return", delay_s=delay, sink=sink)
+            about = {"number": -1, "name": "return", "delay_s": delay, "sink": sink}
+            self._entries[BACKWARD] = Hop(self._env, back, rate, **common, **about)
 
     def _fresh(self) -> int:
         self._count += 1

@@ -1,9 +1,61 @@
 """What each codec sends: the syntax that both ends share. One table, no registration by import."""
 
-from link.codecs import classical, gsc
-from link.codecs.syntax import PayloadSyntax
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING
 
-SYNTAXES: dict[str, PayloadSyntax] = {
-    "gsc": gsc.GscSyntax(),
-    **{name: classical.syntax(name) for name in classical.NAMES},
-}
+if TYPE_CHECKING:
+    from link.codecs.syntax import PayloadSyntax
+
+
+def _gsc() -> "PayloadSyntax":
+    from link.codecs.gsc import GscSyntax
+
+    return GscSyntax()
+
+
+def _classical(name: str) -> Callable[[], "PayloadSyntax"]:
+    def make() -> "PayloadSyntax":
+        from link.codecs.classical import syntax
+
+        return syntax(name)
+
+    return make
+
+
+class SyntaxTable(MutableMapping[str, "PayloadSyntax"]):
+    """Syntaxes by codec name, each made when it is first asked for: the command line lists names without numpy."""
+
+    def __init__(self, rows: Mapping[str, Callable[[], "PayloadSyntax"]]) -> None:
+        self._rows = dict(rows)
+        self._made: dict[str, PayloadSyntax] = {}
+
+    def __getitem__(self, name: str) -> "PayloadSyntax":
+        if name not in self._made:
+            self._made[name] = self._rows[name]()
+        return self._made[name]
+
+    def __setitem__(self, name: str, syntax: "PayloadSyntax") -> None:
+        self._rows[name] = lambda: syntax
+        self._made[name] = syntax
+
+    def __delitem__(self, name: str) -> None:
+        del self._rows[name]
+        self._made.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+SYNTAXES = SyntaxTable(
+    {
+        "gsc": _gsc,
+        "jpeg2000": _classical("jpeg2000"),
+        "webp": _classical("webp"),
+        "avif": _classical("avif"),
+        "jpeg": _classical("jpeg"),
+    }
+)
+"""The first is the default of `codec.name`."""

@@ -14,9 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from link.codecs.syntax import CodecFacts, PayloadSyntax
 from link.config import Codec, Session
 
-NAMES = ("jpeg2000", "webp", "avif", "jpeg")
+TITLES = {
+    "jpeg2000": "raw codestream in quality layers, one section each: a lost tail costs detail only",
+    "webp": "one file, all or nothing: the strongest classical baseline where nothing is lost",
+    "avif": "one file, all or nothing; at 256x192 it begins at about 400 bytes",
+    "jpeg": "progressive, cut into scans where that costs little",
+}
+NAMES = tuple(TITLES)
 
 SYNTAX_VERSION = 1
 
@@ -37,10 +44,11 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class ClassicalSyntax:
+class ClassicalSyntax(PayloadSyntax):
     """The payload syntax of one classical codec: every section is a piece of the picture's file."""
 
     name: str
+    facts: CodecFacts
 
     def tables(self, session: Session) -> bytes:
         """Return name and version of the syntax; there are no tables of ours, the files carry their own."""
@@ -53,7 +61,7 @@ class ClassicalSyntax:
 
 def syntax(name: str) -> ClassicalSyntax:
     """Return the payload syntax of codec *name*, one of `NAMES`."""
-    return ClassicalSyntax(name)
+    return ClassicalSyntax(name, CodecFacts(TITLES[name], {"picture": "picture"}))
 
 
 def leading(sections: tuple[bytes | None, ...]) -> list[bytes]:

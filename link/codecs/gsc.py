@@ -10,21 +10,23 @@ not say how ids, captions or latents are coded.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
+from link import transform
 from link.bitstream import grammar, latent, text
+from link.codecs.syntax import CodecFacts, Contents, PayloadSyntax
 from link.config import Codec, Session
 from link.errors import ModelMissingError
 from link.frame import Payload
-from link.models import transform_folder
+from link.models import pull_hint, transform_folder
 from link.weights import digest
 
 SYNTAX_VERSION = 1
@@ -47,8 +49,23 @@ class Transmission:
     """Shape (len(channels), rows, columns)."""
 
 
-class GscSyntax:
+FACTS = CodecFacts(
+    title="a caption and some of 32 latent channels (`flux`: 320), each a section that is read alone; the default",
+    kinds={"caption": "caption", "ids": "which channels", "channels": "channels"},
+    tiles="channels",
+    settings=frozenset({
+        "rate_control", "alpha", "beta", "task", "profile", "channels", "order", "caption", "caption_words", "steps",
+        "noise_seed", "guidance", "control_scale", "strength",
+    }),
+    adjustable=True,
+    fills_packets=False,
+)  # fmt: skip
+
+
+class GscSyntax(PayloadSyntax):
     """The payload syntax of GSC."""
+
+    facts = FACTS
 
     def tables(self, session: Session) -> bytes:
         """Return the digests of the transform, its tables and the caption tables."""
@@ -65,13 +82,63 @@ class GscSyntax:
             captions = digest(grammar.TABLE) + repr(words)
         elif has_caption(session.codec):
             captions = digest(text.TABLE)
-        transform = transform_digest(transform_folder(session))
-        return f"gsc/{SYNTAX_VERSION}/{captions}/{transform}".encode()
+        weights = transform_digest(transform_folder(session))
+        return f"gsc/{SYNTAX_VERSION}/{captions}/{weights}".encode()
+
+    def coded_size(self, session: Session) -> tuple[int, int]:
+        """Return the camera's size, or the one nearest to it that the session's models are made for."""
+        return transform.coded_size(transform_folder(session), (session.camera.width, session.camera.height))
 
     def kind(self, codec: Codec, number: int) -> str:
         """Return `caption`, `ids` or `channels`."""
         kinds = ["caption"] * has_caption(codec) + ["ids"] * (codec.order == "ssim" and codec.channels > 0)
         return kinds[number] if number < len(kinds) else "channels"
+
+    def check(self, codec: Codec) -> None:
+        """Raise ValueError where neither caption nor channels are sent."""
+        if codec.channels == 0 and not has_caption(codec):
+            raise ValueError("channels 0 and caption none: nothing would be sent")
+
+    def likely_bytes(self, session: Session) -> int:
+        """Return about what caption and channels come to, which is seldom near the budget."""
+        codec = session.codec
+        rows, columns = transform.grid(*self.coded_size(session))
+        most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
+        return most if codec.rate_control == "fixed" else min(codec.frame_bytes or 1, most)
+
+    def stateful(self, session: Session) -> bool:
+        """Return whether a picture starts from the last one's latents."""
+        return session.codec.strength < 1.0
+
+    def batched(self, session: Session) -> bool:
+        """Return True where a picture does not depend on what is drawn beside it."""
+        return session.profile.cache == "none"
+
+    def repeatable(self, session: Session) -> bool:
+        """Return False where an endpoint writes the captions: who knows what it says the next time."""
+        return session.codec.caption != "endpoint"
+
+    def describe(self, codec: Mapping[str, Any], way: str) -> str:
+        """Return what was sent, and that the pictures are drawn anew."""
+        channels = codec["channels"]
+        parts = [f"{channels} latent channel{'' if channels == 1 else 's'}"] if channels else []
+        parts = ["a caption", *parts] if codec["caption"] != "none" else parts
+        return (
+            f"sent over {way} as {' and '.join(parts)} each; the far end draws every picture anew from what "
+            f"arrives (Generative Semantic Coding, {codec['profile']} models)."
+        )
+
+    def reader(self, session: Session) -> Callable[[Payload], Contents]:
+        """Return what reads caption and channels. Raise ModelMissingError where the tables are not here."""
+        folder = transform_folder(session)
+        tables = load_tables(folder, transform.channels(folder))
+        shape = transform.grid(*self.coded_size(session))
+
+        def contents(payload: Payload) -> Contents:
+            found = read(session.codec, payload, shape, tables)
+            return Contents(found.caption, dict(zip(found.channels, found.maps, strict=True)))
+
+        return contents
 
 
 def has_caption(codec: Codec) -> bool:
@@ -170,7 +237,7 @@ def transform_digest(folder: Path) -> str:
     """Return one SHA-256 over the files of a transform, which both ends hold."""
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
     if not files:
-        raise ModelMissingError(f"transform {folder}: no such folder, or nothing in it")
+        raise ModelMissingError(f"transform {folder}: no such folder, or nothing in it{pull_hint(folder)}")
     whole = hashlib.sha256()
     for path in files:
         whole.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

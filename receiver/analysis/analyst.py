@@ -15,8 +15,13 @@ from receiver.analysis import findings
 from receiver.analysis.findings import FindingError, Found, Record
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "tiny" / "analysis"
-NAMES = ("segmentation-street", "segmentation-world", "depth-world", "detection-world")
-"""The models that come with farlink."""
+NAMES: dict[str, tuple[str, str]] = {
+    "segmentation-street": ("street", "segmentation"),
+    "segmentation-world": ("world", "segmentation"),
+    "depth-world": ("world", "depth"),
+    "detection-world": ("world", "detection"),
+}
+"""The models that come with farlink, folders in `SHIPPED`: the kind of pictures and the task that each is for."""
 PULLED = "flux/"
 """How the names of models that `farlink models pull` fetches begin."""
 
@@ -36,6 +41,60 @@ class Cache(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Keep *data* under *key*."""
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A class of models of one task, and how its folders or files are told from others."""
+
+    task: str
+    make: Callable[[Path, Any], Model]
+    """Takes the folder or file and the device. Raise ModelMissingError or UsageError where it cannot be loaded."""
+    title: str
+    model_type: str | None = None
+    """What `config.json` says of it; None: whatever no other row of the task names."""
+    suffix: str = ""
+    """Of a file, as `.pt`; empty: a folder in `save_pretrained` layout."""
+
+
+def _segmentation(folder: Path, device: Any) -> Model:
+    from receiver.analysis.segmentation import SegmentationModel  # torch takes seconds to import
+
+    return SegmentationModel(folder, device)
+
+
+def _depth(folder: Path, device: Any) -> Model:
+    from receiver.analysis.depth import DepthModel
+
+    return DepthModel(folder, device)
+
+
+def _detection(folder: Path, device: Any) -> Model:
+    from receiver.analysis.detection import DetectionModel
+
+    return DetectionModel(folder, device)
+
+
+def _fcos(folder: Path, device: Any) -> Model:
+    from receiver.analysis.detection import FcosModel
+
+    return FcosModel(folder, device)
+
+
+def _yolo(file: Path, device: Any) -> Model:
+    from receiver.analysis.detection import YoloModel
+
+    return YoloModel(file, device)
+
+
+KINDS: list[ModelKind] = [
+    ModelKind("segmentation", _segmentation, "a semantic model of transformers"),
+    ModelKind("depth", _depth, "a depth model of transformers"),
+    ModelKind("detection", _detection, "DETR and its kin"),
+    ModelKind("detection", _fcos, "FCOS", model_type="fcos"),
+    ModelKind("detection", _yolo, "YOLO11", suffix=".pt"),
+]
+"""What can be loaded."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +124,7 @@ def place(name: str) -> Path:
 def choose(task: str, name: str) -> Chosen:
     """Return the model *name* of *task*. Raise ModelMissingError where it is not on this machine."""
     where = place(name)
-    if where.suffix == ".pt":
+    if where.suffix in {kind.suffix for kind in KINDS if kind.suffix}:
         if not where.is_file():
             raise ModelMissingError(f"profile.{task} {name}: no such file")
         with where.open("rb") as file:
@@ -84,23 +143,20 @@ def choose(task: str, name: str) -> Chosen:
 
 def load(chosen: Chosen, device: Any) -> Model:
     """Return the model that *chosen* names. Raise ModelMissingError or UsageError where it cannot be loaded."""
-    from receiver.analysis import loading
-    from receiver.analysis.depth import DepthModel
-    from receiver.analysis.detection import MODEL_TYPE, DetectionModel, FcosModel, YoloModel
-    from receiver.analysis.segmentation import SegmentationModel
+    suffix = chosen.place.suffix if chosen.place.is_file() else ""
+    mine = [kind for kind in KINDS if kind.suffix == suffix and kind.task == chosen.task]
+    if not mine:
+        others = ", ".join(f"{kind.task}, by {kind.title}" for kind in KINDS if kind.suffix == suffix)
+        raise UsageError(f"profile.{chosen.task} {chosen.place}: {suffix} files are for {others}")
+    named = [kind for kind in mine if kind.model_type is not None]
+    if named:
+        from receiver.analysis import loading
 
-    if chosen.place.suffix == ".pt":
-        if chosen.task != "detection":
-            raise UsageError(f"profile.{chosen.task} {chosen.place}: .pt files are for detection, by YOLO11")
-        return YoloModel(chosen.place, device)
-    kinds: dict[str, Callable[[Path, Any], Model]] = {
-        "segmentation": SegmentationModel,
-        "depth": DepthModel,
-        "detection": DetectionModel,
-    }
-    if chosen.task == "detection" and loading.settings(chosen.place, "detection")["model_type"] == MODEL_TYPE:
-        return FcosModel(chosen.place, device)
-    return kinds[chosen.task](chosen.place, device)
+        model_type = loading.settings(chosen.place, chosen.task)["model_type"]
+        mine = [kind for kind in named if kind.model_type == model_type] or [
+            kind for kind in mine if kind.model_type is None
+        ]
+    return mine[0].make(chosen.place, device)
 
 
 def chosen_by(tasks: Sequence[str], profile: Profile) -> list[Chosen]:

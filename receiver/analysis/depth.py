@@ -23,6 +23,7 @@ from transformers import (
 
 from link.errors import UsageError
 from link.frame import Pixels
+from link.threads import one_thread
 from receiver.analysis import bins, loading
 from receiver.analysis.findings import Depth
 
@@ -51,6 +52,7 @@ class DepthModel:
             self.metric = said["model_type"] not in RELATIVE
         self._padded = said["model_type"] in _PADDED
 
+    @one_thread()
     @torch.inference_mode()
     def find(self, pixels: Pixels) -> Depth:
         """Return the depth of each pixel of *pixels*, shape (height, width, 3), at their size.

@@ -17,6 +17,8 @@ from transformers import MODEL_FOR_OBJECT_DETECTION_MAPPING, AutoModelForObjectD
 
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
+from link.pretrained import BROKEN
+from link.threads import one_thread
 from receiver.analysis import loading
 from receiver.analysis.fcos import MODEL_TYPE, FcosDetector
 from receiver.analysis.findings import Detections
@@ -40,6 +42,7 @@ class DetectionModel:
         self._device = device
         self.names = loading.names(model.config)
 
+    @one_thread()
     @torch.inference_mode()
     def find(self, pixels: Pixels) -> Detections:
         """Return the things in *pixels*, shape (height, width, 3): at most `MOST`, none under `LEAST_SCORE`."""
@@ -60,12 +63,13 @@ class FcosModel:
         loading.settings(folder, "detection")
         try:
             model = FcosDetector.from_pretrained(folder, local_files_only=True, strict=True)
-        except loading.BROKEN as error:
+        except BROKEN as error:
             raise loading.unreadable(folder, "detection", error) from None
         self._model = model.eval().requires_grad_(False).to(device)
         self._device = device
         self.names = tuple(model.names)
 
+    @one_thread()
     @torch.inference_mode()
     def find(self, pixels: Pixels) -> Detections:
         """Return the things in *pixels*, as `DetectionModel.find`."""
@@ -99,6 +103,7 @@ class YoloModel:
         self._device = str(device)
         self.names = tuple(str(given[number]) for number in sorted(given))
 
+    @one_thread()
     def find(self, pixels: Pixels) -> Detections:
         """Return the things in *pixels*, as `DetectionModel.find`."""
         # ultralytics takes arrays as OpenCV has them: blue first

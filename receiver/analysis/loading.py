@@ -7,26 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import logging
 
 from link.errors import ModelMissingError, UsageError
+from link.pretrained import BROKEN, first_line, load_settings, load_weights
 
 _CONFIGS: Any = AutoConfig
 _PROCESSORS: Any = AutoImageProcessor
 _LOGGING: Any = logging
 _FILES = ("*.json", "*.safetensors")
-BROKEN: tuple[type[Exception], ...] = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ImportError,
-    SafetensorError,
-)
 
 
 def stamp(folder: Path) -> str:
@@ -70,7 +60,7 @@ def load(folder: Path, auto: Any, what: str, known: Collection[Any]) -> tuple[An
     """
     kind = settings(folder, what)["model_type"]
     try:
-        config = _CONFIGS.from_pretrained(folder, local_files_only=True)
+        config = load_settings(_CONFIGS, folder)
     except BROKEN as error:
         raise unreadable(folder, what, error) from None
     if type(config) not in known:
@@ -81,21 +71,16 @@ def load(folder: Path, auto: Any, what: str, known: Collection[Any]) -> tuple[An
     before = _LOGGING.get_verbosity()
     _LOGGING.set_verbosity_error()  # what is missing is told below, in one line
     try:
-        model, found = auto.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,  # shipped weights are in half precision, in which processors are slow
-        )
-        processor = _PROCESSORS.from_pretrained(folder, local_files_only=True)
+        # shipped weights are in half precision, in which processors are slow
+        model = load_weights(auto, folder, dtype=torch.float32)
+        processor = load_settings(_PROCESSORS, folder)
+    except ModelMissingError:
+        raise
     except BROKEN as error:
         raise unreadable(folder, what, error) from None
     finally:
         _LOGGING.set_verbosity(before)
-    if found["missing_keys"]:
-        raise UsageError(f"{folder}: weights are missing, as {min(found['missing_keys'])}")
-    return model.eval().requires_grad_(False), processor
+    return model, processor
 
 
 def names(config: Any) -> tuple[str, ...]:
@@ -106,5 +91,4 @@ def names(config: Any) -> tuple[str, ...]:
 
 def unreadable(folder: Path, what: str, error: Exception) -> UsageError:
     """Return the error that says in one line why *folder* is no *what* model."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return UsageError(f"{folder}: cannot be read as a {what} model: {reason[:200]}")
+    return UsageError(f"{folder}: cannot be read as a {what} model: {first_line(error)}")

@@ -20,6 +20,7 @@ from transformers import (
 
 from link.errors import UsageError
 from link.frame import Pixels
+from link.threads import one_thread
 from receiver.analysis import loading
 from receiver.analysis.findings import MOST_CLASSES, Segments
 
@@ -43,6 +44,7 @@ class SegmentationModel:
         if len(self.names) > MOST_CLASSES:
             raise UsageError(f"{folder}: {len(self.names)} classes; at most {MOST_CLASSES} can be told apart")
 
+    @one_thread()
     @torch.inference_mode()
     def find(self, pixels: Pixels) -> Segments:
         """Return the class of each pixel of *pixels*, shape (height, width, 3), at their size."""

@@ -1,11 +1,28 @@
 """Decoders by codec name, the mirror of `sender.codecs`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from link.codecs.classical import NAMES
 from link.config import Session
+from receiver import folders
 from receiver.codecs.classical import ClassicalDecoder
 from receiver.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class DecoderRow:
+    """The receiving end of one codec."""
+
+    make: Callable[[Session], Decoder]
+    """Raise ModelMissingError or UsageError where the session's decoder cannot be made."""
+    models: Callable[[Session], Mapping[str, Path]] = lambda _session: {}
+    """Where the models lie that it runs, by part; loads none of them."""
+
+    def __call__(self, session: Session) -> Decoder:
+        """Return the decoder of *session*. Raise as `make` does."""
+        return self.make(session)
 
 
 def _gsc(session: Session) -> Decoder:
@@ -16,7 +33,7 @@ def _gsc(session: Session) -> Decoder:
     return GscDecoder.from_session(session)
 
 
-DECODERS: dict[str, Callable[[Session], Decoder]] = {
-    "gsc": _gsc,
-    **{name: ClassicalDecoder.from_session for name in NAMES},
+DECODERS: dict[str, DecoderRow] = {
+    "gsc": DecoderRow(_gsc, folders.of_gsc),
+    **{name: DecoderRow(ClassicalDecoder.from_session) for name in NAMES},
 }

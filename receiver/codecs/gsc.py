@@ -6,10 +6,10 @@ import numpy as np
 
 from link import transform
 from link.bitstream import latent
-from link.codecs import gsc
+from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
-from link.frame import Payload, Pixels
+from link.frame import Payload, Pixels, scaled
 from link.models import transform_folder
 from link.transform import grid
 from receiver.conditioning import Conditioning
@@ -26,12 +26,21 @@ BATCH = 8
 
 
 class GscDecoder:
-    """Decodes at *width* x *height* pixels. Any section may be missing."""
+    """Draws at *coded* (width, height), which its models are made for, and shows at *size*.
+
+    Any section may be missing.
+    """
 
     def __init__(
-        self, codec: Codec, size: tuple[int, int], tables: latent.Tables, generator: Generator
+        self,
+        codec: Codec,
+        size: tuple[int, int],
+        coded: tuple[int, int],
+        tables: latent.Tables,
+        generator: Generator,
     ) -> None:
-        self._codec, self._size, self._tables, self._generator = codec, size, tables, generator
+        self._codec, self._tables, self._generator = codec, tables, generator
+        self._size, self._coded = size, coded
 
     @classmethod
     def from_session(cls, session: Session) -> "GscDecoder":
@@ -53,7 +62,8 @@ class GscDecoder:
             codec.steps, codec.guidance, codec.control_scale, codec.strength, codec.noise_seed
         )
         size = (session.camera.width, session.camera.height)
-        return cls(codec, size, tables, Generator(parts, text, synthesis, sampling))
+        coded = SYNTAXES[codec.name].coded_size(session)
+        return cls(codec, size, coded, tables, Generator(parts, text, synthesis, sampling))
 
     def decode(self, payload: Payload) -> Pixels | None:
         """Return the picture that the sections at hand steer to; None where none of them can be used.
@@ -63,8 +73,7 @@ class GscDecoder:
         arrived = self.received(payload)
         if arrived.caption is None and not arrived.channels:
             return None
-        width, height = self._size
-        return self._generator.generate([self.condition(arrived)])[0][:height, :width]
+        return self._shown(self._generator.generate([self.condition(arrived)])[0])
 
     def decode_many(self, payloads: Sequence[Payload]) -> list[Pixels | None]:
         """Return what `decode` does for each of *payloads*, drawn `BATCH` at a time: faster on a GPU.
@@ -75,22 +84,26 @@ class GscDecoder:
         arrived = [self.received(payload) for payload in payloads]
         drawn = [at for at, item in enumerate(arrived) if item.caption is not None or item.channels]
         pictures: list[Pixels | None] = [None] * len(payloads)
-        width, height = self._size
         for start in range(0, len(drawn), BATCH):
             batch = drawn[start : start + BATCH]
             filled = [*batch, *[batch[-1]] * (BATCH - len(batch))]
             made = self._generator.generate([self.condition(arrived[at]) for at in filled])
             for at, picture in zip(batch, made, strict=False):
-                pictures[at] = picture[:height, :width]
+                pictures[at] = self._shown(picture)
         return pictures
+
+    def _shown(self, drawn: Pixels) -> Pixels:
+        """Return what was *drawn* in whole cells without what fills the last ones up, at the frame's size."""
+        width, height = self._coded
+        return scaled(drawn[:height, :width], self._size)
 
     def received(self, payload: Payload) -> Transmission:
         """Return what the sections at hand say."""
-        return gsc.read(self._codec, payload, grid(*self._size), self._tables)
+        return gsc.read(self._codec, payload, grid(*self._coded), self._tables)
 
     def condition(self, arrived: Transmission) -> Conditioning:
         """Return what *arrived* tells the generator."""
-        maps = np.zeros((self._tables.n, *grid(*self._size)), np.int32)
+        maps = np.zeros((self._tables.n, *grid(*self._coded)), np.int32)
         there = np.zeros(self._tables.n, np.bool_)
         for channel, found in zip(arrived.channels, arrived.maps, strict=True):
             maps[channel] = found

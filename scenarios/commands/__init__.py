@@ -1,1 +1,1 @@
-"""Commands of the command line that have files of their own."""
+"""The commands of the command line, a file each; what they have in common is in `options`."""

@@ -1,12 +1,11 @@
 """`farlink compare`: several sweeps or runs in one page; and the page of one sweep for `farlink report`."""
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Json, clean_errors
+from scenarios.commands.options import Json, clean_errors, show, show_json
 
 
 def compare(
@@ -34,10 +33,10 @@ def compare(
 
         farlink compare sweeps/kodak bmshj2018.json --json
     """
-    with clean_errors():
+    with clean_errors(as_json):
         from link.errors import UsageError
+        from scenarios.commands.progress import working
         from scenarios.curves import external, load, page
-        from scenarios.progress import working
 
         files = [place for place in places if place.is_file() and place.suffix == ".json"]
         folders = [place for place in places if place not in files]
@@ -53,7 +52,16 @@ def compare(
                 load.open_folder(folder, name) for folder, name in zip(folders, labels(folders), strict=True)
             ]
             written = page.write(sweeps, out, lines)
-        print(json.dumps(written.summary, indent=1) if as_json else page.told(written.summary))
+        _tell(written.summary, as_json)
+
+
+def _tell(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(summary)
+    else:
+        from scenarios.curves import page
+
+        show(page.told(summary))
 
 
 def labels(folders: list[Path]) -> list[str]:
@@ -83,18 +91,20 @@ def holds_sweep(folder: Path) -> bool:
 def report_sweep(folder: Path, as_json: bool) -> None:
     """Write the page of the sweep in *folder* into it, and print what it says.
 
-    Raise PartialError, after the page is written, where no cell has results.
+    Exits with code 3, after the page is written, where no cell has results.
     """
     from link.errors import PartialError
+    from scenarios.commands.progress import working
     from scenarios.curves import load, page
-    from scenarios.progress import working
 
-    with working("reading tables, drawing curves"):
-        sweep = load.open_folder(folder)
-        written = page.write([sweep], folder)
-    print(json.dumps(written.summary, indent=1) if as_json else page.told(written.summary))
-    if not sweep.done:
-        raise PartialError(f"{folder}: no cell of the sweep has results; {written.page} lists the errors")
+    with clean_errors(as_json):
+        with working("reading tables, drawing curves"):
+            sweep = load.open_folder(folder)
+            written = page.write([sweep], folder)
+        _tell(written.summary, as_json)
+    with clean_errors():
+        if not sweep.done:
+            raise PartialError(f"{folder}: no cell of the sweep has results; {written.page} lists the errors")
 
 
 def register(app: typer.Typer) -> None:

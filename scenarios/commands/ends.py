@@ -1,13 +1,13 @@
 """`farlink send`, `link`, `receive`, `keys`: one process each, for two or three machines."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import (
+from link.errors import StorageError, UsageError
+from scenarios.commands.options import (
     Codec,
     Frames,
     Json,
@@ -18,8 +18,10 @@ from scenarios.cli import (
     Source,
     clean_errors,
     load_scenario,
+    say,
+    show_json,
 )
-from scenarios.cli import Scenario as ScenarioArgument
+from scenarios.commands.options import Scenario as ScenarioArgument
 
 Address = Annotated[str, typer.Option("--connect", metavar="ADDRESS", help="The link's address.")]
 Curve = Annotated[
@@ -45,8 +47,42 @@ Models = Annotated[
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 
 
-def _say(line: str) -> None:
-    print(f"farlink: {line}", file=sys.stderr)
+class _Watched:
+    """A receiver's core that says on stderr which frames came, and keeps their pictures in *folder*, if given.
+
+    They are named after the number of their frame alone: what else the journal or the link says names no file.
+    """
+
+    def __init__(self, core: Any, folder: Path | None) -> None:
+        from scenarios.commands.progress import Arrivals
+
+        self._core, self._folder, self._arrivals = core, folder, Arrivals()
+
+    def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Any:
+        """Return what the core answers. Raise StorageError where a picture cannot be written."""
+        from scenarios.results.table import replacing
+
+        out = self._core.step(now, arrivals)
+        for event in out.events:
+            if event.kind == "decoded" and event.picture is not None and self._folder is not None:
+                with replacing(self._folder / f"{int(event.frame):06d}.png") as fresh:
+                    fresh.write_bytes(event.picture)
+            complete = bool(event.fields.get("complete"))
+            self._arrivals.take(event.kind, event.frame, event.time_ns, complete)
+        self._arrivals.flush()
+        return out
+
+
+def _picture_folder(folder: Path) -> None:
+    """Make *folder*. Raise UsageError where it is a file, or holds an earlier run's pictures."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"--save {folder}: that is a file; a folder is needed") from None
+    except OSError as error:
+        raise StorageError(f"--save {folder}: cannot be made: {error.strerror}") from None
+    if any(path.suffix == ".png" and path.stem.isdigit() for path in folder.iterdir()):
+        raise UsageError(f"--save {folder}: holds pictures of an earlier run; give another folder")
 
 
 def send(
@@ -76,19 +112,26 @@ def send(
         return build(session, times)
 
     with clean_errors():
-        serve("sender", connect, made, curve=curve, timeout_s=wait, source=source, tell=_say)
+        serve("sender", connect, made, curve=curve, timeout_s=wait, source=source, tell=say)
 
 
 def receive(
-    connect: Address = DEFAULT_ADDRESS, models: Models = None, curve: Curve = None, wait: Wait = 60.0
+    connect: Address = DEFAULT_ADDRESS,
+    models: Models = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write pictures there as they come: DIR/000007.png is frame 7."),
+    ] = None,
+    curve: Curve = None,
+    wait: Wait = 60.0,
 ) -> None:
-    """Play the receiver for a link: the decoder runs here.
+    """Play the receiver for a link: the decoder runs here. A line on stderr tells of each frame that comes.
 
     Examples:
 
         farlink receive
 
-        farlink receive --connect tcp://192.0.2.7:5555 --curve keys/
+        farlink receive --connect tcp://192.0.2.7:5555 --curve keys/ --save pictures/
 
         farlink receive --set profile.device=cuda:1 --set profile.controlnet=mine/controlnet
     """
@@ -97,10 +140,13 @@ def receive(
     from scenarios.schema import with_local_models
 
     def made(session: Any, times: Any) -> Any:
-        return build(with_local_models(session, models or []), times)
+        core, fingerprint = build(with_local_models(session, models or []), times)
+        return _Watched(core, save), fingerprint
 
     with clean_errors():
-        serve("receiver", connect, made, curve=curve, timeout_s=wait, tell=_say)
+        if save is not None:
+            _picture_folder(save)
+        serve("receiver", connect, made, curve=curve, timeout_s=wait, tell=say)
 
 
 def link(
@@ -130,15 +176,19 @@ def link(
     from link.errors import FarlinkError
     from link.relay import check_address
     from scenarios import run as runs
-    from scenarios.cli import _tell
-    from scenarios.progress import Bar
+    from scenarios.commands.options import print_metrics
+    from scenarios.commands.progress import Bar
+    from scenarios.schema import source_text
 
-    with clean_errors():
+    with clean_errors(as_json):
         check_address(bind, curve)
-        plan = load_scenario(scenario, settings, None, codec, frames, seed)
+        # The sender may bring its own source, and how many frames a preset takes of its own does not hold for that.
+        limit = [] if frames or source_text(scenario)[1] else ["camera.frames=null"]
+        plan = load_scenario(scenario, [*limit, *(settings or [])], None, codec, frames, seed)
         folder = runs.prepare(out, plan)
         failure: FarlinkError | None = None
-        with Bar(plan.camera.frames) as bar:
+        with Bar(arrivals=realtime is not None) as bar:
+            bar.begin(plan.name, "the sender's source", plan.camera.frames)
             try:
                 timings = serve(
                     plan.session(), runs.head(plan), folder / "run.mcap", bind,
@@ -150,12 +200,16 @@ def link(
         if not (folder / "run.mcap").is_file() or (failure is not None and failure.exit_code not in (3, 130)):
             raise failure or FarlinkError("the run left no journal")
         runs.note_source(folder, plan)
-        _tell(runs.measure(folder, None), as_json)
+        print_metrics(runs.measure(folder, None), as_json)
+    with clean_errors():
         if failure is not None:
             raise failure
 
 
-def keys(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the keys to.")]) -> None:
+def keys(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the keys to.")],
+    as_json: Json = False,
+) -> None:
     """Make CURVE keys for runs across machines.
 
     The link needs the whole folder; senders and receivers need peer.key_secret and link.key.
@@ -164,9 +218,12 @@ def keys(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to w
     """
     from link.relay import make_keys
 
-    with clean_errors():
+    with clean_errors(as_json):
         make_keys(folder)
-        print(f"{folder}: link.key, link.key_secret, peer.key, peer.key_secret", file=sys.stderr)
+        names = ["link.key", "link.key_secret", "peer.key", "peer.key_secret"]
+        say(f"{folder}: {', '.join(names)}")
+        if as_json:
+            show_json({"folder": str(folder), "files": names})
 
 
 def register(app: typer.Typer) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Codec, Settings, clean_errors, load_scenario
+from scenarios.commands.options import Codec, Json, Settings, clean_errors, load_scenario, show, show_json
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
 
@@ -18,25 +18,49 @@ def encode(
         int | None, typer.Option("--bytes", min=1, help="Payload budget in bytes.")
     ] = None,
     settings: Settings = None,
+    as_json: Json = False,
 ) -> None:
-    """Encode a picture into a file of farlink packets.
+    """Encode a picture into a file of farlink packets, at its own size unless camera.width and height are set.
+
+    What comes back has that size too. Models that are made for another (the tiny ones for 256x192) are shown the
+    picture scaled to theirs, and what they draw is scaled back; the line that is printed says so.
 
     Example: farlink encode photo.jpg -o photo.farlink --codec avif --bytes 900
     """
     from scenarios import packet_file
 
-    with clean_errors():
-        wanted = list(settings or [])
+    with clean_errors(as_json):
+        own = packet_file.own_size(picture)
+        wanted = [] if own is None else [f"camera.width={own[0]}", f"camera.height={own[1]}"]
+        wanted += settings or []
         if frame_bytes is not None:
             wanted.append(f"codec.frame_bytes={frame_bytes}")
         plan: Any = load_scenario("mars-relay", wanted, picture, codec, 1, None)
-        size, packets = packet_file.encode(plan.session(), out)
-        print(f"{out}: {size} bytes of payload in {packets} packets")
+        made = packet_file.encode(plan.session(), out)
+        camera = (plan.camera.width, plan.camera.height)
+        if as_json:
+            show_json(
+                {
+                    "file": str(out),
+                    "payload_bytes": made.payload_bytes,
+                    "packets": made.packets,
+                    "size": camera,
+                    "coded_size": made.coded_size,
+                    "fitted": made.fitted,
+                }
+            )
+            return
+        size = "{}x{}".format(*camera) if made.fitted == "as is" else made.fitted
+        if made.coded_size != camera:
+            size += ", coded at {}x{}, which the models are made for".format(*made.coded_size)
+        packets = f"{made.packets} packet{'' if made.packets == 1 else 's'}"
+        show([f"{out}: {size}; {made.payload_bytes} bytes of payload in {packets}"])
 
 
 def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `farlink encode` wrote.")],
     out: Out,
+    as_json: Json = False,
 ) -> None:
     """Decode a file of farlink packets into a picture; damaged or missing packets cost their sections only (exit 3).
 
@@ -45,9 +69,13 @@ def decode(
     from link.errors import PartialError
     from scenarios import packet_file
 
-    with clean_errors():
+    with clean_errors(as_json):
         have, total = packet_file.decode(file, out)
-        print(f"{out}: {have} of {total} sections")
+        if as_json:
+            show_json({"file": str(out), "sections": {"received": have, "sent": total}})
+        else:
+            show([f"{out}: {have} of {total} sections"])
+    with clean_errors():
         if have < total:
             raise PartialError(
                 f"{file}: {total - have} sections are damaged or missing; the picture shows the rest"

@@ -1,22 +1,20 @@
 """`farlink models`: which models there are, fetching them, checking them."""
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Json, clean_errors
+from scenarios.commands.options import Json, clean_errors, say, show, show_json
 
 models_app = typer.Typer(help="List, fetch and check models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A profile (flux), or one part (flux/preview).")]
 
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context) -> None:
+def models(context: typer.Context, as_json: Json = False) -> None:
     """List the models that can be fetched, fetch or check them. The tiny profile needs none of them."""
     if context.invoked_subcommand is None:
-        list_models()
+        list_models(as_json)
 
 
 @models_app.command("list")
@@ -25,34 +23,34 @@ def list_models(as_json: Json = False) -> None:
 
     Example: farlink models list
     """
-    from scenarios import models as catalogue
+    from scenarios.models import pull as catalogue
 
-    with clean_errors():
+    with clean_errors(as_json):
         rows = catalogue.listing()
         if as_json:
-            print(json.dumps(rows, indent=1))
+            show_json(rows)
             return
         for row in rows:
-            print(_line(row))
+            show(_lines(row))
         if any(not row["pinned"] and not row["revision"] for row in rows):
-            print("(newest): fixed to the commit of the first pull, and kept in the manifest from then on")
+            show(["(newest): fixed to the commit of the first pull, and kept in the manifest from then on"])
 
 
-def _line(row: dict[str, Any]) -> str:
-    from scenarios.models import size
+def _lines(row: dict[str, Any]) -> list[str]:
+    from scenarios.models.pull import size
 
     revision = row["revision"][:12] if row["revision"] else "(newest)"
     mark = "*" if row["by_profile"] else " "
     here = "here" if row["here"] else "--"
     gated = ", gated" if row["gated"] else ""
-    return (
-        f"{here:5}{row['name']:25}{mark} {size(row['size_bytes']):>9}  {revision:13}{row['source']}"
-        f"\n{'':33}{row['licence']}{gated}; {row['use']}"
-    )
+    return [
+        f"{here:5}{row['name']:25}{mark} {size(row['size_bytes']):>9}  {revision:13}{row['source']}",
+        f"{'':33}{row['licence']}{gated}; {row['use']}",
+    ]
 
 
 @models_app.command("pull")
-def pull_models(name: Name) -> None:
+def pull_models(name: Name, as_json: Json = False) -> None:
     """Fetch models; the only command that uses the network. It goes on where an earlier one stopped.
 
     Examples:
@@ -61,29 +59,36 @@ def pull_models(name: Name) -> None:
 
         farlink models pull flux/lora-turbo
     """
-    from scenarios import models as catalogue
+    from scenarios.models import pull as catalogue
 
-    with clean_errors():
-        for folder in catalogue.pull(name, catalogue.Hub(), lambda line: print(line, file=sys.stderr)):
-            print(folder)
+    with clean_errors(as_json):
+        folders = catalogue.pull(name, catalogue.Hub(), say)
+        if as_json:
+            show_json({"folders": [str(folder) for folder in folders]})
+        else:
+            show(str(folder) for folder in folders)
 
 
 @models_app.command("verify")
 def verify_models(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: all that is here.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Compare the SHA-256 of every pulled or shipped file with what it was.
 
     Example: farlink models verify
     """
     from link.errors import ModelMissingError
-    from scenarios import models as catalogue
+    from scenarios.models import pull as catalogue
 
-    with clean_errors():
+    with clean_errors(as_json):
         good, wrong = catalogue.verify(name)
         for line in wrong:
-            print(f"farlink: {line}", file=sys.stderr)
-        print(f"{good} files as they should be, {len(wrong)} not", flush=True)
+            say(line)
+        if as_json:
+            show_json({"good": good, "wrong": wrong})
+        else:
+            show([f"{good} files as they should be, {len(wrong)} not"])
     if wrong:
         raise typer.Exit(ModelMissingError.exit_code)
 

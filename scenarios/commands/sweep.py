@@ -1,14 +1,23 @@
 """`farlink sweep`: many runs of one scenario with other settings."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from scenarios.cli import Frames, Json, Settings, Source, clean_errors
-from scenarios.cli import Scenario as ScenarioArgument
+from scenarios.commands.options import (
+    Codec,
+    Frames,
+    Json,
+    Settings,
+    Source,
+    clean_errors,
+    complete_fields,
+    say,
+    show,
+    show_json,
+)
+from scenarios.commands.options import Scenario as ScenarioArgument
 
 Vary = Annotated[
     list[str] | None,
@@ -17,6 +26,7 @@ Vary = Annotated[
         metavar="PATH=VALUE,VALUE,...",
         help="Values of any field of the scenario, in YAML; `source` is camera.source, `link.rate_bps` the rate of "
         "every hop. Repeatable: the grid is the product.",
+        autocompletion=complete_fields,
     ),
 ]
 
@@ -34,6 +44,7 @@ def sweep(
     ] = None,
     settings: Settings = None,
     source: Source = None,
+    codec: Codec = None,
     frames: Frames = None,
     seeds: Annotated[
         str | None,
@@ -96,7 +107,7 @@ def sweep(
     """
     from scenarios.sweep import plan, work
 
-    with clean_errors():
+    with clean_errors(as_json):
         if out is None:
             raise _usage("--out DIR is needed: the folder for state and tables")
         if resume and fresh:
@@ -105,7 +116,7 @@ def sweep(
             raise _usage("--gpus-per-worker goes with --ray")
         request = plan.Request(
             scenario,
-            tuple(settings or ()),
+            (*(settings or ()), *([] if codec is None else [f"codec.name={codec}"])),
             plan.parse_vary(vary or []),
             None if listed is None else plan.parse_list(listed),
             source,
@@ -131,7 +142,7 @@ def _sweep(request: Any, options: Any, out: Path, as_json: bool) -> None:
     from link.errors import FarlinkError
     from scenarios.sweep import work
     from scenarios.sweep.bar import SweepBar
-    from scenarios.sweep.worker import clock
+    from scenarios.sweep.worker_process import clock
 
     started = clock()
     with SweepBar() as bar:
@@ -150,18 +161,21 @@ def _sweep(request: Any, options: Any, out: Path, as_json: bool) -> None:
         "failures": [{"cell": cell.id, "error": line} for cell, line in result.failures],
     }
     if as_json:
-        print(json.dumps(summary, indent=1))
+        show_json(summary)
     else:
-        print(_summary(summary))
-    if result.error is not None:
-        raise result.error
-    if tally.failed:
-        for cell, line in result.failures:
-            print(f"farlink: cell {cell.id} {cell.label}: {line}", file=sys.stderr)
-        raise FarlinkError(f"{tally.failed} of {tally.cells} cells failed; --retry-failed runs them again")
+        show(_summary(summary))
+    with clean_errors():
+        if result.error is not None:
+            raise result.error
+        if tally.failed:
+            for cell, line in result.failures:
+                say(f"cell {cell.id} {cell.label}: {line}")
+            raise FarlinkError(
+                f"{tally.failed} of {tally.cells} cells failed; --retry-failed runs them again"
+            )
 
 
-def _summary(summary: dict[str, Any]) -> str:
+def _summary(summary: dict[str, Any]) -> list[str]:
     from scenarios.words import duration
 
     cells = f"{summary['cells']}: {summary['done']} done"
@@ -172,7 +186,7 @@ def _summary(summary: dict[str, Any]) -> str:
         ("time", duration(summary["seconds"])),
         *(("table", path) for path in summary["tables"]),
     ]
-    return "\n".join(f"{name:12}{text}" for name, text in rows)
+    return [f"{name:12}{text}" for name, text in rows]
 
 
 def _tell_forecast(rows: list[Any], options: Any, as_json: bool) -> None:
@@ -207,17 +221,18 @@ def _tell_forecast(rows: list[Any], options: Any, as_json: bool) -> None:
             }
             for row in rows
         ]
-        print(json.dumps({**total, "each": cells}, indent=1, default=str))
+        show_json({**total, "each": cells})
         return
+    lines = []
     for row in rows:
         frames = "all" if row.frames is None else row.frames
         per = " a frame" if row.frames is None else ""
         wall = "" if row.wall_s is None else f", about {duration(row.wall_s)}"
-        print(
+        lines.append(
             f"{row.cell.id}  {row.status:7} {row.cell.label}: {frames} frames, "
             f"about {row.on_air_bytes:,} bytes on the air{per}{wall}"
         )
-    print(
+    lines.append(
         f"{total['cells']} cells: {total['done']} done, {total['cached']} in this machine's cache, "
         f"{total['failed']} failed, {total['to_run']} to run"
     )
@@ -229,9 +244,10 @@ def _tell_forecast(rows: list[Any], options: Any, as_json: bool) -> None:
             unknown if total["wall_s"] is None else f"about {duration(total['wall_s'])} on {workers} workers"
         )
         encodes_told = unknown if total["encodes"] is None else f"{total['encodes']} at most"
-        print(
+        lines.append(
             f"to run: {encodes_told} encodes, {on_air} on the air, {virtual} of run time, wall-clock time {wall}"
         )
+    show(lines)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from link.errors import UsageError
-from scenarios.cli import Json, clean_errors
+from link.terminal import escape
+from scenarios.commands.options import Json, clean_errors, show
 
 
 class Profile(StrEnum):
@@ -25,7 +26,7 @@ Part = Annotated[
     str,
     typer.Argument(
         metavar="PART",
-        help="world, text, segmenter, grammar, transform, tables, autoencoder, flow, control, joint, "
+        help="world, text, segmenter, grammar, transform, tables, autoencoder, decoder, flow, control, joint, "
         "segmentation-street, segmentation-world, depth-world, detection-world or rate; "
         "for flux tables, control or rate.",
     ),
@@ -60,6 +61,13 @@ def train(
     world: Annotated[Path | None, _folder("Rendered pictures with their truth, by `train world`.")] = None,
     held_out: Annotated[
         Path | None, _folder("Pictures to score on; default `val` beside the streets.")
+    ] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="Keep streets whose names begin so out of training."),
+    ] = None,
+    perceptual: Annotated[
+        Path | None, _folder("AlexNet's convolutions for LPIPS; default: those that come with farlink.")
     ] = None,
     pictures: Annotated[Path | None, _folder("Pictures of any sizes, for flux and for tables.")] = None,
     captions: Annotated[
@@ -102,6 +110,8 @@ def train(
 
         farlink train autoencoder --streets camvid/train --natural natural --out runs/autoencoder
 
+        farlink train decoder --streets camvid/train --leave-out 0006R0 --init receiver/weights/tiny --out runs/decoder
+
         farlink train flow --streets camvid/train --natural natural --from runs --out runs/flow
 
         farlink train control --streets camvid/train --from runs --init receiver/weights/tiny --out runs/control
@@ -112,16 +122,16 @@ def train(
 
         farlink train control --profile flux --base FLUX.1-dev --transform mbt2018 --pictures photos --out runs/gsc
     """
-    with clean_errors():
+    with clean_errors(as_json):
         from scenarios.training.request import Request
 
         request = Request(
             out, seed, streets, natural, world, held_out, pictures, captions, earlier, init, base, transform,
-            _size(size), examples, steps, batch, lr, ema, scenario, source,
+            _size(size), examples, steps, batch, lr, ema, scenario, source, leave_out, perceptual,
         )  # fmt: skip
         result = perform(profile.value, part, request)
         if result is not None:
-            print(json.dumps(result) if as_json else _line(result), flush=True)
+            show([json.dumps(result) if as_json else _line(result)])
 
 
 def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
@@ -157,7 +167,7 @@ def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(escape(line), file=sys.stderr, flush=True)
 
 
 def _line(result: dict[str, Any]) -> str:

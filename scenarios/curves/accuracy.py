@@ -20,7 +20,7 @@ from scenarios.curves.canvas import (
 from scenarios.curves.metric import Metric, frontier, ideal, known, panels
 from scenarios.curves.published import METHODS, published
 from scenarios.curves.series import Point, Results, Series
-from scenarios.figures import BLACK, BLUE, GREY, Drawing, drawing
+from scenarios.drawing import BLACK, BLUE, GREY, Drawing, drawing
 
 _PUBLISHED_MARKS = dict(zip(METHODS, ("*", "P", "X", "+"), strict=True))
 

@@ -16,9 +16,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from scenarios.curves.metric import Metric
 from scenarios.curves.series import PICTURE, Results, Series
-from scenarios.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, sheet
+from scenarios.drawing import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, sheet
 
-_CODECS = {
+_CODECS = {  # those that are compared most often; others take what is spare
     "gsc": (BLUE, "o"),
     "webp": (VERMILION, "s"),
     "jpeg2000": (GREEN, "^"),
@@ -64,7 +64,7 @@ def looks(results: Results) -> dict[tuple[str, str, str], Look]:
     codecs = list(dict.fromkeys(codec for _, codec, _ in keys))
     kinds = list(dict.fromkeys((sweep, variant) for sweep, _, variant in keys))
     if len(codecs) == 1:  # then colour is free to tell lines apart
-        cycle = [_CODECS["gsc"], *[look for name, look in _CODECS.items() if name != "gsc"], *_SPARE]
+        cycle = [*_CODECS.values(), *_SPARE]
         return {
             key: Look(*cycle[at % len(cycle)], STYLES[at // len(cycle) % len(STYLES)], True)
             for at, key in enumerate(keys)

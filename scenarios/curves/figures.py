@@ -24,7 +24,7 @@ from scenarios.curves.canvas import (
 from scenarios.curves.external import ExternalLine
 from scenarios.curves.metric import Metric, ideal, known, panels, picture_panels
 from scenarios.curves.series import Point, Results, Series, is_loss, least_loss
-from scenarios.figures import BLACK, GREY, PURPLE, SKY, Drawing, drawing
+from scenarios.drawing import BLACK, GREY, PURPLE, SKY, Drawing, drawing
 
 
 def draw(results: Results, external: Sequence[ExternalLine] = ()) -> list[Drawing]:

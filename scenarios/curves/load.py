@@ -13,6 +13,7 @@ import duckdb
 import yaml
 
 from link.channel.path import path_loss
+from link.codecs import SYNTAXES
 from link.config import Link
 from link.errors import UsageError
 
@@ -218,7 +219,7 @@ def _open_run(folder: Path, label: str) -> Sweep:
             settings={},
             rate_bps=min((hop["rate_bps"] for hop in hops if hop.get("rate_bps")), default=None),
             loss=path_loss(Link.model_validate(asked["link"])),
-            channels=asked["codec"].get("channels") if summary["codec"] == "gsc" else None,
+            channels=_channels(asked["codec"], summary["codec"]),
             on_air_bps=on_air * 8 / (frames * camera["period_s"])
             if frames and camera.get("period_s")
             else None,
@@ -228,6 +229,11 @@ def _open_run(folder: Path, label: str) -> Sweep:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder}: summary.json or scenario.yaml is not that of a run: {error!r}") from None
     return Sweep(folder, label, (cell,), asked, columns, path, is_run=True)
+
+
+def _channels(settings: dict[str, Any], codec: str) -> int | None:
+    syntax = SYNTAXES.get(codec)
+    return settings.get("channels") if syntax is not None and syntax.facts.reads("channels") else None
 
 
 def _asked(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scenarios.curves.series import Results
-from scenarios.results import write_table
+from scenarios.results.table import write_table
 
 _COLUMNS = {
     "sweep": "VARCHAR",

@@ -26,11 +26,11 @@ from scenarios.curves.published import CITATION, published
 from scenarios.curves.series import PICTURE, Point, Results, Score, least_loss
 from scenarios.curves.series import results as gather
 from scenarios.curves.tables import SHARE, SIZES, BdTable, Kept, Need
-from scenarios.figures import Drawing
-from scenarios.report import rate as rate_words
-from scenarios.results import replacing
+from scenarios.drawing import Drawing
+from scenarios.results.table import replacing
 from scenarios.scoring.bootstrap import RESAMPLES
-from scenarios.words import duration
+from scenarios.words import duration, plain
+from scenarios.words import rate as rate_words
 
 PAGE = "curves.html"
 
@@ -103,11 +103,12 @@ def _render(
     external: Sequence[ExternalLine],
 ) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scenarios", "."),
+        loader=jinja2.PackageLoader("scenarios.curves", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=plain,
     )
     environment.filters["data"] = lambda data: f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"
     failed = [(sweep.label, cell) for sweep in sweeps for cell in sweep.failed]
@@ -343,8 +344,8 @@ def _ages(point: Point) -> str:
     return f"{duration(mean)} / {duration(peak)}"
 
 
-def told(summary: Mapping[str, Any]) -> str:
-    """Return the few figures that a person wants first."""
+def told(summary: Mapping[str, Any]) -> list[str]:
+    """Return the few figures that a person wants first, a line each."""
     lines = []
     cells, failed = summary["cells"], summary["failed"]
     lines.append(f"{'cells':12}{cells}" + (f", {failed} failed" if failed else ""))
@@ -362,4 +363,4 @@ def told(summary: Mapping[str, Any]) -> str:
         lines.append(f"{need['source']}, {need['task']}, {prefix}{name}: {found}")
     lines.append(f"{'page':12}{summary['page']}")
     lines.append(f"{'points':12}{summary['points']}")
-    return "\n".join(lines)
+    return lines

@@ -60,7 +60,7 @@ class Point:
     @property
     def caption_only(self) -> bool:
         """Whether it sends a caption and no channel."""
-        return self.codec == "gsc" and all(cell.channels == 0 for cell in self.cells)
+        return all(cell.channels == 0 for cell in self.cells)  # None where the codec has no channels
 
     @property
     def setting(self) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from link.errors import ModelMissingError
 from link.frame import Pixels
+from link.pretrained import BROKEN, first_line, load_settings, load_weights
 
 PROMPTS = ("Good photo.", "Bad photo.")
 _BATCH = 16
@@ -32,12 +33,13 @@ class Clip:
         from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
         try:
-            model: Any = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-            self._model = model.eval()
-            self._processor: Any = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ModelMissingError(f"{folder}: no CLIP model: {str(error).splitlines()[0]}") from None
+            self._model = load_weights(CLIPModel, folder)
+            self._processor: Any = load_settings(CLIPImageProcessor, folder)
+            self._tokenizer: Any = load_settings(AutoTokenizer, folder)
+        except ModelMissingError:
+            raise
+        except BROKEN as error:
+            raise ModelMissingError(f"{folder}: no CLIP model: {first_line(error)}") from None
 
     def pictures(self, pictures: Sequence[Pixels]) -> Embeddings:
         """Return the embeddings of *pictures* (H, W, 3), (N, D), each of length 1."""

@@ -14,8 +14,7 @@ from typing import Any
 
 from link import models
 from link.frame import Pixels
-from scenarios import quality
-from scenarios.scoring import niqe, sets
+from scenarios.scoring import niqe, quality, sets
 from scenarios.scoring.clip import clip
 
 VGG16 = "vgg16-397923af.pth"
@@ -44,6 +43,9 @@ class SetScore:
 
     compute: Callable[[sets.Features, sets.Features, int], float]
     """Of the features of sent and received pictures, and a seed."""
+    features: Callable[[Sequence[Pixels]], sets.Features]
+    missing: Callable[[], str | None]
+    """Why the features cannot be had on this machine, or None."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,22 @@ def _each(name: str, sent: Sequence[Pixels], received: Sequence[Pixels], notes: 
 def _together(
     names: Sequence[str], sent: Sequence[Pixels], received: Sequence[Pixels], seed: int, notes: dict[str, str]
 ) -> dict[str, float | None]:
-    wanted = [name for name in TOGETHER if name in names]
-    if not wanted:
-        return {}
-    why = inception_missing()
-    if len(sent) < 2:
-        why = why or f"a set of {len(sent)} has no spread to compare: two pictures or more are needed"
-    if why:
-        notes.update(dict.fromkeys(wanted, why))
-        return dict.fromkeys(wanted)
-    a, b = (sets.inception_features(pictures, inception_path()) for pictures in (sent, received))
-    return {name: TOGETHER[name].compute(a, b, seed) for name in wanted}
+    found: dict[str, float | None] = {}
+    kept: dict[Any, tuple[sets.Features, sets.Features]] = {}
+    for name in TOGETHER:
+        if name not in names:
+            continue
+        score = TOGETHER[name]
+        why = score.missing()
+        if len(sent) < 2:
+            why = why or f"a set of {len(sent)} has no spread to compare: two pictures or more are needed"
+        if why:
+            notes[name], found[name] = why, None
+            continue
+        if score.features not in kept:
+            kept[score.features] = score.features(sent), score.features(received)
+        found[name] = score.compute(*kept[score.features], seed)
+    return found
 
 
 def _alike(pictures: Sequence[Pixels]) -> Iterator[tuple[int, int]]:
@@ -246,6 +253,10 @@ def _niqe(_: Sequence[Pixels], received: Sequence[Pixels]) -> Values:
     return [model.score(picture) for picture in received]
 
 
+def _inception(pictures: Sequence[Pixels]) -> sets.Features:
+    return sets.inception_features(pictures, inception_path())
+
+
 def _any_size(height: int, width: int) -> str | None:
     return None
 
@@ -254,17 +265,11 @@ def _always() -> str | None:
     return None
 
 
-def _ms_ssim_too_small(height: int, width: int) -> str | None:
-    if min(height, width) >= quality.MS_SSIM_MIN_SIDE:
-        return None
-    return f"MS-SSIM needs sides over 160 pixels; these pictures have {width}x{height}"
-
-
 EACH: Mapping[str, PictureScore] = MappingProxyType(
     {
         "psnr_db": PictureScore(_psnr, _always, _any_size, True),
-        "ms_ssim": PictureScore(_ms_ssim, _always, _ms_ssim_too_small, True),
-        "lpips": PictureScore(_lpips, quality.alexnet_missing, _any_size, False),
+        "ms_ssim": PictureScore(_ms_ssim, _always, quality.ms_ssim_too_small, True),
+        "lpips": PictureScore(_lpips, quality.alexnet_missing, quality.lpips_too_small, False),
         "dists": PictureScore(_dists, vgg16_missing, _any_size, False),
         "clip_similarity": PictureScore(_clip_similarity, clip_missing, _any_size, True),
         "niqe": PictureScore(_niqe, niqe_missing, niqe.too_small, False),
@@ -272,8 +277,13 @@ EACH: Mapping[str, PictureScore] = MappingProxyType(
     }
 )
 TOGETHER: Mapping[str, SetScore] = MappingProxyType(
-    {"fid": SetScore(lambda a, b, _: sets.fid(a, b)), "kid": SetScore(sets.kid)}
+    {
+        "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing),
+        "kid": SetScore(sets.kid, _inception, inception_missing),
+        "kid_alexnet": SetScore(sets.kid, sets.alexnet_features, quality.alexnet_missing),
+    }
 )
+"""`kid_alexnet` is KID's kernel on AlexNet's features: not to be compared with a KID, which is on Inception's."""
 _UNDEFINED = {
     "psnr_db": "a picture is identical: its PSNR is infinite and left out",
     "niqe": "a picture is flat: it has no NIQE",

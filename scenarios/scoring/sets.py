@@ -1,4 +1,4 @@
-"""How alike two sets of pictures are: FID and KID on Inception features, or on any other.
+"""How alike two sets of pictures are: FID and KID on Inception's features, KID on AlexNet's, or on any other.
 
 Both look at the whole set, so a few pictures say little: FID is biased upwards by about one over their number, and
 its values are comparable only between sets of one size. KID has no such bias, but a wide spread.
@@ -80,6 +80,22 @@ def _check(a: Features, b: Features) -> None:
         )
     if min(len(a), len(b)) < 2:
         raise ValueError(f"sets of {len(a)} and {len(b)} pictures: two or more expected")
+
+
+def alexnet_features(pictures: Sequence[Pixels]) -> Features:
+    """Return what AlexNet's last convolution says of each of *pictures* (H, W, 3), averaged over places, (N, 256).
+
+    The weights come with farlink, so KID can be had everywhere with these; its name then says so.
+    """
+    import torch
+
+    from scenarios.scoring.perceptual import alexnet_features as features
+
+    found = [
+        features(torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255.0)
+        for picture in pictures
+    ]
+    return torch.cat(found).double().numpy() if found else np.zeros((0, 256))
 
 
 def inception_features(pictures: Sequence[Pixels], weights: Path) -> Features:

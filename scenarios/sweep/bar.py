@@ -11,6 +11,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from link.terminal import escape
 from scenarios.sweep.work import Tally
 
 
@@ -57,4 +58,4 @@ class SweepBar:
             note=note,
         )
         if failure is not None and self._console.is_terminal:
-            self._console.print(f"farlink: cell {failure}", markup=False, highlight=False)
+            self._console.print(f"farlink: cell {escape(failure)}", markup=False, highlight=False)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from link.errors import UsageError
+from link.terminal import escape
 
 DEFAULT_BYTES = 4_000_000_000
 KINDS = ("shots", "payloads", "pictures", "scores", "findings", "stats", "cells")
@@ -45,7 +46,7 @@ def limit_bytes() -> int:
 
 
 def _warn(line: str) -> None:
-    print(f"farlink: {line}", file=sys.stderr)
+    print(f"farlink: {escape(line)}", file=sys.stderr)
 
 
 class Store:

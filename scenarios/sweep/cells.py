@@ -18,9 +18,10 @@ from link.timing import times
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.schema import Scenario
-from scenarios.sweep import measure, parts, stamps
+from scenarios.sweep import cached as parts
+from scenarios.sweep import measure, stamps
+from scenarios.sweep.cached import Workbench
 from scenarios.sweep.caches import Store
-from scenarios.sweep.parts import Workbench
 from scenarios.sweep.plan import Cell
 
 Job = dict[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 
 from link.errors import FarlinkError, UsageError
 from scenarios.sweep.cells import Job, Outcome
-from scenarios.sweep.worker import timed
+from scenarios.sweep.worker_process import timed
 
 _ANSWER_S = 10.0
 _LOOPBACK = "127.0.0.1"

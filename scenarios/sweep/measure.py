@@ -5,15 +5,18 @@ from dataclasses import asdict
 from typing import Any
 
 from link.channel.path import path_loss, path_rate_bps
+from link.codecs import SYNTAXES
 from link.config import TASKS as TASK_NAMES
 from link.journal import Run
-from scenarios import metrics, quality, schema
-from scenarios.analysis import Analysis, analyse
-from scenarios.metrics import NS, FrameRow
-from scenarios.quality import Score, Scores
+from scenarios import schema
+from scenarios.results import metrics
+from scenarios.results.judge import Analysis, analyse
+from scenarios.results.metrics import NS, FrameRow
 from scenarios.schema import Scenario
+from scenarios.scoring import quality
+from scenarios.scoring.quality import Score, Scores
 from scenarios.sweep import stamps
-from scenarios.sweep.parts import Workbench
+from scenarios.sweep.cached import Workbench
 
 _ABOUT_PICTURES = ("psnr_db", "ms_ssim", "lpips")
 
@@ -31,7 +34,7 @@ def measure(run: Run, scenario: Scenario, bench: Workbench) -> dict[str, Any]:
 
 
 def score(run: Run, bench: Workbench) -> Scores:
-    """Return what `scenarios.quality.score` does, pair by pair, each pair of pictures compared at most once."""
+    """Return what `scenarios.scoring.quality.score` does, pair by pair, each pair of pictures compared at most once."""
     shelf = bench.shelf("scores", stamps.digest(stamps.code(), stamps.versions(), quality.alexnet_missing()))
     found: dict[int, Score] = {}
     sent, received = run.pictures["sent"], run.pictures["received"]
@@ -52,7 +55,7 @@ def score(run: Run, bench: Workbench) -> Scores:
 def _analyse(run: Run, scenario: Scenario, bench: Workbench) -> Analysis:
     if not scenario.analysis:
         return analyse(run)
-    from scenarios.truth import open_truth
+    from scenarios.truth.truth import open_truth
 
     camera, seed = scenario.camera, scenario.seed
     truths = bench.load(
@@ -139,7 +142,9 @@ def about(scenario: Scenario) -> dict[str, Any]:
         "source": scenario.camera.source,
         "rate_bps": path_rate_bps(scenario.link, schema.traces(scenario)),
         "loss": path_loss(scenario.link),
-        "channels": scenario.codec.channels if scenario.codec.name == "gsc" else None,
+        "channels": scenario.codec.channels
+        if SYNTAXES[scenario.codec.name].facts.reads("channels")
+        else None,
         "frame_bytes": scenario.codec.frame_bytes,
         "width": scenario.camera.width,
         "height": scenario.camera.height,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from link.codecs.classical import NAMES as CLASSICAL
+from link.codecs import SYNTAXES
 from link.config import Codec
 from link.errors import UsageError
 from scenarios import run as runs
@@ -22,13 +22,6 @@ from scenarios.sweep import stamps
 MAX_CELLS = 100_000
 ALIASES = {"source": "camera.source", "frames": "camera.frames", "codec": "codec.name"}
 """Short names of fields that `farlink run` has options for."""
-EVERY_HOP = "link.rate_bps"
-"""Sets the rate of every hop, and takes a trace's place."""
-_GSC_ONLY = (
-    "rate_control", "alpha", "beta", "task", "profile", "channels", "order", "caption", "caption_words", "steps",
-    "noise_seed", "guidance", "control_scale", "strength",
-)  # fmt: skip
-"""What the classical codecs do not read of `codec`."""
 _OPEN, _CLOSE = "[{", "]}"
 
 
@@ -186,28 +179,22 @@ def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any],
     except UsageError as error:
         where = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise UsageError(f"cell {where}: {error}" if where else str(error)) from None
-    return Cell(key, scenario, used, group, scenario.codec.caption != "endpoint")
+    repeatable = SYNTAXES[scenario.codec.name].repeatable(scenario)
+    return Cell(key, scenario, used, group, repeatable)
 
 
 def _load(request: Request, overrides: dict[str, Any]) -> Scenario:
-    rest = {key: value for key, value in overrides.items() if key != EVERY_HOP}
-    if EVERY_HOP in overrides:
-        hops = schema.load(request.scenario, request.settings, rest).link.hops
-        for number in range(len(hops)):
-            rest[f"link.hops.{number}.rate_bps"] = overrides[EVERY_HOP]
-            rest[f"link.hops.{number}.trace"] = None
     try:
-        return schema.load(request.scenario, request.settings, rest)
+        return schema.load(request.scenario, request.settings, overrides)
     except UsageError as error:
         raise UsageError(str(error).replace("--set ", "", 1)) from None
 
 
 def _relevant(scenario: Scenario, settings: dict[str, Any]) -> tuple[Scenario, dict[str, Any]]:
-    """Return *scenario* and *settings* without what a classical codec does not read."""
-    if scenario.codec.name not in CLASSICAL:
-        return scenario, settings
-    plain = {name: Codec.model_fields[name].default for name in _GSC_ONLY}
+    """Return *scenario* and *settings* without what its codec does not read."""
+    facts = SYNTAXES[scenario.codec.name].facts
+    unread = [name for name in Codec.model_fields if not facts.reads(name)]
+    plain = {name: Codec.model_fields[name].default for name in unread}
     codec = scenario.codec.model_copy(update=plain)
-    unread = {f"codec.{name}" for name in _GSC_ONLY}
-    used = {key: value for key, value in settings.items() if key not in unread}
+    used = {key: value for key, value in settings.items() if key not in {f"codec.{name}" for name in unread}}
     return scenario.model_copy(update={"codec": codec}), used

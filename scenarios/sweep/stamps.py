@@ -6,40 +6,32 @@ change and both ends, since reading 24 GB of weights would take longer than many
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 import link
-import sender
-from link.codecs.classical import NAMES as CLASSICAL
+from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import UsageError
 from link.fingerprint import fingerprint
-from link.models import place, transform_folder
+from link.marks import Affects, values
 from receiver.analysis import analyst
-from receiver.folders import part_folders
+from receiver.codecs import DECODERS
 from scenarios import run as runs
 from scenarios.schema import Scenario
+from sender.codecs import ENCODERS
 
-_SENDER = Path(sender.__file__).parent / "weights"
 _WHOLE_BYTES = 64 << 20
 _END_BYTES = 1 << 20
 _MAX_FILES = 200_000
 _LIBRARIES = (
-    "constriction", "diffusers", "lpips", "pytorch-msssim", "scipy", "torch", "transformers",
+    "diffusers", "lpips", "pytorch-msssim", "scipy", "torch", "transformers",
 )  # fmt: skip
-_AT_RECEIVER = {"steps", "noise_seed", "guidance", "control_scale", "strength"}
-"""Settings of the codec that the encoder does not read."""
-_AT_SENDER = {"frame_bytes", "unfit", "rate_control", "alpha", "beta", "task", "caption_words"}
-"""Settings of the codec that the decoder does not read."""
-_MODEL_FIELDS = {
-    "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
-    "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
-}  # fmt: skip
-"""Fields of the profile that say where models are; what is there counts, and how they run."""
 
 
 def digest(*parts: Any) -> str:
@@ -151,34 +143,27 @@ def processor(device: str, dtype: str) -> str:
 
 def shots(session: Session) -> str:
     """Return what the frames of *session* depend on."""
-    camera = session.camera.model_dump(mode="json")
-    return digest("shots", code(), camera, session.seed, source(session.camera.source))
+    return digest("shots", code(), affecting(session, Affects.FRAMES), source(session.camera.source))
 
 
 def encoding(session: Session) -> str:
     """Return what a payload depends on besides the frame's pixels."""
-    codec = session.codec.model_dump(mode="json", exclude=_AT_RECEIVER)
-    if session.codec.name in CLASSICAL:
-        link = session.link
-        # A section fills a packet.
-        return digest(
-            "encode", code(), runs.libraries(), codec, link.mtu_bytes, link.framing, link.repair.fec
-        )
+    facts = SYNTAXES[session.codec.name].facts
+    packets = affecting(session, Affects.PACKETS) if facts.fills_packets else {}
+    models = ENCODERS[session.codec.name].models(session)
     return digest(
-        "encode", code(), versions(), codec, fingerprint(session), _running(session), _sender_models(session),
-        processor(session.profile.device, session.profile.dtype),
+        "encode", code(), runs.libraries(), codec_settings(session, Affects.ENCODING), packets,
+        _neural(session, models) if facts.neural else "",
     )  # fmt: skip
 
 
 def decoding(session: Session) -> str:
     """Return what a picture depends on besides the sections that arrived."""
-    codec = session.codec.model_dump(mode="json", exclude=_AT_SENDER)
-    size = (session.camera.width, session.camera.height)
-    if session.codec.name in CLASSICAL:
-        return digest("decode", code(), runs.libraries(), session.codec.name, size)
+    models = DECODERS[session.codec.name].models(session)
     return digest(
-        "decode", code(), versions(), codec, size, _running(session), _receiver_models(session),
-        processor(session.profile.device, session.profile.dtype),
+        "decode", code(), runs.libraries(), codec_settings(session, Affects.DECODING),
+        affecting(session.camera, Affects.DECODING),
+        _neural(session, models) if SYNTAXES[session.codec.name].facts.neural else "",
     )  # fmt: skip
 
 
@@ -188,24 +173,23 @@ def analysing(session: Session) -> str:
     return digest("analyse", code(), versions(), runs.libraries(), own)
 
 
-def _running(session: Session) -> dict[str, Any]:
-    return session.profile.model_dump(mode="json", exclude=_MODEL_FIELDS | {"device", "dtype", "load_s"})
+def affecting(model: BaseModel, mark: Affects) -> dict[str, object]:
+    """Return the values of the fields of *model* with *mark*, by their paths."""
+    return dict(values(model, mark))
 
 
-def _sender_models(session: Session) -> list[str]:
-    codec, profile = session.codec, session.profile
-    if codec.caption == "grammar":
-        return [folder(place("tiny", "segmenter", profile.segmenter, _SENDER / "tiny" / "segmenter"))]
-    if codec.caption == "vlm":
-        return [folder(place("flux", "captioner", profile.captioner, _SENDER))]
-    return [profile.caption_url or "", profile.caption_model] if codec.caption == "endpoint" else []
+def codec_settings(session: Session, mark: Affects) -> dict[str, object]:
+    """Return what the session's codec reads of its settings with *mark*."""
+    facts = SYNTAXES[session.codec.name].facts
+    return {name: value for name, value in values(session.codec, mark) if facts.reads(name)}
 
 
-def _receiver_models(session: Session) -> list[str]:
+def _neural(session: Session, models: Mapping[str, Path | str]) -> list[object]:
+    """Return what else the results of networks depend on."""
     profile = session.profile
-    found = [folder(transform_folder(session))]
-    found += [folder(path) for _name, path in sorted(part_folders(session).items())]
-    return found + [folder(Path(own)) for own in (profile.lora, profile.preview_vae) if own is not None]
+    weights = {part: folder(where) if isinstance(where, Path) else where for part, where in models.items()}
+    running = affecting(profile, Affects.RUNNING)
+    return [versions(), fingerprint(session), running, weights, processor(profile.device, profile.dtype)]
 
 
 def analysis_models(session: Session) -> list[str]:

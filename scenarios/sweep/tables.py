@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from link.errors import StorageError
-from scenarios.results import FRAME_COLUMNS, replacing
+from scenarios.results.table import FRAME_COLUMNS, replacing
 from scenarios.sweep import measure
 from scenarios.sweep.plan import Cell
 from scenarios.sweep.state import State

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from scenarios.sweep.cells import Job, Outcome
-from scenarios.sweep.worker import timed
+from scenarios.sweep.worker_process import timed
 
 _GRACE_S = 2.0
 
@@ -34,7 +34,7 @@ class Local:
     def _begin(self, slot: int) -> "subprocess.Popen[bytes]":
         with self._log(slot).open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "scenarios.sweep.worker"],
+                [sys.executable, "-P", "-m", "scenarios.sweep.worker_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -96,7 +96,7 @@ class Autoencoder:
         absolute = (decoded - pictures).abs().mean()
         with torch.autocast(decoded.device.type, enabled=False):
             structure = 1 - ssim(decoded, pictures, data_range=1.0)
-        colour = avg_pool2d(_chroma(decoded) - _chroma(pictures), 8).square().mean()
+        colour = avg_pool2d(chroma(decoded) - chroma(pictures), 8).square().mean()
         wrong = misjudged(self._judge, pictures, decoded).mean()
         return absolute + 0.2 * structure + 20 * colour + JUDGED * wrong, {
             "misjudged": wrong.item(),
@@ -132,7 +132,7 @@ class Autoencoder:
         return {"val_psnr_db": float((-10 * error.log10()).mean())}
 
 
-def _chroma(pictures: Tensor) -> Tensor:
+def chroma(pictures: Tensor) -> Tensor:
     """Red and blue less luminance (BT.601), shape (batch, 2, height, width)."""
     red, green, blue = pictures.unbind(1)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue

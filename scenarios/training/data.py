@@ -43,11 +43,21 @@ class Pictures:
     _bytes: int = 0
 
     @classmethod
-    def open(cls, folder: Path) -> "Pictures":
-        """Return the pictures in *folder*. Raise UsageError where there are none, or a label is missing."""
+    def open(cls, folder: Path, *, leave_out: str | None = None, only: str | None = None) -> "Pictures":
+        """Return the pictures in *folder*, but those whose names begin with *leave_out*, or *only* those that do.
+
+        Raise UsageError where there are none, or a label is missing.
+        """
         files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
         if not files:
             raise UsageError(f"{folder}: no pictures there ({', '.join(SUFFIXES)} are read)")
+        if leave_out is not None:
+            files = [path for path in files if not path.name.startswith(leave_out)]
+        if only is not None:
+            files = [path for path in files if path.name.startswith(only)]
+        if not files:
+            named = f"but {leave_out}*" if only is None else f"named {only}*"
+            raise UsageError(f"{folder}: no pictures there {named}")
         beside = folder.with_name(folder.name + "_labels")
         labels: list[Path | None] = [None] * len(files)
         if beside.is_dir():

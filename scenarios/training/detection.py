@@ -18,7 +18,7 @@ from scenarios.scoring.tasks import TASKS
 from scenarios.training.loop import Losses
 from scenarios.training.segmenter import varied
 from scenarios.training.world import View, Views, pictures
-from sender.camera.world import THINGS
+from sender.camera.world.view import THINGS
 
 SHOWN_SCORE = 0.4
 COLOURS = ("#ffd400", "#00e5ff", "#ff6ec7", "#7cff5a", "#ff7043")

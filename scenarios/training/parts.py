@@ -6,7 +6,7 @@ from scenarios.training import gsc, tiny
 from scenarios.training.loop import Recipe
 from scenarios.training.request import Entry, Fitted, Request, Trained
 
-_PICTURES = ("natural", "world", "held_out", "size")
+_PICTURES = ("natural", "world", "held_out", "leave_out", "size")
 _EXAMPLES = (*_PICTURES, "earlier", "examples")
 _RATE = ("scenario", "source", "size", "examples")
 
@@ -33,9 +33,9 @@ PARTS: dict[str, dict[str, Entry]] = {
             batch=16,
             build=tiny.segmenter,
             needs=("out", "streets", "natural"),
-            takes=("world", "held_out", "size"),
+            takes=("world", "held_out", "leave_out", "size"),
         ),
-        "grammar": Fitted(tiny.grammar, needs=("out", "streets", "natural"), takes=("world",)),
+        "grammar": Fitted(tiny.grammar, needs=("out", "streets", "natural"), takes=("world", "leave_out")),
         "transform": Trained(
             Recipe(4400, 1e-3, warmup=50, final=0.03, ema=0.995, save_every=200, sample_every=200),
             batch=8,
@@ -46,7 +46,17 @@ PARTS: dict[str, dict[str, Entry]] = {
         "tables": Fitted(
             tiny.tables,
             needs=(),
-            takes=("streets", "natural", "world", "pictures", "transform", "earlier", "size", "examples"),
+            takes=(
+                "streets",
+                "natural",
+                "world",
+                "leave_out",
+                "pictures",
+                "transform",
+                "earlier",
+                "size",
+                "examples",
+            ),
         ),
         "autoencoder": Trained(
             Recipe(1900, 1e-3, warmup=50, final=0.03, ema=0.995, save_every=100, sample_every=200),
@@ -54,6 +64,13 @@ PARTS: dict[str, dict[str, Entry]] = {
             build=tiny.autoencoder,
             needs=("out", "streets"),
             takes=(*_PICTURES, "earlier"),
+        ),
+        "decoder": Trained(
+            Recipe(2000, 4e-4, warmup=50, final=0.03, ema=0.995, save_every=100, sample_every=200),
+            batch=6,
+            build=tiny.decoder,
+            needs=("out", "streets"),
+            takes=(*_PICTURES, "earlier", "perceptual"),
         ),
         "flow": Trained(
             Recipe(4000, 6e-4, warmup=200, final=0.05, ema=0.999),
@@ -81,7 +98,7 @@ PARTS: dict[str, dict[str, Entry]] = {
             batch=8,
             build=tiny.streets,
             needs=("out", "streets"),
-            takes=("held_out", "size"),
+            takes=("held_out", "leave_out", "size"),
         ),
         "segmentation-world": Trained(
             Recipe(1500, 1.5e-3, warmup=100, final=0.02, ema=0.99),

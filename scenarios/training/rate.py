@@ -18,23 +18,25 @@ from typing import Any, Protocol
 import numpy as np
 
 from link import fragment, transform
+from link.codecs import SYNTAXES
 from link.config import Codec, Session
 from link.errors import UsageError
 from link.frame import Frame, Payload, Pixels
 from link.models import transform_folder
 from link.seeds import generator
 from link.timing import body_bytes
-from receiver.codecs.gsc import GscDecoder
+from receiver.codecs import DECODERS
 from scenarios import schema
-from scenarios.rate_models import model_stamps
+from scenarios.models.rate_table import model_stamps
 from scenarios.training.loop import storing
 from scenarios.training.rate_scorer import ModelScorer, tasks_of
 from scenarios.training.request import Request
-from scenarios.truth import open_truth
+from scenarios.truth.truth import open_truth
 from sender.calibration import FILE, SETTINGS, Calibration, Floats
 from sender.camera import open_source
 from sender.camera.picture import Shot
-from sender.codecs.gsc import GscEncoder
+from sender.codecs import ENCODERS
+from sender.encoder import Adjustable
 from sender.rate_control import Quality
 
 SCENARIO = "mars-relay"
@@ -206,7 +208,10 @@ class Ends:
     """Sender's encoder and receiver's decoder of a session."""
 
     def __init__(self, session: Session) -> None:
-        self._encoder, self._decoder = GscEncoder.from_session(session), GscDecoder.from_session(session)
+        encoder, self._decoder = ENCODERS[session.codec.name](session), DECODERS[session.codec.name](session)
+        if not isinstance(encoder, Adjustable):
+            raise UsageError(f"codec {session.codec.name}: it does not let itself be adjusted frame by frame")
+        self._encoder = encoder
 
     def encode_at(self, frame: Frame, quality: Quality) -> Payload:
         """Return the sections of *frame*."""
@@ -239,7 +244,7 @@ def rate(profile: str, request: Request, say: Say) -> Path:
     """
     assert request.out is not None
     changes: dict[str, Any] = {
-        "codec.name": "gsc",
+        "codec.name": next(codec for codec in SYNTAXES if SYNTAXES[codec].facts.adjustable),
         "codec.profile": profile,
         "codec.rate_control": "fixed",
         "camera.frames": request.examples or FRAMES,

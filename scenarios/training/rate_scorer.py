@@ -9,9 +9,9 @@ from link.frame import Pixels
 from receiver.analysis import analyst, findings
 from receiver.analysis.findings import FindingError, Found
 from receiver.device import pick_device
-from scenarios.analysis import stats_of, true_of
+from scenarios.results.judge import stats_of, true_of
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth import Truths
+from scenarios.truth.truth import Truths
 from sender.camera.picture import Shot
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from link.errors import ModelMissingError, UsageError
+from link.pretrained import BROKEN, first_line, load_settings, load_weights
 from link.seeds import generator
 from scenarios.training import ship
 from scenarios.training.loop import Part, Recipe
@@ -19,6 +21,8 @@ OPTIONS = {
     "natural": "--natural",
     "world": "--world",
     "held_out": "--held-out",
+    "leave_out": "--leave-out",
+    "perceptual": "--perceptual",
     "pictures": "--pictures",
     "captions": "--captions",
     "earlier": "--from",
@@ -70,6 +74,10 @@ class Request:
     """A preset or a file."""
     source: str | None = None
     """As `camera.source`."""
+    leave_out: str | None = None
+    """How the names of those streets begin that are kept out of training."""
+    perceptual: Path | None = None
+    """Folder of AlexNet's convolutions; None: those that come with farlink."""
 
     def folder(self, name: str) -> Path:
         """Return the folder that option *name* gives. Raise UsageError where it gives none, or none is there."""
@@ -150,14 +158,20 @@ def find(folder: Path, name: str, option: str) -> Path:
 
 
 def load(kind: Any, folder: Path, **options: Any) -> Any:
-    """Return `kind.from_pretrained(folder)`; raise ModelMissingError where it is not there. Nothing is downloaded."""
+    """Return the part of class *kind* in *folder*, a model ready for training with all its weights.
+
+    Raise ModelMissingError where it is not there or not whole. Nothing is downloaded.
+    """
     if not folder.is_dir():
         raise ModelMissingError(f"{folder}: no such folder; a {kind.__name__} was expected there")
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {line}") from None
+        if not issubclass(kind, nn.Module):
+            return load_settings(kind, folder, **options)
+        return load_weights(kind, folder, **options).requires_grad_(True)
+    except ModelMissingError:
+        raise
+    except BROKEN as error:
+        raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {first_line(error)}") from None
 
 
 def seeded(name: str, seed: int) -> None:

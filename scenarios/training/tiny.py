@@ -26,6 +26,7 @@ from link.errors import UsageError
 from link.seeds import generator
 from receiver.parts import Parts
 from receiver.text_encoder import TextEncoder
+from scenarios.scoring.perceptual import SHIPPED, Lpips
 from scenarios.training import grammar as grammar_tables
 from scenarios.training import tables as latent_tables
 from scenarios.training import text as text_table
@@ -33,6 +34,7 @@ from scenarios.training.autoencoder import Autoencoder, Draw
 from scenarios.training.cards import Cards
 from scenarios.training.control import Control, parts_of
 from scenarios.training.data import Cut, Pictures, mixed, to_tensor
+from scenarios.training.decoder import Decoder
 from scenarios.training.depth import Depth
 from scenarios.training.detection import Detection
 from scenarios.training.examples import Examples, kept, stamp
@@ -44,7 +46,7 @@ from scenarios.training.segmentation import Segmentation
 from scenarios.training.segmenter import Segmenter, grown, known, plain, planet
 from scenarios.training.transform import Transform
 from scenarios.training.world import FIRST_DRIVE, FIRST_HELD_OUT, View, Views, render
-from sender.camera.world import CLASSES
+from sender.camera.world.view import CLASSES
 from sender.captioner import CARD
 
 SIZE = (256, 192)
@@ -100,6 +102,11 @@ def _labelled(pictures: Pictures, folder: Path) -> Pictures:
     return pictures
 
 
+def _streets(request: Request) -> Pictures:
+    """The pictures of --streets but those of --leave-out, which a test is to be held on."""
+    return Pictures.open(request.folder("streets"), leave_out=request.leave_out)
+
+
 Zooms = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
@@ -107,7 +114,7 @@ def _draws(
     request: Request, size: tuple[int, int], shares: tuple[float, float, float], zooms: Zooms
 ) -> list[Draw]:
     """Return how cuts are drawn, by *shares* and *zooms* of streets, other pictures, and test cards."""
-    streets, cards = Pictures.open(request.folder("streets")), Cards(CARD_SEED)
+    streets, cards = _streets(request), Cards(CARD_SEED)
     draws: list[Draw] = [
         (shares[0], lambda rng: streets.random_cut(rng, size, zooms[0])),
         (shares[2], lambda rng: cards.random_cut(rng, size, zooms[2])),
@@ -140,6 +147,14 @@ def autoencoder(request: Request, batch: int) -> Autoencoder:
     return Autoencoder(draws, _shown(request), batch, request.start("vae"), _judge(request))
 
 
+def decoder(request: Request, batch: int) -> Decoder:
+    """Return the decoder to be trained, of the VAE of --init or the shipped one, on windows of half the frame."""
+    draws = _draws(request, _half(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
+    start = request.start("vae") or request.part("vae")
+    eye = Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))
+    return Decoder(draws, _shown(request), batch, start, eye, _judge(request))
+
+
 def _judge(request: Request) -> Any:
     """The sender's segmentation model, frozen: what it sees in a picture is what decoding is to keep."""
     model = load(UperNetForSemanticSegmentation, request.part("segmenter"), dtype=torch.float32)
@@ -149,7 +164,7 @@ def _judge(request: Request) -> Any:
 def transform(request: Request, batch: int) -> Transform:
     """Return the transform to be trained."""
     draws = _draws(request, _size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
-    part = Transform(draws, _shown(request), batch, judge=_judge(request))
+    part = Transform(draws, _shown(request), batch, judge=_judge(request), sizes=[_size(request)])
     if (folder := request.start("transform")) is not None:
         for half, network in (("analysis", part.model.g_a), ("synthesis", part.model.g_s)):
             try:
@@ -162,7 +177,7 @@ def transform(request: Request, batch: int) -> Transform:
 
 def segmenter(request: Request, batch: int) -> Segmenter:
     """Return the segmenter to be trained, on half the frame's resolution."""
-    streets = _labelled(Pictures.open(request.folder("streets")), request.folder("streets"))
+    streets = _labelled(_streets(request), request.folder("streets"))
     others, held = Pictures.open(request.folder("natural")), _held_out(request)
     _labelled(held, held.files[0].parent)
     worlds = None if request.world is None else Pictures.open(request.folder("world"))
@@ -176,7 +191,7 @@ def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Exam
     """Return what flow and control learn from, and what is held out; both are kept under OUT/examples."""
     assert request.out is not None
     size, held = _size(request), _held_out(request)
-    streets = _labelled(Pictures.open(request.folder("streets")), request.folder("streets"))
+    streets = _labelled(_streets(request), request.folder("streets"))
     _labelled(held, held.files[0].parent)
     cards = Cards(CARD_SEED, label=CARD)
     draws: list[Draw] = [
@@ -205,6 +220,7 @@ def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Exam
         held.files[0].parent,
         size,
         request.seed,
+        *([] if request.leave_out is None else [request.leave_out]),
     )
 
     def made(name: str, drawn: list[Draw], number: int) -> Examples:
@@ -261,7 +277,7 @@ def joint(request: Request, batch: int) -> Joint:
 def streets(request: Request, batch: int) -> Segmentation:
     """Return the receiver's segmentation model of streets to be trained."""
     size, held = _size(request), _held_out(request)
-    found = _labelled(Pictures.open(request.folder("streets")), request.folder("streets"))
+    found = _labelled(_streets(request), request.folder("streets"))
     _labelled(held, held.files[0].parent)
     names = list(SCENES["street"].nouns)
     return Segmentation(
@@ -331,7 +347,7 @@ def text(request: Request, say: Say) -> Path:
 
 def grammar(request: Request, say: Say) -> Path:
     """Fit the tables of the caption grammar."""
-    streets = _labelled(Pictures.open(request.folder("streets")), request.folder("streets"))
+    streets = _labelled(_streets(request), request.folder("streets"))
     said = grammar_tables.shown(streets, Pictures.open(request.folder("natural")))
     if request.world is not None:
         worlds = Pictures.open(request.folder("world"))

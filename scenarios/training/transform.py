@@ -15,6 +15,7 @@ distortion also counts how far its classes of the decoded picture are from those
 loss (Johnson et al. 2016) on the features that this project has.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ class Transform:
         hidden: int = 64,
         channels: int = 32,
         judge: nn.Module | None = None,
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
+        self._sizes = tuple(sizes)
         self._draws, self._batch, self._judge = draws, batch, judge
         self._held_out = to_tensor(held_out)
         self._config = {"N": hidden, "M": channels}
@@ -170,8 +173,8 @@ class Transform:
         }
 
     def save(self, folder: Path) -> None:
-        """Write g_a and g_s as a transform folder."""
-        transform_files.save(folder, self.model, self._config)
+        """Write g_a and g_s as a transform folder, which says the sizes that all parts of its bundle know."""
+        transform_files.save(folder, self.model, self._config, self._sizes)
 
     @torch.no_grad()
     def sample(self, folder: Path, step: int) -> Losses:

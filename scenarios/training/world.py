@@ -1,7 +1,7 @@
 """Pictures of the rendered world to train on, with their truth: `farlink train world --out DIR`.
 
     DIR/NAME.png            the picture
-    DIR_labels/NAME.png     the class of each pixel, numbers of `sender.camera.world.CLASSES`
+    DIR_labels/NAME.png     the class of each pixel, numbers of `sender.camera.world.source.CLASSES`
     DIR_depth/NAME.npy      depth in metres, float16, inf where there is sky
     DIR_boxes/NAME.json     [{"kind", "box": [left, top, right, bottom], "visible_px"}, ...]
 
@@ -27,7 +27,8 @@ from link.errors import UsageError
 from link.seeds import generator
 from scenarios.training.data import Pictures
 from scenarios.training.loop import storing
-from sender.camera.world import THEMES, THINGS, World
+from sender.camera.world.source import THEMES, World
+from sender.camera.world.view import THINGS
 
 FIRST_DRIVE, FIRST_HELD_OUT = 1_000_000, 2_000_000
 VIEWS = 12

@@ -23,7 +23,7 @@ from sender.camera.picture import Shot, Skipped, is_picture
 from sender.camera.testcard import open_testcard
 from sender.camera.video import open_video
 from sender.camera.webcam import open_webcam
-from sender.camera.world import open_world
+from sender.camera.world.source import open_world
 
 __all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "open_source"]
 
@@ -38,12 +38,28 @@ class Prefix:
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
 
 
-PREFIXES: Mapping[str, Prefix] = {
+_OWN: Mapping[str, Prefix] = {
     "testcard": Prefix("testcard", open_testcard),
     "webcam": Prefix("webcam:N", open_webcam),
     "world": Prefix("world:THEME", open_world),
-    **{kind: Prefix(f"{kind}:DIR", opener(kind)) for kind in LAYOUTS},
 }
+
+
+class _Prefixes(Mapping[str, Prefix]):
+    """farlink's own kinds of source, then a row for each data set of `LAYOUTS`."""
+
+    def __getitem__(self, name: str) -> Prefix:
+        return Prefix(f"{name}:DIR", opener(name)) if name in LAYOUTS else _OWN[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _OWN
+        yield from LAYOUTS
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(LAYOUTS)
+
+
+PREFIXES = _Prefixes()
 
 
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:

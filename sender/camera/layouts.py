@@ -14,7 +14,7 @@ root("kitti", DIR) -> the folder        find("kitti", root) -> its pictures, in 
 | `kodak` | `*` | r0k.us/graphics/kodak |
 | `div2k` | `*`; `DIV2K_valid_HR/*` | Agustsson and Timofte 2017 |
 | `clic` | `*`; `test`, else `valid`, of `professional` and `mobile` | CLIC 2020, compression.cc |
-| `folder` | `*` | anyone; scenarios/truth.py says what may lie beside it |
+| `folder` | `*` | anyone; scenarios/truth/truth.py says what may lie beside it |
 
 Only pictures are found here; what is true of them is known to the scenario alone.
 """

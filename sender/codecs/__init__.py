@@ -1,11 +1,31 @@
 """Encoders by codec name. A codec is a row here and a file of the same stem at each end and in the link."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from link.codecs.classical import NAMES
 from link.config import Session
+from sender import folders
 from sender.codecs.classical import ClassicalEncoder
 from sender.encoder import Encoder
+
+Models = Mapping[str, Path | str]
+"""Where models lie, by part; a name stands for one that lies elsewhere."""
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """The sending end of one codec."""
+
+    make: Callable[[Session], Encoder]
+    """Raise ModelMissingError or UsageError where the session's encoder cannot be made."""
+    models: Callable[[Session], Models] = lambda _session: {}
+    """The models that it runs; loads none of them."""
+
+    def __call__(self, session: Session) -> Encoder:
+        """Return the encoder of *session*. Raise as `make` does."""
+        return self.make(session)
 
 
 def _gsc(session: Session) -> Encoder:
@@ -14,7 +34,7 @@ def _gsc(session: Session) -> Encoder:
     return GscEncoder.from_session(session)
 
 
-ENCODERS: dict[str, Callable[[Session], Encoder]] = {
-    "gsc": _gsc,
-    **{name: ClassicalEncoder.from_session for name in NAMES},
+ENCODERS: dict[str, EncoderRow] = {
+    "gsc": EncoderRow(_gsc, folders.of_gsc),
+    **{name: EncoderRow(ClassicalEncoder.from_session) for name in NAMES},
 }

@@ -5,32 +5,38 @@ from pathlib import Path
 import numpy as np
 
 from link.bitstream import grammar, latent
-from link.codecs import gsc
+from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
 from link.errors import BudgetError, PartialError, UsageError
-from link.frame import Frame, Payload
-from link.models import place, transform_folder
+from link.frame import Frame, Payload, Pixels, scaled
+from link.models import transform_folder
 from sender.captioner import Captioner, GrammarCaptioner
+from sender.folders import captioner_place
 from sender.rate_control import Quality
 from sender.segmenter import Segmenter
 from sender.transform import Analysis, Maps, similarity
-
-WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 class GscEncoder:
     """Encodes a frame as a caption and at most `codec.channels` channels, within `codec.frame_bytes`.
 
+    Channels are those of the frame scaled to *size* (width, height), which its models are made for.
     Under `codec.rate_control: fixed` it is all of them, whatever they cost.
     """
 
     def __init__(
-        self, codec: Codec, analysis: Analysis, tables: latent.Tables, captioner: Captioner | None
+        self,
+        codec: Codec,
+        analysis: Analysis,
+        tables: latent.Tables,
+        captioner: Captioner | None,
+        size: tuple[int, int],
     ) -> None:
         fixed = codec.rate_control == "fixed"
         self._codec = codec.model_copy(update={"frame_bytes": None}) if fixed else codec
         self._analysis, self._tables, self._captioner = analysis, tables, captioner
+        self._size = size
 
     @classmethod
     def from_session(cls, session: Session) -> "GscEncoder":
@@ -47,7 +53,8 @@ class GscEncoder:
             )
         tables = gsc.load_tables(folder, analysis.channels)
         gsc.load_caption_tables(session.codec)
-        return cls(session.codec, analysis, tables, captioner(session))
+        size = SYNTAXES[session.codec.name].coded_size(session)
+        return cls(session.codec, analysis, tables, captioner(session), size)
 
     def encode(self, frame: Frame) -> Payload:
         """Return the sections of *frame*: caption, ids where the order needs them, channels.
@@ -64,8 +71,9 @@ class GscEncoder:
         caption = None
         if self._captioner is not None:
             caption = shortened(self._codec, self._caption(self._captioner, frame), quality.words)
-        maps = self._analysis(frame.pixels)
-        priority = choose(self._codec, maps, frame)[: quality.channels]
+        pixels = scaled(frame.pixels, self._size)
+        maps = self._analysis(pixels)
+        priority = choose(self._codec, maps, pixels)[: quality.channels]
         channels = tuple(sorted(priority))
         sent = Transmission(caption, channels, maps[list(channels)])
         try:
@@ -92,29 +100,27 @@ def shortened(codec: Codec, caption: str, words: int) -> str:
     return trimmed(caption, words)
 
 
-def choose(codec: Codec, maps: Maps, frame: Frame) -> list[int]:
+def choose(codec: Codec, maps: Maps, pixels: Pixels) -> list[int]:
     """Return the channels to send, the most important first."""
     count = min(codec.channels, len(maps))
     if codec.order == "nested":
         return list(range(count))
-    scores = similarity(maps, frame.pixels)
+    scores = similarity(maps, pixels)
     return [int(channel) for channel in np.argsort(-scores, kind="stable")[:count]]
 
 
 def captioner(session: Session) -> Captioner | None:
     """Return who writes the captions of *session*. Raise ModelMissingError, UsageError where that cannot be."""
     codec, profile = session.codec, session.profile
-    if codec.caption == "none":
+    where = captioner_place(session)
+    if where is None:
         return None
     if codec.caption == "grammar":
-        # The closed grammar belongs to the shipped segmentation model, whatever carries the picture.
-        folder = place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter")
-        return GrammarCaptioner(Segmenter(folder), codec.caption_words)
+        return GrammarCaptioner(Segmenter(Path(where)), codec.caption_words)
     from sender.vlm import EndpointCaptioner, QwenCaptioner
 
     if codec.caption == "vlm":
-        folder = place("flux", "captioner", profile.captioner, WEIGHTS)
-        return QwenCaptioner(str(folder), codec.caption_words, _device(profile.device))
+        return QwenCaptioner(str(where), codec.caption_words, _device(profile.device))
     if profile.caption_url is None:
         raise UsageError("codec.caption endpoint needs profile.caption_url, as in http://127.0.0.1:8000/v1")
     return EndpointCaptioner(profile.caption_url, profile.caption_model, codec.caption_words)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sender.camera.world import THEMES, World
+from sender.camera.world.source import THEMES, World
 
 GOAL_S = 0.3
 SEEDS = (1, 2, 3)

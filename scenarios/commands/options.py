@@ -1,0 +1,172 @@
+"""What commands have in common: options, how a scenario is read from them, how errors and results are printed."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from link.codecs import SYNTAXES
+from link.errors import FarlinkError, StorageError
+from link.terminal import escape
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Return the presets that begin like this, for the shell."""
+    from scenarios import schema
+
+    return [name for name in schema.preset_names() if name.startswith(incomplete)]
+
+
+def complete_codecs(incomplete: str) -> list[str]:
+    """Return the codecs that begin like this, for the shell."""
+    return [name for name in SYNTAXES if name.startswith(incomplete)]
+
+
+def complete_fields(incomplete: str) -> list[str]:
+    """Return `path=` of the scenario's fields that begin like this, for the shell."""
+    from scenarios import schema
+
+    return [f"{path}=" for path in schema.field_paths() if path.startswith(incomplete)]
+
+
+def complete_sources(incomplete: str) -> list[str]:
+    """Return the prefixes of sources that begin like this, for the shell."""
+    from sender.camera import PREFIXES
+
+    return [row.usage for row in PREFIXES.values() if row.usage.startswith(incomplete)]
+
+
+Scenario = Annotated[
+    str,
+    typer.Argument(
+        help="A preset's name (see `farlink scenarios`) or a YAML file.", autocompletion=complete_presets
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any field of the scenario; the value is YAML; `link.rate_bps` is the rate of every hop. Repeatable.",
+        autocompletion=complete_fields,
+    ),
+]
+SOURCE = typer.Option(
+    help="Where frames come from: a picture, a folder, a video file, or one of the sources with a prefix.",
+    autocompletion=complete_sources,
+)
+Source = Annotated[str | None, SOURCE]
+_CODEC = "Codec: {} (the default), {} or {}.".format(
+    next(iter(SYNTAXES)), ", ".join(list(SYNTAXES)[1:-1]), list(SYNTAXES)[-1]
+)
+Codec = Annotated[str | None, typer.Option(help=_CODEC, autocompletion=complete_codecs)]
+Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
+Realtime = Annotated[
+    float | None,
+    typer.Option(
+        min=1e-6,
+        metavar="[FACTOR]",
+        help="Run against the wall clock, FACTOR (default 1) run seconds a second; else in virtual time.",
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+
+
+def name_sources() -> None:
+    """Put every kind of source into the help of `--source`, from their table; which takes a second to import."""
+    from sender.camera import PREFIXES
+
+    SOURCE.help = (
+        f"Where frames come from: {', '.join(row.usage for row in PREFIXES.values())}, or a path to a "
+    )
+    SOURCE.help += "picture, a folder or a video file."
+
+
+def say(line: str) -> None:
+    """Print *line* to stderr as one of farlink's: on a single line, whatever is in it, and harmless."""
+    print(f"farlink: {escape(' '.join(line.split()))}", file=sys.stderr, flush=True)
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print *lines* to stdout, each on a line of its own, whatever is in it, and harmless to a terminal."""
+    for line in lines:
+        print(escape(line))
+    sys.stdout.flush()
+
+
+def show_json(found: Any) -> None:
+    """Print *found* to stdout as JSON, in ASCII, so that it is harmless to a terminal as well."""
+    print(json.dumps(found, indent=1, default=str), flush=True)
+
+
+def say_error(line: str, exit_code: int, as_json: bool) -> None:
+    """Print the line of an error to stderr, and with *as_json* the object `{"error", "exit_code"}` to stdout."""
+    say(line)
+    try:
+        if as_json:
+            show_json({"error": line, "exit_code": exit_code})
+        sys.stdout.flush()
+    except OSError:  # it is stdout that cannot be written; what is left in its buffer must not fail again
+        drop_output()
+
+
+def drop_output() -> None:
+    """Send what is still to be printed nowhere: nobody reads it, or it does not fit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def clean_errors(as_json: bool = False) -> Iterator[None]:
+    """Turn farlink's errors into one line on stderr and an exit code.
+
+    *as_json*: stdout gets the error as an object too. Errors that come after a command has printed its result belong
+    into a block without it, so that there is always one object.
+    """
+    try:
+        yield
+    except FarlinkError as error:
+        say_error(" ".join(str(error).split()), error.exit_code, as_json)
+        raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:
+        # Whoever read our output has enough of it.
+        drop_output()
+        raise typer.Exit(0) from None
+    except OSError as error:
+        say_error(f"cannot write: {error.strerror or error}", StorageError.exit_code, as_json)
+        raise typer.Exit(StorageError.exit_code) from None
+    except KeyboardInterrupt:
+        say_error("interrupted", 130, as_json)
+        raise typer.Exit(130) from None
+
+
+def load_scenario(
+    scenario: str,
+    settings: list[str] | None,
+    source: str | None,
+    codec: str | None,
+    frames: int | None,
+    seed: int | None,
+) -> Any:
+    """Return the resolved scenario with the command's options laid over it."""
+    from scenarios import schema
+
+    overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return schema.load(scenario, settings or [], given)
+
+
+def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
+    """Print what a run came to: a table, or one JSON object."""
+    if as_json:
+        show_json(metrics)
+        return
+    from scenarios.commands.progress import table
+
+    show(table(metrics))

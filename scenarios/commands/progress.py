@@ -1,0 +1,188 @@
+"""What a person sees of a run: a bar on stderr while it lasts, a table when it is over."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from link.terminal import escape
+from scenarios.commands.options import say
+from scenarios.words import duration
+
+_LINE_EVERY_S = 10.0  # where stderr is no terminal and a bar would be a mess
+
+
+class Arrivals:
+    """Says a line on stderr for each frame that the far end is done with."""
+
+    def __init__(self) -> None:
+        self._closed: tuple[int, float] | None = None
+
+    def take(self, kind: str, frame: int | None, time_ns: int, complete: bool) -> None:
+        """Take an event of the run: a frame that is closed is decoded right after, if there is anything to show."""
+        if kind == "decoded":
+            self._closed = None
+            say(
+                f"frame {frame} {'is complete' if complete else 'came in part'}, at {duration(time_ns / 1e9)}"
+            )
+            return
+        self.flush()
+        if kind == "closed" and frame is not None:
+            self._closed = frame, time_ns / 1e9
+
+    def flush(self) -> None:
+        """Say of the last frame that was closed that there was nothing to show, if so it was."""
+        if self._closed is not None:
+            frame, seconds = self._closed
+            say(f"frame {frame} is lost, at {duration(seconds)}: nothing could be shown")
+            self._closed = None
+
+
+class Bar:
+    """A progress bar on stderr; on anything but a terminal, a line every ten seconds.
+
+    *arrivals*: say a line for each frame that arrives.
+    """
+
+    def __init__(self, *, arrivals: bool = False) -> None:
+        self._console = Console(stderr=True)
+        self._arrivals = Arrivals() if arrivals else None
+        self._plain = not self._console.is_terminal
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=self._plain,
+        )
+        self._task = self._bar.add_task("starting", total=None, note="")
+        self._total: int | None = None
+        self._sent = self._shown = 0
+        self._said_s = self._bar.get_time()
+
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def begin(self, name: str, source: str, frames: int | None) -> None:
+        """Say what is run, now that the scenario is known."""
+        self._total = frames
+        count = "all frames" if frames is None else f"{frames} frame{'' if frames == 1 else 's'}"
+        if self._plain:
+            say(f"{name}: {count} of {source}; loading models")
+        self._bar.update(self._task, description=f"{escape(name)}: loading models", total=frames)
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Take one event of the run."""
+        kind = record["kind"]
+        if self._arrivals is not None:
+            time_ns, complete = record.get("time_ns", 0), bool(record.get("complete"))
+            self._arrivals.take(kind, record.get("frame"), time_ns, complete)
+        if kind in ("warned", "waiting"):
+            say(record["reason"])
+        elif kind == "skipped" and record.get("by") != "rate_control":  # those would fill the screen
+            say(f"skipped {record['name']}: {record['reason']}")
+        elif kind == "listening":
+            where = f"loading models; waiting for both ends at {record['address']}"
+            self._bar.update(self._task, description=escape(where))
+        elif kind == "captured":
+            self._sent += 1
+        elif kind == "decoded":
+            self._shown += 1
+        elif kind == "measuring":
+            self._bar.remove_task(self._task)
+            what = "measuring pictures, writing the report"
+            self._task = self._bar.add_task(what, total=None, note="")
+            if self._plain:
+                say(what)
+            return
+        if kind in ("captured", "decoded", "closed"):
+            note = f"run time {duration(record['time_ns'] / 1e9)}, {self._shown} shown"
+            self._bar.update(self._task, description="sending", completed=self._sent, note=note)
+            if self._plain and self._bar.get_time() - self._said_s >= _LINE_EVERY_S:
+                self._said_s = self._bar.get_time()
+                of = "" if self._total is None else f" of {self._total}"
+                say(f"{self._sent}{of} frames sent, {note}")
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on stderr, if it is a terminal, that something takes a while."""
+    with Console(stderr=True).status(what):
+        yield
+
+
+def table(metrics: dict[str, Any]) -> list[str]:
+    """Return the few figures that a person wants first, a line each."""
+    frames, packets, size = metrics["frames"], metrics["packets"], metrics["bytes"]
+    latency, quality = metrics["latency_s"], metrics["quality"]
+    dropped = {name: count for name, count in packets["dropped"].items() if name != "in_flight"}
+    flying = packets["dropped"].get("in_flight", 0)
+    lost = sum(dropped.values())
+    rows = [
+        ("scenario", f"{metrics['scenario']}, codec {metrics['codec']}, seed {metrics['seed']}"),
+        (
+            "frames",
+            f"{frames['sent']} sent: {frames['complete']} complete, {frames['partial']} partial, {frames['lost']} lost",
+        ),
+        ("packets", f"{packets['sent']} sent, {lost} lost {_reasons(dropped)}".rstrip()),
+    ]
+    if metrics["cut_short"] is not None:
+        rows.insert(0, ("CUT SHORT", metrics["cut_short"]))
+    if flying:
+        rows.append(("", f"{flying} packets were still on their way; pictures without them count as lost"))
+    if frames["sent"]:
+        rows.append(
+            ("on the air", f"{size['on_air']:,} bytes, {size['on_air'] / frames['sent']:,.0f} a frame")
+        )
+    if latency["p50"] is not None:
+        rows.append(("latency", f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}"))
+    if quality["psnr_db"] is not None:
+        rows.append(("quality", f"PSNR {quality['psnr_db']:.2f} dB"))
+    rows += _tasks(metrics)
+    if metrics.get("report"):
+        rows.append(("report", metrics["report"]))
+    return [f"{name:14}{text}" for name, text in rows]
+
+
+def _reasons(dropped: dict[str, int]) -> str:
+    given = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in dropped.items() if count)
+    return f"({given})" if given else ""
+
+
+_FIRST = {"segmentation": ("miou", "mIoU"), "depth": ("delta1", "delta1"), "detection": ("map50", "mAP50")}
+
+
+def _tasks(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a line for each task that was scored."""
+    rows = []
+    words = (("truth", "against the truth"), ("original", "against the original"), ("ideal", "on originals"))
+    for task, figures in metrics["tasks"].items():
+        key, label = _FIRST[task]
+        told = [
+            f"{figures[reference][key]:.3f} {word}"
+            for reference, word in words
+            if figures and figures[reference] and figures[reference][key] is not None
+        ]
+        if told:
+            rows.append((task, f"{label} {', '.join(told)}"))
+        # A source without truth is no fault, but a truth that could not be used is.
+        if figures and (reason := metrics["notes"].get(f"tasks.{task}.truth")) and figures["truth"] is None:
+            rows.append(("" if told else task, f"not scored against the truth: {reason}"))
+    return rows

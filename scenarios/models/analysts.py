@@ -1,0 +1,66 @@
+"""Which analysis model judges a source: the user's own, those that come with farlink, or the full-size ones."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from link.config import TASKS, Profile, Session
+from link.errors import UsageError
+
+FULL: Mapping[str, str] = {
+    "segmentation": "flux/segmentation",
+    "depth": "flux/depth",
+    "detection": "flux/detection",
+}
+"""The models of the profile `flux`, where none that comes with farlink is made for the source."""
+
+
+def shipped(domain: str) -> dict[str, str]:
+    """Return the models that come with farlink for pictures of *domain*, by task; the tasks in the usual order."""
+    from receiver.analysis.analyst import NAMES
+
+    found = {task: name for name, (own, task) in NAMES.items() if own == domain}
+    return {task: found[task] for task in TASKS if task in found}
+
+
+def every_task(tree: Mapping[str, Any]) -> list[str]:
+    """Return what `analysis: all` stands for: the tasks that a model of the profile is made for at this source."""
+    from scenarios.truth.truth import domain_of
+
+    camera, codec = tree.get("camera"), tree.get("codec")
+    source = camera.get("source") if isinstance(camera, dict) else None
+    domain = (domain_of(source) if isinstance(source, str) else None) or ""
+    full = isinstance(codec, dict) and codec.get("profile") == "flux" and domain != "world"
+    return list(FULL if full else shipped(domain))
+
+
+def with_analysts(session: Session) -> Profile:
+    """Return the profile with a model named for each task of *session*: the user's own, else by the source.
+
+    The receiver knows nothing of sources and truth, so it is told the names. Raise UsageError for a task that no
+    model of the profile is made for, naming what to give.
+    """
+    if not session.analysis:
+        return session.profile
+    from receiver.analysis.analyst import is_name
+    from scenarios.truth.truth import domain_of
+
+    named: dict[str, str] = {}
+    source = session.camera.source
+    domain = domain_of(source) or ""
+    # Only the shipped models know the world's classes; elsewhere the full-size ones know more.
+    full = session.codec.profile == "flux" and domain != "world"
+    made = FULL if full else shipped(domain)
+    for task in session.analysis:
+        own = getattr(session.profile, task)
+        if own is not None:
+            path = Path(own)
+            named[task] = str(path.resolve()) if path.exists() and not is_name(own) else own
+        elif task in made:
+            named[task] = made[task]
+        else:
+            raise UsageError(
+                f"analysis: no {task} model comes with farlink for camera.source {source!r}: give one by "
+                f"--set profile.{task}=FOLDER, or =flux/{task} after farlink models pull flux/{task}"
+            )
+    return session.profile.model_copy(update=named)

@@ -1,0 +1,40 @@
+"""Whether rate control's table was measured with a run's models: the sender knows its own, this knows both ends."""
+
+from hashlib import sha256
+
+from link.codecs.gsc import transform_digest
+from link.config import Session
+from link.errors import FarlinkError
+from sender import calibration
+from sender.rate_control import stamps, table_line, table_path, wanted
+
+
+def model_stamps(session: Session) -> dict[str, str]:
+    """Return what tells the models of both ends from others: transform, captioner, and the generator's parts.
+
+    Raise ModelMissingError where one is not on this machine.
+    """
+    from receiver.folders import part_folders
+
+    parts = (f"{name} {transform_digest(folder)}" for name, folder in sorted(part_folders(session).items()))
+    return stamps(session) | {"generator": sha256("\n".join(parts).encode()).hexdigest()[:16]}
+
+
+def stale(session: Session) -> list[str]:
+    """Return a line for each of the receiver's models that the session's rate table was not measured with.
+
+    The sender tells of its own in the journal. What is missing is for the ends to say.
+    """
+    if not wanted(session):
+        return []
+    try:
+        path = table_path(session)
+        table, own = calibration.read(path), stamps(session)
+        found = {name: stamp for name, stamp in model_stamps(session).items() if name not in own}
+        if session.analysis:
+            from receiver.analysis.analyst import chosen_by
+
+            found |= {item.task: item.stamp for item in chosen_by(session.analysis, session.profile)}
+        return [table_line(path, line) for line in table.model_differences(found)]
+    except FarlinkError:
+        return []

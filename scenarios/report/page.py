@@ -1,0 +1,369 @@
+"""One page that says what a run came to: pictures, packets, bytes, waiting, quality. It loads nothing.
+
+Everything on it comes from the journal. Whatever a source or a scenario names is escaped by jinja2.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from link.channel.loss import loss_words
+from link.codecs import SYNTAXES
+from link.codecs.syntax import PayloadSyntax
+from link.journal import Run
+from scenarios.drawing import Drawing
+from scenarios.report import overlays
+from scenarios.report.parts import ENVIRONMENT, Piece, draw
+from scenarios.report.sections import Sections, sections
+from scenarios.results.judge import Analysis, analyse
+from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
+from scenarios.results.table import replacing
+from scenarios.scoring.quality import Scores
+from scenarios.words import duration, rate, scaling, size
+
+MAX_PICTURES = 60
+_PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
+_SIDES = (None, 1280, 1024, 768, 512)  # longest side in pixels, tried in turn
+_MARKS = {"complete": "✓", "partial": "◐", "lost": "✕"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame as the page shows it."""
+
+    row: FrameRow
+    mark: str
+    sent: str
+    """A data: URI."""
+    received: str | None
+    facts: str
+    """One line of figures."""
+    made_of: Sections | None = None
+    """What its sections held, for codecs whose sections can be shown."""
+    channels: str | None = None
+    """A data: URI."""
+    seen: str | None = None
+    """A data: URI of what was found in it, beside the truth."""
+
+
+@dataclass(frozen=True)
+class _Material:
+    """See `report.parts.Material`."""
+
+    run: Run
+    rows: Sequence[FrameRow]
+    figures: Mapping[str, Any]
+
+
+def write(
+    run: Run,
+    metrics: Mapping[str, Any],
+    out: Path,
+    scores: Scores | None = None,
+    analysis: Analysis | None = None,
+) -> Path:
+    """Write report.html and figures/ to the folder *out*; return the page's path.
+
+    *metrics* is what `results.metrics.measure` gave; *scores* of the pictures and the *analysis* of the findings are
+    made where not given.
+    Raise StorageError where the disk is full or the folder cannot be written.
+    """
+    analysis = analyse(run, intervals=False) if analysis is None else analysis
+    rows = frame_rows(run, scores)
+    pieces = draw(_Material(run, rows, metrics))
+    for drawing in pieces:
+        if not isinstance(drawing, Drawing):
+            continue
+        for form, data in (("svg", drawing.wide), ("png", drawing.png)):
+            with replacing(out / "figures" / f"{drawing.name}.{form}") as fresh:
+                fresh.write_bytes(data)
+    page = render(run, metrics, rows, pieces, analysis)
+    with replacing(out / "report.html") as fresh:
+        fresh.write_text(page, "utf-8")
+    return out / "report.html"
+
+
+def render(
+    run: Run,
+    metrics: Mapping[str, Any],
+    rows: Sequence[FrameRow],
+    pieces: Iterable[Piece],
+    analysis: Analysis | None = None,
+) -> str:
+    """Return the page with *pieces* (`report.parts`) below its pictures.
+
+    *analysis* None: without what was found in the pictures.
+    """
+    about = scenario(run)
+    shown, packing = pictures(run, rows, analysis)
+    missing = _missing(metrics, rows)
+    return ENVIRONMENT.get_template("report.html.j2").render(
+        about=about,
+        title=about.get("title") or about["name"],
+        sentence=_sentence(run.head, rows),
+        hops=[_hop_words(hop) for hop in about["link"]["hops"]],
+        way_back=_return_words(about["link"]),
+        repair=_repair_words(about["link"]),
+        run=run,
+        reason=_cut_reason(run),
+        cards=_cards(about, metrics, rows),
+        pictures=shown,
+        total=len(rows),
+        section_words=dict(syntax.facts.kinds) if (syntax := SYNTAXES.get(about["codec"]["name"])) else {},
+        made_of=any(picture.made_of for picture in shown),
+        seen=any(picture.seen for picture in shown),
+        packing=packing,
+        first=next((at for at, picture in enumerate(shown) if picture.received), 0),
+        pieces=list(pieces),
+        missing=missing,
+        yaml=yaml.safe_dump(_without_nulls(about), sort_keys=False, allow_unicode=True),
+        repeatable=not str(about["camera"]["source"]).startswith("webcam:"),
+        versions=run.head.get("versions", {}),
+        fingerprint=run.head.get("fingerprint"),
+    )
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+ENVIRONMENT.filters["data"] = _data_uri
+
+
+# Pictures
+
+
+def pictures(
+    run: Run, rows: Sequence[FrameRow], analysis: Analysis | None = None
+) -> tuple[list[Picture], str]:
+    """Return the page's pictures, evenly taken where there are many, and in words how they are packed."""
+    with_picture = [row for row in rows if row.frame in run.pictures["sent"]]
+    if len(with_picture) > MAX_PICTURES:
+        places = np.linspace(0, len(with_picture) - 1, MAX_PICTURES).round().astype(int)
+        with_picture = [with_picture[place] for place in places]
+    sent = {row.frame: run.pictures["sent"][row.frame] for row in with_picture}
+    received = {row.frame: run.pictures["received"].get(row.frame) for row in with_picture}
+    files = [data for data in (*sent.values(), *received.values()) if data is not None]
+    kind, words = "image/png", ""
+    if sum(map(len, files)) * 4 / 3 > _PAGE_BYTES:
+        kind = "image/webp"
+        for side in _SIDES:
+            small = {data: _webp(data, side) for data in files}
+            if sum(map(len, small.values())) * 4 / 3 <= _PAGE_BYTES:
+                break
+        sent = {frame: small[data] for frame, data in sent.items()}
+        received = {frame: None if data is None else small[data] for frame, data in received.items()}
+        words = "Pictures on this page are WebP at quality 90"
+        words += f", at most {side} pixels a side," if side else ""
+        words += " to keep it small; all figures are computed from the originals in the journal."
+    made_of = sections(run, packets(run), [row.frame for row in with_picture])
+    found = []
+    for row in with_picture:
+        came = received[row.frame]
+        uri = None if came is None else _data_uri(came, kind)
+        parts = made_of.get(row.frame)
+        tiles = None if parts is None or parts.channels is None else _data_uri(parts.channels, "image/png")
+        shot = _data_uri(sent[row.frame], kind)
+        seen = None
+        if analysis is not None and (sheet := overlays.sheet(run, row.frame, analysis.sights(row.frame))):
+            seen = _data_uri(sheet, "image/webp")
+        found.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles, seen))
+    return found, words
+
+
+def _webp(data: bytes, side: int | None) -> bytes:
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
+        picture = opened.convert("RGB")
+    if side is not None:
+        picture.thumbnail((side, side))
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=90)
+    return out.getvalue()
+
+
+def _facts(row: FrameRow) -> str:
+    """Return what there is to say of one frame, in a line."""
+    parts = [f"taken at {duration(row.captured_ns / NS)}"]
+    if row.latency_s is not None:
+        parts.append(f"shown {duration(row.latency_s)} later")
+    else:
+        parts.append("nothing could be shown")
+    if row.status == "partial":
+        parts.append(f"{row.sections_received} of {row.sections_sent} sections arrived")
+    parts.append(f"{row.packets_sent} packets, {row.packets_lost} lost")
+    if row.resent:
+        parts.append(f"{row.resent} sent again")
+    parts.append(f"{size(row.on_air_bytes)} on the air")
+    if row.psnr_db is not None:
+        parts.append(f"PSNR {row.psnr_db:.1f} dB")
+    if row.ms_ssim is not None:
+        parts.append(f"MS-SSIM {row.ms_ssim:.3f}")
+    if row.lpips is not None:
+        parts.append(f"LPIPS {row.lpips:.3f}")
+    return " · ".join(parts)
+
+
+# Words
+
+
+def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
+    about = head["scenario"]
+    camera, codec, link = about["camera"], about["codec"], about["link"]
+    count = f"{len(rows)} picture{'' if len(rows) == 1 else 's'}"
+    pace = f", {duration(camera['period_s'])} apart," if camera.get("period_s") and len(rows) > 1 else ""
+    names = [hop["name"] for hop in link["hops"]]
+    way = f"one hop, {names[0]}" if len(names) == 1 else f"{len(names)} hops, {' and '.join(names)}"
+    how = SYNTAXES.get(codec["name"], PayloadSyntax()).describe(codec, way)  # of another version: as most do
+    size = f"{camera['width']}×{camera['height']} pixels"
+    if (scaled := scaling(head)) is not None:
+        size += f" ({scaled})"
+    return f"{count}{pace} of {size} from {camera['source']}, {how}"
+
+
+def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:
+    pace = f"the rate of a trace ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
+    return {"name": hop["name"], "rate": pace, "words": ", ".join(_troubles(hop, hop.get("delay_s", 0.0)))}
+
+
+def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
+    """Return delay, losses and whatever else a hop does to packets."""
+    parts = []
+    if delay_s is not None:
+        parts.append(f"{duration(delay_s)} one way" if delay_s else "no delay")
+    if hop.get("jitter"):
+        parts.append(f"jitter of {duration(hop['jitter']['scale_s'])} ({hop['jitter']['model']})")
+    loss = hop.get("loss")
+    if loss is None:
+        parts.append("no random loss")
+    else:
+        parts.append(loss_words(loss))
+    if hop.get("bit_error_rate"):
+        parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
+    if hop.get("duplicate_ratio"):
+        parts.append(f"copies {hop['duplicate_ratio'] * 100:.3g} % of packets")
+    if hop.get("retransmit"):
+        parts.append(f"sends again what it lost, {hop['retransmit']['tries']} tries at most")
+    outage = hop.get("outage")
+    if outage:
+        then = "packets wait meanwhile" if outage["hold"] else "packets are lost meanwhile"
+        if outage.get("up_s"):
+            chance = "on average " if outage["random"] else ""
+            up, down = duration(outage["up_s"]), duration(outage["down_s"])
+            parts.append(f"{chance}up for {up} and down for {down} in turn ({then})")
+        else:
+            spans = [f"{duration(start)} to {duration(end)}" for start, end in outage["windows_s"]]
+            parts.append(f"down from {', '.join(spans)} ({then})")
+    return parts
+
+
+def _return_words(link: Mapping[str, Any]) -> str:
+    back = link.get("return")
+    if back is None:
+        return "none: the link is one-way, so the receiver can neither ask nor confirm"
+    out = sum(hop.get("delay_s", 0.0) for hop in link["hops"])
+    delay_s = back["delay_s"] if back.get("delay_s") is not None else out
+    unused = "" if link["repair"]["arq"] else " (not used: nothing is asked for)"
+    return ", ".join([rate(back["rate_bps"]), *_troubles(back, delay_s)]) + unused
+
+
+def _repair_words(link: Mapping[str, Any]) -> str:
+    repair = link["repair"]
+    parts = []
+    if repair["fec"]:
+        parts.append(f"{repair['fec'] * 100:.3g} % more packets sent in advance, to make up for lost ones")
+    if repair["arq"]:
+        times = "once" if repair["arq_rounds"] == 1 else f"up to {repair['arq_rounds']} times"
+        parts.append(f"what is missing is asked for {times} and sent again")
+    if repair["priorities"]:
+        parts.append("what matters most goes first")
+    return "; ".join(parts) or "none: what is lost is lost"
+
+
+def _cut_reason(run: Run) -> str:
+    for event in reversed(run.events):
+        if event["kind"] == "aborted":
+            return str(event.get("reason", ""))
+    return ""
+
+
+# Figures in words
+
+
+def _cards(
+    about: Mapping[str, Any], metrics: Mapping[str, Any], rows: Sequence[FrameRow]
+) -> list[dict[str, str]]:
+    frames, air = metrics["frames"], metrics["bytes"]["on_air"]
+    shown = frames["complete"] + frames["partial"]
+    cards = [
+        {
+            "value": f"{shown} of {frames['sent']}",
+            "label": "pictures delivered",
+            "note": f"{frames['complete']} complete, {frames['partial']} partial, {frames['lost']} lost",
+        }
+    ]
+    if rows:
+        bpp = metrics["bpp"]["on_air"]
+        note = f"{bpp:.3g} bit per pixel; headers, repair and requests included"
+        cards.append({"value": size(air / len(rows)), "label": "on the air per picture", "note": note})
+    span_s = _camera_s(about, rows)
+    if span_s:
+        forward = air - metrics["bytes"]["feedback"]
+        note = f"over the {duration(span_s)} that the camera ran"
+        cards.append({"value": rate(forward * 8 / span_s), "label": "used, on average", "note": note})
+    latency = metrics["latency_s"]
+    if latency["p50"] is not None:
+        note = f"half of them sooner; the slowest took {duration(latency['max'])}"
+        cards.append({"value": duration(latency["p50"]), "label": "from capture to display", "note": note})
+    quality = metrics["quality"]
+    if quality["psnr_db"] is not None:
+        also = f"MS-SSIM {quality['ms_ssim']:.3f}; " if quality["ms_ssim"] is not None else ""
+        also += f"LPIPS {quality['lpips']:.3f}; " if quality["lpips"] is not None else ""
+        note = f"{also}mean of the pictures shown"
+        cards.append({"value": f"{quality['psnr_db']:.1f} dB", "label": "quality (PSNR)", "note": note})
+    return cards
+
+
+def _camera_s(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> float | None:
+    """Return how long the camera ran: a period for each frame; None where one frame has no period."""
+    period_s = about["camera"].get("period_s")
+    if period_s:
+        return float(period_s * len(rows))
+    if len(rows) < 2:
+        return None
+    return (rows[-1].captured_ns - rows[0].captured_ns) / NS * len(rows) / (len(rows) - 1)
+
+
+def _missing(metrics: Mapping[str, Any], rows: Sequence[FrameRow]) -> list[str]:
+    """Return, in sentences, what the page does not show and why."""
+    found = []
+    notes = metrics.get("notes", {})
+    if not rows:
+        found.append("No picture was sent, so there is nothing to show.")
+    elif all(row.shown_ns is None for row in rows):
+        found.append("No picture could be shown, so there are no figures of waiting and quality.")
+    for key, name in (("psnr_db", "PSNR"), ("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS")):
+        if f"quality.{key}" in notes:
+            found.append(f"{name}: {notes[f'quality.{key}']}.")
+    found += [f"{_task_words(key)}: {note}." for key, note in notes.items() if key.startswith("tasks.")]
+    if notes.get("frames"):
+        found.append(notes["frames"].capitalize() + ".")
+    return found
+
+
+def _task_words(key: str) -> str:
+    """Return `depth against the original` of `tasks.depth.original`."""
+    words = {"truth": "against the truth", "original": "against the original", "ideal": "on the original"}
+    return " ".join(words.get(part, part) for part in key.split(".")[1:]).capitalize()
+
+
+def _without_nulls(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_nulls(value) for key, value in tree.items() if value is not None}
+    return [_without_nulls(value) for value in tree] if isinstance(tree, list) else tree

@@ -1,0 +1,63 @@
+"""A run's packets as a capture file, as a receiver beside the first transmitters would have recorded it.
+
+Classic pcap with nanosecond time stamps, link type USER0 (147): record by record the bytes that went on the
+air, at the time when their transmission began, so the lengths add up to the report's `bytes.on_air`. Run time
+0 is 1970-01-01. With `ccsds` framing tshark and Wireshark dissect it once USER0 is mapped (tried with 4.0):
+
+    tshark -r run.pcap -o 'uat:user_dlts:"User 0 (DLT=147)","ccsds","0","","0",""' \\
+           -T fields -e ccsds.apid -e ccsds.seqnum -e ccsds.length -e frame.len
+"""
+
+from pathlib import Path
+
+from link.channel import NS
+from link.journal import Run
+from scenarios.results import metrics
+from scenarios.results.table import replacing
+
+MAGIC = 0xA1B23C4D
+"""Classic pcap with nanoseconds (IETF draft-ietf-opsawg-pcap)."""
+LINK_TYPE = 147
+"""LINKTYPE_USER0: compact packets have no link type of their own, nor have bare Space Packets."""
+SNAP_BYTES = 65535 + 6  # the longest packet in a Space Packet
+_VERSION = (2, 4)
+
+
+def on_air(run: Run) -> list[tuple[int, int]]:
+    """Return (start of transmission in ns, packet number) of each packet that left a first transmitter."""
+    rows = run.rows
+    # Of a packet's rows at its first hop, the one that it left the transmitter with alone tells of waiting.
+    first = rows[((rows[:, 3] == 0) | (rows[:, 3] == -1)) & (rows[:, 4] > 0)]
+    waited = dict(zip(first[:, 1].tolist(), first[:, 4].tolist(), strict=True))
+    sent = [item for item in metrics.packets(run) if item.on_air]
+    return sorted((item.sent_ns + waited.get(item.number, 0), item.number) for item in sent)
+
+
+def export(run: Run, path: Path) -> tuple[int, int]:
+    """Write the packets that went on the air to *path*, whole or not at all; return (packets, their bytes).
+
+    Raise StorageError where it cannot be written.
+    """
+    packets = size = 0
+    with replacing(path) as fresh, fresh.open("wb") as file:
+        file.write(_file_header())
+        for start, number in on_air(run):
+            data = run.data[number]
+            file.write(_record_header(start, len(data)) + data)
+            packets += 1
+            size += len(data)
+    return packets, size
+
+
+def _file_header() -> bytes:
+    version = b"".join(part.to_bytes(2, "big") for part in _VERSION)
+    return _u32(MAGIC) + version + bytes(8) + _u32(SNAP_BYTES) + _u32(LINK_TYPE)
+
+
+def _record_header(start_ns: int, size_bytes: int) -> bytes:
+    seconds, nanoseconds = divmod(start_ns, NS)
+    return _u32(seconds) + _u32(nanoseconds) + _u32(size_bytes) * 2
+
+
+def _u32(value: int) -> bytes:
+    return value.to_bytes(4, "big")

@@ -1,0 +1,128 @@
+"""What the sections of a frame held, out of the journal: caption and channels, for the report.
+
+A frame's sections are put together from all packets that were sent of it; the receiver's own record says which of
+them it had. So what is shown as arrived is what was decoded, repaired packets included.
+"""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from link import fragment, packet
+from link.codecs import SYNTAXES
+from link.codecs.syntax import Contents
+from link.config import Session
+from link.errors import ModelMissingError
+from link.fingerprint import fingerprint
+from link.frame import Payload
+from link.journal import Run
+from link.packet import Kind
+from scenarios.results.metrics import Sent, scenario
+
+TILE = (96, 72)
+COLUMNS = 8
+_GAP, _LINE = 6, 15
+_INK, _SOFT, _EMPTY = (27, 31, 36), (87, 96, 106), (228, 231, 235)
+_LOW, _MIDDLE, _HIGH = np.array([[33, 102, 172], [247, 247, 247], [178, 24, 43]], np.float32)
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What was sent of one frame and what of it arrived."""
+
+    caption: str | None
+    """As it was sent; None where the codec sends none."""
+    caption_arrived: bool
+    sizes: dict[str, int]
+    """Payload bytes by kind of section."""
+    channels: bytes | None
+    """A PNG of the channels that were sent, those that did not arrive left empty; None where there are none."""
+
+
+def sections(run: Run, sent: Iterable[Sent], frames: Iterable[int]) -> dict[int, Sections]:
+    """Return what *frames* were made of, where the codec is one whose sections can be shown."""
+    about = scenario(run)
+    session = _session(about)
+    if session is None or session.codec.name not in SYNTAXES:
+        return {}
+    syntax = SYNTAXES[session.codec.name]
+    try:
+        if run.head.get("fingerprint", fingerprint(session)) != fingerprint(session):
+            return {}  # made with other tables, which are not at hand
+        read = syntax.reader(session)
+    except ModelMissingError:
+        return {}
+    if read is None:
+        return {}
+    wanted = set(frames)
+    payloads = _payloads(run, [item for item in sent if item.frame in wanted], about["link"]["framing"])
+    had = {event["frame"]: event["sections"] for event in run.events if event["kind"] == "closed"}
+    found = {}
+    for frame, payload in payloads.items():
+        have = [*had.get(frame, []), *[False] * len(payload.sections)]
+        kinds = [syntax.kind(session.codec, at) for at in range(len(payload.sections))]
+        sizes: dict[str, int] = {}
+        for kind, section in zip(kinds, payload.sections, strict=True):
+            sizes[kind] = sizes.get(kind, 0) + len(section or b"")
+        whole = read(payload)
+        kept = tuple(section if ok else None for section, ok in zip(payload.sections, have, strict=False))
+        arrived = read(Payload(kept))
+        lengths = [
+            len(section or b"")
+            for section, kind in zip(payload.sections, kinds, strict=True)
+            if kind == syntax.facts.tiles
+        ]
+        usable = len(lengths) == len(whole.maps) > 0
+        picture = _draw(whole, set(arrived.maps), lengths) if usable else None
+        found[frame] = Sections(whole.caption, arrived.caption is not None, sizes, picture)
+    return found
+
+
+def _session(about: dict[str, Any]) -> Session | None:
+    try:
+        return Session.model_validate({key: about[key] for key in Session.model_fields if key in about})
+    except ValueError:
+        return None
+
+
+def _payloads(run: Run, sent: list[Sent], framing: str) -> dict[int, Payload]:
+    bodies: dict[int, dict[int, bytes]] = {}
+    for item in sent:
+        if item.forward and item.kind == Kind.DATA:
+            body = packet.peek(packet.unwrap(run.data[item.number], framing)).body
+            bodies.setdefault(item.frame, {})[item.index] = body
+    return {frame: fragment.reassemble(found, len(found)) for frame, found in bodies.items()}
+
+
+def _draw(sent: Contents, arrived: set[int], lengths: list[int]) -> bytes:
+    """Return a PNG with a tile for each channel: blue below 0, red above; its number and bytes under it."""
+    count = len(sent.maps)
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    wide, high = TILE[0] + _GAP, TILE[1] + _LINE + _GAP
+    sheet = Image.new("RGB", (columns * wide - _GAP, rows * high - _GAP), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for at, (channel, values) in enumerate(sent.maps.items()):
+        left, top = at % columns * wide, at // columns * high
+        if channel in arrived:
+            sheet.paste(_tile(values), (left, top))
+            words, ink = f"{channel}: {lengths[at]} bytes", _INK
+        else:
+            draw.rectangle((left, top, left + TILE[0] - 1, top + TILE[1] - 1), fill=_EMPTY)
+            words, ink = f"{channel}: not usable", _SOFT
+        draw.text((left, top + TILE[1] + 1), words, fill=ink, font_size=11)
+    out = io.BytesIO()
+    sheet.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _tile(values: NDArray[np.int32]) -> Image.Image:
+    share = values.astype(np.float32) / max(1, int(np.abs(values).max()))
+    towards = np.where(share[..., None] < 0, _LOW, _HIGH)
+    colours = _MIDDLE + np.abs(share)[..., None] * (towards - _MIDDLE)
+    return Image.fromarray(colours.round().astype(np.uint8)).resize(TILE, Image.Resampling.NEAREST)

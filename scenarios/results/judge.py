@@ -1,0 +1,382 @@
+"""What the findings of a run are worth: each task's scores, per frame and over all frames.
+
+    truth       what was found in the received picture, against what is true
+    original    what was found in the received picture, against what the same model finds in the sent one
+    ideal       what the same model finds in the sent picture, against what is true: what a perfect link would give
+
+Everything but the truth comes from the journal. A frame of which nothing was shown, or in which the model failed,
+counts as one in which nothing was found. What cannot be had is None, and the notes say why.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from link import png
+from link.config import TASKS as TASK_NAMES
+from link.config import Camera, Profile
+from link.errors import FarlinkError
+from link.journal import Run
+from receiver.analysis import analyst, findings
+from receiver.analysis.analyst import Cache, Chosen, Model
+from receiver.analysis.findings import Depth, Detections, FindingError, Found, Record, Segments
+from scenarios.scoring.bootstrap import intervals as intervals_of
+from scenarios.scoring.boxes import Boxes
+from scenarios.scoring.stats import Stats
+from scenarios.scoring.tasks import TASKS
+from scenarios.truth.names import NONE, meant
+from scenarios.truth.truth import Truth, Truths, open_truth
+
+REFERENCES = ("truth", "original", "ideal")
+COLUMNS = tuple(f"{task}_{reference}" for task in TASK_NAMES for reference in REFERENCES)
+"""Names of the per-frame numbers, as Parquet has them."""
+SURE = 0.5
+"""Score from which on a box that was found in the sent picture counts as there, for `original`."""
+MAX_DEPTH_M: Mapping[str, float] = {"indoor": 20.0}
+"""What lies further is left out, by the domain of the source; elsewhere KITTI's limit."""
+FARTHEST_M = 80.0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One task of one frame as a report shows it; None: there is none."""
+
+    truth: Found | None
+    original: Found | None
+    received: Found | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The scores of a run's findings."""
+
+    tasks: dict[str, Any]
+    """For `farlink run --json`: a task's `truth`, `original` and `ideal` scores with intervals, or None."""
+    stats: Mapping[int, Mapping[str, Stats]] = field(default_factory=dict)
+    """By frame and column (`segmentation_truth`, ...): what `scenarios.scoring` pools."""
+    sequences: Mapping[int, str] = field(default_factory=dict)
+    """The drive or video of each frame: the clusters of the bootstrap."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Why something is missing."""
+    judge: "_Judge | None" = None
+
+    def columns(self, frame: int) -> dict[str, str | None]:
+        """Return the row of *frame*: each of `COLUMNS` as JSON, or None."""
+        mine = self.stats.get(frame, {})
+        return {
+            name: json.dumps(mine[name], separators=(",", ":")) if name in mine else None for name in COLUMNS
+        }
+
+    def sights(self, frame: int) -> dict[str, Sight]:
+        """Return what there is to see of *frame*, by task; models run on what is not in the cache."""
+        return {} if self.judge is None else self.judge.sights(frame)
+
+
+def analyse(
+    run: Run, *, cache: Cache | None = None, intervals: bool = True, truths: Truths | None = None
+) -> Analysis:
+    """Return the scores of *run*'s findings.
+
+    *cache* keeps what models find in sent pictures; *intervals* False leaves the bootstrap out; *truths* are those of
+    the run's source, opened where not given.
+    """
+    tasks = [task for task in TASK_NAMES if task in run.head["scenario"].get("analysis", ())]
+    if not tasks:
+        none: dict[str, Any] = dict.fromkeys(TASK_NAMES)
+        return Analysis(none, notes={"tasks": "the scenario asks for no analysis"})
+    return _Judge(run, tasks, cache, truths).judged(intervals)
+
+
+class _Judge:
+    """Scores one run."""
+
+    def __init__(self, run: Run, tasks: Sequence[str], cache: Cache | None, truths: Truths | None) -> None:
+        self._run, self._tasks = run, tasks
+        about = run.head["scenario"]
+        self._seed = int(about["seed"])
+        self._source = str(about["camera"]["source"])
+        self.notes: dict[str, str] = {}
+        self._truths = truths or self._open(Camera.model_validate(about["camera"]))
+        self._names = {
+            event["frame"]: str(event.get("name", "")) for event in run.events if event["kind"] == "captured"
+        }
+        self._frames = sorted(event["frame"] for event in run.events if event["kind"] == "encoded")
+        self._received = _received(run)
+        self._models: dict[str, dict[str, Any]] = {}
+        for event in run.events:
+            if event["kind"] in ("found", "not_found"):
+                self._models.setdefault(event["task"], event)
+        self._originals = _Originals(run, tasks, self._models, cache)
+        self._domain = self._truths.domain if self._truths is not None else ""
+
+    def _open(self, camera: Camera) -> Truths | None:
+        try:
+            found = open_truth(camera, self._seed)
+        except FarlinkError as error:
+            self.notes["tasks.truth"] = str(error)
+            return None
+        if found is None:
+            self.notes["tasks.truth"] = f"camera.source {camera.source!r} has no truth"
+        return found
+
+    def judged(self, intervals: bool) -> Analysis:
+        """Return the scores."""
+        stats: dict[int, dict[str, Stats]] = {}
+        for task in self._tasks:
+            for reference in REFERENCES:
+                for frame, kept in self._column(task, reference).items():
+                    stats.setdefault(frame, {})[f"{task}_{reference}"] = kept
+            self._note_failures(task)
+        sequences = {frame: self._sequence(frame) for frame in self._frames}
+        figures: dict[str, Any] = dict.fromkeys(TASK_NAMES)
+        for task in self._tasks:
+            told = self._models.get(task)
+            figures[task] = {"model": None if told is None else told["model"]}
+            for reference in REFERENCES:
+                mine = {
+                    frame: kept[name]
+                    for frame, kept in sorted(stats.items())
+                    if (name := f"{task}_{reference}") in kept
+                }
+                figures[task][reference] = self._figures(task, mine, sequences, intervals)
+        self.notes |= {f"tasks.{task}.original": why for task, why in self._originals.notes.items()}
+        return Analysis(figures, stats, sequences, self.notes, self)
+
+    def _figures(
+        self, task: str, stats: Mapping[int, Stats], sequences: Mapping[int, str], intervals: bool
+    ) -> dict[str, Any] | None:
+        if not stats:
+            return None
+        frames = list(stats.values())
+        scores: dict[str, Any] = dict(TASKS[task].scores(frames))
+        if intervals:
+            bounds = intervals_of(TASKS[task], frames, [sequences[frame] for frame in stats], self._seed)
+            for key in list(scores):
+                low, high = bounds[key] or (None, None)
+                scores |= {f"{key}_ci95_low": low, f"{key}_ci95_high": high}
+        return {**scores, **TASKS[task].counts(frames)}
+
+    def _column(self, task: str, reference: str) -> dict[int, Stats]:
+        """Return each frame's numbers; none, with a note, where a frame cannot be scored."""
+        found: dict[int, Stats] = {}
+        for frame in self._frames:
+            try:
+                given = self._pair(task, reference, frame)
+                if given is None:
+                    continue
+                true, seen, of_model = given
+                found[frame] = stats_of(task, true, seen, self._domain, of_model=of_model)
+            except (ValueError, FarlinkError) as error:
+                line = " ".join(str(error).split())
+                self.notes[f"tasks.{task}.{reference}"] = f"frame {frame} ({self._names.get(frame)}): {line}"
+                return {}
+        return found
+
+    def _pair(self, task: str, reference: str, frame: int) -> tuple[Found, Found | None, bool] | None:
+        """Return (what is taken as true, what was found, whether the first is a model's); None: nothing is known."""
+        received = self._received.get(task, {}).get(frame)
+        if reference == "original":
+            original = self._originals.found(task, frame)
+            return None if original is None else (original, received, True)
+        true = self._true(task, frame)
+        if true is None:
+            return None
+        if reference == "ideal":
+            if not self._originals.available(task):
+                return None
+            return true, self._originals.found(task, frame), False
+        return true, received, False
+
+    def _true(self, task: str, frame: int) -> Found | None:
+        truths = self._truths
+        if truths is None:
+            return None
+        true = true_of(task, truths, truths.of(self._names[frame]))
+        if true is None:
+            self.notes[f"tasks.{task}.truth"] = f"camera.source {self._source!r} has no truth for {task}"
+        return true
+
+    def _sequence(self, frame: int) -> str:
+        name = self._names.get(frame, "")
+        if self._truths is not None:
+            return self._truths.sequence(name)
+        return name.partition("#")[0]  # a picture stands alone, a video's frames do not
+
+    def _note_failures(self, task: str) -> None:
+        failed = [
+            event for event in self._run.events if event["kind"] == "not_found" and event["task"] == task
+        ]
+        if failed:
+            self.notes[f"tasks.{task}"] = (
+                f"the model failed on {len(failed)} of {len(self._frames)} pictures, which count as "
+                f"nothing found: {failed[0]['reason']}"
+            )
+
+    def sights(self, frame: int) -> dict[str, Sight]:
+        """See `Analysis.sights`."""
+        seen = {}
+        for task in self._tasks:
+            try:
+                true = self._true(task, frame)
+            except FarlinkError:  # noted when it was to be scored
+                true = None
+            received = self._received.get(task, {}).get(frame)
+            seen[task] = Sight(true, self._originals.found(task, frame), received)
+        return seen
+
+
+class _Originals:
+    """What the receiver's models find in the pictures as they were sent."""
+
+    def __init__(
+        self, run: Run, tasks: Sequence[str], told: Mapping[str, Mapping[str, Any]], cache: Cache | None
+    ) -> None:
+        self._run, self._cache = run, cache
+        self.notes: dict[str, str] = {}
+        about = run.head["scenario"]
+        self._profile = Profile.model_validate(about["profile"])
+        self._chosen: dict[str, Chosen] = {}
+        self._models: dict[str, Model] = {}
+        self._kept: dict[tuple[str, int], bytes | None] = {}
+        for task in tasks:
+            try:
+                (chosen,) = analyst.chosen_by([task], self._profile)
+            except FarlinkError as error:
+                self.notes[task] = str(error)
+                continue
+            own = told.get(task, {}).get("stamp", chosen.stamp)
+            if own != chosen.stamp:
+                self.notes[task] = (
+                    f"the run's findings are by {told[task]['model']} ({own}), but {chosen.name} on this machine "
+                    f"is {chosen.stamp}"
+                )
+                continue
+            self._chosen[task] = chosen
+
+    def available(self, task: str) -> bool:
+        """Whether the model is here, so that a finding that is None means that it found nothing."""
+        return task in self._chosen
+
+    def found(self, task: str, frame: int) -> Found | None:
+        """Return what the model of *task* finds in the picture of *frame* as it was sent, None where it fails."""
+        if task not in self._chosen or frame not in self._run.pictures["sent"]:
+            return None
+        if (task, frame) not in self._kept:
+            self._kept[task, frame] = self._look(task, frame)
+        kept = self._kept[task, frame]
+        return None if kept is None else findings.read(findings.unpack(kept))
+
+    def _look(self, task: str, frame: int) -> bytes | None:
+        chosen = self._chosen[task]
+        pixels = png.decode(self._run.pictures["sent"][frame])
+        try:
+            return findings.pack(analyst.record(chosen, partial(self._model, chosen), pixels, self._cache))
+        except FarlinkError as error:  # it cannot be loaded
+            self.notes[task] = str(error)
+            del self._chosen[task]
+        except Exception as error:  # a network's ways to fail on a picture are torch's, not ours
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.notes.setdefault(task, f"the model failed on the sent picture of frame {frame}: {reason}")
+        return None
+
+    def _model(self, chosen: Chosen) -> Model:
+        if chosen.task not in self._models:
+            from receiver.device import pick_device
+
+            self._models[chosen.task] = analyst.load(chosen, pick_device(self._profile.device))
+        return self._models[chosen.task]
+
+
+def _received(run: Run) -> dict[str, dict[int, Found]]:
+    """Return what the journal says was found, by task and frame; damaged findings count as none."""
+    found: dict[str, dict[int, Found]] = {}
+    for event in run.events:
+        if event["kind"] == "found":
+            picture = run.findings.get(event["task"], {}).get(event["frame"])
+            try:
+                found.setdefault(event["task"], {})[event["frame"]] = findings.read(Record(event, picture))
+            except FindingError:
+                continue  # the journal was cut between the event and its picture
+    return found
+
+
+def true_of(task: str, truths: Truths, truth: Truth) -> Found | None:
+    """Return what *truth* says for *task*, in the form of findings; None where it says nothing."""
+    if task == "segmentation" and truth.labels is not None and truths.label_names is not None:
+        return Segments(truth.labels, truths.label_names)
+    if task == "depth" and truth.depth_m is not None:
+        return Depth(truth.depth_m, True)
+    if task == "detection" and truth.boxes is not None and truths.box_names is not None:
+        boxes = truth.boxes
+        return TrueBoxes(boxes.xyxy, boxes.kinds, boxes.scores, truths.box_names, boxes.ignored)
+    return None
+
+
+@dataclass(frozen=True)
+class TrueBoxes(Detections):
+    """Boxes of a truth, some of which mark regions where findings are neither right nor wrong."""
+
+    ignored: NDArray[np.bool_]
+    """(things,)."""
+
+
+def stats_of(task: str, true: Found, found: Found | None, domain: str, *, of_model: bool = False) -> Stats:
+    """Return the numbers of one frame of *domain* for *task*; *found* None: nothing was shown, or found.
+
+    *of_model*: *true* is itself a model's finding. Raise ValueError where the two do not belong together.
+    """
+    if task == "segmentation":
+        return _segmentation(true, found)
+    return _depth(true, found, domain) if task == "depth" else _detection(true, found, of_model)
+
+
+def _depth(true: Found, found: Found | None, domain: str) -> Stats:
+    assert isinstance(true, Depth) and isinstance(found, Depth | None)
+    score = partial(TASKS["depth"].frame, max_depth_m=MAX_DEPTH_M.get(domain, FARTHEST_M))
+    if not true.metric or (found is not None and not found.metric):
+        metres = true.values if true.metric else _relative_depth(true)
+        return score(metres, None if found is None else found.values, align="scale_shift")
+    return score(true.values, None if found is None else found.values)
+
+
+def _segmentation(true: Found, found: Found | None) -> Stats:
+    assert isinstance(true, Segments) and isinstance(found, Segments | None)
+    labels = None if found is None else _meant(found.names, true.names)[found.labels]
+    return TASKS["segmentation"].frame(true.labels, labels, classes=len(true.names))
+
+
+def _detection(true: Found, found: Found | None, of_model: bool) -> Stats:
+    assert isinstance(true, Detections) and isinstance(found, Detections | None)
+    there = np.ones(len(true.kinds), bool) if not of_model else true.scores >= SURE
+    ignored = true.ignored if isinstance(true, TrueBoxes) else np.zeros(len(true.kinds), bool)
+    boxes = Boxes.of(true.xyxy[there], true.kinds[there], None, ignored[there])
+    if found is None:
+        return TASKS["detection"].frame(boxes, None)
+    kinds = _meant(found.names, true.names)[found.kinds]
+    said = kinds != NONE
+    return TASKS["detection"].frame(boxes, Boxes.of(found.xyxy[said], kinds[said], found.scores[said]))
+
+
+def _meant(model: Sequence[str], truth: Sequence[str]) -> Any:
+    if list(model) == list(truth):
+        return np.arange(256, dtype=np.uint8)
+    numbers = meant(model, truth)
+    if (numbers == NONE).all():
+        raise ValueError(
+            f"the model names none of the truth's classes: it has {', '.join(model[:6])}, ..., "
+            f"the truth {', '.join(truth[:6])}, ..."
+        )
+    return numbers
+
+
+def _relative_depth(found: Depth) -> Any:
+    """Return depth in multiples of its median, of relative inverse depth; infinite where that is 0."""
+    near = found.values.astype(np.float64)
+    positive = near[near > 0]
+    middle = float(np.median(positive)) if positive.size else 1.0
+    return np.divide(middle, near, out=np.full(near.shape, np.inf), where=near > 0).astype(np.float32)

@@ -1,0 +1,130 @@
+"""The decoder of a VAE alone, learned anew with a perceptual eye, its latent space as it is.
+
+A mean absolute error is least where the decoder draws the median of all that a latent may stand for: a blur. LPIPS
+(`scenarios.scoring.perceptual`) counts what AlexNet sees instead. The encoder is not touched, so that everything that
+was trained on its latents stays valid. The decoder sees latents as the encoder makes them, under noise of a random
+deviation, and, where a *drawn* set is given, as the flow draws them from received channels: these are what it is
+for, and they err in other ways than noise does.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from pytorch_msssim import ssim
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from receiver.generator import decode, encode
+from scenarios.scoring.perceptual import Lpips
+from scenarios.training.autoencoder import NOISE, Draw, chroma, grid
+from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.loop import Losses
+from scenarios.training.request import load
+from scenarios.training.segmenter import misjudged
+
+CLEAN = 0.25
+"""Share of the latents that are decoded without noise, as the encoder makes them."""
+PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 0.3, 20.0, 4.0
+"""The weights of LPIPS, of a nat between the judge's classes, of the squared error of colours averaged over 8x8 pixels,
+and of the squared error, beside a mean absolute error of colours from 0 to 1."""
+
+
+class Drawn(Protocol):
+    """Latents as the flow draws them, with the pictures that they stand for."""
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Return *count* windows: latents (count, channels, h, w), pictures (count, 3, 8 h, 8 w) from 0 to 1."""
+
+
+class Decoder:
+    """Trains the decoder of the VAE in *start* on random windows; *eye* is the perceptual distance."""
+
+    name = "decoder"
+
+    def __init__(
+        self,
+        draws: list[Draw],
+        held_out: list[Cut],
+        batch: int,
+        start: Path,
+        eye: Lpips,
+        judge: nn.Module | None = None,
+        drawn: Drawn | None = None,
+        share: float = 0.0,
+    ) -> None:
+        self._draws, self._batch, self._eye, self._judge = draws, batch, eye, judge
+        self._drawn, self._share = drawn, share
+        self._held_out = to_tensor(held_out)
+        self.vae: Any = load(AutoencoderKL, start, torch_dtype=torch.float32)
+        self.vae.encoder.requires_grad_(False)
+        if self.vae.quant_conv is not None:
+            self.vae.quant_conv.requires_grad_(False)
+        own = {"decoder": self.vae.decoder}
+        if self.vae.post_quant_conv is not None:
+            own["post_quant_conv"] = self.vae.post_quant_conv
+        self.modules = nn.ModuleDict(own)
+
+    def to(self, device: torch.device) -> None:
+        """Move what is used and not trained."""
+        self._held_out = self._held_out.to(device)
+        for used in (self.vae, self._eye, self._judge):
+            if used is not None:
+                used.to(device)
+
+    def _examples(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return latents and the pictures that they are to become."""
+        device = self._held_out.device
+        count = int(rng.binomial(self._batch, self._share)) if self._drawn is not None else 0
+        latents, pictures = [], []
+        if count < self._batch:
+            seen = to_tensor(mixed(rng, self._draws, self._batch - count)).to(device)
+            with torch.no_grad():
+                found = encode(self.vae, seen).float()
+            noisy = torch.from_numpy((rng.random(len(seen)) >= CLEAN) * rng.random(len(seen)) * NOISE)
+            deviation = noisy.float().to(device)[:, None, None, None]
+            latents.append(found + deviation * torch.randn_like(found))
+            pictures.append(seen)
+        if count and self._drawn is not None:
+            found, seen = self._drawn.draw(rng, count)
+            latents.append(found.to(device))
+            pictures.append(seen.to(device))
+        return torch.cat(latents), torch.cat(pictures)
+
+    def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
+        """Return L1 + LPIPS + what the judge sees otherwise + errors of colours, as weighed above."""
+        latents, pictures = self._examples(rng)
+        decoded = decode(self.vae, latents)
+        absolute = (decoded - pictures).abs().mean()
+        squared = (decoded - pictures).square().mean()
+        perceived = self._eye(decoded, pictures).float().mean()
+        colour = avg_pool2d(chroma(decoded) - chroma(pictures), 8).square().mean()
+        wrong = misjudged(self._judge, pictures, decoded).mean()
+        whole = absolute + PERCEIVED * perceived + JUDGED * wrong + COLOUR * colour + SQUARED * squared
+        return whole, {
+            "lpips": perceived.item(),
+            "misjudged": wrong.item(),
+            "colour": colour.item(),
+            "l1": absolute.item(),
+            "psnr_db": float(-10 * squared.detach().log10()),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the VAE: the encoder as it was, the decoder as it is now."""
+        self.vae.save_pretrained(folder)
+
+    @torch.no_grad()
+    def sample(self, folder: Path, step: int) -> Losses:
+        """Write held-out pictures above what becomes of them; return their mean scores."""
+        decoded = decode(self.vae, encode(self.vae, self._held_out)).clamp(0, 1)
+        error = (decoded - self._held_out).square().flatten(1).mean(1)
+        rows = [self._held_out, decoded]
+        grid(torch.cat(rows), len(decoded)).save(folder / f"{step:06d}.png")
+        return {
+            "val_lpips": float(self._eye(decoded, self._held_out).mean()),
+            "val_psnr_db": float((-10 * error.log10()).mean()),
+            "val_ssim": float(ssim(decoded, self._held_out, data_range=1.0)),
+            "val_misjudged": float(misjudged(self._judge, self._held_out, decoded).mean()),
+        }

@@ -1,0 +1,1 @@
+"""A rendered world to drive through, with exact truth; `source` is where its frames come from."""

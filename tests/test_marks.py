@@ -1,0 +1,94 @@
+"""Marks on the configuration's fields: each has one, and the lists that are made of them are right."""
+
+import typing
+
+from pydantic import BaseModel
+
+from link.config import Camera, Codec, Hop, Link, Profile, Repair, Session
+from link.marks import Affects, mark_of, marked, unmarked, values
+from scenarios import schema
+from scenarios.schema import Scenario
+from scenarios.sweep import stamps
+
+
+def models_in(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from models_in(part)
+
+
+def bare(model, inherited=None):
+    """Yield the fields that neither have a mark nor lie below one."""
+    for name, field in model.model_fields.items():
+        mark = mark_of(field) or inherited
+        below = list(models_in(field.annotation))
+        if mark is None and not below:
+            yield f"{model.__name__}.{name}"
+        for found in below:
+            yield from bare(found, mark)
+
+
+def test_every_field_of_the_configuration_is_marked():
+    assert list(bare(Scenario)) == []
+    # Below Session.profile, which is a machine's own, each field says what it has a say in.
+    assert [name for name, field in Profile.model_fields.items() if mark_of(field) is None] == []
+
+
+def test_a_field_without_a_mark_is_noticed():
+    class Careless(BaseModel):
+        speed: float = 1.0
+        hop: Hop | None = None
+
+    assert next(iter(bare(Careless))) == "Careless.speed"
+
+
+def test_the_lists_that_are_made_of_the_marks():
+    sender = {"frame_bytes", "unfit", "rate_control", "alpha", "beta", "task", "caption_words"}
+    receiver = {"steps", "noise_seed", "guidance", "control_scale", "strength"}
+    assert unmarked(Codec, Affects.SYNTAX) == sender | receiver
+    assert unmarked(Codec, Affects.DECODING) == sender
+    assert unmarked(Codec, Affects.ENCODING) == receiver
+    assert marked(Profile, Affects.PLACE) == {
+        "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
+        "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
+    }  # fmt: skip
+    assert unmarked(Profile, Affects.RUNNING) - marked(Profile, Affects.PLACE) == {
+        "device",
+        "dtype",
+        "load_s",
+    }
+    assert marked(Session, Affects.MACHINE) == {"profile"}
+    assert marked(Camera, Affects.FRAMES) == set(Camera.model_fields)
+    assert marked(Camera, Affects.SYNTAX) == {"width", "height"}, "as link.fingerprint hashes them"
+    assert marked(Link, Affects.SYNTAX) == {"framing"}
+    assert marked(Repair, Affects.SYNTAX) == set()
+
+
+def test_values_of_a_mark_are_found_at_any_depth():
+    session = schema.load("mars-relay", (), {"link.repair.fec": 0.25}).session()
+    assert dict(values(session, Affects.PACKETS)) == {
+        "link.framing": "compact",
+        "link.mtu_bytes": session.link.mtu_bytes,
+        "link.repair.fec": 0.25,
+    }
+    assert dict(values(session, Affects.FRAMES))["seed"] == session.seed
+
+
+def stamped(**changes):
+    session = schema.load("mars-relay", (), changes).session()
+    return stamps.shots(session), stamps.encoding(session), stamps.decoding(session)
+
+
+def test_what_a_field_has_a_say_in_moves_its_key_and_no_other():
+    shots, coding, decoding = stamped()
+    assert stamped(**{"codec.steps": 3})[:2] == (shots, coding)
+    assert stamped(**{"codec.steps": 3})[2] != decoding
+    assert stamped(**{"codec.caption_words": 12})[1] != coding
+    assert stamped(**{"codec.caption_words": 12})[2] == decoding
+    assert stamped(**{"link.mtu_bytes": 64}) == (shots, coding, decoding), "gsc fills no packets"
+    assert stamped(**{"profile.offload": True})[2] != decoding
+    assert stamped(**{"camera.fit": "pad"})[0] != shots
+    webp = stamped(**{"codec.name": "webp"})
+    assert stamped(**{"codec.name": "webp", "link.mtu_bytes": 64, "codec.frame_bytes": 900})[1] != webp[1]
+    assert stamped(**{"codec.name": "webp", "codec.steps": 3})[1:] == webp[1:]

@@ -1,0 +1,24 @@
+"""Bands, receiving end: lost ones are black."""
+
+import numpy as np
+from PIL import Image
+
+from link.config import Session
+from link.frame import Payload, Pixels
+from toy_codec.syntax import COLUMNS
+
+
+class BandsDecoder:
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+
+    @classmethod
+    def from_session(cls, session: Session) -> "BandsDecoder":
+        return cls((session.camera.width, session.camera.height))
+
+    def decode(self, payload: Payload) -> Pixels | None:
+        if not any(payload.sections):
+            return None
+        rows = [np.frombuffer(section or bytes(COLUMNS), np.uint8) for section in payload.sections]
+        grey = Image.fromarray(np.stack(rows)).resize(self._size, Image.Resampling.NEAREST)
+        return np.array(grey.convert("RGB"), np.uint8)
