@@ -354,11 +354,11 @@ def test_a_hop_sends_again_what_it_lost_and_keeps_the_order():
     link, data, arrivals = sequenced(".x" + "." * 100)
     assert [(packet, bytes_[0]) for _, packet, _, bytes_ in arrivals] == [(n, n) for n in range(6)]
     count = fates(link)
-    # The second is lost, which the near side takes from the report that is overdue at 2.29 s. The third is on the
-    # transmitter until 3 s and comes out of order; then the second goes again, and the third after it.
-    assert (count[Fate.CHANNEL_LOSS], count[Fate.OUT_OF_ORDER], count[Fate.REPEATED]) == (1, 1, 2)
-    assert [round(when / S, 3) for when, *_ in arrivals] == [1.005, 4.005, 5.005, 6.005, 7.005, 8.005]
-    assert count[Fate.REPORTED] == 7
+    # The second is lost. The third comes at 3.005 s to a far side that expects the second and says so, by 3.15 s: the
+    # fourth is on the transmitter until 4 s, and comes out of order too. Then the second goes again, and all after it.
+    assert (count[Fate.CHANNEL_LOSS], count[Fate.OUT_OF_ORDER], count[Fate.REPEATED]) == (1, 2, 3)
+    assert [round(when / S, 3) for when, *_ in arrivals] == [1.005, 5.005, 6.005, 7.005, 8.005, 9.005]
+    assert count[Fate.REPORTED] == 8
     assert {len(item) for item in data} == {14, 100}
     accounted(link, data)
 

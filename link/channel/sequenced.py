@@ -42,6 +42,8 @@ class _Unconfirmed:
     """How often the near side went back to it."""
     end_ns: int = 0
     """When its last attempt left the transmitter."""
+    lasted_ns: int = 0
+    """How long that attempt was on it."""
     ended: bool = False
     """Whether it is across, or was dropped for good."""
 
@@ -109,7 +111,7 @@ class SequencedHop(Hop):
         self._busy = True
         start, end = self._transmit(now, len(item.data))
         item.attempts += 1
-        item.end_ns = end
+        item.end_ns, item.lasted_ns = end, end - start
         self._then(end, partial(self._left, item, self._sent[0].sequence, start, end))
 
     def _left(self, item: _Unconfirmed, base: int, start: int, end: int) -> None:
@@ -152,7 +154,9 @@ class SequencedHop(Hop):
         """Have the oldest unconfirmed packet looked after when its report is overdue."""
         if self._sent and self._cursor > 0:
             item = self._sent[0]
-            due = max(now, item.end_ns + self._answer_ns)
+            # Where others follow, the next packet's report says the same, and one that was lost costs nothing.
+            more = item.lasted_ns if self._cursor < len(self._sent) or self._queue.head() is not None else 0
+            due = max(now, item.end_ns + self._answer_ns + more)
             self._then(due, partial(self._overdue, item, item.attempts, due))
 
     def _overdue(self, item: _Unconfirmed, attempt: int, now: int) -> None:

@@ -294,13 +294,14 @@ class _Summary:
         for name, rows in self.hops.items():
             out = Counter(row["fate"] for row in rows)
             ends = ", ".join(f"{count} {_words(fate)}" for fate, count in out.items())
-            yield f"  hop {name}: {ends}{_pace([row for row in rows if row['fate'] != 'queue_full'])}"
+            pace = _pace([row for row in rows if row["fate"] != "queue_full"])
+            yield from _wrapped(f"  hop {name}: ", [ends, *pace], "; ")
 
 
-def _pace(rows: list[dict[str, Any]]) -> str:
+def _pace(rows: list[dict[str, Any]]) -> list[str]:
     """Say how long the packets of *rows*, which left a transmitter, were on it and in front of it."""
     if not rows:
-        return ""
+        return []
     busy = _s(sum(row["transmitted_ns"] for row in rows))
     waits = [row["waited_ns"] for row in rows]
-    return f"; on the air {busy} s; wait {_s(sum(waits) // len(waits))} s mean, {_s(max(waits))} s most"
+    return [f"on the air {busy} s", f"wait {_s(sum(waits) // len(waits))} s mean, {_s(max(waits))} s most"]

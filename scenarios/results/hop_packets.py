@@ -1,7 +1,9 @@
 """What hops that repair their own losses put on the air by themselves: attempts that failed, and reports."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,13 @@ class HopPacket:
     frame: int | None
     """The full frame number of an attempt; None for reports."""
     size_bytes: int
+    end: Fate
+    """Why an attempt or report was dropped, or DELIVERED; IN_FLIGHT where the journal ends first."""
+
+
+def is_end(fate: int) -> bool:
+    """Return whether a packet's way ends with a row of *fate*."""
+    return fate == Fate.DELIVERED or Fate(fate).is_drop
 
 
 def hop_packets(run: Run, frames: Mapping[bytes, int]) -> list[HopPacket]:
@@ -27,8 +36,28 @@ def hop_packets(run: Run, frames: Mapping[bytes, int]) -> list[HopPacket]:
     An attempt that failed carries the bytes of its packet.
     """
     rows = run.rows[np.isin(run.rows[:, 2], (Fate.REPEATED, Fate.REPORTED))]
+    of_hops = run.rows[np.isin(run.rows[:, 1], rows[:, 1])]
+    ends = {number: Fate(fate) for number, fate in of_hops[:, 1:3].tolist() if is_end(fate)}
     found = []
     for number, fate, hop in rows[:, 1:4].tolist():
         data, report = run.data[number], fate == Fate.REPORTED
-        found.append(HopPacket(number, hop, report, None if report else frames.get(data), len(data)))
+        frame = None if report else frames.get(data)
+        end = ends.get(number, Fate.IN_FLIGHT)
+        found.append(HopPacket(number, hop, report, frame, len(data), end))
+    return found
+
+
+def hop_figures(packets: Iterable[HopPacket], names: Sequence[str]) -> dict[str, Any]:
+    """Return `repeats` and `reports` of each hop that has some, by its name.
+
+    Both have `sent`, `bytes` and `dropped` by reason. Every repeat is an attempt that failed: its packet went on.
+    """
+    found: dict[str, Any] = {}
+    for item in packets:
+        kinds = {kind: {"sent": 0, "bytes": 0, "dropped": Counter()} for kind in ("repeats", "reports")}
+        about = found.setdefault(names[item.hop], kinds)["reports" if item.report else "repeats"]
+        about["sent"] += 1
+        about["bytes"] += item.size_bytes
+        if item.end.is_drop:
+            about["dropped"][item.end.name.lower()] += 1
     return found

@@ -29,7 +29,7 @@ from link.journal import Run
 from link.packet import Kind
 from scenarios.results.age import Age as Age
 from scenarios.results.age import age as age
-from scenarios.results.hop_packets import HopPacket, hop_packets
+from scenarios.results.hop_packets import HopPacket, hop_figures, hop_packets
 from scenarios.results.judge import Analysis, analyse
 from scenarios.scoring.quality import Scores, score
 from scenarios.words import scaling
@@ -132,11 +132,11 @@ def _ends(run: Run) -> dict[int, list[Fate]]:
 
 
 def _copies(run: Run) -> list[tuple[int, bool]]:
-    """Return (number, forward) of each copy that the channel made, attempts of hops that failed among them.
+    """Return (number, forward) of each copy that the channel made.
 
-    The far end's verdicts name no direction; the row with which a copy begins does.
+    The far end's verdicts name no direction; the row that says DUPLICATED does.
     """
-    rows = run.rows[np.isin(run.rows[:, 2], (Fate.DUPLICATED, Fate.REPEATED))]
+    rows = run.rows[run.rows[:, 2] == Fate.DUPLICATED]
     return [(number, hop >= 0) for number, hop in rows[:, [1, 3]].tolist()]
 
 
@@ -191,26 +191,23 @@ def conserved(run: Run) -> None:
     for forward in (True, False):
         count = counts(run, packets(run), forward=forward)
         there = count["delivered"] + sum(count["dropped"].values())
-        copies = count["duplicated"] + count["repeated"]
-        if count["sent"] + copies != there:
-            raise AssertionError(f"{count['sent']} sent and {copies} copies, but {there} ends")
+        if count["sent"] + count["duplicated"] != there:
+            raise AssertionError(f"{count['sent']} sent and {count['duplicated']} copies, but {there} ends")
 
 
 def counts(run: Run, sent: Iterable[Sent], *, forward: bool) -> dict[str, Any]:
-    """Return sent, delivered, dropped by reason, duplicated, and repeated by hops of one direction."""
+    """Return sent, delivered, dropped by reason, and duplicated of one direction."""
     ends = [item.end for item in sent if item.forward == forward]
     total = len(ends)
     by_copy = _ends(run)
     copies = [number for number, out in _copies(run) if out == forward]
     ends += [by_copy.get(number, [Fate.IN_FLIGHT])[0] for number in copies]
     fates = Counter(ends)
-    repeated = int((run.rows[:, 2] == Fate.REPEATED).sum()) if forward else 0  # the way back has no such hops
     return {
         "sent": total,
         "delivered": fates[Fate.DELIVERED],
         "dropped": {fate.name.lower(): fates[fate] for fate in Fate if fate.is_drop and fates[fate]},
-        "duplicated": len(copies) - repeated,
-        "repeated": repeated,
+        "duplicated": len(copies),
     }
 
 
@@ -313,7 +310,8 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
     analysis = analyse(run) if analysis is None else analysis
     sent = packets(run)
     rows = frame_rows(run, scores, sent)
-    cost = breakdown(run, sent, by_hops(run, sent))
+    own = by_hops(run, sent)
+    cost = breakdown(run, sent, own)
     about = scenario(run)
     camera, codec, link = about["camera"], about["codec"], about["link"]
     notes = {**analysis.notes, **({"coded_size": how} if (how := scaling(run.head)) else {})}
@@ -340,6 +338,7 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
         "frames": {"sent": len(rows), **{name: status[name] for name in ("complete", "partial", "lost")}},
         "packets": counts(run, sent, forward=True),
         "feedback": feedback,
+        "hops": hop_figures(own, [hop["name"] for hop in link["hops"]]),
         "bytes": {
             "on_air": cost.on_air,
             "payload": cost.payload,
