@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from link.annotations import annotations
 from link.errors import StorageError, UsageError
-from link.events import Event, Fate, Row
+from link.events import WITH_BYTES, Event, Row
 
 FINDINGS = "/findings/"
 _BATCH = 4096
@@ -49,7 +49,7 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
 
 def _rows_class() -> Any:
-    """Build the class of farlink.PacketRows: parallel columns, and the bytes of the rows that are SENT."""
+    """Build the class of farlink.PacketRows: parallel columns, and the bytes of the rows that have some."""
     file = descriptor_pb2.FileDescriptorProto(
         name="farlink/PacketRows.proto", package="farlink", syntax="proto3"
     )
@@ -111,7 +111,7 @@ class Journal:
         self._writer.add_message(self._channels[topic], self._now, data, self._now)
 
     def packets(self, rows: list[Row], data: list[bytes]) -> None:
-        """Add fates, in order; *data* holds the bytes of those that are SENT. Both lists are emptied."""
+        """Add fates, in order; *data* holds the bytes of those in `WITH_BYTES`. Both lists are emptied."""
         self._rows += rows
         self._data += data
         rows.clear()
@@ -251,7 +251,7 @@ class Run:
     rows: NDArray[np.int64]
     """Shape (rows, 6), int64, the columns of `link.events.Row`, in time order."""
     data: dict[int, bytes]
-    """Bytes of each packet as it was sent, by its number."""
+    """Bytes of each packet as it was sent, by its number; also of what a hop sent again, and of its reports."""
     pictures: dict[str, dict[int, bytes]]
     """PNG files by topic (`sent`, `received`) and frame number."""
     complete: bool
@@ -277,7 +277,7 @@ def read(path: Path, *, pictures: bool = True) -> Run:
             batch = PacketRows.FromString(message)
             block = np.array([getattr(batch, name) for name in _FIELDS], np.int64).T
             columns.append(block)
-            sent = block[np.isin(block[:, 2], (Fate.SENT,)), 1].tolist()
+            sent = block[np.isin(block[:, 2], WITH_BYTES), 1].tolist()
             data.update(zip(sent, batch.data, strict=False))
         elif pictures and not topic.endswith("/detection"):  # whose boxes stand in the event
             image = CompressedImage.FromString(message)

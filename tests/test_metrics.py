@@ -139,7 +139,12 @@ def test_every_figure_of_a_run_made_by_hand() -> None:
         },
         "duplicated": 1,
     }  # fmt: skip
-    assert found["feedback"] == {"sent": 2, "delivered": 1, "dropped": {"channel_loss": 1}, "duplicated": 0}
+    assert found["feedback"] == {
+        "sent": 2,
+        "delivered": 1,
+        "dropped": {"channel_loss": 1},
+        "duplicated": 0,
+    }
     payload = 40 + held(BODIES[0]) + held(BODIES[1]) + held(BODIES[0])  # frames 0, 1, 2
     bodies = sum(map(len, BODIES)) + len(BODIES[0]) + len(BODIES[1]) + len(BODIES[0])
     again = HEADER_BYTES + len(BODIES[1])

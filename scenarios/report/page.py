@@ -248,6 +248,8 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
         parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
     if hop.get("duplicate_ratio"):
         parts.append(f"copies {hop['duplicate_ratio'] * 100:.3g} % of packets")
+    if hop.get("retransmit"):
+        parts.append(f"sends again what it lost, {hop['retransmit']['tries']} tries at most")
     outage = hop.get("outage")
     if outage:
         then = "packets wait meanwhile" if outage["hold"] else "packets are lost meanwhile"

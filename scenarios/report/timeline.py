@@ -44,6 +44,7 @@ LOSSES: Mapping[Fate, tuple[str, str, str]] = {
     Fate.PEER_SLOW: ("receiver could not keep up", "D", BLUE),
     Fate.DEADLINE: ("arrived too late", "<", BLUE),
     Fate.DUPLICATE: ("arrived, was there already", ".", SKY),
+    Fate.OUT_OF_ORDER: ("one before it was missing", "1", GREY),
     Fate.IN_FLIGHT: ("still on its way at the end", ">", GREY),
 }
 """What a packet's end is called, its mark and its colour."""
@@ -273,7 +274,9 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
             (Fate.DELIVERED, "arrived", GREEN),
             *((fate, look[0], look[2]) for fate, look in LOSSES.items()),
         ]
-        hatches = dict(zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "**"), strict=True))
+        hatches = dict(
+            zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "..", "**"), strict=True)
+        )
         for fate, label, colour in ends:
             count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]
             if not count.any():

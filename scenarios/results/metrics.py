@@ -4,8 +4,8 @@ Every packet that was sent, and every copy that the channel made, has one end: d
 reason. Every byte on the air stands in exactly one place of the breakdown:
 
     payload   chunk data of data packets, by kind of section      header   packet and chunk headers
-    fec       bodies of repair packets                            repair   packets sent again, whole
-    feedback  packets on the way back, whole
+    fec       bodies of repair packets                            repair   packets sent again, whole, by an end or a hop
+    feedback  packets on the way back and reports of hops, whole
 
 A packet counts as on the air when it left the first transmitter of its direction, whatever became of it
 there. That is told by its fate and not by its time on the transmitter, which is 0 for the packets that share
@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,12 @@ import numpy as np
 from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.config import Codec
-from link.events import Fate
+from link.events import BIRTHS, Fate
 from link.journal import Run
 from link.packet import Kind
+from scenarios.results.age import Age as Age
+from scenarios.results.age import age as age
+from scenarios.results.hop_packets import HopPacket, hop_figures, hop_packets
 from scenarios.results.judge import Analysis, analyse
 from scenarios.scoring.quality import Scores, score
 from scenarios.words import scaling
@@ -76,7 +78,7 @@ class FrameRow:
     payload_bytes: int
     """Payload on the air: what its data packets carried the first time they were sent."""
     on_air_bytes: int
-    """Everything on the air on its behalf, feedback included."""
+    """Everything on the air on its behalf, feedback included, reports of hops left out."""
     packets_sent: int
     packets_lost: int
     """Of these, the ones that never came to the far end in one piece."""
@@ -90,17 +92,6 @@ class FrameRow:
     def latency_s(self) -> float | None:
         """Seconds from capture to the picture at the far end."""
         return None if self.shown_ns is None else (self.shown_ns - self.captured_ns) / NS
-
-
-@dataclass(frozen=True)
-class Age:
-    """Age of information: at any time, how long ago the newest picture shown was taken."""
-
-    updates: tuple[tuple[int, int], ...]
-    """(shown_ns, captured_ns) of each picture that was newer than those shown before it."""
-    end_ns: int
-    mean_s: float | None
-    peak_s: float | None
 
 
 @dataclass(frozen=True)
@@ -185,7 +176,7 @@ def conserved(run: Run) -> None:
     in both directions sent + duplicated = delivered + the sum of the drops.
     """
     rows = run.rows
-    births = Counter(rows[(rows[:, 2] == Fate.SENT) | (rows[:, 2] == Fate.DUPLICATED), 1].tolist())
+    births = Counter(rows[np.isin(rows[:, 2], BIRTHS), 1].tolist())
     ends = _ends(run)
     for number, times in births.items():
         if times != 1:
@@ -229,8 +220,13 @@ def section_kind(about: dict[str, Any]) -> Callable[[int], str]:
         return lambda _number: "unknown"
 
 
-def breakdown(run: Run, sent: Iterable[Sent]) -> Breakdown:
-    """Return what the bytes of *sent* that were on the air were for."""
+def by_hops(run: Run, sent: Iterable[Sent]) -> list[HopPacket]:
+    """Return what hops put on the air by themselves; *sent* is what the ends did."""
+    return hop_packets(run, {run.data[item.number]: item.frame for item in sent if item.forward})
+
+
+def breakdown(run: Run, sent: Iterable[Sent], own: Sequence[HopPacket] = ()) -> Breakdown:
+    """Return what the bytes of *sent* that were on the air, and those of hops' *own* packets, were for."""
     framing = scenario(run)["link"]["framing"]
     head = packet.overhead(framing)
     kind_of = section_kind(scenario(run))
@@ -253,6 +249,8 @@ def breakdown(run: Run, sent: Iterable[Sent]) -> Breakdown:
         else:
             fec += item.size_bytes - head
             header += head
+    repair += sum(item.size_bytes for item in own if not item.report)
+    feedback += sum(item.size_bytes for item in own if item.report)
     return Breakdown(dict(sorted(payload.items())), header, fec, repair, feedback)
 
 
@@ -264,8 +262,13 @@ def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | No
         if event["frame"] is not None:
             events.setdefault(event["kind"], {}).setdefault(event["frame"], event)
     by_frame: dict[int, list[Sent]] = {}
-    for item in packets(run) if sent is None else sent:
+    sent = packets(run) if sent is None else sent
+    for item in sent:
         by_frame.setdefault(item.frame, []).append(item)
+    repeats: dict[int, list[HopPacket]] = {}
+    for own in by_hops(run, sent):
+        if own.frame is not None:
+            repeats.setdefault(own.frame, []).append(own)
     rows = []
     for number, encoded in sorted(events.get("encoded", {}).items()):
         captured = events["captured"][number]
@@ -273,7 +276,7 @@ def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | No
         decoded = events.get("decoded", {}).get(number)
         mine = by_frame.get(number, [])
         out = [item for item in mine if item.forward]
-        cost = breakdown(run, mine)
+        cost = breakdown(run, mine, repeats.get(number, ()))
         quality = scores.by_frame.get(number)
         status = "lost" if decoded is None else "complete" if closed.get("complete") else "partial"
         rows.append(
@@ -298,29 +301,6 @@ def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | No
     return rows
 
 
-def age(shown: Iterable[tuple[int, int]], until_ns: int) -> Age:
-    """Return the age of information of pictures *shown* (shown_ns, captured_ns) until *until_ns*.
-
-    Kaul, Yates, Gruteser, "Real-time status: how often should one update?", INFOCOM 2012: the age is
-    t - u(t), u(t) the time stamp of the newest update received by t, and its mean is the area under that
-    sawtooth from the first picture on, over its duration, here summed in whole nanoseconds. The peak is the
-    largest age that was reached.
-    """
-    updates: list[tuple[int, int]] = []
-    for time, captured in sorted(shown):
-        if not updates or captured > updates[-1][1]:
-            updates.append((time, captured))
-    if not updates:
-        return Age((), until_ns, None, None)
-    twice_area = 0
-    for (start, captured), (stop, _) in pairwise([*updates, (until_ns, 0)]):
-        twice_area += (stop - captured) ** 2 - (start - captured) ** 2
-    span = until_ns - updates[0][0]
-    mean_s = twice_area / (2 * span) / NS if span else None
-    peaks = [stop - captured for (_, captured), (stop, _) in pairwise([*updates, (until_ns, 0)]) if span]
-    return Age(tuple(updates), until_ns, mean_s, max(peaks) / NS if peaks else None)
-
-
 def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = None) -> dict[str, Any]:
     """Return the figures of *run* as `farlink run --json` prints them; `notes` gives the reason of each null.
 
@@ -330,7 +310,8 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
     analysis = analyse(run) if analysis is None else analysis
     sent = packets(run)
     rows = frame_rows(run, scores, sent)
-    cost = breakdown(run, sent)
+    own = by_hops(run, sent)
+    cost = breakdown(run, sent, own)
     about = scenario(run)
     camera, codec, link = about["camera"], about["codec"], about["link"]
     notes = {**analysis.notes, **({"coded_size": how} if (how := scaling(run.head)) else {})}
@@ -357,6 +338,7 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
         "frames": {"sent": len(rows), **{name: status[name] for name in ("complete", "partial", "lost")}},
         "packets": counts(run, sent, forward=True),
         "feedback": feedback,
+        "hops": hop_figures(own, [hop["name"] for hop in link["hops"]]),
         "bytes": {
             "on_air": cost.on_air,
             "payload": cost.payload,
