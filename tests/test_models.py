@@ -94,6 +94,16 @@ def test_the_table_is_complete():
         models.chosen("fluxx")
 
 
+def test_most_revisions_are_pinned():
+    free = {name for name, part in CATALOGUE.items() if part.revision is None}
+    assert free == {
+        "flux/controlnet", "flux/controlnet-upscaler", "flux/lora-hyper", "flux/lora-turbo", "flux/segmentation",
+        "flux/detection-r101",
+    }, "the lock file has these from the first pull on"  # fmt: skip
+    revisions = [part.revision for part in CATALOGUE.values() if part.revision]
+    assert len(set(revisions)) == len(revisions)
+
+
 def test_the_files_needed_are_those_of_the_repositories():
     part = CATALOGUE["flux/generator"]
     wanted = (

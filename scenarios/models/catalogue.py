@@ -2,8 +2,8 @@
 
 A revision is a commit: what is fetched today is what was fetched then. Where no commit could be confirmed when
 this table was written the revision is None: the first `pull` asks the hub for the newest one, writes it into
-the manifest and the lock file, and every later `pull` fetches that one. Those of Depth Anything and of `detection-r18`
-are the ones that public projects on GitHub pin or have in their caches.
+the manifest and the lock file, and every later `pull` fetches that one. Those of Depth Anything and RT-DETRv2 are the
+ones that public projects on GitHub pin: several each, all the same commit.
 """
 
 from collections.abc import Mapping
@@ -200,6 +200,7 @@ CATALOGUE: Mapping[str, Part] = {
         99_200_000,
         "metres, rooms up to 20 m (profile.depth=flux/depth-indoor)",
         free=True,
+        revision="8078d68a9c75a972131914f6afd0c1723be0da7f",
     ),
     "flux/depth-indoor-large": _depth(
         "Metric-Indoor-Large",
@@ -207,6 +208,7 @@ CATALOGUE: Mapping[str, Part] = {
         1_340_000_000,
         "metres, rooms up to 20 m (profile.depth=flux/depth-indoor-large)",
         free=False,
+        revision="d2fc6a93601aabb1139a3bf0ebfcb4e89c67817f",
     ),
     "flux/depth-outdoor": _depth(
         "Metric-Outdoor-Small",
@@ -214,6 +216,7 @@ CATALOGUE: Mapping[str, Part] = {
         99_200_000,
         "metres, streets up to 80 m (profile.depth=flux/depth-outdoor)",
         free=True,
+        revision="2fd93bd764b15eea94dcf7763bba7ddc25007d0f",
     ),
     "flux/depth-outdoor-large": _depth(
         "Metric-Outdoor-Large",
@@ -221,6 +224,7 @@ CATALOGUE: Mapping[str, Part] = {
         1_340_000_000,
         "metres, streets up to 80 m (profile.depth=flux/depth-outdoor-large)",
         free=False,
+        revision="4eab4cf1983c2801c515804005214de56a4b67cc",
     ),
     "flux/detection": _analyst(
         "PekingU/rtdetr_v2_r50vd",
@@ -228,6 +232,7 @@ CATALOGUE: Mapping[str, Part] = {
         "Apache-2.0",
         172_000_000,
         "detection, 80 categories of COCO (analysis: [detection])",
+        "282494075698cab9faa1096ae26856890030c817",
     ),
     "flux/detection-r18": _analyst(
         "PekingU/rtdetr_v2_r18vd",
@@ -243,6 +248,7 @@ CATALOGUE: Mapping[str, Part] = {
         "Apache-2.0",
         126_000_000,
         "detection (profile.detection=flux/detection-r34)",
+        "5d60d8fb5eb2a3ee5575bf200ecbce4e2cfa420c",
     ),
     "flux/detection-r101": _analyst(
         "PekingU/rtdetr_v2_r101vd",
