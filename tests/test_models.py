@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from fnmatch import fnmatch
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -243,6 +244,17 @@ def test_what_is_no_lock_file_is_told(home, tmp_path, text):
             use()
     with pytest.raises(UsageError, match="no such lock file"):
         models.verify(None, tmp_path / "none")
+
+
+@pytest.mark.parametrize("package", models.SHIPPED)
+def test_every_card_names_the_licence_and_the_terms_of_the_data(package):
+    card = (Path(models.__file__).parents[2] / package / "weights" / "README.md").read_text()
+    licence = " ".join(card[card.index("**Licence**") :].split())[:120]
+    assert "Apache-2.0" in licence or "BSD-3-Clause" in licence
+    told = " ".join(card[card.index("**Terms of the data**") :].split())
+    sets = {"CamVid", "imagenet-sample-images", "imageinwords", "SGGIC"}
+    for name in sets:
+        assert card.count(name) == 0 or name in told, f"{name} was learned from; under which terms?"
 
 
 def test_what_comes_with_farlink_is_verified(home):
