@@ -7,7 +7,8 @@ import typer
 
 from link.errors import StorageError, UsageError
 from scenarios.commands import compare, doctor, ends, files, inspect, models, run, scenarios, sweep, train
-from scenarios.commands.options import drop_output, name_sources, say, say_error
+from scenarios.commands.options import name_sources
+from scenarios.commands.printing import drop_output, say, say_error
 
 COMMANDS = (run, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""

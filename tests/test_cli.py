@@ -72,6 +72,9 @@ def place(tmp_path_factory):
         (["run", "--source", "text.mp4"], "neither a picture nor a video"),
         (["run", "--source", "sky:mars"], "unknown prefix 'sky'"),
         (["run", "--codec", "jpeg200"], "did you mean 'jpeg2000'"),
+        (["run", "--codec", "nope"], "unknown codec 'nope'; there are avif, gsc"),
+        (["run", "--set", "link.rate_bps=-5"], "link.hops.0.rate_bps: input should be greater than or equal to 0.001"),
+        (["receive", "--save", "file"], "--save file: that is a file"),
         (["run", "--frames", "0"], "--frames"),
         (["run", "--seed", str(1 << 64)], "seed"),
         (["run", "--set", "name=../../x"], "name"),
@@ -106,8 +109,9 @@ def test_bad_input_ends_with_one_line_and_2(place, arguments, words):
 def test_an_impossible_budget_is_told_by_the_sender(tmp_path):
     done = farlink("run", "--codec", "jpeg2000", "--set", "codec.frame_bytes=20", "--out", tmp_path / "run")
     assert done.returncode == 2
-    assert "frame_bytes 20 is too small" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    started, error = done.stderr.strip().splitlines()
+    assert started.startswith("farlink: mars-relay: 8 frames of world:mars")
+    assert "frame_bytes 20 is too small" in error
 
 
 @pytest.mark.slow
@@ -232,6 +236,115 @@ def test_output_that_nobody_reads_or_that_does_not_fit():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "mars-rely"],
+        ["run", "--nonsense"],
+        ["sweep", "mars-relay"],
+        ["report", "empty"],
+        ["compare", "empty", "empty"],
+        ["inspect", "text.mp4"],
+        ["scenarios", "show", "nope"],
+        ["scenarios", "validate", "bad.yaml"],
+        ["encode", "nowhere.png", "-o", "x"],
+        ["decode", "text.mp4", "-o", "x.png"],
+        ["keys", "file"],
+        ["link", "--bind", "tcp://0.0.0.0:5555"],
+        ["models", "pull", "nonsense"],
+        ["train", "nonsense", "--out", "x"],
+    ],
+    ids=" ".join,
+)
+def test_an_error_is_one_object_where_json_is_asked_for(place, arguments):
+    done = farlink(*arguments, "--json", cwd=place)
+    assert done.returncode == 2, done.stderr
+    found = json.loads(done.stdout)
+    assert found == {"error": found["error"], "exit_code": 2}
+    assert done.stderr.splitlines()[-1] == f"farlink: {found['error']}"
+
+
+def test_every_command_that_reports_has_json(tmp_path):
+    Image.new("RGB", (64, 48), (90, 40, 80)).save(tmp_path / "a.png")
+    listed = json.loads(farlink("scenarios", "--json").stdout)
+    assert [row["name"] for row in listed] == schema.preset_names()
+    assert next(row["rate_bps"] for row in listed if row["name"] == "lora-sf12") == pytest.approx(
+        1.463, abs=1e-3
+    )
+    assert (
+        json.loads(farlink("scenarios", "validate", "mars-relay", "--json").stdout)["camera"]["width"] == 256
+    )
+    assert json.loads(farlink("scenarios", "show", "mars-relay", "--json").stdout)["yaml"].startswith("# ")
+    health = json.loads(farlink("doctor", "--json").stdout)
+    assert health["healthy"] is True
+    assert {"ok", "what", "detail"} == set(health["checks"][0])
+    assert json.loads(farlink("models", "verify", "--json").stdout)["wrong"] == []
+    coded = ["encode", tmp_path / "a.png", "-o", tmp_path / "a.flnk", "--codec", "webp", "--json"]
+    assert json.loads(farlink(*coded).stdout)["packets"] >= 1
+    drawn = farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "b.png", "--json")
+    assert json.loads(drawn.stdout)["sections"] == {"received": 1, "sent": 1}
+    made = json.loads(farlink("keys", tmp_path / "keys", "--json").stdout)
+    assert sorted(made["files"]) == sorted(os.listdir(tmp_path / "keys"))
+
+
+def test_a_rate_set_once_is_the_rate_of_every_hop():
+    plan = schema.load("mars-relay", ["link.rate_bps=77"])
+    assert [hop.rate_bps for hop in plan.link.hops] == [77, 77]
+    traced = schema.load("cellular-degraded", ["link.rate_bps=77"]).link.hops[0]
+    assert (traced.rate_bps, traced.trace) == (77, None)
+
+
+def test_how_many_frames_a_preset_takes_holds_for_its_own_source_alone(tmp_path):
+    assert schema.load("mars-relay").camera.frames == 8
+    assert schema.load("mars-relay", [], {"camera.source": "testcard"}).camera.frames is None
+    assert schema.load("mars-relay", ["camera.source=testcard"]).camera.frames is None
+    assert schema.load("mars-relay", ["camera.frames=3"], {"camera.source": "testcard"}).camera.frames == 3
+    (tmp_path / "mine.yaml").write_text(schema.to_yaml(schema.load("mars-relay")))
+    assert schema.load(str(tmp_path / "mine.yaml"), [], {"camera.source": "testcard"}).camera.frames == 8
+
+
+def test_the_help_of_source_lists_every_prefix():
+    from sender.camera import PREFIXES
+
+    for command in ("run", "send", "sweep"):
+        words = " ".join(farlink(command, "--help").stdout.replace("│", " ").split())
+        assert all(row.usage in words for row in PREFIXES.values()), words
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        ("farlink run mars", {"mars-relay", "mars-direct"}),
+        ("farlink run --codec w", {"webp"}),
+        ("farlink run --source w", {"webcam:N", "world:THEME"}),
+        ("farlink run --set link.re", {"link.return.rate_bps=", "link.repair.fec=", "link.repair.arq="}),
+        ("farlink sweep mars-relay --vary codec.ch", {"codec.channels="}),
+        ("farlink sweep mars-relay --codec a", {"avif"}),
+    ],
+)
+def test_the_shell_completes_presets_codecs_fields_and_sources(words, completions):
+    asked = {"_FARLINK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    code = "import sys; sys.argv = ['farlink']; from scenarios.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completions <= set(done.stdout.split()), done.stderr
+
+
+def test_every_field_that_completes_can_be_set():
+    fields = schema.field_paths()
+    assert "link.hops.0.loss.mean_burst" in fields
+    assert len(fields) == len(set(fields)) > 80
+    for path in fields:
+        with pytest.raises(UsageError) as error:
+            schema.load("mars-relay", [f"{path}={{a: {{b: 1}}}}"])
+        assert "unknown key" not in str(error.value) or path.rpartition(".")[2] in ("a", "b"), path
+
+
 def test_help_has_examples_and_starts_fast():
     for command in (
         "run",
@@ -255,6 +368,22 @@ def test_help_has_examples_and_starts_fast():
         "import sys, scenarios.cli; print([n for n in ('torch', 'numpy', 'matplotlib', 'av') if n in sys.modules])",
     ]
     assert subprocess.run(heavy, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_first_run_says_what_to_open_and_what_to_try(tmp_path):
+    done = farlink("run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert said[0] == "farlink: mars-relay: 8 frames of world:mars; loading models"
+    assert said[-4].startswith("farlink: open runs/mars-relay/report.html")
+    assert (tmp_path / "runs" / "mars-relay" / "report.html").is_file()
+    tries = [line.removeprefix("farlink:   ").split("  ")[0].split()[1:] for line in said[-3:]]
+    assert [words[0] for words in tries] == ["inspect", "run", "run"]
+    assert farlink(*tries[0], cwd=tmp_path).returncode == 0
+    for task in ("segmentation", "depth", "detection"):
+        assert any(line.startswith(task) and "against the truth" in line for line in done.stdout.splitlines())
+    assert "farlink: open" not in farlink("run", "--codec", "webp", "--frames", "1", cwd=tmp_path).stderr
 
 
 def test_scenarios_can_be_listed_shown_and_checked(tmp_path):
@@ -286,7 +415,7 @@ def test_three_terminals(tmp_path):
     source.mkdir()
     for number in range(3):
         Image.new("RGB", (64, 48), (number * 90, 40, 80)).save(source / f"{number}.png")
-    extra = {"receive": [], "send": ["--source", str(source)]}
+    extra = {"receive": ["--save", str(tmp_path / "pictures")], "send": ["--source", str(source)]}
     ends = [
         subprocess.Popen(
             [*COMMAND, role, "--connect", address, *extra[role]], stderr=subprocess.PIPE, text=True
@@ -298,7 +427,17 @@ def test_three_terminals(tmp_path):
     assert [end.wait(20) for end in ends] == [0, 0]
     figures = json.loads(out)
     assert figures["frames"]["sent"] == 3
-    assert all("connected: scenario lunar-relay" in end.stderr.read() for end in ends)
+    said = [end.stderr.read() for end in ends]
+    assert all("connected: scenario lunar-relay" in words for words in said)
+    # What arrives is told and kept as it comes, under the numbers of the frames.
+    shown = journal.read(tmp_path / "run" / "run.mcap").pictures["received"]
+    assert sorted(os.listdir(tmp_path / "pictures")) == [f"{frame:06d}.png" for frame in shown]
+    assert (tmp_path / "pictures" / "000000.png").read_bytes() == shown[0]
+    assert [line.split(",")[0] for line in said[0].splitlines() if "frame" in line] == [
+        f"farlink: frame {frame} is complete" for frame in shown
+    ]
+    refused = farlink("receive", "--save", tmp_path / "pictures")
+    assert (refused.returncode, "holds pictures of an earlier run" in refused.stderr) == (2, True)
     # The sender's own camera is in the journal and in the scenario, which runs again to the same journal.
     again = farlink("run", tmp_path / "run" / "scenario.yaml", "--out", tmp_path / "again", "--json")
     assert again.returncode == 0, again.stderr

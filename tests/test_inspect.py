@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import toys
 
-from link.errors import StorageError
+from link.errors import StorageError, UsageError
 from link.journal import Run
 from link.packet import CCSDS_APID
 from scenarios import schema
@@ -75,6 +75,17 @@ def _on_air(run: Run) -> int:
 def test_the_listing_of_a_frame(tmp_path: Path) -> None:
     run = _run(tmp_path)
     assert "\n".join(inspect.lines(run, frame=0)) + "\n" == LISTING
+
+
+def test_a_frame_that_the_run_has_not_is_an_error(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    inspect.check_frame(run, 0)
+    inspect.check_frame(run, 1)
+    with pytest.raises(UsageError, match="--frame 999: the run has frames 0 to 1"):
+        inspect.check_frame(run, 999)
+    none = Run(run.head, [], run.rows, run.data, run.pictures, True)
+    with pytest.raises(UsageError, match="the run has no frame"):
+        inspect.check_frame(none, 0)
 
 
 def test_the_listing_of_drops_alone(tmp_path: Path) -> None:

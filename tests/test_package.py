@@ -1,5 +1,7 @@
 """The wheel holds what a run needs, and the README's commands are there."""
 
+import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +58,37 @@ def test_the_readme_has_both_commands():
         after = text.split(f"<!-- {tag} -->\n", 1)[1]
         assert after.startswith("```sh\n")
         assert ".venv/bin/pip install" in after.split("```")[1]
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text()
+    code = text.split("<!-- python -->\n```python\n", 1)[1].split("```", 1)[0]
+    monkeypatch.setenv("FARLINK_CACHE", str(tmp_path / "cache"))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    figures, columns, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert int(figures[0]) > 100 and float(figures[1]) > 15 and 0 < float(figures[2]) <= 1
+    assert columns == ["frame", "latency_s", "psnr_db"]
+    assert [row[1] for row in rows[:2]] == ["0", "1"]
+    assert rows[2] == ["codec", "gsc", "webp"]
+    assert [row[0] for row in rows[4:]] == ["650.0", "2020.0"]
+
+
+@pytest.mark.parametrize("package", ["link", "sender", "receiver", "scenarios"])
+def test_what_a_package_calls_public_is_there(package):
+    words = importlib.import_module(package).__doc__ or ""
+    names = [name for name in re.findall(r"`([\w.]+)`", words) if name.startswith(f"{package}.")]
+    assert len(names) >= 3
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except AttributeError:
+            found = importlib.import_module(name)
+        assert found.__doc__, name
 
 
 def test_the_readmes_scenario_is_valid(tmp_path):

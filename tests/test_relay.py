@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -236,6 +237,36 @@ def test_curve_lets_in_only_those_with_a_key(hub, tmp_path):
         thread.join(8.0)
     assert inside == {"sender": None, "receiver": None}
     assert isinstance(outside["sender"], PeerGoneError)
+
+
+def test_keys_are_their_owners_alone_from_the_start(tmp_path, monkeypatch):
+    before = os.umask(0)
+    seen = []
+    write = os.open
+
+    def watch(path, flags, mode=0o777, **options):
+        made = write(path, flags, mode, **options)
+        if flags & os.O_CREAT and str(path).startswith(str(tmp_path)):
+            seen.append((Path(path).name, os.fstat(made).st_mode & 0o777))
+        return made
+
+    monkeypatch.setattr(os, "open", watch)
+    try:
+        make_keys(tmp_path / "keys")
+    finally:
+        os.umask(before)
+    names = ["link.key", "link.key_secret", "peer.key", "peer.key_secret"]
+    assert sorted(seen) == [(name, 0o600) for name in names]
+    assert sorted(os.listdir(tmp_path / "keys")) == names
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}
+
+
+def test_keys_follow_no_planted_link(tmp_path):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "peer.key_secret").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"peer\.key_secret is there already"):
+        make_keys(tmp_path / "keys")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_peer_that_goes_is_noticed(hub):

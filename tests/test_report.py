@@ -9,14 +9,15 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from test_metrics import BODIES, NO_SCORES, Book, S, arrives, data, picture, scenario, story
 
 from link import png
 from link.errors import StorageError
 from link.journal import Run
 from scenarios import drawing
+from scenarios.report import overlays, timeline
 from scenarios.report import page as report
-from scenarios.report import timeline
 from scenarios.results import metrics
 from scenarios.results import table as results
 from scenarios.results.judge import COLUMNS
@@ -139,6 +140,48 @@ def test_names_are_escaped() -> None:
     assert 'alert("1")' in page.text  # shown, not run
     assert ("data-name", f"Frame 0: {HOSTILE}") in page.attributes
     assert "The run was cut short" in page.text
+
+
+def test_frames_are_counted_as_in_the_journal(folder: Path) -> None:
+    page = Page((folder / "report.html").read_text("utf-8"))
+    assert [value for name, value in page.attributes if name == "data-name"] == [
+        "Frame 0: f0",
+        "Frame 1: f1",
+        "Frame 2: f2",
+    ]
+    groups = timeline._lanes(metrics.packets(story().run()))[1]
+    figure = Figure()
+    axes = figure.subplots()
+    timeline._frame_ticks(axes, groups, 5.0)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1", "2"]
+
+
+def test_axes_have_no_offsets() -> None:
+    with drawing.sheet(False, 3.0) as (figure, (axes,)):
+        axes.plot([23.5601, 23.5602], [0.91051, 0.91052])
+        figure.draw_without_rendering()
+        for axis in (axes.xaxis, axes.yaxis):
+            assert axis.get_offset_text().get_text() == ""
+            assert any(label.get_text()[:3] in ("23.", "0.9") for label in axis.get_ticklabels())
+
+
+def test_names_of_boxes_do_not_lie_over_each_other() -> None:
+    taken: list[tuple[float, float, float, float]] = []
+    crowd = [(40.0 + at, 50.0 + at, 70.0 + at) for at in range(12)]
+    places = [overlays.label_place("rock 0.42", beside, (256, 192), taken) for beside in crowd]
+    assert places[0] == (40.0, 38.0)  # above its box
+    assert 3 <= len(taken) < len(crowd)
+    assert sum(place is None for place in places) == len(crowd) - len(taken)
+    for at, one in enumerate(taken):
+        for other in taken[at + 1 :]:
+            assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    corner = overlays.label_place("detector", (250.0, 2.0, 190.0), (256, 192), [])
+    assert corner is not None and corner[1] >= 0  # within the picture
+
+
+def test_words_of_a_table_stay_whole(folder: Path) -> None:
+    style = (folder / "report.html").read_text("utf-8").split("</style>")[0]
+    assert re.search(r"\ntable \{[^}]*overflow-wrap: normal", style)
 
 
 def test_nothing_sent(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import Json, clean_errors, show, show_json
+from scenarios.commands.options import Json, clean_errors
+from scenarios.commands.printing import show, show_json
 
 
 def compare(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import typer
 
-from scenarios.commands.options import Json, clean_errors, show, show_json
+from scenarios.commands.options import Json, clean_errors
+from scenarios.commands.printing import show, show_json
 
 _NEEDS = {
     "every run": ("numpy", "pillow", "simpy", "pyzmq", "pydantic", "raptorq", "mcap", "duckdb", "matplotlib"),

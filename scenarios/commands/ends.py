@@ -18,10 +18,9 @@ from scenarios.commands.options import (
     Source,
     clean_errors,
     load_scenario,
-    say,
-    show_json,
 )
 from scenarios.commands.options import Scenario as ScenarioArgument
+from scenarios.commands.printing import say, show_json
 
 Address = Annotated[str, typer.Option("--connect", metavar="ADDRESS", help="The link's address.")]
 Curve = Annotated[

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import Codec, Json, Settings, clean_errors, load_scenario, show, show_json
+from scenarios.commands.options import Codec, Json, Settings, clean_errors, load_scenario
+from scenarios.commands.printing import show, show_json
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from link.errors import UsageError
-from scenarios.commands.options import clean_errors, say, show, show_json
+from scenarios.commands.options import clean_errors
+from scenarios.commands.printing import say, show, show_json
 
 
 def inspect(

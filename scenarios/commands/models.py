@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import Json, clean_errors, say, show, show_json
+from scenarios.commands.options import Json, clean_errors
+from scenarios.commands.printing import say, show, show_json
 
 models_app = typer.Typer(help="List, fetch and check models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A profile (flux), or one part (flux/preview).")]

@@ -1,10 +1,7 @@
 """What commands have in common: options, how a scenario is read from them, how errors and results are printed."""
 
 import contextlib
-import json
-import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +9,7 @@ import typer
 
 from link.codecs import SYNTAXES
 from link.errors import FarlinkError, StorageError
-from link.terminal import escape
+from scenarios.commands.printing import drop_output, say_error, show, show_json
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -87,39 +84,6 @@ def name_sources() -> None:
         f"Where frames come from: {', '.join(row.usage for row in PREFIXES.values())}, or a path to a "
     )
     SOURCE.help += "picture, a folder or a video file."
-
-
-def say(line: str) -> None:
-    """Print *line* to stderr as one of farlink's: on a single line, whatever is in it, and harmless."""
-    print(f"farlink: {escape(' '.join(line.split()))}", file=sys.stderr, flush=True)
-
-
-def show(lines: Iterable[str]) -> None:
-    """Print *lines* to stdout, each on a line of its own, whatever is in it, and harmless to a terminal."""
-    for line in lines:
-        print(escape(line))
-    sys.stdout.flush()
-
-
-def show_json(found: Any) -> None:
-    """Print *found* to stdout as JSON, in ASCII, so that it is harmless to a terminal as well."""
-    print(json.dumps(found, indent=1, default=str), flush=True)
-
-
-def say_error(line: str, exit_code: int, as_json: bool) -> None:
-    """Print the line of an error to stderr, and with *as_json* the object `{"error", "exit_code"}` to stdout."""
-    say(line)
-    try:
-        if as_json:
-            show_json({"error": line, "exit_code": exit_code})
-        sys.stdout.flush()
-    except OSError:  # it is stdout that cannot be written; what is left in its buffer must not fail again
-        drop_output()
-
-
-def drop_output() -> None:
-    """Send what is still to be printed nowhere: nobody reads it, or it does not fit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from link.terminal import escape
-from scenarios.commands.options import say
+from scenarios.commands.printing import say
 from scenarios.words import duration
 
 _LINE_EVERY_S = 10.0  # where stderr is no terminal and a bar would be a mess

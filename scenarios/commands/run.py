@@ -21,8 +21,8 @@ from scenarios.commands.options import (
     clean_errors,
     load_scenario,
     print_metrics,
-    say,
 )
+from scenarios.commands.printing import say
 
 
 class Transport(StrEnum):

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from scenarios.commands.options import Json, Scenario, Settings, clean_errors, show, show_json
+from scenarios.commands.options import Json, Scenario, Settings, clean_errors
+from scenarios.commands.printing import show, show_json
 
 scenarios_app = typer.Typer(no_args_is_help=False, help="List, show, check scenarios, or print their schema.")
 

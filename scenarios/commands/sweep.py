@@ -5,19 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import (
-    Codec,
-    Frames,
-    Json,
-    Settings,
-    Source,
-    clean_errors,
-    complete_fields,
-    say,
-    show,
-    show_json,
-)
+from scenarios.commands.options import Codec, Frames, Json, Settings, Source, clean_errors, complete_fields
 from scenarios.commands.options import Scenario as ScenarioArgument
+from scenarios.commands.printing import say, show, show_json
 
 Vary = Annotated[
     list[str] | None,

@@ -12,7 +12,8 @@ import typer
 
 from link.errors import UsageError
 from link.terminal import escape
-from scenarios.commands.options import Json, clean_errors, show
+from scenarios.commands.options import Json, clean_errors
+from scenarios.commands.printing import show
 
 
 class Profile(StrEnum):
