@@ -133,6 +133,8 @@ class Profile(Model):
     lora: ModelPlace = None
     """A LoRA of the transformer, a .safetensors file or a folder with one: few-step weights, for instance."""
     lora_scale: Annotated[float, Field(ge=-10.0, le=10.0), Affects.RUNNING] = 1.0
+    vae_tiles: Annotated[bool, Affects.RUNNING] = False
+    """Decode in overlapping tiles as large as the VAE's pictures in training (FLUX's: 1024x1024): less memory."""
     preview_vae: ModelPlace = None
     """A folder with an AutoencoderTiny that decodes in place of `vae`: quick, a little coarser."""
     rate_table: ModelPlace = None

@@ -1,6 +1,7 @@
 """Sweeps: planned whole, run by any number of workers to the same tables, killed and resumed, cached, told clearly."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -21,11 +22,12 @@ from link.errors import StorageError, UsageError
 from link.frame import Frame, Payload
 from receiver.codecs import DecoderRow
 from scenarios import run as runs
+from scenarios import schema
 from scenarios.sweep import cached as parts
 from scenarios.sweep import caches, cells, plan, schedule, stamps, state, work
 from scenarios.sweep.caches import Store
 from scenarios.sweep.plan import Request
-from scenarios.sweep.workers import Local
+from scenarios.sweep.workers import Local, gpus_used, how_many
 from sender.codecs.classical import ClassicalEncoder
 
 COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()", "sweep"]
@@ -773,3 +775,43 @@ def test_a_cell_with_analysis_scores_as_its_run_does(tmp_path):
         assert all(frame["depth_truth"] is None for frame in kept)
     again = work.sweep(request, dataclasses.replace(HERE, fresh=True), tmp_path / "out")
     assert not again.tally.misses and again.tally.hits["findings"] > 0
+
+
+def with_gpus(monkeypatch, count, visible=None):
+    """Let torch see *count* GPUs, numbered as *visible* says."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr("receiver.device.torch.empty", lambda *_size, device: None)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "visible", "workers", "seen"),
+    [
+        ({"codec.name": ["gsc"]}, 2, None, 2, ["0", "1", "0"]),
+        ({"codec.name": ["gsc"]}, 2, "3, 5", 2, ["3", "5", "3"]),
+        ({"codec.name": ["gsc"]}, 1, "GPU-a1", 1, ["GPU-a1"] * 3),
+        ({"codec.name": ["gsc"]}, 0, None, None, [None] * 3),
+        ({"codec.name": ["gsc"], "profile.device": ["cpu"]}, 2, None, None, [None] * 3),
+        ({"codec.name": ["gsc"], "profile.device": ["cuda:0", "cuda:1"]}, 4, None, 2, [None] * 3),
+        ({"codec.name": ["webp"], "analysis": ["[]"]}, 2, None, None, [None] * 3),
+    ],
+)
+def test_one_worker_a_gpu(monkeypatch, tmp_path, settings, gpus, visible, workers, seen):
+    with_gpus(monkeypatch, gpus, visible)
+    wanted = [
+        schema.load("mars-relay", [f"{key}={value}" for key, value in zip(settings, values)])
+        for values in itertools.product(*settings.values())
+    ]
+    found = gpus_used(wanted)
+    cores = len(os.sched_getaffinity(0))
+    assert how_many(None, 100, found) == (workers or cores)
+    assert how_many(7, 100, found) == 7, "as many as asked for"
+    assert how_many(None, 1, found) == 1, "no more than there are cells"
+    local = Local(3, tmp_path, found.visible)
+    assert [local._sees(slot).get("CUDA_VISIBLE_DEVICES") for slot in range(3)] == seen
