@@ -4,15 +4,19 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from link import journal, live
+from link.channel.rate import Trace, read_trace
 from link.conductor import Conductor
+from link.config import Link
 from link.errors import FarlinkError, PartialError, StorageError, UsageError
 from link.events import Event
 from link.fingerprint import fingerprint
@@ -223,28 +227,65 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     Raise UsageError where there is no readable journal, StorageError where the disk is full.
     """
     from scenarios.report import page as report
-    from scenarios.results import judge as analysis
-    from scenarios.results import metrics
-    from scenarios.results import table as results
-    from scenarios.scoring import quality
+    from scenarios.results import cell as results
+    from scenarios.results.judge import Judge
+    from scenarios.results.table import write_rows
 
     path = out / "run.mcap"
     if not path.is_file():
         raise UsageError(f"{out}: no run is there (run.mcap is missing)")
     found = journal.read(path)
-    scores = quality.score(found)
-    judged = analysis.analyse(found)
-    figures = metrics.measure(found, scores, judged)
+    judge = Judge(found)
+    result = results.make(
+        found, lambda _run: judge.judged(), lambda link: known_traces(found.head, link, out)
+    )
+    figures = result.figures
     spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
     figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
+    failed = results.why_failed(found)
+    figures["cell"] = {"status": "failed" if failed else "done", "error": failed, **result.cell}
     figures |= {"journal": str(path), "digest": journal.digest(path), "report": str(out / "report.html")}
     try:
-        results.write_parquet(found, out / "results.parquet", scores, judged)
-        report.write(found, figures, out, scores, judged)
+        write_rows(results.frames(result), results.frame_columns(), out / "results.parquet")
+        report.write(result, out, judge.sights)
         (out / "summary.json").write_text(json.dumps(figures, indent=1))
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror}") from error
     return figures
+
+
+def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Trace]:
+    """Return the trace of each hop of *link* that has one: that which the run had, if it is still to be found.
+
+    A journal holds a trace's name and SHA-256 alone; *out*/scenario.yaml may say where it lies.
+    Raise UsageError where none with that sum is at hand.
+    """
+    found: dict[str, Trace] = {}
+    for hop in link.hops:
+        if hop.trace is None:
+            continue
+        places = [Path(hop.trace), schema.shipped_trace(hop.trace), *_trace_places(out, hop.name)]
+        wanted = head.get("versions", {}).get(f"trace {hop.name}")
+        for place in places:
+            with contextlib.suppress(OSError):
+                if hashlib.sha256(place.read_bytes()).hexdigest() == wanted:
+                    found[hop.name] = read_trace(place)
+                    break
+        else:
+            raise UsageError(
+                f"the trace {hop.trace} of hop {hop.name} is not at hand, so its rate is not known"
+            )
+    return found
+
+
+def _trace_places(out: Path, name: str) -> list[Path]:
+    try:
+        tree = yaml.safe_load((out / "scenario.yaml").read_text("utf-8"))
+        return [
+            Path(hop["trace"]) for hop in tree["link"]["hops"] if hop["name"] == name and hop.get("trace")
+        ]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []
 
 
 def _timings(out: Path) -> dict[str, Any]:

@@ -267,8 +267,13 @@ def _budget_bytes(scenario: Scenario) -> int:
     return max(16, min(_MOST_BYTES, int(air * (room - 2) / (room + overhead(link.framing)))))
 
 
+def shipped_trace(name: str) -> Path:
+    """Return where a trace called *name* would lie that comes with farlink."""
+    return Path(str(resources.files("scenarios") / "traces" / name))
+
+
 def _trace_path(name: str, folder: Path | None) -> Path:
-    shipped = Path(str(resources.files("scenarios") / "traces" / name))
+    shipped = shipped_trace(name)
     for path in (Path(name), (folder or Path()) / name, shipped):
         if path.is_file():
             return path.resolve()

@@ -16,6 +16,7 @@ from link.frame import Pixels
 from link.journal import Run
 from receiver.analysis.findings import Depth, Detections, Found, Segments, colours
 from scenarios.results.judge import REFERENCES, Sight
+from scenarios.scoring.tasks import TASKS
 
 TILE = 256
 """Width of a picture in pixels; smaller ones are shown as they are."""
@@ -26,27 +27,7 @@ _INK, _SOFT, _EMPTY = (27, 31, 36), (87, 96, 106), (228, 231, 235)
 _VEIL = 0.6  # how much of a class's colour covers the picture
 _MAP = "magma"  # perceptually even, and readable in grey
 _THICK = 2
-_BOXES = 12  # the surest: more would hide the picture behind their names
-
-LABELS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "segmentation": (("miou", "mIoU"), ("macc", "mAcc"), ("aacc", "aAcc")),
-    "depth": (
-        ("delta1", "δ1"),
-        ("delta2", "δ2"),
-        ("delta3", "δ3"),
-        ("abs_rel", "AbsRel (lower is better)"),
-        ("rmse", "RMSE (lower is better)"),
-        ("rmse_log", "RMSElog (lower is better)"),
-    ),
-    "detection": (
-        ("map50_95", "mAP50-95"),
-        ("map50", "mAP50"),
-        ("map75", "mAP75"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-    ),
-}
-"""What the scores are called."""
+_BOXES = 5  # the surest: more would hide the picture behind them and their names
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ def table(tasks: Mapping[str, Any]) -> list[Row]:
         if not figures or not any(figures[reference] for reference in REFERENCES):
             continue
         head = f"{task} ({figures['model']})" if figures["model"] else task
-        for key, label in LABELS[task]:
+        for key, label in TASKS[task].labels.items():
             values = tuple(_value(figures[reference], key) for reference in REFERENCES)
             rows.append(Row(head, label, values))
             head = ""
@@ -176,10 +157,10 @@ def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.I
     tile = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(tile)
     shades = colours(found.names)
-    surest = list(zip(found.xyxy, found.kinds, found.scores, strict=True))[:_BOXES]
-    for box, kind, score in reversed(surest):
-        if score < SHOWN:
-            continue
+    order = np.argsort(-found.scores, kind="stable")
+    shown = [at for at in order.tolist() if found.scores[at] >= SHOWN]
+    for at in reversed(shown[:_BOXES]):
+        box, kind, score = found.xyxy[at], found.kinds[at], found.scores[at]
         left, top, right, bottom = (box * scale).tolist()
         shade = tuple(min(255, int(part) // 2 + 110) for part in shades[kind])
         right, bottom = max(left, right - 1), max(top, bottom - 1)
@@ -187,4 +168,9 @@ def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.I
         words = found.names[kind] + ("" if score == 1.0 else f" {score:.2f}")
         place = (left + 3, top + 1) if top < 12 else (left, top - 12)
         draw.text(place, words, fill=shade, font_size=10, stroke_width=1, stroke_fill=(0, 0, 0))
+    if len(shown) > _BOXES:
+        more = f"the surest {_BOXES} of {len(shown)} boxes"
+        draw.text(
+            (4, size[1] - 14), more, fill=(255, 255, 255), font_size=10, stroke_width=2, stroke_fill=(0, 0, 0)
+        )
     return tile

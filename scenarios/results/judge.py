@@ -8,7 +8,6 @@ Everything but the truth comes from the journal. A frame of which nothing was sh
 counts as one in which nothing was found. What cannot be had is None, and the notes say why.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +24,7 @@ from link.journal import Run
 from receiver.analysis import analyst, findings
 from receiver.analysis.analyst import Cache, Chosen, Model
 from receiver.analysis.findings import Depth, Detections, FindingError, Found, Record, Segments
+from scenarios.models.analysts import unasked
 from scenarios.scoring.bootstrap import intervals as intervals_of
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.stats import Stats
@@ -33,8 +33,6 @@ from scenarios.truth.names import NONE, meant
 from scenarios.truth.truth import Truth, Truths, open_truth
 
 REFERENCES = ("truth", "original", "ideal")
-COLUMNS = tuple(f"{task}_{reference}" for task in TASK_NAMES for reference in REFERENCES)
-"""Names of the per-frame numbers, as Parquet has them."""
 SURE = 0.5
 """Score from which on a box that was found in the sent picture counts as there, for `original`."""
 MAX_DEPTH_M: Mapping[str, float] = {"indoor": 20.0}
@@ -63,44 +61,33 @@ class Analysis:
     """The drive or video of each frame: the clusters of the bootstrap."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Why something is missing."""
-    judge: "_Judge | None" = None
-
-    def columns(self, frame: int) -> dict[str, str | None]:
-        """Return the row of *frame*: each of `COLUMNS` as JSON, or None."""
-        mine = self.stats.get(frame, {})
-        return {
-            name: json.dumps(mine[name], separators=(",", ":")) if name in mine else None for name in COLUMNS
-        }
-
-    def sights(self, frame: int) -> dict[str, Sight]:
-        """Return what there is to see of *frame*, by task; models run on what is not in the cache."""
-        return {} if self.judge is None else self.judge.sights(frame)
 
 
 def analyse(
     run: Run, *, cache: Cache | None = None, intervals: bool = True, truths: Truths | None = None
 ) -> Analysis:
-    """Return the scores of *run*'s findings.
+    """Return the scores of *run*'s findings, as a `Judge` that is then forgotten gives them."""
+    return Judge(run, cache=cache, intervals=intervals, truths=truths).judged()
+
+
+class Judge:
+    """Scores one run, and holds what is needed for that: the models, the truth, what was found in the sent pictures.
 
     *cache* keeps what models find in sent pictures; *intervals* False leaves the bootstrap out; *truths* are those of
     the run's source, opened where not given.
     """
-    tasks = [task for task in TASK_NAMES if task in run.head["scenario"].get("analysis", ())]
-    if not tasks:
-        none: dict[str, Any] = dict.fromkeys(TASK_NAMES)
-        return Analysis(none, notes={"tasks": "the scenario asks for no analysis"})
-    return _Judge(run, tasks, cache, truths).judged(intervals)
 
-
-class _Judge:
-    """Scores one run."""
-
-    def __init__(self, run: Run, tasks: Sequence[str], cache: Cache | None, truths: Truths | None) -> None:
-        self._run, self._tasks = run, tasks
+    def __init__(
+        self, run: Run, *, cache: Cache | None = None, intervals: bool = True, truths: Truths | None = None
+    ) -> None:
+        self._run, self._intervals = run, intervals
         about = run.head["scenario"]
+        self._tasks = [task for task in TASK_NAMES if task in about.get("analysis", ())]
         self._seed = int(about["seed"])
         self._source = str(about["camera"]["source"])
         self.notes: dict[str, str] = {}
+        if not self._tasks:
+            return
         self._truths = truths or self._open(Camera.model_validate(about["camera"]))
         self._names = {
             event["frame"]: str(event.get("name", "")) for event in run.events if event["kind"] == "captured"
@@ -111,7 +98,7 @@ class _Judge:
         for event in run.events:
             if event["kind"] in ("found", "not_found"):
                 self._models.setdefault(event["task"], event)
-        self._originals = _Originals(run, tasks, self._models, cache)
+        self._originals = _Originals(run, self._tasks, self._models, cache)
         self._domain = self._truths.domain if self._truths is not None else ""
 
     def _open(self, camera: Camera) -> Truths | None:
@@ -124,8 +111,13 @@ class _Judge:
             self.notes["tasks.truth"] = f"camera.source {camera.source!r} has no truth"
         return found
 
-    def judged(self, intervals: bool) -> Analysis:
+    def judged(self) -> Analysis:
         """Return the scores."""
+        about = self._run.head["scenario"]
+        self.notes |= {f"tasks.{task}": why for task, why in unasked(about).items()}
+        if not self._tasks:
+            none: dict[str, Any] = dict.fromkeys(TASK_NAMES)
+            return Analysis(none, notes=self.notes)
         stats: dict[int, dict[str, Stats]] = {}
         for task in self._tasks:
             for reference in REFERENCES:
@@ -143,18 +135,18 @@ class _Judge:
                     for frame, kept in sorted(stats.items())
                     if (name := f"{task}_{reference}") in kept
                 }
-                figures[task][reference] = self._figures(task, mine, sequences, intervals)
+                figures[task][reference] = self._figures(task, mine, sequences)
         self.notes |= {f"tasks.{task}.original": why for task, why in self._originals.notes.items()}
-        return Analysis(figures, stats, sequences, self.notes, self)
+        return Analysis(figures, stats, sequences, self.notes)
 
     def _figures(
-        self, task: str, stats: Mapping[int, Stats], sequences: Mapping[int, str], intervals: bool
+        self, task: str, stats: Mapping[int, Stats], sequences: Mapping[int, str]
     ) -> dict[str, Any] | None:
         if not stats:
             return None
         frames = list(stats.values())
         scores: dict[str, Any] = dict(TASKS[task].scores(frames))
-        if intervals:
+        if self._intervals:
             bounds = intervals_of(TASKS[task], frames, [sequences[frame] for frame in stats], self._seed)
             for key in list(scores):
                 low, high = bounds[key] or (None, None)
@@ -218,8 +210,8 @@ class _Judge:
             )
 
     def sights(self, frame: int) -> dict[str, Sight]:
-        """See `Analysis.sights`."""
-        seen = {}
+        """Return what there is to see of *frame*, by task; models run on what is neither kept nor in the cache."""
+        seen: dict[str, Sight] = {}
         for task in self._tasks:
             try:
                 true = self._true(task, frame)

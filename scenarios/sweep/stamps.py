@@ -23,6 +23,7 @@ from receiver.analysis import analyst
 from receiver.folders import part_folders
 from scenarios import run as runs
 from scenarios.schema import Scenario
+from scenarios.scoring import pictures
 
 _SENDER = Path(sender.__file__).parent / "weights"
 _WHOLE_BYTES = 64 << 20
@@ -188,6 +189,13 @@ def analysing(session: Session) -> str:
     return digest("analyse", code(), versions(), runs.libraries(), own)
 
 
+def scoring() -> str:
+    """Return what the scores of pictures depend on besides the pictures: code, libraries, weights at hand."""
+    missing = {name: score.missing() for name, score in pictures.table().items()}
+    own = [folder(path) for path in pictures.own_weights()]
+    return digest("scores", code(), versions(), missing, own)
+
+
 def _running(session: Session) -> dict[str, Any]:
     return session.profile.model_dump(mode="json", exclude=_MODEL_FIELDS | {"device", "dtype"})
 
@@ -227,6 +235,6 @@ def cell(scenario: Scenario) -> tuple[str, str]:
     payloads = digest(shots(session), encoding(session))
     key = digest(
         "cell", runs.head(scenario), payloads, decoding(session), analysing(session), analysis_models(session),
-        None if rates is None else folder(Path(rates)), session.codec.rate_control,
+        scoring(), None if rates is None else folder(Path(rates)), session.codec.rate_control,
     )  # fmt: skip
     return key, payloads

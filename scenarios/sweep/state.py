@@ -15,7 +15,7 @@ from link.errors import StorageError, UsageError
 from scenarios.sweep.cells import Outcome
 
 FILE = "sweep.sqlite"
-_VERSION = 1
+_VERSION = 2  # 2: rows as `scenarios.results.cell` has them
 _TABLES = """
 CREATE TABLE IF NOT EXISTS cells (
     key TEXT PRIMARY KEY, status TEXT NOT NULL, error TEXT, row TEXT, cached INTEGER NOT NULL, wall_s REAL
