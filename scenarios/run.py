@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +24,7 @@ from link.packet import VERSION
 from link.timing import times
 from scenarios import schema
 from scenarios.models.rate_table import stale
+from scenarios.results.folder import LOCK, locked, make_new
 from scenarios.schema import Scenario
 
 Progress = Callable[[dict[str, Any]], None]
@@ -104,26 +105,38 @@ def check_source(scenario: Scenario) -> None:
         open_source(scenario.camera, seed=scenario.seed)
 
 
-def prepare(out: Path | None, scenario: Scenario) -> Path:
-    """Return the run's folder, made and empty of an earlier run.
+_MADE = ("run.mcap", "report.html", "results.parquet", "summary.json", "timings.json", "scenario.yaml")
+"""What a run makes, besides figures."""
 
-    Without *out* it is runs/NAME, or NAME-2, NAME-3, ... where that is taken. Raise UsageError where *out* holds
-    something that is no run.
+
+@contextlib.contextmanager
+def claim(out: Path | None, scenario: Scenario, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give the run's folder, as `prepare` makes it, and hold it: no other run writes there meanwhile.
+
+    Raise UsageError where another one is at work in *out*, and as `prepare` does.
     """
-    if out is None:
-        base = Path("runs") / scenario.name
-        out = next(
-            path
-            for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100_000)))
-            if not path.exists()
-        )
-    elif out.is_dir() and any(out.iterdir()) and not (out / "scenario.yaml").is_file():
-        raise UsageError(f"{out} is not empty and holds no earlier run; give another --out")
-    elif out.exists() and not out.is_dir():
+    folder = make_new(Path("runs") / scenario.name) if out is None else out
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; --out names a folder")
+    with locked(folder):
+        yield prepare(folder, scenario, overwrite=overwrite)
+
+
+def prepare(out: Path, scenario: Scenario, *, overwrite: bool = False) -> Path:
+    """Return the folder *out*, made, with nothing in it but the scenario.
+
+    Raise UsageError where *out* holds something: an earlier run is replaced only where *overwrite* says so.
+    """
+    if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; --out names a folder")
     try:
+        held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
+        if held and "scenario.yaml" not in held:
+            raise UsageError(f"{out} is not empty and holds no earlier run; give another --out")
+        if held and not overwrite:
+            raise UsageError(f"{out} holds an earlier run; give another --out, or --overwrite to replace it")
         out.mkdir(parents=True, exist_ok=True)
-        for name in ("run.mcap", "report.html", "results.parquet", "summary.json", "timings.json"):
+        for name in _MADE:
             (out / name).unlink(missing_ok=True)
         (out / "scenario.yaml").write_text(schema.to_yaml(scenario), "utf-8")
     except OSError as error:
@@ -182,7 +195,7 @@ def execute(
 def _discard(out: Path) -> None:
     """Remove what `prepare` made of a run that never began."""
     found = {path.name for path in out.iterdir()}
-    if found <= {"scenario.yaml", *(f".{role}.log" for role in ("link", "sender", "receiver"))}:
+    if found <= {"scenario.yaml", LOCK, *(f".{role}.log" for role in ("link", "sender", "receiver"))}:
         for name in found:
             (out / name).unlink()
         with contextlib.suppress(OSError):
@@ -228,6 +241,7 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     """
     from scenarios.report import page as report
     from scenarios.results import cell as results
+    from scenarios.results import verdict
     from scenarios.results.judge import Judge
     from scenarios.results.table import write_rows
 
@@ -240,6 +254,7 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
         found, lambda _run: judge.judged(), lambda link: known_traces(found.head, link, out)
     )
     figures = result.figures
+    figures["verdict"] = verdict.reach(result, judge.look if result.judged.stats else None)
     spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
     figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
     failed = results.why_failed(found)

@@ -19,7 +19,7 @@ from scenarios import run as runs
 from scenarios import schema
 from scenarios.commands import progress
 from scenarios.report import overlays
-from scenarios.results import cell
+from scenarios.results import cell, frame_stats
 from scenarios.results import judge as analyses
 from scenarios.results.judge import REFERENCES, analyse
 from scenarios.scoring.boxes import Boxes
@@ -287,7 +287,7 @@ def scored(read, monkeypatch, task, **changed):
 
 
 def test_a_truth_of_another_size_is_told_with_both_sizes(done, read, monkeypatch):
-    small = analyses.Truth(None, np.zeros((5, 7), np.uint8), None)
+    small = frame_stats.Truth(None, np.zeros((5, 7), np.uint8), None)
     found = scored(read, monkeypatch, "segmentation", of=lambda name: small)
     note = found.notes["tasks.segmentation.truth"]
     assert "7x5" in note and "64x48" in note and note.startswith("frame 0 (0.png)") and "\n" not in note
@@ -327,26 +327,26 @@ def test_names_that_differ_between_sets_mean_the_same():
 def test_relative_depth_is_aligned_before_it_is_scored():
     true = np.random.default_rng(5).uniform(1, 30, (20, 30)).astype(np.float32)
     near = Depth((3.0 / true + 0.7).astype(np.float32), False)
-    kept = analyses.stats_of("depth", Depth(true, True), near, "street")
+    kept = frame_stats.stats_of("depth", Depth(true, True), near, "street")
     assert kept["deltas"][0] == pytest.approx(1.0) and kept["errors"][0] < 1e-3
     other = Depth((near.values * 5 + 2).astype(np.float32), False)
-    same = analyses.stats_of("depth", near, other, "street", of_model=True)
+    same = frame_stats.stats_of("depth", near, other, "street", of_model=True)
     assert same["deltas"][0] == pytest.approx(1.0)
     noise = Depth(np.random.default_rng(6).uniform(0.1, 3, true.shape).astype(np.float32), False)
-    assert analyses.stats_of("depth", near, noise, "street", of_model=True)["deltas"][0] < 0.9
+    assert frame_stats.stats_of("depth", near, noise, "street", of_model=True)["deltas"][0] < 0.9
 
 
 def test_boxes_that_are_sure_on_the_original_are_what_should_be_found():
     xyxy = np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]])
     true = Detections(xyxy, np.array([0, 1]), np.array([0.9, 0.2]), ("rock", "flag"))
-    stats = analyses._detection(true, true, True)
+    stats = frame_stats._detection(true, true, True)
     assert len(stats["truth"]) == 1
     assert TASKS["detection"].scores([stats])["map50"] == pytest.approx(1.0)
-    assert TASKS["detection"].scores([analyses._detection(true, None, True)])["map50"] == 0.0
+    assert TASKS["detection"].scores([frame_stats._detection(true, None, True)])["map50"] == 0.0
     other = Detections(xyxy[:1], np.array([1]), np.array([0.8]), ("flag", "boulder"))
     with pytest.raises(ValueError, match="names none"):
-        analyses._detection(true, Detections(xyxy, np.array([0, 0]), np.array([1.0, 1]), ("fish",)), True)
-    assert TASKS["detection"].scores([analyses._detection(true, other, True)])["map50"] == 0.0
+        frame_stats._detection(true, Detections(xyxy, np.array([0, 0]), np.array([1.0, 1]), ("fish",)), True)
+    assert TASKS["detection"].scores([frame_stats._detection(true, other, True)])["map50"] == 0.0
 
 
 def test_a_model_that_fails_on_a_picture_leaves_an_event_and_a_note(tmp_path):
@@ -497,14 +497,14 @@ def test_what_a_cache_is_asked_for_is_named_by_the_picture():
 
 
 def test_boxes_of_a_truth_keep_what_is_to_be_ignored():
-    true = analyses.TrueBoxes(
+    true = frame_stats.TrueBoxes(
         np.array([[0, 0, 9, 9.0]]), np.array([0]), np.ones(1), ("rock",), np.array([True])
     )
     found = Detections(np.array([[0, 0, 9, 9.0]]), np.array([0]), np.array([0.9]), ("rock",))
     own = TASKS["detection"].frame(
         Boxes.of([[0, 0, 9, 9]], [0], None, [True]), Boxes.of([[0, 0, 9, 9]], [0], [0.9])
     )
-    assert analyses._detection(true, found, False) == own
+    assert frame_stats._detection(true, found, False) == own
 
 
 def test_a_truth_that_cannot_be_used_is_told(models, source, tmp_path):

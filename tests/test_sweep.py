@@ -21,6 +21,7 @@ from link.errors import StorageError, UsageError
 from link.frame import Frame, Payload
 from scenarios import run as runs
 from scenarios.results import cell as results
+from scenarios.results.folder import locked
 from scenarios.sweep import cached as parts
 from scenarios.sweep import caches, cells, plan, schedule, stamps, state, work
 from scenarios.sweep.caches import Store
@@ -315,7 +316,7 @@ def test_another_request_needs_a_word_and_a_foreign_folder_is_left_alone(tmp_pat
 
 
 def test_two_sweeps_in_one_folder_and_a_damaged_state_are_refused(tmp_path):
-    with state.locked(tmp_path / "out"), pytest.raises(UsageError, match="another farlink sweep"):
+    with locked(tmp_path / "out"), pytest.raises(UsageError, match="another farlink run or sweep"):
         work.sweep(asked(), HERE, tmp_path / "out")
     (tmp_path / "out" / state.FILE).write_bytes(b"this is no database" * 100)
     with pytest.raises(UsageError, match="--fresh"):

@@ -12,6 +12,7 @@ from scenarios.commands.options import (
     Frames,
     Json,
     Out,
+    Overwrite,
     Realtime,
     Seed,
     Settings,
@@ -106,6 +107,7 @@ def link(
     settings: Settings = None,
     realtime: Realtime = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     wait: Wait = 60.0,
     as_json: Json = False,
 ) -> None:
@@ -129,21 +131,22 @@ def link(
     with clean_errors():
         check_address(bind, curve)
         plan = load_scenario(scenario, settings, None, codec, frames, seed)
-        folder = runs.prepare(out, plan)
         failure: FarlinkError | None = None
-        with Bar(plan.camera.frames) as bar:
-            try:
-                timings = serve(
-                    plan.session(), runs.head(plan), folder / "run.mcap", bind,
-                    factor=realtime, curve=curve, wait_s=wait, tell=bar,
-                )  # fmt: skip
-                (folder / "timings.json").write_text(json.dumps(timings))
-            except FarlinkError as error:
-                failure = error
-        if not (folder / "run.mcap").is_file() or (failure is not None and failure.exit_code not in (3, 130)):
-            raise failure or FarlinkError("the run left no journal")
-        runs.note_source(folder, plan)
-        print_metrics(runs.measure(folder, None), as_json)
+        with runs.claim(out, plan, overwrite=overwrite) as folder:
+            with Bar(plan.camera.frames) as bar:
+                try:
+                    timings = serve(
+                        plan.session(), runs.head(plan), folder / "run.mcap", bind,
+                        factor=realtime, curve=curve, wait_s=wait, tell=bar,
+                    )  # fmt: skip
+                    (folder / "timings.json").write_text(json.dumps(timings))
+                except FarlinkError as error:
+                    failure = error
+            whole = (folder / "run.mcap").is_file()
+            if not whole or (failure is not None and failure.exit_code not in (3, 130)):
+                raise failure or FarlinkError("the run left no journal")
+            runs.note_source(folder, plan)
+            print_metrics(runs.measure(folder, None), as_json)
         if failure is not None:
             raise failure
 

@@ -35,6 +35,9 @@ Realtime = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier run in the folder of --out.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 

@@ -12,6 +12,7 @@ from scenarios.commands.options import (
     Frames,
     Json,
     Out,
+    Overwrite,
     Realtime,
     Scenario,
     Seed,
@@ -43,6 +44,7 @@ def run(
     ] = Transport.ZMQ,
     realtime: Realtime = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Run a scenario: frames are encoded, cross the modelled link as packets, and are put together again.
@@ -69,8 +71,7 @@ def run(
     with clean_errors():
         plan = load_scenario(scenario, settings, source, codec, frames, seed)
         runs.check_source(plan)
-        folder = runs.prepare(out, plan)
-        with Bar(plan.camera.frames) as bar:
+        with runs.claim(out, plan, overwrite=overwrite) as folder, Bar(plan.camera.frames) as bar:
             outcome = runs.run(plan, folder, transport=transport.value, factor=realtime, progress=bar)
         print_metrics(outcome.metrics, as_json)
         if outcome.error is not None:

@@ -113,6 +113,7 @@ def render(result: RunResult, drawings: Iterable[Drawing], sights: Sights | None
         drawings={drawing.name: drawing for drawing in drawings},
         missing=missing,
         drops=_drops(metrics),
+        verdict=(metrics.get("verdict") or {}).get("text"),
         yaml=yaml.safe_dump(_without_nulls(about), sort_keys=False, allow_unicode=True),
         repeatable=not str(about["camera"]["source"]).startswith("webcam:"),
         versions=run.head.get("versions", {}),
