@@ -77,6 +77,18 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     *settings* are `key=value` strings (values in YAML), *overrides* values by dotted path; both are laid over
     the file. Raise UsageError, in one line that names the key, for everything that is wrong.
     """
+    tree, folder = _tree(name, settings, overrides)
+    return resolve(_checked(tree, name), folder)
+
+
+def asks_for_all(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> bool:
+    """Return whether the scenario that `load` would return was asked for with `analysis: all`."""
+    return bool(_tree(name, settings, overrides)[0].get("analysis") == "all")
+
+
+def _tree(
+    name: str, settings: Iterable[str], overrides: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], Path | None]:
     text, folder = source_text(name)
     tree = _yaml(text, name)
     if not isinstance(tree, dict):
@@ -88,7 +100,7 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
         _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
     for key, value in (overrides or {}).items():
         _put(tree, key, value)
-    return resolve(_checked(tree, name), folder)
+    return tree, folder
 
 
 def with_local_models(session: Session, settings: Iterable[str]) -> Session:

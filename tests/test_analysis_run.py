@@ -219,6 +219,16 @@ def test_the_report_shows_findings_and_scores(done):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_the_verdict_says_what_a_task_gains(done):
+    found = done[1]["verdict"]
+    for which in ("own", "same_bytes", "full_rate"):
+        tasks = found[which]["tasks"]
+        assert list(tasks) == list(TASKS)
+        for name, scores in tasks.items():
+            assert scores["reference"] == "truth" and 0 <= scores[TASKS[name].primary] <= 1
+            assert f"{scores[TASKS[name].primary]:.3f}" in found["text"]
+
+
 def test_measuring_again_gives_the_same(done):
     first = json.loads((done[0] / "summary.json").read_text())
     again = runs.measure(done[0], None)
@@ -529,3 +539,17 @@ def test_a_truth_that_cannot_be_used_is_told(models, source, tmp_path):
     told = progress.table(figures)
     assert "against the original" in told
     assert "not scored against the truth: frame 0" in told and "is 10x10, but its picture 64x48" in told
+
+
+def test_the_surest_boxes_are_shown_and_the_others_counted():
+    xyxy = np.array([[10 * at, 10, 10 * at + 8, 40] for at in range(9)], np.float64)
+    scores = np.array([0.31, 0.9, 0.32, 0.8, 0.7, 0.95, 0.6, 0.33, 0.01])
+    found = Detections(xyxy, np.zeros(9, int), scores, ("rock",))
+    grey = np.full((64, 96, 3), 90, np.uint8)
+    drawn = np.asarray(overlays._boxed(found, grey, (96, 64)))
+    changed = (drawn[25] != grey[25]).any(1)  # a line through all the boxes and no words
+    shown = {at for at in range(9) if changed[10 * at : 10 * at + 2].any()}
+    assert shown == {1, 3, 4, 5, 6}
+    few = Detections(xyxy[:2], np.zeros(2, int), scores[:2], ("rock",))
+    below = np.asarray(overlays._boxed(few, grey, (96, 64)))[50:]
+    assert (below == grey[50:]).all() and (drawn[50:] != grey[50:]).any()  # the words that say how many there are

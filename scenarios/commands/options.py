@@ -74,7 +74,13 @@ def load_scenario(
 
     overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
     given = {key: value for key, value in overrides.items() if value is not None}
-    return schema.load(scenario, settings or [], given)
+    found = schema.load(scenario, settings or [], given)
+    if schema.asks_for_all(scenario, settings or [], given):
+        from scenarios.models.analysts import unasked
+
+        for task, why in unasked(found.model_dump(mode="json")).items():
+            print(f"farlink: analysis: all leaves out {task}: {why}", file=sys.stderr)
+    return found
 
 
 def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:

@@ -222,7 +222,8 @@ def _gains(name: str, found: Mapping[str, Any]) -> list[str]:
         other = found[key]
         if other is None or other["codec"] is None or other["codec"] == name:
             continue
-        ahead, behind = [], []
+        ahead: list[str] = []
+        behind: list[str] = []
         for label, mine, theirs, higher in _pairs(found["own"], other):
             if mine != theirs:
                 (ahead if (mine > theirs) == higher else behind).append(label)
