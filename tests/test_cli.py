@@ -20,7 +20,7 @@ from link.weights import FOLDER
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.commands.progress import Arrivals
-from scenarios.results import metrics
+from scenarios.results import traffic
 
 COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 
@@ -175,7 +175,7 @@ def test_every_preset_runs_with_a_real_codec(name, tmp_path):
     found = journal.read(folder / "run.mcap")
     assert found.complete
     assert len(found.pictures["sent"]) == 3
-    metrics.conserved(found)
+    traffic.conserved(found)
 
 
 @pytest.mark.parametrize("codec", ["jpeg2000", "webp", "avif", "jpeg"])

@@ -25,7 +25,7 @@ from link.transform import grid
 from receiver.codecs import DECODERS
 from scenarios import schema
 from scenarios.models.catalogue import CATALOGUE
-from scenarios.results import metrics
+from scenarios.results import traffic
 from sender.camera import Shot, open_source
 from sender.codecs import ENCODERS
 
@@ -226,11 +226,11 @@ def test_a_run_ends_and_every_packet_is_accounted_for(name: str, seed: int, tmp_
     plan = schema.load(name, [f"seed={seed}", "codec.name=jpeg2000"]).session()
     run = toys.run(plan, tmp_path / "run.mcap", FRAMES, _Encoder(plan.codec.frame_bytes or 0))
     assert run.complete
-    metrics.conserved(run)
+    traffic.conserved(run)
     assert len(toys.kinds(run, "encoded")) == FRAMES
     assert len(toys.kinds(run, "closed")) >= FRAMES - 1
-    sent = metrics.packets(run)
-    figures = metrics.counts(run, sent, forward=True)
+    sent = traffic.packets(run)
+    figures = traffic.traffic(run).forward
     never = {"queue_full", "deadline", "malformed", "version"}
     if plan.link.framing == "ccsds" and any(hop.bit_error_rate for hop in plan.link.hops):
         never.remove("malformed")  # the Space Packet's header, which has no checksum of its own, may be hit
@@ -275,7 +275,7 @@ def test_the_duty_cycle_of_lora_holds(tmp_path: Path) -> None:
     plan = schema.load("lora-sf12").session()
     run = toys.run(plan, tmp_path / "run.mcap", 2, _Encoder(plan.codec.frame_bytes or 0))
     rows = run.rows[(run.rows[:, 3] == 0) & (run.rows[:, 5] > 0)]
-    assert len(rows) == metrics.counts(run, metrics.packets(run), forward=True)["sent"]
+    assert len(rows) == traffic.traffic(run).forward["sent"]
     for time, _, fate, _, _, lasted in rows.tolist():
         end = time - (50_000 if fate == Fate.CROSSED else 0)
         within = (end - lasted) % 279_000_000_000

@@ -23,6 +23,8 @@ from link.frame import Frame, Payload
 from receiver.codecs import DecoderRow
 from scenarios import run as runs
 from scenarios import schema
+from scenarios.results import cell as results
+from scenarios.results.folder import locked
 from scenarios.sweep import cached as parts
 from scenarios.sweep import caches, cells, plan, schedule, stamps, state, work
 from scenarios.sweep.caches import Store
@@ -187,7 +189,7 @@ def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     assert (result.tally.done, result.tally.cells, result.tally.cached) == (8, 8, 0)
     columns, rows = table(out, "cells")
     assert len(rows) == 8
-    assert columns == list(work.tables.CELLS)
+    assert columns == ["cell", "status", "error", "settings", *results.columns()]
     first = dict(zip(columns, rows[0]))
     assert first["status"] == "done" and first["error"] is None
     assert json.loads(first["settings"]) == {"codec.name": "webp", "codec.frame_bytes": 200}
@@ -196,7 +198,7 @@ def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     assert first["on_air_bps"] == pytest.approx(first["on_air_bytes_per_frame"] * 8 / 60)
     assert first["rate_bps"] == 500 and first["loss"] == pytest.approx(0.05)
     frame_columns, frames = table(out, "frames")
-    assert frame_columns == list(work.tables.FRAMES)
+    assert frame_columns == ["cell", *results.frame_columns()]
     assert len(frames) == 16
     assert {row[frame_columns.index("cell")] for row in frames} == {row[0] for row in rows}
     assert {row[frame_columns.index("sequence")] for row in frames} == {"testcard"}
@@ -213,12 +215,12 @@ def test_a_cell_is_the_run_of_its_scenario_from_cold_and_from_warm_caches(tmp_pa
     work.sweep(request, options, tmp_path / "cold")
     again = work.sweep(request, dataclasses.replace(options, fresh=True), tmp_path / "warm")
     assert not again.tally.misses and again.tally.hits["payloads"] == 6
-    for cell in plan.cells(request):
-        alone = tmp_path / cell.id
+    for item in plan.cells(request):
+        alone = tmp_path / item.id
         alone.mkdir()
-        assert runs.execute(cell.scenario, alone, transport="inproc") is None
+        assert runs.execute(item.scenario, alone, transport="inproc") is None
         for out in ("cold", "warm"):
-            kept = tmp_path / out / "cells" / cell.id / "run.mcap"
+            kept = tmp_path / out / "cells" / item.id / "run.mcap"
             assert journal.digest(kept) == journal.digest(alone / "run.mcap")
     assert tables(tmp_path / "cold") == tables(tmp_path / "warm")
 
@@ -316,7 +318,7 @@ def test_another_request_needs_a_word_and_a_foreign_folder_is_left_alone(tmp_pat
 
 
 def test_two_sweeps_in_one_folder_and_a_damaged_state_are_refused(tmp_path):
-    with state.locked(tmp_path / "out"), pytest.raises(UsageError, match="another farlink sweep"):
+    with locked(tmp_path / "out"), pytest.raises(UsageError, match="another farlink run or sweep"):
         work.sweep(asked(), HERE, tmp_path / "out")
     (tmp_path / "out" / state.FILE).write_bytes(b"this is no database" * 100)
     with pytest.raises(UsageError, match="--fresh"):
@@ -759,20 +761,22 @@ def test_a_cell_with_analysis_scores_as_its_run_does(tmp_path):
     assert result.tally.done == 2, result.failures
     columns, rows = table(tmp_path / "out", "cells")
     frame_columns, frames = table(tmp_path / "out", "frames")
-    for cell, row in zip(plan.cells(request), rows):
-        alone = tmp_path / cell.id
+    for item, row in zip(plan.cells(request), rows):
+        alone = tmp_path / item.id
         alone.mkdir()
-        assert runs.execute(cell.scenario, alone, transport="inproc") is None
+        assert runs.execute(item.scenario, alone, transport="inproc") is None
         figures = runs.measure(alone, None)
         for reference in ("truth", "original", "ideal"):
             told = figures["tasks"]["segmentation"][reference]["miou"]
             assert row[columns.index(f"segmentation_{reference}_miou")] == pytest.approx(told)
-        kept = [dict(zip(frame_columns, found)) for found in frames if found[0] == cell.id]
+        kept = [dict(zip(frame_columns, found)) for found in frames if found[0] == item.id]
         own = duckdb.sql(
-            f"SELECT segmentation_truth FROM '{alone}/results.parquet' ORDER BY frame"
+            f"SELECT segmentation_truth_stats, segmentation_truth_miou FROM '{alone}/results.parquet' ORDER BY frame"
         ).fetchall()
-        assert [frame["segmentation_truth"] for frame in kept] == [found[0] for found in own]
-        assert all(frame["depth_truth"] is None for frame in kept)
+        names = ("segmentation_truth_stats", "segmentation_truth_miou")
+        assert [tuple(frame[name] for name in names) for frame in kept] == own
+        assert all(0 <= frame["segmentation_truth_miou"] <= 1 for frame in kept)
+        assert all(frame["depth_truth_stats"] is None for frame in kept)
     again = work.sweep(request, dataclasses.replace(HERE, fresh=True), tmp_path / "out")
     assert not again.tally.misses and again.tally.hits["findings"] > 0
 

@@ -1,5 +1,6 @@
 """`farlink run` and `farlink report`: a scenario from end to end, and its results anew from its journal."""
 
+import contextlib
 import shlex
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from scenarios.commands.options import (
     Frames,
     Json,
     Out,
+    Overwrite,
     Realtime,
     Scenario,
     Seed,
@@ -44,6 +46,7 @@ def run(
     ] = Transport.ZMQ,
     realtime: Realtime = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Run a scenario: frames are encoded, cross the modelled link as packets, and are put together again.
@@ -69,10 +72,11 @@ def run(
 
     bare = scenario == "mars-relay" and not any((source, codec, frames, seed, settings, realtime, out))
     with clean_errors(as_json):
-        with Bar(arrivals=realtime is not None) as bar:
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(Bar(arrivals=realtime is not None))
             plan = load_scenario(scenario, settings, source, codec, frames, seed)
             runs.check_source(plan)
-            folder = runs.prepare(out, plan)
+            folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
             bar.begin(plan.name, plan.camera.source, plan.camera.frames)
             outcome = runs.run(plan, folder, transport=transport.value, factor=realtime, progress=bar)
         print_metrics(outcome.metrics, as_json)

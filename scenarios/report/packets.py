@@ -21,7 +21,7 @@ from link.events import BIRTHS, Fate
 from link.journal import Run
 from link.packet import Kind
 from link.repair import arq
-from scenarios.results import metrics
+from scenarios.results import traffic
 from scenarios.results.hop_packets import HopPacket
 
 WIDTH = 120
@@ -50,11 +50,11 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
     *frame* keeps the packets of that frame, feedback about it included; *drops* those that were dropped. A
     copy says in `copy_of` which packet it is of, None where several left the transmitter at that instant.
     """
-    scenario = metrics.scenario(run)
+    scenario = traffic.scenario(run)
     names = [hop["name"] for hop in scenario["link"]["hops"]]
     ways = _ways(run)
-    sent = {item.number: item for item in metrics.packets(run)}
-    by_hops = {own.number: own for own in metrics.by_hops(run, sent.values())}
+    sent = {item.number: item for item in traffic.packets(run)}
+    by_hops = {own.number: own for own in traffic.by_hops(run, sent.values())}
     origins = _origins(ways, sent)
     for number in sorted(ways, key=lambda number: (ways[number].born[0], number)):
         way = ways[number]
@@ -86,7 +86,7 @@ def check_frame(run: Run, frame: int) -> None:
         raise UsageError(f"--frame {frame}: the run has {there}")
 
 
-def _identity(item: metrics.Sent | None, *, copy: bool) -> dict[str, Any]:
+def _identity(item: traffic.Sent | None, *, copy: bool) -> dict[str, Any]:
     if item is None:
         return {"kind": "copy", "frame": None, "index": None, "size_bytes": None, "on_air": False}
     kind = "copy" if copy else "again" if item.again else item.kind.name.lower()
@@ -140,7 +140,7 @@ def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:
 def _content(data: bytes, scenario: dict[str, Any]) -> dict[str, Any]:
     """Return what a packet carries: sections, or a repair symbol, or a request."""
     found = packet.peek(packet.unwrap(data, scenario["link"]["framing"]))
-    kind = metrics.section_kind(scenario)
+    kind = traffic.section_kind(scenario)
     about: dict[str, Any] = {"priority": found.priority, "last": found.last}
     if found.kind == Kind.DATA:
         about["sections"] = [
@@ -177,7 +177,7 @@ def _hop(names: list[str], row: tuple[int, int, Fate, int, int]) -> dict[str, An
 
 def lines(run: Run, *, frame: int | None = None, drops: bool = False) -> Iterator[str]:
     """Yield the lines of a listing of the packets that `records` gives, and a summary of them."""
-    scenario = metrics.scenario(run)
+    scenario = traffic.scenario(run)
     codec, framing = scenario["codec"]["name"], scenario["link"]["framing"]
     yield f"{scenario['name']}, seed {scenario['seed']}, {codec}, {framing} framing"
     yield from _HEAD.splitlines()

@@ -14,6 +14,7 @@ import yaml
 
 from link.errors import FarlinkError, StorageError, UsageError
 from link.timing import air_bytes, likely_bytes
+from scenarios.results.folder import locked
 from scenarios.sweep import caches, plan, schedule, state, tables
 from scenarios.sweep.caches import Store
 from scenarios.sweep.cells import Outcome, fatal, job
@@ -92,7 +93,7 @@ def sweep(
     """
     cells = plan.cells(request)
     _check_out(out)
-    with state.locked(out):
+    with locked(out):
         return _locked_sweep(request, cells, options, out, progress)
 
 
