@@ -24,7 +24,9 @@ from link.bitstream.latent import (
     decode,
     encode,
 )
+from link.codecs.gsc import load_tables
 from link.seeds import generator
+from link.weights import FOLDER as WEIGHTS
 from scenarios.training.tables import fit, report
 
 SHAPE = (12, 16)
@@ -165,7 +167,10 @@ def test_lengths_are_the_models_cost_and_less_than_a_byte():
 
 def test_zeros_cost_nothing():
     assert encode(np.zeros((N, *SHAPE), int), range(N), GENERIC) == [b""] * N
-    assert max(map(len, encode(np.zeros((N, *SHAPE), int), range(N), MADE))) <= 4
+    for shape in (SHAPE, (24, 32), (5, 9)):
+        zeros = np.zeros((N, *shape), int)
+        assert encode(zeros, range(N), MADE) == [b""] * N
+        assert not decode([b""] * N, range(N), shape, MADE).any()
     assert encode(np.zeros((0, *SHAPE), int), (), MADE) == []
     assert decode([], (), SHAPE, MADE).shape == (0, *SHAPE)
 
@@ -383,6 +388,34 @@ def test_learning_repeats_and_bears_flat_channels():
     for bad in (maps.astype(float), maps[0], maps[:0]):
         with pytest.raises(ValueError, match="expected integers"):
             fit(bad)
+
+
+def test_an_empty_map_of_any_shipped_channel_costs_nothing_and_one_symbol_comes_back():
+    tables = load_tables(WEIGHTS / "tiny", 32)
+    assert tables.kind == "trained" and tables.n == 32
+    zeros = np.zeros((tables.n, *SHAPE), int)
+    assert encode(zeros, range(tables.n), tables) == [b""] * tables.n
+    zeros[:, 5, 7] = 1
+    sections = encode(zeros, range(tables.n), tables)
+    assert min(map(len, sections)) >= 1
+    assert np.array_equal(decode(sections, range(tables.n), SHAPE, tables), zeros)
+
+
+def test_what_tables_find_likeliest_is_not_taken_for_an_empty_map():
+    ones = np.ones((120, 1, *SHAPE), int)
+    ones[:, :, 3:5] = generator(3, "ones").integers(0, 2, (120, 1, 2, SHAPE[1]))
+    tables = fit(ones)
+    whole = np.ones((1, *SHAPE), int)
+    (section,) = encode(whole, [0], tables)
+    assert len(section) >= 1 and np.array_equal(decode([section], [0], SHAPE, tables), whole)
+
+
+def test_empty_maps_change_no_tables():
+    """They never meet the tables; counted along they made the busy maps of their channel dearer."""
+    busy = np.where(generator(4, "halves").random((60, 1, *SHAPE)) < 0.97, 1, 0)
+    empty = np.zeros((200, 1, *SHAPE), int)
+    assert fit(np.concatenate([busy, empty])).digest() == fit(busy).digest()
+    assert encode(empty[0], [0], fit(empty)) == [b""]
 
 
 def test_no_network_is_imported():

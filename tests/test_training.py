@@ -22,14 +22,18 @@ from link.seeds import generator
 from receiver.parts import ChannelControlNet
 from receiver.text_encoder import TextEncoder
 from scenarios.commands import train as command
+from scenarios.scoring.perceptual import lpips_model
 from scenarios.training import autoencoder, captions, flow, gsc
 from scenarios.training import text as text_table
 from scenarios.training.autoencoder import Autoencoder
 from scenarios.training.data import Pictures
+from scenarios.training.decoder import Decoder
+from scenarios.training.drawn import DrawnLatents
 from scenarios.training.examples import kept, make, stamp
 from scenarios.training.loop import Ema, Recipe, train
 from scenarios.training.parts import PARTS
 from scenarios.training.request import SHIPPED, Request, find
+from scenarios.training.sources import open_streets
 
 SMALL = ("--size", "64x48", "--seed", "3")
 TEXTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -140,6 +144,79 @@ def test_the_receiver_loads_what_was_trained(runs):
     assert float(control.controlnet_blocks[0].weight.detach().abs().max()) > 0  # it starts at zero
     vae = AutoencoderKL.from_pretrained(base / "autoencoder" / "model")
     assert vae.config.scaling_factor == 1.0
+
+
+def test_two_steps_of_the_decoder_leave_the_latents_as_they_are(runs, data, tmp_path):
+    base, earlier, out = runs[0], tmp_path / "from", tmp_path / "out"
+    earlier.mkdir()
+    for name in ("autoencoder", "transform", "flow", "control"):
+        (earlier / name).symlink_to(base / name)
+    (earlier / "segmenter").symlink_to(SHIPPED["segmenter"])
+    common = ("--streets", data / "train", "--size", "128x80", "--seed", "3", "--batch", 2)
+    done = trained(
+        "decoder", "--out", out, *common, "--from", earlier, "--examples", 4, "--steps", 2, "--lr", 0.01
+    )
+    assert done["step"] == 2 and done["val_lpips"] > 0 and done["drawn_lpips"] > 0
+    before = load_file(base / "autoencoder" / "model" / "diffusion_pytorch_model.safetensors")
+    after = load_file(out / "model" / "diffusion_pytorch_model.safetensors")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+    assert {name for name in before if name.startswith("decoder.")} <= moved
+    assert sorted(path.name for path in (out / "samples").iterdir()) == [
+        "000002-drawn.png",
+        "000002.png",
+    ]
+    small = farlink_train(
+        "decoder", "--streets", data / "train", "--size", "64x48", "--out", tmp_path / "small"
+    )
+    assert small.exit_code == 2 and "31 pixels" in small.stderr
+
+
+def test_a_decoder_learns_what_it_is_shown_and_resumes_to_the_same_bits(runs, data, tmp_path):
+    def part():
+        held = Pictures.open(data / "train")
+        draws = [(1.0, lambda rng: held.whole(0, (64, 48)))]
+        start = runs[0] / "autoencoder" / "model"
+        return Decoder(draws, [held.whole(0, (64, 48))], 1, start, lpips_model())
+
+    recipe = Recipe(24, 3e-3, warmup=2, ema=0.0, save_every=8, sample_every=8)
+    train(part(), recipe, tmp_path / "whole", lambda: 0.0, lambda line: None)
+    scores = [row for row in rows(tmp_path / "whole") if "val_lpips" in row]
+    assert scores[-1]["val_lpips"] < 0.9 * scores[0]["val_lpips"]
+
+    def stop(line):
+        if '"step": 16' in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(part(), recipe, tmp_path / "cut", lambda: 0.0, stop)
+    train(part(), recipe, tmp_path / "cut", lambda: 0.0, lambda line: None)
+    ends = [
+        load_file(tmp_path / name / "model" / "diffusion_pytorch_model.safetensors")
+        for name in ("whole", "cut")
+    ]
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_drawn_windows_are_where_their_pictures_are_and_are_kept(tmp_path):
+    latents = torch.arange(2 * 6 * 8).reshape(2, 1, 6, 8).half()
+    pictures = latents.repeat_interleave(8, 2).repeat_interleave(8, 3).to(torch.uint8)
+    made = DrawnLatents(latents, pictures, (4, 3))
+    found, shown = made.draw(generator(1, "windows"), 20)
+    assert found.shape == (20, 1, 3, 4) and shown.shape == (20, 1, 24, 32)
+    assert torch.allclose(shown[:, :, ::8, ::8] * 255, found)
+    assert len({tuple(window.flatten().tolist()) for window in found}) > 8
+
+
+def test_a_drive_that_is_left_out_is_never_shown(data, tmp_path):
+    request = Request(streets=data / "train", leave_out="1")
+    assert [path.stem for path in open_streets(request).files] == ["0", "2"]
+    assert [path.stem for path in Pictures.open(data / "train", only="1").files] == ["1"]
+    done = farlink_train(
+        "transform", "--streets", data / "deep" / "streets", "--leave-out", "0", "--out", tmp_path
+    )
+    assert done.exit_code == 2 and "but 0*" in done.stderr
 
 
 def test_tables_are_written_beside_the_transform(runs, data):

@@ -8,7 +8,8 @@ how busy the picture is. For each channel, trained tables say what a neighbour o
 (which sign is likely) and to the *spread* (how far from 0), and what each place starts from. The two sums pick
 a cell, which holds frequencies. A neighbour of 0 adds nothing, so reading costs time only where something is.
 A section's length reaches the reader anyhow, and tells how busy the map is: it adds to the spread, and the
-writer looks for a length that its own bytes fit into. Channels without tables are coded as `adaptive` says.
+writer looks for a length that its own bytes fit into. No bytes stand for the map of zeros, whatever the tables say.
+Channels without tables are coded as `adaptive` says.
 
 All is in integers, so both ends agree on every machine; the interval is Martin's (1979), as in `entropy`.
 """
@@ -36,6 +37,8 @@ CLIP = 8
 """A neighbour counts as at most this far from 0."""
 LEVELS = 64
 """Lengths that the spread tells apart, in bytes for a map of the trained size; longer ones are as the last."""
+FORMAT = 2
+"""Of sections by trained tables; in 1 a map of zeros was coded as any other."""
 BITS = 14
 """The frequencies of a cell add up to 2**BITS."""
 MAX_PIXELS = 1 << 22
@@ -133,8 +136,8 @@ class Tables:
         return dict(self._arrays)
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of the tables' numbers, shapes and names."""
-        found = hashlib.sha256()
+        """Return the SHA-256 of the tables' numbers, shapes and names, and of the format of what they code."""
+        found = hashlib.sha256(f"{FORMAT}\n".encode() if self.channels else b"")
         for key, array in sorted(self._arrays.items()):
             found.update(f"{key} {array.shape}\n".encode() + array.astype("<i4").tobytes())
         return found.digest()
@@ -236,6 +239,8 @@ def _sums(maps: Array, known: Sequence[_Channel]) -> Array:
 
 def _encode(symbols: Array, channel: _Channel, sums: Array) -> bytes:
     """Return the section: the shortest, among lengths near the likely one, that holds the map it is context of."""
+    if not symbols.any():
+        return b""
     symbols, sums, reach = symbols.ravel(), sums.ravel(), channel.reach
     index = np.where(np.abs(symbols) <= reach, symbols + reach, 2 * reach + 1)
     escaped = [(at, _escaped(int(symbols[at]), reach)) for at in np.flatnonzero(index > 2 * reach).tolist()]
@@ -250,7 +255,7 @@ def _encode(symbols: Array, channel: _Channel, sums: Array) -> bytes:
     size = 8
     for _ in range(2):
         size = max(0, size + -(-cells(size)[1] // (8 * _COST)))
-    size = max(0, size - 2)
+    size = max(1, size - 2)
     while True:
         found, lack = cells(size)
         if lack <= _LUCK:
@@ -295,6 +300,8 @@ def _write(starts: list[int], frequencies: list[int], size: int) -> bytes | None
 
 
 def _decode(data: bytes, channel: _Channel, height: int, width: int) -> Array:
+    if not data:
+        return np.zeros((height, width), np.int32)
     whole = data.ljust(7, b"\0")  # a window, then words
     code = int.from_bytes(whole[:7], "big")
     rest = np.frombuffer(whole[7:] + bytes((7 - len(whole)) % 4), ">u4")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from link.channel import NS
 from link.journal import Run
-from scenarios.results import metrics
+from scenarios.results import traffic
 from scenarios.results.table import replacing
 
 MAGIC = 0xA1B23C4D
@@ -29,7 +29,7 @@ def on_air(run: Run) -> list[tuple[int, int]]:
     # Of a packet's rows at its first hop, the one that it left the transmitter with alone tells of waiting.
     first = rows[((rows[:, 3] == 0) | (rows[:, 3] == -1)) & (rows[:, 4] > 0)]
     waited = dict(zip(first[:, 1].tolist(), first[:, 4].tolist(), strict=True))
-    sent = [item for item in metrics.packets(run) if item.on_air]
+    sent = [item for item in traffic.packets(run) if item.on_air]
     return sorted((item.sent_ns + waited.get(item.number, 0), item.number) for item in sent)
 
 

@@ -30,6 +30,8 @@ POOLED = (3, 6)
 """Before these a maximum is taken over 3x3, every second place."""
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """LPIPS's normalisation of pictures from -1 to 1."""
+SMALLEST = 31
+"""Pixels of a side that leave the last convolution a place."""
 _TINY = 1e-10
 
 
@@ -82,11 +84,11 @@ class Lpips(nn.Module):
     def forward(self, ones: Tensor, others: Tensor) -> Tensor:
         """Return the distance of each of *ones* to its like in *others*, (batch, 3, height, width) and 0 to 1.
 
-        Shape (batch,); 0 for identical pictures. Raise ValueError where a side is below 31 pixels: AlexNet's
-        last convolution would have no place left.
+        Shape (batch,); 0 for identical pictures. Raise ValueError where a side is below `SMALLEST`.
         """
-        if min(ones.shape[-2:]) < 31:
-            raise ValueError(f"LPIPS needs sides of 31 pixels or more, not {ones.shape[-1]}x{ones.shape[-2]}")
+        if min(ones.shape[-2:]) < SMALLEST:
+            size = f"{ones.shape[-1]}x{ones.shape[-2]}"
+            raise ValueError(f"LPIPS needs sides of {SMALLEST} pixels or more, not {size}")
         whole = torch.zeros(len(ones), device=ones.device)
         for number, maps in enumerate(self.network(torch.cat((ones, others)))):
             length = maps.square().sum(1, keepdim=True).sqrt()

@@ -8,7 +8,7 @@ for, and they err in other ways than noise does.
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,26 +21,25 @@ from receiver.generator import decode, encode
 from scenarios.scoring.perceptual import Lpips
 from scenarios.training.autoencoder import NOISE, Draw, chroma, grid
 from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.drawn import DrawnLatents
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
 from scenarios.training.segmenter import misjudged
 
 CLEAN = 0.25
 """Share of the latents that are decoded without noise, as the encoder makes them."""
-PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 0.3, 20.0, 4.0
+DRAWN = 0.4
+"""Share of the latents that the flow has drawn, where a set of them is given."""
+PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 1.0, 20.0, 4.0
 """The weights of LPIPS, of a nat between the judge's classes, of the squared error of colours averaged over 8x8 pixels,
 and of the squared error, beside a mean absolute error of colours from 0 to 1."""
 
 
-class Drawn(Protocol):
-    """Latents as the flow draws them, with the pictures that they stand for."""
-
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Return *count* windows: latents (count, channels, h, w), pictures (count, 3, 8 h, 8 w) from 0 to 1."""
-
-
 class Decoder:
-    """Trains the decoder of the VAE in *start* on random windows; *eye* is the perceptual distance."""
+    """Trains the decoder of the VAE in *start* on random windows; *eye* is the perceptual distance.
+
+    *drawn* are latents that the flow has drawn of pictures to learn from, and of others to score.
+    """
 
     name = "decoder"
 
@@ -52,11 +51,11 @@ class Decoder:
         start: Path,
         eye: Lpips,
         judge: nn.Module | None = None,
-        drawn: Drawn | None = None,
-        share: float = 0.0,
+        drawn: tuple[DrawnLatents, DrawnLatents] | None = None,
     ) -> None:
         self._draws, self._batch, self._eye, self._judge = draws, batch, eye, judge
-        self._drawn, self._share = drawn, share
+        self._drawn: DrawnLatents | None = None if drawn is None else drawn[0]
+        self._held_drawn: DrawnLatents | None = None if drawn is None else drawn[1]
         self._held_out = to_tensor(held_out)
         self.vae: Any = load(AutoencoderKL, start, torch_dtype=torch.float32)
         self.vae.encoder.requires_grad_(False)
@@ -77,7 +76,7 @@ class Decoder:
     def _examples(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return latents and the pictures that they are to become."""
         device = self._held_out.device
-        count = int(rng.binomial(self._batch, self._share)) if self._drawn is not None else 0
+        count = int(rng.binomial(self._batch, DRAWN)) if self._drawn is not None else 0
         latents, pictures = [], []
         if count < self._batch:
             seen = to_tensor(mixed(rng, self._draws, self._batch - count)).to(device)
@@ -122,7 +121,21 @@ class Decoder:
         error = (decoded - self._held_out).square().flatten(1).mean(1)
         rows = [self._held_out, decoded]
         grid(torch.cat(rows), len(decoded)).save(folder / f"{step:06d}.png")
+        scores = {}
+        if self._held_drawn is not None:
+            shown, wanted = (
+                item.to(decoded.device)
+                for item in (self._held_drawn.latents.float(), self._held_drawn.pictures / 255.0)
+            )
+            found = decode(self.vae, shown).clamp(0, 1)
+            grid(torch.cat([wanted[:8], found[:8]]), 8).save(folder / f"{step:06d}-drawn.png")
+            scores["drawn_lpips"] = float(self._eye(found, wanted).mean())
+            scores["drawn_misjudged"] = float(misjudged(self._judge, wanted, found).mean())
+            scores["drawn_psnr_db"] = float(
+                (-10 * (found - wanted).square().flatten(1).mean(1).log10()).mean()
+            )
         return {
+            **scores,
             "val_lpips": float(self._eye(decoded, self._held_out).mean()),
             "val_psnr_db": float((-10 * error.log10()).mean()),
             "val_ssim": float(ssim(decoded, self._held_out, data_range=1.0)),

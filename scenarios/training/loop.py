@@ -113,7 +113,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(int(generator(recipe.seed, f"{part.name}/init").integers(1 << 62)))
     part.to(accelerator.device)
-    part.modules.to(accelerator.device)
+    # What was loaded is in evaluation mode, what went on after a sample is not: their gradients round differently.
+    part.modules.to(accelerator.device).train()
     ema = Ema(part.modules, recipe.ema)
     parameters = [weight for weight in part.modules.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)

@@ -70,7 +70,7 @@ PARTS: dict[str, dict[str, Entry]] = {
             batch=6,
             build=tiny.decoder,
             needs=("out", "streets"),
-            takes=(*_PICTURES, "earlier", "perceptual"),
+            takes=(*_EXAMPLES, "perceptual"),
         ),
         "flow": Trained(
             Recipe(4000, 6e-4, warmup=200, final=0.05, ema=0.999),

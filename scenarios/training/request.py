@@ -148,8 +148,9 @@ def find(folder: Path, name: str, option: str) -> Path:
 
     Raise UsageError where it is at none of them.
     """
-    inside = SOURCES[name].split("/", 1)[1]
-    for place in (folder / SOURCES[name], folder / name, folder / inside):
+    made, inside = SOURCES[name].split("/", 1)
+    later = folder / ship.INSTEAD.get(made, made) / inside
+    for place in (folder / SOURCES[name], folder / name, folder / inside, later):
         if place.is_dir():
             return place
     if inside == "model" and (folder / "config.json").is_file():

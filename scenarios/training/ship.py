@@ -2,7 +2,7 @@
 
     DIR/transform/model                 -> link/weights/tiny      (both ends hash it into the fingerprint)
     DIR/segmenter/model                 -> sender/weights/tiny/segmenter
-    DIR/{autoencoder,flow,control}/model -> receiver/weights/tiny
+    DIR/{autoencoder,flow,control}/model -> receiver/weights/tiny; DIR/decoder, DIR/joint take their place
 
 What only one end needs is stored in half precision, the transform, which both hash, as it is. Each package's
 SHA256SUMS lists what is under its weights; `farlink models verify` checks it.
@@ -35,8 +35,8 @@ PARTS = {
     "detection-world/model": "receiver/weights/tiny/analysis/detection-world",
 }
 HALVED = ("receiver/", "sender/")
-TOGETHER = ("flow", "control")
-"""What `joint` trains; where DIR/joint is, it takes their place."""
+INSTEAD = {"flow": "joint", "control": "joint", "autoencoder": "decoder"}
+"""What takes a part's place where DIR has it too: `joint` trains flow and control, `decoder` half of the VAE."""
 
 
 def ship(trained: Path, root: Path = ROOT) -> list[str]:
@@ -45,8 +45,8 @@ def ship(trained: Path, root: Path = ROOT) -> list[str]:
     for source, target in PARTS.items():
         made, _, rest = source.partition("/")
         folder = trained / source
-        if made in TOGETHER and (trained / "joint" / rest).is_dir():
-            folder = trained / "joint" / rest
+        if made in INSTEAD and (trained / INSTEAD[made] / rest).is_dir():
+            folder = trained / INSTEAD[made] / rest
         if not folder.is_dir():
             continue
         place = root / target

@@ -163,11 +163,15 @@ def _settle(model: _Model, seen: Array, index: Array, sizes: Array) -> Array:
     """Return the bytes of each map when its own length is its context."""
     for _ in range(2):
         bits = model.bits(seen, _log_length(sizes), index)
-        sizes = np.maximum(0, np.ceil((bits + END_BITS) / 8))
+        sizes = np.maximum(1, np.ceil((bits + END_BITS) / 8))
     return sizes
 
 
 def _fit_channel(maps: Array, rng: np.random.Generator) -> dict[str, Array]:
+    # No bytes stand for a map of zeros. Where such maps are common and the others busy, counting them along would
+    # make the likeliest length of a busy map that of an empty one, and the length would tell the contrary.
+    some = maps.any((1, 2))
+    maps = maps[some] if some.any() else maps
     count, height, width = maps.shape
     places = height * width
     reach = int(np.clip(np.abs(maps.astype(np.int64)).max(), 1, REACH))

@@ -1,11 +1,8 @@
-"""The tiny profile's parts as `farlink train` makes them: which pictures, in which shares, cut how large.
-
-Everything is shown streets, or whatever labelled pictures take their place, test cards, which a first run sends,
-rendered worlds and other pictures where there are some, so that they are not taken for streets.
-"""
+"""The tiny profile's parts as `farlink train` makes them, each from the pictures that `sources` chooses."""
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +12,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from safetensors.numpy import save
-from transformers import UperNetForSemanticSegmentation
 
 from link import transform as transform_files
 from link.bitstream.grammar import SCENES
@@ -24,9 +20,11 @@ from link.bitstream.text import TABLE as TEXT
 from link.codecs.gsc import TABLES
 from link.errors import UsageError
 from link.seeds import generator
-from receiver.parts import Parts
+from receiver.generator import Generator, Sampling
+from receiver.parts import ChannelControlNet, Parts
 from receiver.text_encoder import TextEncoder
-from scenarios.scoring.perceptual import SHIPPED, Lpips
+from receiver.transform import Synthesis
+from scenarios.scoring.perceptual import SHIPPED, SMALLEST, Lpips
 from scenarios.training import captions
 from scenarios.training import grammar as grammar_tables
 from scenarios.training import tables as latent_tables
@@ -34,31 +32,43 @@ from scenarios.training import text as text_table
 from scenarios.training.autoencoder import Autoencoder, Draw
 from scenarios.training.cards import Cards
 from scenarios.training.control import Control, parts_of
-from scenarios.training.data import Cut, Pictures, mixed, to_tensor
+from scenarios.training.data import Pictures, mixed, to_tensor
 from scenarios.training.decoder import Decoder
 from scenarios.training.depth import Depth
 from scenarios.training.detection import Detection
+from scenarios.training.drawn import CELL, DrawnLatents
+from scenarios.training.drawn import kept as drawn_latents
 from scenarios.training.examples import Examples, kept, stamp
 from scenarios.training.flow import SAMPLES, BaseFlow, grown_text
 from scenarios.training.joint import Joint
 from scenarios.training.loop import storing
 from scenarios.training.request import Request, load
 from scenarios.training.segmentation import Segmentation
-from scenarios.training.segmenter import Segmenter, grown, known, plain, planet
+from scenarios.training.segmenter import Segmenter, grown, known, planet
+from scenarios.training.sources import (
+    CARD_SEED,
+    SIZE,
+    choose_shown,
+    draw_cuts,
+    draw_told,
+    frame_size,
+    half_size,
+    load_judge,
+    open_held_out,
+    open_held_out_worlds,
+    open_streets,
+    require_labels,
+)
 from scenarios.training.transform import Transform
 from scenarios.training.world import FIRST_DRIVE, FIRST_HELD_OUT, View, Views, render
 from sender.camera.world.view import CLASSES
 from sender.captioner import CARD
 
-SIZE = (256, 192)
-CARD_SEED = 7
-"""Of the test cards; a run's own has others."""
-WORLD = 0.6
-"""Of rendered worlds, beside shares of all others that add up to 1."""
 EXAMPLES = 8000
 VIEWS = 3000
 """Of rendered worlds."""
 HELD_OUT = 64
+HELD_DRAWN = 48
 SYMBOLS = 3000
 """Maps that the latent tables are fitted to."""
 BATCH = 16
@@ -68,104 +78,70 @@ NEW_TEXTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 Say = Callable[[str], None]
 
 
-def _size(request: Request) -> tuple[int, int]:
-    return request.size or SIZE
-
-
-def _half(request: Request) -> tuple[int, int]:
-    width, height = _size(request)
-    return width // 2, height // 2
-
-
-def _held_out(request: Request) -> Pictures:
-    """The pictures of --held-out, else those of `val` beside the streets."""
-    streets = request.folder("streets")
-    beside = streets.parent / "val"
-    if request.held_out is None and not beside.is_dir():
-        raise UsageError(f"--held-out is needed: pictures to show and score, as there is no {beside}")
-    return Pictures.open(beside if request.held_out is None else request.folder("held_out"))
-
-
-def _held_out_worlds(request: Request) -> Pictures:
-    """The pictures of `val` beside the rendered worlds, as `train world` leaves them."""
-    folder = request.folder("world")
-    beside = folder.parent / "val"
-    if not beside.is_dir():
-        raise UsageError(
-            f"--world {folder}: no {beside} to show and score; `farlink train world` renders both"
-        )
-    return Pictures.open(beside)
-
-
-def _labelled(pictures: Pictures, folder: Path) -> Pictures:
-    if None in pictures.labels:
-        raise UsageError(f"{folder}: no labels beside it, in {folder.name}_labels")
-    return pictures
-
-
-def _streets(request: Request) -> Pictures:
-    """The pictures of --streets but those of --leave-out, which a test is to be held on."""
-    return Pictures.open(request.folder("streets"), leave_out=request.leave_out)
-
-
-Zooms = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-
-
-def _draws(
-    request: Request, size: tuple[int, int], shares: tuple[float, float, float], zooms: Zooms
-) -> list[Draw]:
-    """Return how cuts are drawn, by *shares* and *zooms* of streets, other pictures, and test cards."""
-    streets, cards = _streets(request), Cards(CARD_SEED)
-    draws: list[Draw] = [
-        (shares[0], lambda rng: streets.random_cut(rng, size, zooms[0])),
-        (shares[2], lambda rng: cards.random_cut(rng, size, zooms[2])),
-    ]
-    if request.natural is not None:
-        others = Pictures.open(request.folder("natural"))
-        draws.insert(1, (shares[1], lambda rng: others.random_cut(rng, size, zooms[1])))
-    if request.world is not None:
-        worlds = Pictures.open(request.folder("world"))
-        draws.append((WORLD, lambda rng: worlds.random_cut(rng, size, (1.0, 1.25))))
-    return draws
-
-
-def _shown(request: Request) -> list[Cut]:
-    """Return held-out pictures, one of the others and a card, whole."""
-    size, held = _size(request), _held_out(request)
-    cuts = [held.whole(at, size) for at in range(0, len(held), max(1, len(held) // 3))][:3]
-    if request.natural is not None:
-        others = Pictures.open(request.folder("natural"))
-        cuts.append(others.whole(min(5, len(others) - 1), size))
-    if request.world is not None:
-        worlds = _held_out_worlds(request)
-        cuts += [worlds.whole(at, size) for at in range(0, len(worlds), max(1, len(worlds) // 3))][:3]
-    return [*cuts, Cards(CARD_SEED).whole(3, size)]
-
-
 def autoencoder(request: Request, batch: int) -> Autoencoder:
     """Return the VAE to be trained, on windows of half the frame."""
-    draws = _draws(request, _half(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
-    return Autoencoder(draws, _shown(request), batch, request.start("vae"), _judge(request))
+    draws = draw_cuts(request, half_size(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
+    return Autoencoder(draws, choose_shown(request), batch, request.start("vae"), load_judge(request))
 
 
 def decoder(request: Request, batch: int) -> Decoder:
     """Return the decoder to be trained, of the VAE of --init or the shipped one, on windows of half the frame."""
-    draws = _draws(request, _half(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
+    size = half_size(request)
+    if min(size) < SMALLEST:
+        raise UsageError(
+            f"--size: LPIPS looks at half frames, of {SMALLEST} pixels at least, not {min(size)}"
+        )
+    draws = draw_cuts(request, size, (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
     start = request.start("vae") or request.part("vae")
     eye = Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))
-    return Decoder(draws, _shown(request), batch, start, eye, _judge(request))
+    judge = load_judge(request)
+    drawn = _drawn(request) if request.examples else None
+    return Decoder(draws, choose_shown(request), batch, start, eye, judge, drawn)
 
 
-def _judge(request: Request) -> Any:
-    """The sender's segmentation model, frozen: what it sees in a picture is what decoding is to keep."""
-    model = load(UperNetForSemanticSegmentation, request.part("segmenter"), dtype=torch.float32)
-    return model.eval().requires_grad_(False)
+def _drawn(request: Request) -> tuple[DrawnLatents, DrawnLatents]:
+    """Return what earlier parts draw of pictures to learn from, and of some held out, kept under OUT/examples."""
+    assert request.out is not None and request.examples is not None
+    names = ("transform", "controlnet", "transformer", "vae", "scheduler", *NEW_TEXTS)
+    folders = {name: request.part(name) for name in names}
+    streets, held, (wide, high) = open_streets(request), open_held_out(request), frame_size(request)
+    require_labels(streets, request.folder("streets"))
+    require_labels(held, held.files[0].parent)
+    told = draw_told(request, streets, held)
+    base, vae, scheduler = parts_of(folders)
+    control = load(ChannelControlNet, folders["controlnet"], torch_dtype=torch.float32).eval()
+    parts, text = Parts(base, control, vae, scheduler), TextEncoder.from_pretrained(folders, torch.float32)
+    synthesis = Synthesis.from_pretrained(folders["transform"])
+    analysis = transform_files.load(folders["transform"], "analysis")
+
+    def receiver(sampling: Sampling) -> Generator:
+        return Generator(parts, text, synthesis, sampling)
+
+    def made(name: str, draws: list[Draw], count: int, window: tuple[int, int]) -> DrawnLatents:
+        assert request.out is not None
+        own = stamp(*folders.values(), request.streets, request.natural, request.world, held.files[0].parent)
+        path = (
+            request.out
+            / "examples"
+            / f"{name}-{stamp(own, frame_size(request), request.leave_out, request.seed)}"
+        )
+        return drawn_latents(path, draws, count, request.seed, analysis, receiver, window, _tell)
+
+    whole = (wide // CELL, high // CELL)
+    half = (wide // 2 // CELL, high // 2 // CELL)
+    return made("drawn", told[0], request.examples, half), made("drawn-held", told[1], HELD_DRAWN, whole)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def transform(request: Request, batch: int) -> Transform:
     """Return the transform to be trained."""
-    draws = _draws(request, _size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
-    part = Transform(draws, _shown(request), batch, judge=_judge(request), sizes=[_size(request)])
+    draws = draw_cuts(request, frame_size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
+    part = Transform(
+        draws, choose_shown(request), batch, judge=load_judge(request), sizes=[frame_size(request)]
+    )
     if (folder := request.start("transform")) is not None:
         for half, network in (("analysis", part.model.g_a), ("synthesis", part.model.g_s)):
             try:
@@ -178,11 +154,11 @@ def transform(request: Request, batch: int) -> Transform:
 
 def segmenter(request: Request, batch: int) -> Segmenter:
     """Return the segmenter to be trained, on half the frame's resolution."""
-    streets = _labelled(_streets(request), request.folder("streets"))
-    others, held = Pictures.open(request.folder("natural")), _held_out(request)
-    _labelled(held, held.files[0].parent)
+    streets = require_labels(open_streets(request), request.folder("streets"))
+    others, held = Pictures.open(request.folder("natural")), open_held_out(request)
+    require_labels(held, held.files[0].parent)
     worlds = None if request.world is None else Pictures.open(request.folder("world"))
-    part = Segmenter(streets, others, Cards(CARD_SEED, label=CARD), held, batch, _half(request), worlds)
+    part = Segmenter(streets, others, Cards(CARD_SEED, label=CARD), held, batch, half_size(request), worlds)
     if (folder := request.start("segmenter")) is not None:
         part.modules["model"] = grown(folder)
     return part
@@ -191,24 +167,10 @@ def segmenter(request: Request, batch: int) -> Segmenter:
 def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Examples, Examples]:
     """Return what flow and control learn from, and what is held out; both are kept under OUT/examples."""
     assert request.out is not None
-    size, held = _size(request), _held_out(request)
-    streets = _labelled(_streets(request), request.folder("streets"))
-    _labelled(held, held.files[0].parent)
-    cards = Cards(CARD_SEED, label=CARD)
-    draws: list[Draw] = [
-        (0.7, lambda rng: known(streets.random_cut(rng, size, (1.0, 1.35)))),
-        (0.18, lambda rng: cards.random_cut(rng, size, (1.0, 1.001))),
-    ]
-    if request.natural is not None:
-        others = Pictures.open(request.folder("natural"))
-        draws.insert(1, (0.12, lambda rng: plain(others.random_cut(rng, size, (1.0, 1.2)))))
-    held_draws: list[Draw] = [(1.0, lambda rng: known(held.whole(int(rng.integers(len(held))), size)))]
-    if request.world is not None:
-        worlds, others_held = Pictures.open(request.folder("world")), _held_out_worlds(request)
-        draws.append((WORLD, lambda rng: planet(worlds.random_cut(rng, size, (1.0, 1.15)))))
-        held_draws.append(
-            (1.0, lambda rng: planet(others_held.whole(int(rng.integers(len(others_held))), size)))
-        )
+    size, held = frame_size(request), open_held_out(request)
+    streets = require_labels(open_streets(request), request.folder("streets"))
+    require_labels(held, held.files[0].parent)
+    draws, held_draws = draw_told(request, streets, held)
     model = load(AutoencoderKL, vae, torch_dtype=torch.float32).eval().requires_grad_(False)
     analysis = None if transform is None else transform_files.load(transform, "analysis")
     count = request.examples or EXAMPLES
@@ -277,9 +239,9 @@ def joint(request: Request, batch: int) -> Joint:
 
 def streets(request: Request, batch: int) -> Segmentation:
     """Return the receiver's segmentation model of streets to be trained."""
-    size, held = _size(request), _held_out(request)
-    found = _labelled(_streets(request), request.folder("streets"))
-    _labelled(held, held.files[0].parent)
+    size, held = frame_size(request), open_held_out(request)
+    found = require_labels(open_streets(request), request.folder("streets"))
+    require_labels(held, held.files[0].parent)
     names = list(SCENES["street"].nouns)
     return Segmentation(
         names,
@@ -294,7 +256,11 @@ def streets(request: Request, batch: int) -> Segmentation:
 
 def planets(request: Request, batch: int) -> Segmentation:
     """Return the receiver's segmentation model of the rendered world to be trained."""
-    size, found, held = _size(request), Pictures.open(request.folder("world")), _held_out_worlds(request)
+    size, found, held = (
+        frame_size(request),
+        Pictures.open(request.folder("world")),
+        open_held_out_worlds(request),
+    )
     return Segmentation(
         list(CLASSES),
         [(1.0, lambda rng: found.random_cut(rng, size, (1.0, 1.3)))],
@@ -307,25 +273,25 @@ def planets(request: Request, batch: int) -> Segmentation:
 
 
 def _views(request: Request) -> tuple[Views, list[View]]:
-    held = Views(_held_out_worlds(request).files[0].parent)
+    held = Views(open_held_out_worlds(request).files[0].parent)
     return Views(request.folder("world")), [held.view(at) for at in range(len(held))]
 
 
 def depth(request: Request, batch: int) -> Depth:
     """Return the receiver's depth model of the rendered world to be trained."""
-    return Depth(*_views(request), batch, _half(request))
+    return Depth(*_views(request), batch, half_size(request))
 
 
 def detection(request: Request, batch: int) -> Detection:
     """Return the receiver's detector of the rendered world to be trained."""
-    size = _size(request)
+    size = frame_size(request)
     return Detection(*_views(request), batch, (size[0] * 5 // 4, size[1] * 5 // 4))
 
 
 def world(request: Request, say: Say) -> Path:
     """Render views of many drives with their truth into OUT/train, others into OUT/val; return the list of them."""
     assert request.out is not None
-    count, size = request.examples or VIEWS, _size(request)
+    count, size = request.examples or VIEWS, frame_size(request)
     names = []
     for name, number, first in (("train", count, FIRST_DRIVE), ("val", max(24, count // 25), FIRST_HELD_OUT)):
         folder = request.out / name
@@ -348,7 +314,7 @@ def text(request: Request, say: Say) -> Path:
 
 def grammar(request: Request, say: Say) -> Path:
     """Fit the tables of the caption grammar."""
-    streets = _labelled(_streets(request), request.folder("streets"))
+    streets = require_labels(open_streets(request), request.folder("streets"))
     said = grammar_tables.shown(streets, Pictures.open(request.folder("natural")))
     if request.world is not None:
         worlds = Pictures.open(request.folder("world"))
@@ -365,12 +331,12 @@ def tables(request: Request, say: Say) -> Path:
             "--transform is needed: the folder of the transform, for whose channels tables are fitted"
         )
     folder = request.part("transform")
-    analysis, size = transform_files.load(folder, "analysis"), _size(request)
+    analysis, size = transform_files.load(folder, "analysis"), frame_size(request)
     if request.pictures is not None:
         pictures = Pictures.open(request.folder("pictures"))
         draws: list[Draw] = [(1.0, lambda rng: pictures.random_cut(rng, size, (1.0, 1.3)))]
     else:
-        draws = _draws(request, size, (0.7, 0.15, 0.15), ((1.0, 1.3), (1.0, 1.2), (1.0, 1.2)))
+        draws = draw_cuts(request, size, (0.7, 0.15, 0.15), ((1.0, 1.3), (1.0, 1.2), (1.0, 1.2)))
     maps = symbols(analysis, draws, request.examples or SYMBOLS, request.seed)
     say(f'{{"maps": {len(maps)}, "channels": {maps.shape[1]}}}')
     found = latent_tables.fit(maps, request.seed)
