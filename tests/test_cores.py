@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import toys
+from test_metrics import result_of
 from toys import ToyDecoder, ToyEncoder, cores, kinds, run, sections, session
 
 from link import timing
@@ -15,9 +16,8 @@ from link.journal import digest, read
 from link.packet import Kind, peek
 from link.repair import fec
 from scenarios.report import packets as listing
-from scenarios.results import metrics
-from scenarios.results.metrics import breakdown, packets
-from scenarios.scoring.quality import Scores
+from scenarios.results import traffic as traffics
+from scenarios.results.traffic import packets, traffic
 from sender.sender import Sender
 
 S = 1_000_000_000
@@ -102,7 +102,7 @@ def test_small_frames_share_their_repair_packets(tmp_path):
     """Three packets a frame at a fifth: every second frame has one repair packet, and the code costs its share."""
     plan = session(link(repair={"fec": 0.2}), frame_bytes=300, period_s=10)
     found = run(plan, tmp_path / "run.mcap", 40, ToyEncoder(3, 105))
-    spent = breakdown(found, packets(found))
+    spent = traffic(found).cost
     data = sum(item.size_bytes for item in packets(found) if item.kind == Kind.DATA)
     assert 0.18 < (spent.fec + spent.header - data + sum(spent.payload.values())) / data < 0.21
     counts = [
@@ -174,11 +174,12 @@ def test_a_packet_lost_on_a_short_hop_costs_no_round_trip_of_the_path(tmp_path):
         latency[repairs] = kinds(found, "decoded")[0]["time_ns"] / S
         assert kinds(found, "decoded")[0]["complete"]
         assert len(kinds(found, "nak")) == (not repairs)
-        metrics.conserved(found)
+        traffics.conserved(found)
     assert latency[False] > 3 * 635.24
     assert latency[True] < 635.24 + 6
     # The repeat and the reports are on the air, and each stands in its place.
-    figures = metrics.measure(found, Scores({}, {}))
+    result = result_of(found)
+    figures = result.figures
     assert figures["packets"] == {
         "sent": 2, "delivered": 2, "dropped": {}, "duplicated": 0,
     }  # fmt: skip
@@ -193,7 +194,7 @@ def test_a_packet_lost_on_a_short_hop_costs_no_round_trip_of_the_path(tmp_path):
     reports = sum(found.rows[:, 2] == Fate.REPORTED)
     assert reports == 2
     assert figures["bytes"]["feedback"] == 14 * reports + 8
-    row = metrics.frame_rows(found, Scores({}, {}))[0]
+    row = result.rows[0]
     assert row.on_air_bytes == figures["bytes"]["on_air"] - 14 * reports
     lines = "\n".join(listing.lines(found))
     assert "a try of near that failed" in lines and "what near has" in lines
@@ -205,7 +206,7 @@ def test_a_hop_that_repairs_writes_the_same_journal_again(tmp_path):
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert counts(found[0])[Fate.REPEATED] > 3
     assert all(event["complete"] for event in kinds(found[0], "closed"))
-    metrics.conserved(found[0])
+    traffics.conserved(found[0])
 
 
 def test_a_frame_that_is_lost_whole_is_asked_for(tmp_path):
