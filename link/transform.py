@@ -58,8 +58,10 @@ def load(folder: Path, half: Half) -> "nn.Module":
     return network.float().eval().requires_grad_(False)
 
 
-def save(folder: Path, model: Any, settings: dict[str, int], trained_on: Sequence[Size] = ()) -> None:
+def save(folder: Path, model: Any, settings: dict[str, Any], trained_on: Sequence[Size] = ()) -> None:
     """Write both halves of a CompressAI *model* that was built with *settings* into *folder*.
+
+    *settings* may name its class, `_class_name`, where *model* is only something with its g_a and g_s.
 
     *trained_on* are the sizes of the pictures that it is made for; none: any.
     """
@@ -67,6 +69,7 @@ def save(folder: Path, model: Any, settings: dict[str, int], trained_on: Sequenc
 
     folder.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {"_class_name": type(model).__name__, **settings}
+    config.pop(SIZES, None)
     if trained_on:
         config[SIZES] = [list(size) for size in trained_on]
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

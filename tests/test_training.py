@@ -34,6 +34,7 @@ from scenarios.training.loop import Ema, Recipe, train
 from scenarios.training.parts import PARTS
 from scenarios.training.request import SHIPPED, Request, find
 from scenarios.training.sources import open_streets
+from scenarios.training.transform import Transform
 
 SMALL = ("--size", "64x48", "--seed", "3")
 TEXTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -217,6 +218,30 @@ def test_a_drive_that_is_left_out_is_never_shown(data, tmp_path):
         "transform", "--streets", data / "deep" / "streets", "--leave-out", "0", "--out", tmp_path
     )
     assert done.exit_code == 2 and "but 0*" in done.stderr
+
+
+def test_each_number_of_channels_is_steered_to_its_own_cost(data):
+    pictures = Pictures.open(data / "train")
+    draws = [(1.0, lambda rng: pictures.random_cut(rng, (64, 48)))]
+    part = Transform(draws, [pictures.whole(0, (64, 48))], 16)
+    before = part.modules["steer"]["log_weight"].clone()
+    part.loss(generator(1, "early"), 0.0)
+    assert torch.equal(part.modules["steer"]["log_weight"], before)
+    for turn in range(4):
+        part.loss(generator(turn, "steered"), 0.5)
+    # An untrained prior finds every symbol dear: one channel costs less than it may, all of them cost more.
+    moved = part.modules["steer"]["log_weight"] - before
+    assert moved[-1] < -0.02 and moved[0] > moved[-1] + 0.02
+
+
+def test_a_transform_of_other_networks_is_trained_on_as_it_is(data, tmp_path):
+    pictures = Pictures.open(data / "train")
+    part = Transform([], [pictures.whole(0, (64, 48))], 1, start=SHIPPED["transform"])
+    assert all(weight.requires_grad for weight in part.model.parameters())
+    part.save(tmp_path)
+    whole = transform_files.load(SHIPPED["transform"], "synthesis").state_dict()
+    again = transform_files.load(tmp_path, "synthesis").state_dict()
+    assert whole.keys() == again.keys() and all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 def test_tables_are_written_beside_the_transform(runs, data):

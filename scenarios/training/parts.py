@@ -37,11 +37,11 @@ PARTS: dict[str, dict[str, Entry]] = {
         ),
         "grammar": Fitted(tiny.grammar, needs=("out", "streets", "natural"), takes=("world", "leave_out")),
         "transform": Trained(
-            Recipe(4400, 1e-3, warmup=50, final=0.03, ema=0.995, save_every=200, sample_every=200),
-            batch=8,
+            Recipe(8000, 6e-4, warmup=100, final=0.03, ema=0.998, save_every=100, sample_every=200),
+            batch=6,
             build=tiny.transform,
             needs=("out", "streets"),
-            takes=(*_PICTURES, "earlier"),
+            takes=(*_PICTURES, "earlier", "perceptual"),
         ),
         "tables": Fitted(
             tiny.tables,

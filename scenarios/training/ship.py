@@ -10,6 +10,7 @@ SHA256SUMS lists what is under its weights; `farlink models verify` checks it.
 
 import argparse
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,8 @@ PARTS = {
     "depth-world/model": "receiver/weights/tiny/analysis/depth-world",
     "detection-world/model": "receiver/weights/tiny/analysis/detection-world",
 }
+PLACE = re.compile(r' *"_name_or_path": "[^"]*",\n')
+"""Where weights were loaded from on the machine that trained: nobody else has that place."""
 HALVED = ("receiver/", "sender/")
 INSTEAD = {"flow": "joint", "control": "joint", "autoencoder": "decoder"}
 """What takes a part's place where DIR has it too: `joint` trains flow and control, `decoder` half of the VAE."""
@@ -58,8 +61,10 @@ def ship(trained: Path, root: Path = ROOT) -> list[str]:
                     for name, value in load_file(file).items()
                 }
                 save_file(weights, place / file.name, metadata={"format": "pt"})
-            elif file.suffix in (".safetensors", ".json"):
+            elif file.suffix == ".safetensors":
                 shutil.copyfile(file, place / file.name)
+            elif file.suffix == ".json":
+                (place / file.name).write_text(PLACE.sub("", file.read_text()))
         written.append(target)
     for package in ("link", "sender", "receiver"):
         list_sums(root / package / "weights")

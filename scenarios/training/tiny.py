@@ -139,16 +139,11 @@ def _tell(line: str) -> None:
 def transform(request: Request, batch: int) -> Transform:
     """Return the transform to be trained."""
     draws = draw_cuts(request, frame_size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
-    part = Transform(
-        draws, choose_shown(request), batch, judge=load_judge(request), sizes=[frame_size(request)]
-    )
-    if (folder := request.start("transform")) is not None:
-        for half, network in (("analysis", part.model.g_a), ("synthesis", part.model.g_s)):
-            try:
-                network.load_state_dict(transform_files.load(folder, half).state_dict())  # type: ignore[arg-type]
-            except RuntimeError as error:
-                raise UsageError(f"--init {folder}: a transform of other sizes: {error}") from None
-        part.go_on_from(folder.parent / "checkpoint.pt")
+    start, size = request.start("transform"), frame_size(request)
+    eye = Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))
+    part = Transform(draws, choose_shown(request), batch, load_judge(request), [size], eye, start)
+    if start is not None:
+        part.go_on_from(start.parent / "checkpoint.pt")
     return part
 
 
