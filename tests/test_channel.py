@@ -28,7 +28,7 @@ from link.packet import Kind, Packet
 from link.seeds import generator
 from scenarios import schema
 from scenarios.report import page as report
-from scenarios.sweep import measure
+from scenarios.results import cell
 
 ALPHA = 0.001
 MS = 1_000_000
@@ -229,7 +229,9 @@ def test_a_new_loss_model_is_a_class_and_a_row(monkeypatch, tmp_path):
         schema.load("mars-relay", ["link.hops.0.loss={model: every_other, frist: 1}"])
     # What it comes to, for rate control and tables.
     assert path_loss(plan.link) == pytest.approx(1 - 0.5 * 0.8)
-    assert measure.about(plan)["loss"] == pytest.approx(0.6)
+    assert cell.about(plan.model_dump(mode="json", by_alias=True), lambda _link: {})["loss"] == pytest.approx(
+        0.6
+    )
     # Its words, in the report.
     assert (
         "loses every other packet"

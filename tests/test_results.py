@@ -190,7 +190,7 @@ def test_a_new_score_is_a_row_of_the_table(tmp_path, monkeypatch):
     assert "Toy score" in (alone / "report.html").read_text()
     from scenarios.commands.progress import table
 
-    assert f"Toy score {summary['quality']['toy']:.2f} toys" in table(summary)
+    assert f"Toy score {summary['quality']['toy']:.2f} toys" in "\n".join(table(summary))
     for one in (sweep, run):
         found = series.results([one], 20)
         assert found.has("testcard", "picture", "original", "toy")

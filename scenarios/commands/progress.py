@@ -163,11 +163,11 @@ def table(metrics: dict[str, Any]) -> list[str]:
         )
     if latency["p50"] is not None:
         rows.append(("latency", f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}"))
-    scores = pictures.table()
+    # Scores of sets mean little for the few pictures of a run: the page has them.
     known = [
-        f"{scores[name].label} {scores[name].text(value)}"
-        for name, value in quality.items()
-        if value is not None
+        f"{score.label} {score.text(quality[name])}"
+        for name, score in pictures.EACH.items()
+        if quality.get(name) is not None
     ]
     if known:
         rows.append(("quality", ", ".join(known)))

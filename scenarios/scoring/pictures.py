@@ -68,6 +68,8 @@ class SetScore:
     features: Callable[[Sequence[Pixels]], sets.Features]
     missing: Callable[[], str | None]
     """Why the features cannot be had on this machine, or None."""
+    too_small: Callable[[int, int], str | None]
+    """Why pictures of this height and width have no features, or None."""
     label: str
     higher_is_better: bool = False
     unit: str = ""
@@ -159,25 +161,33 @@ def _together(
         return kept[features]
 
     kept: dict[Any, tuple[sets.Features, sets.Features]] = {}
-    return together([name for name in TOGETHER if name in names], len(sent), of_pictures, seed, notes)
+    return together(
+        [name for name in TOGETHER if name in names],
+        [picture.shape[:2] for picture in sent],
+        of_pictures,
+        seed,
+        notes,
+    )
 
 
 def together(
     names: Sequence[str],
-    count: int,
+    sizes: Sequence[tuple[int, ...]],
     of_pictures: Callable[[str], tuple[sets.Features, sets.Features]],
     seed: int,
     notes: dict[str, str],
 ) -> dict[str, float | None]:
-    """Return the scores *names* of a set of *count* pictures; what is missing is said in *notes*.
+    """Return the scores *names* of a set of pictures of *sizes* (height, width); what is missing is said in *notes*.
 
     *of_pictures* gives the features of the sent and of the received pictures for a score that can be had.
     """
     found: dict[str, float | None] = {}
     for name in names:
         why = TOGETHER[name].missing()
-        if count < 2:
-            why = why or f"a set of {count} has no spread to compare: two pictures or more are needed"
+        if len(sizes) < 2:
+            why = why or f"a set of {len(sizes)} has no spread to compare: two pictures or more are needed"
+        small = (TOGETHER[name].too_small(height, width) for height, width in sorted(set(sizes)))
+        why = why or next(filter(None, small), None)
         if why:
             notes[name], found[name] = why, None
         else:
@@ -367,10 +377,10 @@ EACH: dict[str, PictureScore] = {
 }  # fmt: skip
 """The scores of each picture: a new one is a row here."""
 TOGETHER: dict[str, SetScore] = {
-    "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing, "FID"),
-    "kid": SetScore(sets.kid, _inception, inception_missing, "KID"),
+    "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing, _any_size, "FID"),
+    "kid": SetScore(sets.kid, _inception, inception_missing, _any_size, "KID"),
     "kid_alexnet": SetScore(
-        sets.kid, sets.alexnet_features, quality.alexnet_missing, "KID on AlexNet", optional=False
+        sets.kid, sets.alexnet_features, quality.alexnet_missing, quality.lpips_too_small, "KID on AlexNet"
     ),
 }
 """The scores of a set: a new one is a row here."""
