@@ -46,6 +46,8 @@ def on_air(run: Run) -> list[tuple[int, int]]:
 def export(run: Run, path: Path) -> tuple[int, int]:
     """Write the packets that went on the air to *path*, whole or not at all; return (packets, their bytes).
 
+    What a hop that repairs its own losses put there by itself is left out: it is below these packets.
+
     Raise StorageError where it cannot be written.
     """
     packets = size = 0
