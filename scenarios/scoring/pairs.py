@@ -87,7 +87,8 @@ def _of_set(
         return found[0], found[1]
 
     seed = int(run.head["scenario"].get("seed", 0))
-    return pictures.together([*pictures.TOGETHER], len(frames), of_pictures, seed, notes)
+    sizes = [png.size(run.pictures["sent"][frame]) for frame in frames]
+    return pictures.together([*pictures.TOGETHER], sizes, of_pictures, seed, notes)
 
 
 def _kept(shelf: Shelf | None, what: str, files: tuple[bytes, ...], make: Callable[[], bytes]) -> bytes:

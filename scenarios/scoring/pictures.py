@@ -26,6 +26,10 @@ _BATCH_PIXELS = 1_000_000  # VGG's first stage holds 64 numbers for each: 256 MB
 Values = list[float | None]
 
 
+def _any_size(height: int, width: int) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class PictureScore:
     """A score of each received picture."""
@@ -69,6 +73,8 @@ class SetScore:
     missing: Callable[[], str | None]
     """Why the features cannot be had on this machine, or None."""
     label: str
+    too_small: Callable[[int, int], str | None] = _any_size
+    """Why pictures of this height and width have none, or None."""
     higher_is_better: bool = False
     unit: str = ""
     digits: int = 3
@@ -159,25 +165,28 @@ def _together(
         return kept[features]
 
     kept: dict[Any, tuple[sets.Features, sets.Features]] = {}
-    return together([name for name in TOGETHER if name in names], len(sent), of_pictures, seed, notes)
+    wanted = [name for name in TOGETHER if name in names]
+    return together(wanted, [picture.shape[:2] for picture in sent], of_pictures, seed, notes)
 
 
 def together(
     names: Sequence[str],
-    count: int,
+    sizes: Sequence[tuple[int, ...]],
     of_pictures: Callable[[str], tuple[sets.Features, sets.Features]],
     seed: int,
     notes: dict[str, str],
 ) -> dict[str, float | None]:
-    """Return the scores *names* of a set of *count* pictures; what is missing is said in *notes*.
+    """Return the scores *names* of a set of pictures of *sizes*, (height, width); what is missing is said in *notes*.
 
     *of_pictures* gives the features of the sent and of the received pictures for a score that can be had.
     """
     found: dict[str, float | None] = {}
     for name in names:
         why = TOGETHER[name].missing()
-        if count < 2:
-            why = why or f"a set of {count} has no spread to compare: two pictures or more are needed"
+        if len(sizes) < 2:
+            why = why or f"a set of {len(sizes)} has no spread to compare: two pictures or more are needed"
+        for height, width in dict.fromkeys(sizes):
+            why = why or TOGETHER[name].too_small(height, width)
         if why:
             notes[name], found[name] = why, None
         else:
@@ -325,10 +334,6 @@ def _inception(pictures: Sequence[Pixels]) -> sets.Features:
     return sets.inception_features(pictures, inception_path())
 
 
-def _any_size(height: int, width: int) -> str | None:
-    return None
-
-
 def _always() -> str | None:
     return None
 
@@ -370,7 +375,12 @@ TOGETHER: dict[str, SetScore] = {
     "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing, "FID"),
     "kid": SetScore(sets.kid, _inception, inception_missing, "KID"),
     "kid_alexnet": SetScore(
-        sets.kid, sets.alexnet_features, quality.alexnet_missing, "KID on AlexNet", optional=False
+        sets.kid,
+        sets.alexnet_features,
+        quality.alexnet_missing,
+        "KID on AlexNet",
+        quality.lpips_too_small,
+        optional=False,
     ),
 }
 """The scores of a set: a new one is a row here."""
