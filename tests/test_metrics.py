@@ -337,8 +337,10 @@ def with_pictures(sent: list[Pixels], received: dict[int, Pixels]) -> Run:
 
 
 def test_scores_say_why_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = replace(pictures.EACH["lpips"], missing=lambda: "the AlexNet weights of this farlink are missing")
-    monkeypatch.setitem(pictures.EACH, "lpips", lacking)
+    missing = replace(
+        pictures.EACH["lpips"], missing=lambda: "the AlexNet weights of this farlink are missing"
+    )
+    monkeypatch.setitem(pictures.EACH, "lpips", missing)
     run = with_pictures([picture(1), picture(2), picture(3)], {0: picture(1), 1: picture(9)})
     scores = pairs.score(run)
     assert sorted(scores.by_frame) == [0, 1]
@@ -352,7 +354,9 @@ def test_scores_say_why_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["notes"]["quality.lpips"].startswith("the AlexNet weights")
 
 
-def test_pictures_of_another_size_are_not_compared() -> None:
+def test_pictures_of_another_size_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = replace(pictures.EACH["lpips"], missing=lambda: "none")
+    monkeypatch.setitem(pictures.EACH, "lpips", missing)
     scores = pairs.score(with_pictures([picture(1)], {0: picture(1, 8, 8)}))
     assert scores.by_frame == {}
     assert "another size" in scores.notes["psnr_db"]

@@ -15,6 +15,8 @@ from test_metrics import BODIES, Book, S, arrives, data, result_of, story
 from test_report import render, with_pictures
 from typer.testing import CliRunner
 
+from link import png
+from link.channel.path import path_loss
 from link.config import Link
 from link.errors import UsageError
 from scenarios import run as runs
@@ -110,7 +112,7 @@ def test_a_run_and_a_cell_of_one_journal_have_equal_columns(tmp_path):
 )
 def test_the_loss_of_a_path(losses, share):
     hops = [{"name": f"h{at}", "rate_bps": 100, "loss": loss} for at, loss in enumerate(losses)]
-    assert cell.path_loss(Link.model_validate({"hops": hops})) == pytest.approx(share)
+    assert path_loss(Link.model_validate({"hops": hops})) == pytest.approx(share)
 
 
 def test_a_trace_is_known_again_by_what_is_in_it(tmp_path):
@@ -208,7 +210,7 @@ def test_scores_of_a_set_are_those_of_a_run_and_of_its_point(tmp_path, monkeypat
     monkeypatch.setitem(pictures.TOGETHER, "kid", own)
     sweep, run, alone = both(toy(), tmp_path)
     value = json.loads((alone / "summary.json").read_text())["quality"]["kid"]
-    from link import journal, png
+    from link import journal
 
     read = journal.read(alone / "run.mcap")
     sides = [
@@ -219,6 +221,16 @@ def test_scores_of_a_set_are_those_of_a_run_and_of_its_point(tmp_path, monkeypat
     for one in (sweep, run):
         (line,) = series.results([one], 20).series
         assert line.points[0].scores["picture", "original", "kid"].value == pytest.approx(value)
+
+
+def test_the_size_of_a_picture_stands_in_its_file():
+    assert png.size(png.encode(np.zeros((48, 300, 3), np.uint8))) == (48, 300)
+
+
+def test_a_set_of_pictures_too_small_for_its_score_has_none():
+    tiny = [np.full((20, 16, 3), at, np.uint8) for at in range(3)]
+    found = pictures.measure(tiny, tiny, ["kid_alexnet"], 1)
+    assert found.of_set == {"kid_alexnet": None} and "sides over 30 pixels" in found.notes["kid_alexnet"]
 
 
 def test_the_headline_score_of_a_task_is_one_constant():

@@ -47,7 +47,6 @@ def score(run: Run, shelf: Shelf | None = None) -> Scores:
     sent, received = run.pictures["sent"], run.pictures["received"]
     notes: dict[str, str] = {}
     found: dict[int, dict[str, float | None]] = {}
-    sizes: list[tuple[int, ...]] = []
     for frame in sorted(set(sent) & set(received)):
         files = sent[frame], received[frame]
         kept = _kept(shelf, "pair", files, partial(_pair, *files))
@@ -58,10 +57,9 @@ def score(run: Run, shelf: Shelf | None = None) -> Scores:
             }
             continue
         found[frame] = own["scores"]
-        sizes.append(tuple(own["size"]))
         for name, why in own["notes"].items():
             notes.setdefault(name, why)
-    of_set = _of_set(run, [*found], sizes, shelf, notes)
+    of_set = _of_set(run, [*found], shelf, notes)
     return Scores(found, notes, of_set)
 
 
@@ -72,15 +70,11 @@ def _pair(sent: bytes, received: bytes) -> bytes:
         return json.dumps({"scores": None, "notes": {"size": "came back in another size"}}).encode()
     own = pictures.measure([one], [other], [*pictures.EACH], 0)
     scores = {name: values[0] for name, values in own.by_picture.items()}
-    return json.dumps({"scores": scores, "notes": own.notes, "size": one.shape[:2]}).encode()
+    return json.dumps({"scores": scores, "notes": own.notes}).encode()
 
 
 def _of_set(
-    run: Run,
-    frames: list[int],
-    sizes: list[tuple[int, ...]],
-    shelf: Shelf | None,
-    notes: dict[str, str],
+    run: Run, frames: list[int], shelf: Shelf | None, notes: dict[str, str]
 ) -> dict[str, float | None]:
     def of_pictures(name: str) -> tuple[Features, Features]:
         features = pictures.TOGETHER[name].features
@@ -93,6 +87,7 @@ def _of_set(
         return found[0], found[1]
 
     seed = int(run.head["scenario"].get("seed", 0))
+    sizes = [png.size(run.pictures["sent"][frame]) for frame in frames]
     return pictures.together([*pictures.TOGETHER], sizes, of_pictures, seed, notes)
 
 

@@ -26,6 +26,10 @@ _BATCH_PIXELS = 1_000_000  # VGG's first stage holds 64 numbers for each: 256 MB
 Values = list[float | None]
 
 
+def _any_size(height: int, width: int) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class PictureScore:
     """A score of each received picture."""
@@ -68,9 +72,9 @@ class SetScore:
     features: Callable[[Sequence[Pixels]], sets.Features]
     missing: Callable[[], str | None]
     """Why the features cannot be had on this machine, or None."""
-    too_small: Callable[[int, int], str | None]
-    """Why pictures of this height and width have no features, or None."""
     label: str
+    too_small: Callable[[int, int], str | None] = _any_size
+    """Why pictures of this height and width have none, or None."""
     higher_is_better: bool = False
     unit: str = ""
     digits: int = 3
@@ -161,13 +165,8 @@ def _together(
         return kept[features]
 
     kept: dict[Any, tuple[sets.Features, sets.Features]] = {}
-    return together(
-        [name for name in TOGETHER if name in names],
-        [picture.shape[:2] for picture in sent],
-        of_pictures,
-        seed,
-        notes,
-    )
+    wanted = [name for name in TOGETHER if name in names]
+    return together(wanted, [picture.shape[:2] for picture in sent], of_pictures, seed, notes)
 
 
 def together(
@@ -177,7 +176,7 @@ def together(
     seed: int,
     notes: dict[str, str],
 ) -> dict[str, float | None]:
-    """Return the scores *names* of a set of pictures of *sizes* (height, width); what is missing is said in *notes*.
+    """Return the scores *names* of a set of pictures of *sizes*, (height, width); what is missing is said in *notes*.
 
     *of_pictures* gives the features of the sent and of the received pictures for a score that can be had.
     """
@@ -186,8 +185,8 @@ def together(
         why = TOGETHER[name].missing()
         if len(sizes) < 2:
             why = why or f"a set of {len(sizes)} has no spread to compare: two pictures or more are needed"
-        small = (TOGETHER[name].too_small(height, width) for height, width in sorted(set(sizes)))
-        why = why or next(filter(None, small), None)
+        for height, width in dict.fromkeys(sizes):
+            why = why or TOGETHER[name].too_small(height, width)
         if why:
             notes[name], found[name] = why, None
         else:
@@ -335,10 +334,6 @@ def _inception(pictures: Sequence[Pixels]) -> sets.Features:
     return sets.inception_features(pictures, inception_path())
 
 
-def _any_size(height: int, width: int) -> str | None:
-    return None
-
-
 def _always() -> str | None:
     return None
 
@@ -377,10 +372,15 @@ EACH: dict[str, PictureScore] = {
 }  # fmt: skip
 """The scores of each picture: a new one is a row here."""
 TOGETHER: dict[str, SetScore] = {
-    "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing, _any_size, "FID"),
-    "kid": SetScore(sets.kid, _inception, inception_missing, _any_size, "KID"),
+    "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing, "FID"),
+    "kid": SetScore(sets.kid, _inception, inception_missing, "KID"),
     "kid_alexnet": SetScore(
-        sets.kid, sets.alexnet_features, quality.alexnet_missing, quality.lpips_too_small, "KID on AlexNet"
+        sets.kid,
+        sets.alexnet_features,
+        quality.alexnet_missing,
+        "KID on AlexNet",
+        quality.lpips_too_small,
+        optional=False,
     ),
 }
 """The scores of a set: a new one is a row here."""

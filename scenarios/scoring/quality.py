@@ -34,7 +34,7 @@ def lpips_too_small(height: int, width: int) -> str | None:
     """Return why pictures of this size have no LPIPS, or None."""
     if min(height, width) >= LPIPS_MIN_SIDE:
         return None
-    return f"LPIPS needs sides over 30 pixels; these pictures have {width}x{height}"
+    return f"AlexNet needs sides over 30 pixels; these pictures have {width}x{height}"
 
 
 def _tensors(batch: list[Pair]) -> tuple[Any, Any]:
