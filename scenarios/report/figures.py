@@ -54,7 +54,7 @@ OVERHEADS = {
     "header": ("packet headers", GREY),
     "fec": ("repair packets, sent in advance", ORANGE),
     "repair": ("packets sent again", PURPLE),
-    "feedback": ("the way back: requests and receipts", VERMILION),
+    "feedback": ("the way back: requests, receipts, reports of hops", VERMILION),
 }
 _PAYLOAD_COLOURS = (BLUE, SKY, GREEN, YELLOW, BLACK)
 

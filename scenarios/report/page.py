@@ -182,7 +182,7 @@ def _facts(row: FrameRow) -> str:
         parts.append("nothing could be shown")
     if row.status == "partial":
         parts.append(f"{row.sections_received} of {row.sections_sent} sections arrived")
-    parts.append(f"{row.packets_sent} packets, {row.packets_lost} lost")
+    parts.append(f"{row.packets_sent} packet{'' if row.packets_sent == 1 else 's'}, {row.packets_lost} lost")
     if row.resent:
         parts.append(f"{row.resent} sent again")
     parts.append(f"{size(row.on_air_bytes)} on the air")
@@ -312,8 +312,8 @@ def _cards(result: RunResult) -> list[dict[str, str]]:
     if latency["p50"] is not None:
         note = f"half of them sooner; the slowest took {duration(latency['max'])}"
         cards.append({"value": duration(latency["p50"]), "label": "from capture to display", "note": note})
-    table, quality = scores.table(), metrics["quality"]
-    known = [(table[name], value) for name, value in quality.items() if value is not None]
+    quality = metrics["quality"]
+    known = [(score, quality[name]) for name, score in scores.EACH.items() if quality.get(name) is not None]
     if known:
         first, value = known[0]
         also = "".join(f"{score.label} {score.text(value)}; " for score, value in known[1:])
