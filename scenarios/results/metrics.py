@@ -251,7 +251,7 @@ def _quality(rows: list[FrameRow], scores: Scores, notes: dict[str, str]) -> dic
     found |= {name: scores.of_set.get(name) for name in pictures.TOGETHER}
     notes |= {f"quality.{name}": scores.notes[name] for name in pictures.TOGETHER if name in scores.notes}
     if shown:
-        notes["quality"] = f"means over the {len(shown)} shown of {len(rows)} frames"
+        notes["quality"] = f"means over shown frames; {len(shown)} of {len(rows)} frames were shown"
     else:
         notes["quality"] = "no picture was shown"
     return found
