@@ -19,6 +19,7 @@ from scenarios.commands.options import (
     Source,
     clean_errors,
     load_scenario,
+    say_unanalysed,
 )
 from scenarios.commands.options import Scenario as ScenarioArgument
 from scenarios.commands.printing import say, show_json
@@ -185,6 +186,7 @@ def link(
         # The sender may bring its own source, and how many frames a preset takes of its own does not hold for that.
         limit = [] if frames or source_text(scenario)[1] else ["camera.frames=null"]
         plan = load_scenario(scenario, [*limit, *(settings or [])], None, codec, frames, seed)
+        say_unanalysed(scenario, settings, plan)
         failure: FarlinkError | None = None
         with runs.claim(out, plan, overwrite=overwrite) as folder:
             with Bar(arrivals=realtime is not None) as bar:
