@@ -31,14 +31,14 @@ class Conductor:
         journal: Journal,
         progress: Callable[[Event], None] | None = None,
     ) -> None:
-        self._channel = Channel(session.link, session.seed, traces)
+        self._data: list[bytes] = []
+        self._channel = Channel(session.link, session.seed, traces, self._data)
         self._ends = (sender, receiver)
         self._next: list[int | None] = [0, None]
         self._busy = [False, False]
         self._waiting: tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]] = ([], [])
         self._journal = journal
         self._progress = progress
-        self._data: list[bytes] = []
         self.now = 0
         """Time of the last step, in nanoseconds."""
         self.timings: dict[str, float] = {}

@@ -133,6 +133,8 @@ class Profile(Model):
     lora: ModelPlace = None
     """A LoRA of the transformer, a .safetensors file or a folder with one: few-step weights, for instance."""
     lora_scale: Annotated[float, Field(ge=-10.0, le=10.0), Affects.RUNNING] = 1.0
+    vae_tiles: Annotated[bool, Affects.RUNNING] = False
+    """Decode in overlapping tiles as large as the VAE's pictures in training (FLUX's: 1024x1024): less memory."""
     preview_vae: ModelPlace = None
     """A folder with an AutoencoderTiny that decodes in place of `vae`: quick, a little coarser."""
     rate_table: ModelPlace = None
@@ -197,6 +199,24 @@ class Queue(Model):
     """Priority classes served strictly in order; 1: first in, first out."""
 
 
+class Retransmit(Model):
+    """Repair on a hop alone: packets in sequence, go back N, as the COP-P of Proximity-1 (`link.channel.sequenced`).
+
+    How long to wait for a report follows from the hop's own delay.
+    """
+
+    tries: Annotated[int, Field(ge=2, le=64)] = 16
+    """How often a packet is sent at most before it is given up."""
+    window: Annotated[int, Field(ge=1, le=127)] = 127
+    """How many packets may be unconfirmed; COP-P numbers them by eight bits."""
+    report_bytes: Bytes = 14
+    """A report on the air: Proximity-1's 2 bytes in a transfer frame with marker and checksum."""
+    report_rate_bps: Rate | None = None
+    """Of the way back of this hop; None: the hop's own."""
+    loss: Loss | None = None
+    """Of reports."""
+
+
 class Hop(Model):
     """One link of the path: a queue, a transmitter, losses, a propagation delay."""
 
@@ -211,6 +231,8 @@ class Hop(Model):
     duplicate_ratio: Ratio = 0.0
     outage: Outage | None = None
     queue: Queue = Queue()
+    retransmit: Retransmit | None = None
+    """Whether the hop sends again by itself what was lost on it; None: what is lost is lost."""
 
     @model_validator(mode="after")
     def _one_rate(self) -> "Hop":

@@ -16,6 +16,10 @@ class Fate(IntEnum):
     """The hop made a copy, which has a number of its own."""
     DELIVERED = 3
     """Accepted by the far end."""
+    REPEATED = 4
+    """An attempt of a hop that failed and was followed by another, under a number of its own (`retransmit`)."""
+    REPORTED = 5
+    """The far side of a hop said what it has, by a packet of the hop's own (`retransmit`)."""
 
     QUEUE_FULL = 16
     CHANNEL_LOSS = 17
@@ -32,12 +36,19 @@ class Fate(IntEnum):
     """The receiving process did not take it in time (wall-clock runs)."""
     IN_FLIGHT = 25
     """Still on its way when the run was cut short."""
+    OUT_OF_ORDER = 26
+    """The far side of a hop discarded it, for one before it was missing (`retransmit`)."""
 
     @property
     def is_drop(self) -> bool:
         """Whether the packet's way ended here."""
         return self >= Fate.QUEUE_FULL
 
+
+WITH_BYTES = (Fate.SENT, Fate.REPEATED, Fate.REPORTED)
+"""The rows beside which a packet's bytes stand in the journal."""
+BIRTHS = (*WITH_BYTES, Fate.DUPLICATED)
+"""The rows with which a number begins; each has one end."""
 
 Row = tuple[int, int, int, int, int, int]
 """(time_ns, packet, fate, hop, waited_ns, transmitted_ns): a packet's fate at *time_ns*.

@@ -12,7 +12,7 @@ Every body can be read by itself, so a lost packet costs the sections it carried
 sections share a body; a section is cut only where it does not fit into an empty one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from link import varint
@@ -111,7 +111,18 @@ def _body(chunks: Sequence[Chunk]) -> bytes:
 
 def chunks(body: bytes) -> list[Chunk]:
     """Return the chunks of *body*. Raise ValueError where it is not a row of chunks."""
-    found = []
+    return [
+        Chunk(section, piece, final, body[start:end]) for section, piece, final, start, end in _spans(body)
+    ]
+
+
+def sizes(body: bytes) -> list[tuple[int, int]]:
+    """Return (section, bytes) of each chunk of *body*. Raise ValueError where it is not a row of chunks."""
+    return [(section, end - start) for section, _piece, _final, start, end in _spans(body)]
+
+
+def _spans(body: bytes) -> Iterator[tuple[int, int, bool, int, int]]:
+    """Yield (section, piece, final, start, end) of each chunk of *body*."""
     at = 0
     while at < len(body):
         flag = body[at]
@@ -133,9 +144,8 @@ def chunks(body: bytes) -> list[Chunk]:
             length, at = varint.get(body, at)
         if at + length > len(body):
             raise ValueError(f"a chunk of {length} bytes at offset {at} in a body of {len(body)}")
-        found.append(Chunk(section, piece, final, body[at : at + length]))
+        yield section, piece, final, at, at + length
         at += length
-    return found
 
 
 def reassemble(bodies: Mapping[int, bytes], count: int | None) -> Payload:

@@ -17,6 +17,7 @@ loses nothing that was acknowledged. `read` takes whole files and those that a c
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -38,7 +39,7 @@ from numpy.typing import NDArray
 
 from link.annotations import annotations
 from link.errors import StorageError, UsageError
-from link.events import Event, Fate, Row
+from link.events import WITH_BYTES, Event, Row
 
 FINDINGS = "/findings/"
 _BATCH = 4096
@@ -49,7 +50,7 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
 
 def _rows_class() -> Any:
-    """Build the class of farlink.PacketRows: parallel columns, and the bytes of the rows that are SENT."""
+    """Build the class of farlink.PacketRows: parallel columns, and the bytes of the rows that have some."""
     file = descriptor_pb2.FileDescriptorProto(
         name="farlink/PacketRows.proto", package="farlink", syntax="proto3"
     )
@@ -76,13 +77,14 @@ class Journal:
     def __init__(self, path: Path, head: dict[str, Any]) -> None:
         self.path = path
         self._reserve = path.with_suffix(".reserve")
+        self._file = _begin(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
-            self._file: IO[bytes] = path.open("wb")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._reserve.unlink()
+            for made in (self._reserve, path):
+                with contextlib.suppress(OSError):
+                    made.unlink()
+            self._file.close()
             raise StorageError(f"cannot write {path}: {error.strerror}") from error
         self._rows: list[Row] = []
         self._data: list[bytes] = []
@@ -111,7 +113,7 @@ class Journal:
         self._writer.add_message(self._channels[topic], self._now, data, self._now)
 
     def packets(self, rows: list[Row], data: list[bytes]) -> None:
-        """Add fates, in order; *data* holds the bytes of those that are SENT. Both lists are emptied."""
+        """Add fates, in order; *data* holds the bytes of those in `WITH_BYTES`. Both lists are emptied."""
         self._rows += rows
         self._data += data
         rows.clear()
@@ -251,7 +253,7 @@ class Run:
     rows: NDArray[np.int64]
     """Shape (rows, 6), int64, the columns of `link.events.Row`, in time order."""
     data: dict[int, bytes]
-    """Bytes of each packet as it was sent, by its number."""
+    """Bytes of each packet as it was sent, by its number; also of what a hop sent again, and of its reports."""
     pictures: dict[str, dict[int, bytes]]
     """PNG files by topic (`sent`, `received`) and frame number."""
     complete: bool
@@ -277,7 +279,7 @@ def read(path: Path, *, pictures: bool = True) -> Run:
             batch = PacketRows.FromString(message)
             block = np.array([getattr(batch, name) for name in _FIELDS], np.int64).T
             columns.append(block)
-            sent = block[np.isin(block[:, 2], (Fate.SENT,)), 1].tolist()
+            sent = block[np.isin(block[:, 2], WITH_BYTES), 1].tolist()
             data.update(zip(sent, batch.data, strict=False))
         elif pictures and not topic.endswith("/detection"):  # whose boxes stand in the event
             image = CompressedImage.FromString(message)
@@ -310,22 +312,53 @@ def _messages(path: Path) -> Iterator[tuple[str, bytes]]:
         return  # whatever the reader stumbles over, the file is cut or damaged there
 
 
+def _begin(path: Path) -> IO[bytes]:
+    """Return *path*, opened empty and held. Raise StorageError where it cannot be, or another run writes it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not truncated before it is known that nobody writes it.
+        file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "wb")
+        if not _hold(file):
+            file.close()
+            raise StorageError(f"cannot write {path}: another run is writing it")
+        file.truncate(0)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+    return file
+
+
+def _hold(file: IO[bytes]) -> bool:
+    """Hold *file* until it is closed; return whether nobody else does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def recover(path: Path) -> bool:
     """Give a journal that was cut short its end, in place; return whether it needed that.
 
     Whole chunks stay as they are, what follows the last of them is cut off, and the end that is written has
-    no index: it takes a few bytes, so it fits on a full disk. Raise StorageError where even that fails.
+    no index: it takes a few bytes, so it fits on a full disk. Raise StorageError where even that fails, and UsageError
+    where a run is writing the file, which is then left alone.
     """
     with path.open("rb") as file:
-        whole = file.tell()
-        try:
-            for record in StreamReader(file, emit_chunks=True, validate_crcs=True).records:
-                if isinstance(record, Chunk):
-                    breakup_chunk(record, validate_crc=True)
-                    whole = file.tell()
-            return False
-        except Exception:
-            pass  # whatever the reader stumbles over, the file is cut there
+        if not _hold(file):
+            raise UsageError(f"{path}: a run is writing it")
+        return _recover(path, file)
+
+
+def _recover(path: Path, file: IO[bytes]) -> bool:
+    whole = file.tell()
+    try:
+        for record in StreamReader(file, emit_chunks=True, validate_crcs=True).records:
+            if isinstance(record, Chunk):
+                breakup_chunk(record, validate_crc=True)
+                whole = file.tell()
+        return False
+    except Exception:
+        pass  # whatever the reader stumbles over, the file is cut there
     if whole == 0:
         raise StorageError(f"{path}: nothing of the journal can be recovered")
     end = RecordBuilder()
@@ -333,8 +366,8 @@ def recover(path: Path) -> bool:
     Footer(summary_start=0, summary_offset_start=0, summary_crc=0).write(end)
     try:
         os.truncate(path, whole)
-        with path.open("ab") as file:
-            file.write(end.end() + MCAP0_MAGIC)  # type: ignore[no-untyped-call]
+        with path.open("ab") as rest:
+            rest.write(end.end() + MCAP0_MAGIC)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise StorageError(f"cannot mend {path}: {error.strerror}") from error
     return True

@@ -16,10 +16,13 @@ With `ccsds` framing the same packet is the user data of a CCSDS Space Packet (C
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import ceil
 
+import numpy as np
+from numpy.typing import NDArray
 from spacepackets.ccsds.spacepacket import PacketType, SpacePacketHeader
 
 VERSION = 2
@@ -130,6 +133,21 @@ def peek(data: bytes) -> Packet:
     if len(data) < HEADER_BYTES:
         raise TruncatedError(f"{len(data)} bytes; a packet has at least {HEADER_BYTES}")
     return _fields(data[:4], data[HEADER_BYTES:])
+
+
+def heads(data: Sequence[bytes], framing: str) -> NDArray[np.int64]:
+    """Return kind, low bits of the frame number and index of many packets, (packets, 3): what `peek` reads of each.
+
+    Raise TruncatedError, PacketError or VersionError for the first packet that is none.
+    """
+    at = overhead(framing) - HEADER_BYTES
+    words = np.frombuffer(b"".join(item[at : at + 4] for item in data), ">u4").astype(np.int64)
+    kinds = words >> 27 & 3
+    if len(words) != len(data) or ((words >> 29 != VERSION) | (kinds == 3)).any():
+        for item in data:
+            peek(unwrap(item, framing))
+        raise TruncatedError("a packet is shorter than its header")
+    return np.stack([kinds, words >> 10 & 0x3FFF, words & 0x3FF], 1)
 
 
 def _fields(head: bytes, body: bytes) -> Packet:

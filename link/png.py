@@ -20,3 +20,8 @@ def decode(data: bytes) -> Pixels:
     """Return the pixels of a PNG file that `encode` made."""
     with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Return (height, width) of the PNG file *data*, out of its first chunk."""
+    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")

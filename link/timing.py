@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 from link import packet
 from link.channel import to_ns
-from link.channel.path import path_rate_bps
+from link.channel.delay import TAIL, tail_ns
+from link.channel.path import hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
-from link.config import Hop, Jitter, Link, ReturnHop, Session
+from link.config import Hop, Link, ReturnHop, Session
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
-
-# Half-normal and exponential tails: 8 scales are exceeded by 1 packet in 3,000 at the most.
-_TAIL = {"uniform": 1.0, "normal": 4.0, "exponential": 8.0, "pareto": 20.0}
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def _hold_ns(hop: Hop | ReturnHop) -> int:
     if outage is None or not outage.hold:
         return 0
     if outage.down_s is not None:
-        return to_ns(outage.down_s * (_TAIL["exponential"] if outage.random else 1.0))
+        return to_ns(outage.down_s * (TAIL["exponential"] if outage.random else 1.0))
     return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
 
 
@@ -67,14 +65,14 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     link = session.link
     rate = path_rate_bps(link, traces)
     frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
-    jitter_ns = sum(_tail_ns(hop.jitter) for hop in link.hops)
+    jitter_ns = sum(tail_ns(hop.jitter) + _repeats_ns(hop, link, traces) for hop in link.hops)
     round_trip_ns = 0
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.hops)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
         feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.rate_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
-        round_trip_ns += _tail_ns(link.return_.jitter) + jitter_ns
+        round_trip_ns += tail_ns(link.return_.jitter) + jitter_ns
     hold_ns = sum(map(_hold_ns, link.hops))
     if link.return_ is not None:
         hold_ns += _hold_ns(link.return_)
@@ -94,5 +92,10 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking, fec_span_ns)
 
 
-def _tail_ns(jitter: Jitter | None) -> int:
-    return to_ns(jitter.scale_s * _TAIL[jitter.model]) if jitter is not None else 0
+def _repeats_ns(hop: Hop, link: Link, traces: Mapping[str, Trace]) -> int:
+    """Return how long a packet of a full MTU may take a hop that sends again, besides once."""
+    if hop.retransmit is None:
+        return 0
+    sizes = link.mtu_bytes + 2 * hop.retransmit.report_bytes
+    once_s = 2 * hop.delay_s + sizes * 8 / hop_rate_bps(hop, traces)
+    return to_ns((hop.retransmit.tries - 1) * once_s)

@@ -25,6 +25,7 @@ from link.seeds import generator as seeded
 from link.threads import one_thread
 from receiver.acceleration import FirstBlockCache, Residuals
 from receiver.conditioning import Conditioning
+from receiver.device import how_many_fit
 from receiver.parts import Parts
 from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
@@ -76,6 +77,10 @@ class Generator:
         latents = self._sample(flow, control, [item.caption for item in conditionings], rows, columns)
         self._last, self.skipped = latents[-1:], flow.skipped()
         return unpack(latents, rows, columns)
+
+    def most_at_once(self, rows: int, columns: int, most: int) -> int:
+        """Return how many pictures of rows x columns tokens the device's memory has room for together: 1 to *most*."""
+        return how_many_fit(self._device, working_bytes(self._parts, rows, columns), most)
 
     def _control(self, conditionings: Sequence[Conditioning]) -> tuple[Tensor | None, float | Tensor]:
         """Return what the ControlNet is shown, and the factor on what it answers.
@@ -239,6 +244,24 @@ def by_intervals(samples: Sequence[Tensor] | None, blocks: int) -> list[Tensor |
         return None
     interval = -(-blocks // len(samples))
     return [samples[number // interval] for number in range(blocks)]
+
+
+def working_bytes(parts: Parts, rows: int, columns: int) -> int:
+    """Return about how much memory one picture of rows x columns tokens takes while it is drawn, weights apart.
+
+    Counted are the widest layers: four maps of the VAE's last stage at the picture's size (or a tile's, where it has
+    tiles), and sixteen numbers a token and feature of a transformer block (its MLP's four, queries, keys, values,
+    attention, gates, sums). An estimate: what is larger all the same is drawn in smaller batches.
+    """
+    vae, config = parts.preview or parts.vae, parts.transformer.config
+    pixels = rows * columns * 256
+    if getattr(vae, "use_tiling", False):
+        pixels = min(pixels, vae.tile_sample_min_size**2)
+    widths = getattr(vae.config, "block_out_channels", None) or vae.config.decoder_block_out_channels
+    maps = 4 * 2 * min(widths) * pixels * vae.dtype.itemsize
+    features = config.num_attention_heads * config.attention_head_dim
+    blocks = 16 * features * rows * columns * parts.transformer.dtype.itemsize
+    return int(maps + blocks)
 
 
 def positions(rows: int, columns: int) -> Tensor:

@@ -164,10 +164,13 @@ class Parts:
         if profile.quantize == "fp8_storage":
             for model in (transformer, controlnet):
                 model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+        vae = _load([AutoencoderKL], folders["vae"], weights)
+        if profile.vae_tiles:
+            vae.enable_tiling()
         return cls(
             transformer,
             controlnet,
-            _load([AutoencoderKL], folders["vae"], weights),
+            vae,
             _load([FlowMatchEulerDiscreteScheduler], folders["scheduler"], {}, "scheduler_config.json"),
             None
             if profile.preview_vae is None

@@ -4,16 +4,20 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from link import journal, live
+from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
 from link.conductor import Conductor
+from link.config import Link
 from link.errors import FarlinkError, PartialError, StorageError, UsageError
 from link.events import Event
 from link.fingerprint import fingerprint
@@ -21,6 +25,7 @@ from link.packet import VERSION
 from link.timing import times
 from scenarios import schema
 from scenarios.models.rate_table import stale
+from scenarios.results.folder import LOCK, locked, make_new
 from scenarios.schema import Scenario
 
 Progress = Callable[[dict[str, Any]], None]
@@ -103,26 +108,38 @@ def check_source(scenario: Scenario) -> None:
         open_source(scenario.camera, seed=scenario.seed)
 
 
-def prepare(out: Path | None, scenario: Scenario) -> Path:
-    """Return the run's folder, made and empty of an earlier run.
+_MADE = ("run.mcap", "report.html", "results.parquet", "summary.json", "timings.json", "scenario.yaml")
+"""What a run makes, besides figures."""
 
-    Without *out* it is runs/NAME, or NAME-2, NAME-3, ... where that is taken. Raise UsageError where *out* holds
-    something that is no run.
+
+@contextlib.contextmanager
+def claim(out: Path | None, scenario: Scenario, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give the run's folder, as `prepare` makes it, and hold it: no other run writes there meanwhile.
+
+    Raise UsageError where another one is at work in *out*, and as `prepare` does.
     """
-    if out is None:
-        base = Path("runs") / scenario.name
-        out = next(
-            path
-            for path in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 100_000)))
-            if not path.exists()
-        )
-    elif out.is_dir() and any(out.iterdir()) and not (out / "scenario.yaml").is_file():
-        raise UsageError(f"{out} is not empty and holds no earlier run; give another --out")
-    elif out.exists() and not out.is_dir():
+    folder = make_new(Path("runs") / scenario.name) if out is None else out
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; --out names a folder")
+    with locked(folder):
+        yield prepare(folder, scenario, overwrite=overwrite)
+
+
+def prepare(out: Path, scenario: Scenario, *, overwrite: bool = False) -> Path:
+    """Return the folder *out*, made, with nothing in it but the scenario.
+
+    Raise UsageError where *out* holds something: an earlier run is replaced only where *overwrite* says so.
+    """
+    if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; --out names a folder")
     try:
+        held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
+        if held and "scenario.yaml" not in held:
+            raise UsageError(f"{out} is not empty and holds no earlier run; give another --out")
+        if held and not overwrite:
+            raise UsageError(f"{out} holds an earlier run; give another --out, or --overwrite to replace it")
         out.mkdir(parents=True, exist_ok=True)
-        for name in ("run.mcap", "report.html", "results.parquet", "summary.json", "timings.json"):
+        for name in _MADE:
             (out / name).unlink(missing_ok=True)
         (out / "scenario.yaml").write_text(schema.to_yaml(scenario), "utf-8")
     except OSError as error:
@@ -180,8 +197,10 @@ def execute(
 
 def _discard(out: Path) -> None:
     """Remove what `prepare` made of a run that never began."""
-    if {path.name for path in out.iterdir()} <= {"scenario.yaml"}:
-        (out / "scenario.yaml").unlink(missing_ok=True)
+    left = {path.name for path in out.iterdir()}
+    if left <= {"scenario.yaml", LOCK}:
+        for name in left:
+            (out / name).unlink()
         with contextlib.suppress(OSError):
             out.rmdir()
 
@@ -224,28 +243,67 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     Raise UsageError where there is no readable journal, StorageError where the disk is full.
     """
     from scenarios.report import page as report
-    from scenarios.results import judge as analysis
-    from scenarios.results import metrics
-    from scenarios.results import table as results
-    from scenarios.scoring import quality
+    from scenarios.results import cell as results
+    from scenarios.results import verdict
+    from scenarios.results.judge import Judge
+    from scenarios.results.table import write_rows
 
     path = out / "run.mcap"
     if not path.is_file():
         raise UsageError(f"{out}: no run is there (run.mcap is missing)")
     found = journal.read(path)
-    scores = quality.score(found)
-    judged = analysis.analyse(found)
-    figures = metrics.measure(found, scores, judged)
+    judge = Judge(found)
+    result = results.make(
+        found, lambda _run: judge.judged(), lambda link: known_traces(found.head, link, out)
+    )
+    figures = result.figures
+    figures["verdict"] = verdict.reach(result, judge.look if result.judged.stats else None)
     spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
     figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
+    failed = results.why_failed(found)
+    figures["cell"] = {"status": "failed" if failed else "done", "error": failed, **result.cell}
     figures |= {"journal": str(path), "digest": journal.digests(found), "report": str(out / "report.html")}
     try:
-        results.write_parquet(found, out / "results.parquet", scores, judged)
-        report.write(found, figures, out, scores, judged)
+        write_rows(results.frames(result), results.frame_columns(), out / "results.parquet")
+        report.write(result, out, judge.sights)
         (out / "summary.json").write_text(json.dumps(figures, indent=1))
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror}") from error
     return figures
+
+
+def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Trace]:
+    """Return the trace of each hop of *link* that has one: that which the run had, if it is still to be found.
+
+    A journal holds a trace's name and SHA-256 alone; *out*/scenario.yaml may say where it lies.
+    Raise UsageError where none with that sum is at hand.
+    """
+    found: dict[str, Trace] = {}
+    for hop in link.hops:
+        if hop.trace is None:
+            continue
+        places = [Path(hop.trace), schema.shipped_trace(hop.trace), *_trace_places(out, hop.name)]
+        wanted = head.get("versions", {}).get(f"trace {hop.name}")
+        for place in places:
+            with contextlib.suppress(OSError):
+                if hashlib.sha256(place.read_bytes()).hexdigest() == wanted:
+                    found[hop.name] = read_trace(place)
+                    break
+        else:
+            raise UsageError(
+                f"the trace {hop.trace} of hop {hop.name} is not at hand, so its rate is not known"
+            )
+    return found
+
+
+def _trace_places(out: Path, name: str) -> list[Path]:
+    try:
+        tree = yaml.safe_load((out / "scenario.yaml").read_text("utf-8"))
+        return [
+            Path(hop["trace"]) for hop in tree["link"]["hops"] if hop["name"] == name and hop.get("trace")
+        ]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []
 
 
 def _timings(out: Path) -> dict[str, Any]:

@@ -86,6 +86,18 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     source does not hold for another one. Raise UsageError, in one line that names the key, for everything that is
     wrong.
     """
+    tree, folder = _tree(name, settings, overrides)
+    return resolve(_checked(tree, name), folder)
+
+
+def asks_for_all(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> bool:
+    """Return whether the scenario that `load` would return was asked for with `analysis: all`."""
+    return bool(_tree(name, settings, overrides)[0].get("analysis") == "all")
+
+
+def _tree(
+    name: str, settings: Iterable[str], overrides: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], Path | None]:
     text, folder = source_text(name)
     tree = _yaml(text, name)
     if not isinstance(tree, dict):
@@ -102,7 +114,7 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
         _put(tree, "camera.frames", None)
     for key, value in given:
         _put(tree, key, value)
-    return resolve(_checked(tree, name), folder)
+    return tree, folder
 
 
 def with_local_models(session: Session, settings: Iterable[str]) -> Session:
@@ -206,7 +218,8 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=True)[0]
     where = ".".join(str(part) for part in first["loc"] if part not in LOSS_MODELS)
     if first["type"] == "extra_forbidden":
-        where, _, key = where.rpartition(".")
+        *parents, key = map(str, first["loc"])
+        where = ".".join(part for part in parents if part not in LOSS_MODELS)
         fields = _fields_at(first["loc"][:-1])
         return f"{where or 'scenario'}: unknown key {key!r}{nearest(key, fields) if fields else ''}"
     message = first["msg"].removeprefix("Value error, ")
@@ -310,8 +323,13 @@ def _budget_bytes(scenario: Scenario) -> int:
     return max(16, min(_MOST_BYTES, payload))
 
 
+def shipped_trace(name: str) -> Path:
+    """Return where a trace called *name* would lie that comes with farlink."""
+    return Path(str(resources.files("scenarios") / "traces" / name))
+
+
 def _trace_path(name: str, folder: Path | None) -> Path:
-    shipped = Path(str(resources.files("scenarios") / "traces" / name))
+    shipped = shipped_trace(name)
     for path in (Path(name), (folder or Path()) / name, shipped):
         if path.is_file():
             return path.resolve()

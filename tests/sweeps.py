@@ -41,7 +41,7 @@ FRAMES = {
     "ms_ssim": "DOUBLE",
     "lpips": "DOUBLE",
     **{
-        f"{t}_{r}": "VARCHAR"
+        f"{t}_{r}_stats": "VARCHAR"
         for t in ("segmentation", "depth", "detection")
         for r in ("truth", "original", "ideal")
     },
@@ -156,9 +156,9 @@ class Made:
                 "detection": lambda share, at=frame: detection(share, at),
             }
             for task in tasks:
-                row[f"{task}_{reference}"] = makers[task](value)
+                row[f"{task}_{reference}_stats"] = makers[task](value)
                 if reference == "truth":
-                    row[f"{task}_ideal"] = makers[task](ideal)
+                    row[f"{task}_ideal_stats"] = makers[task](ideal)
             self.rows.append(row)
 
     def failed(self, codec: str, error: str, **columns: Any) -> None:

@@ -19,9 +19,9 @@ from scenarios import run as runs
 from scenarios import schema
 from scenarios.commands import progress
 from scenarios.report import overlays
+from scenarios.results import cell, frame_stats
 from scenarios.results import judge as analyses
-from scenarios.results import metrics
-from scenarios.results.judge import COLUMNS, analyse
+from scenarios.results.judge import REFERENCES, analyse
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
 from scenarios.truth.names import NONE, meant
@@ -126,9 +126,9 @@ def test_a_journal_without_analysis_has_no_topics_of_findings(tmp_path, source, 
     assert b"/findings" not in data
     found = journal.read(folder / "run.mcap")
     assert found.findings == {} and not toys.kinds(found, "found")
-    figures = metrics.measure(found)
+    figures = cell.make(found, analyse, lambda _link: {}).figures
     assert figures["tasks"] == {"segmentation": None, "depth": None, "detection": None}
-    assert figures["notes"]["tasks"] == "the scenario asks for no analysis"
+    assert "no model that comes with farlink" in figures["notes"]["tasks.depth"]
 
 
 def test_analysis_changes_neither_wire_nor_fingerprint(done, read, source, models):
@@ -175,7 +175,7 @@ def test_every_form_of_every_task_is_scored(done):
     assert list(tasks) == ["segmentation", "depth", "detection"]
     for task, figures in tasks.items():
         assert list(figures) == ["model", "truth", "original", "ideal"] and figures["model"] == task
-        primary = "map50" if task == "detection" else TASKS[task].primary
+        primary = TASKS[task].primary
         for reference in ("truth", "original", "ideal"):
             assert 0.0 <= figures[reference][primary] <= 1.0
         assert figures["original"][primary] <= 0.75 + 1 / 101, "a quarter of the frames never came"
@@ -197,15 +197,18 @@ def test_what_a_perfect_link_gives_is_the_score_of_the_sent_pictures(done, read,
 
 def test_the_table_holds_what_the_scores_are_pooled_from(done):
     path = done[0] / "results.parquet"
-    rows = duckdb.sql(f"SELECT {', '.join(COLUMNS)} FROM '{path}' ORDER BY frame").fetchall()
-    assert len(rows) == FRAMES
-    for at, column in enumerate(COLUMNS):
-        task, _, reference = column.partition("_")
-        kept = [json.loads(row[at]) for row in rows if row[at] is not None]
-        assert len(kept) == FRAMES
-        scores = done[1]["tasks"][task][reference]
-        for key, value in TASKS[task].scores(kept).items():
-            assert scores[key] == value
+    for task in TASKS:
+        for reference in REFERENCES:
+            name, primary = f"{task}_{reference}", TASKS[task].primary
+            rows = duckdb.sql(
+                f"SELECT {name}_stats, {name}_{primary} FROM '{path}' ORDER BY frame"
+            ).fetchall()
+            kept = [json.loads(stats) for stats, _ in rows if stats is not None]
+            assert len(kept) == FRAMES
+            assert [own for _, own in rows] == [TASKS[task].scores([stats])[primary] for stats in kept]
+            scores = done[1]["tasks"][task][reference]
+            for key, value in TASKS[task].scores(kept).items():
+                assert scores[key] == value
 
 
 def test_the_report_shows_findings_and_scores(done):
@@ -214,6 +217,16 @@ def test_the_report_shows_findings_and_scores(done):
     scores = done[1]["tasks"]["segmentation"]["truth"]
     assert f"{scores['miou']:.3f} ({scores['miou_ci95_low']:.3f} to {scores['miou_ci95_high']:.3f})" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_verdict_says_what_a_task_gains(done):
+    found = done[1]["verdict"]
+    for which in ("own", "same_bytes", "full_rate"):
+        tasks = found[which]["tasks"]
+        assert list(tasks) == list(TASKS)
+        for name, scores in tasks.items():
+            assert scores["reference"] == "truth" and 0 <= scores[TASKS[name].primary] <= 1
+            assert f"{scores[TASKS[name].primary]:.3f}" in found["text"]
 
 
 def test_measuring_again_gives_the_same(done):
@@ -284,7 +297,7 @@ def scored(read, monkeypatch, task, **changed):
 
 
 def test_a_truth_of_another_size_is_told_with_both_sizes(done, read, monkeypatch):
-    small = analyses.Truth(None, np.zeros((5, 7), np.uint8), None)
+    small = frame_stats.Truth(None, np.zeros((5, 7), np.uint8), None)
     found = scored(read, monkeypatch, "segmentation", of=lambda name: small)
     note = found.notes["tasks.segmentation.truth"]
     assert "7x5" in note and "64x48" in note and note.startswith("frame 0 (0.png)") and "\n" not in note
@@ -324,26 +337,26 @@ def test_names_that_differ_between_sets_mean_the_same():
 def test_relative_depth_is_aligned_before_it_is_scored():
     true = np.random.default_rng(5).uniform(1, 30, (20, 30)).astype(np.float32)
     near = Depth((3.0 / true + 0.7).astype(np.float32), False)
-    kept = analyses.stats_of("depth", Depth(true, True), near, "street")
+    kept = frame_stats.stats_of("depth", Depth(true, True), near, "street")
     assert kept["deltas"][0] == pytest.approx(1.0) and kept["errors"][0] < 1e-3
     other = Depth((near.values * 5 + 2).astype(np.float32), False)
-    same = analyses.stats_of("depth", near, other, "street", of_model=True)
+    same = frame_stats.stats_of("depth", near, other, "street", of_model=True)
     assert same["deltas"][0] == pytest.approx(1.0)
     noise = Depth(np.random.default_rng(6).uniform(0.1, 3, true.shape).astype(np.float32), False)
-    assert analyses.stats_of("depth", near, noise, "street", of_model=True)["deltas"][0] < 0.9
+    assert frame_stats.stats_of("depth", near, noise, "street", of_model=True)["deltas"][0] < 0.9
 
 
 def test_boxes_that_are_sure_on_the_original_are_what_should_be_found():
     xyxy = np.array([[0, 0, 10, 10], [20, 20, 30, 30.0]])
     true = Detections(xyxy, np.array([0, 1]), np.array([0.9, 0.2]), ("rock", "flag"))
-    stats = analyses._detection(true, true, True)
+    stats = frame_stats._detection(true, true, True)
     assert len(stats["truth"]) == 1
     assert TASKS["detection"].scores([stats])["map50"] == pytest.approx(1.0)
-    assert TASKS["detection"].scores([analyses._detection(true, None, True)])["map50"] == 0.0
+    assert TASKS["detection"].scores([frame_stats._detection(true, None, True)])["map50"] == 0.0
     other = Detections(xyxy[:1], np.array([1]), np.array([0.8]), ("flag", "boulder"))
     with pytest.raises(ValueError, match="names none"):
-        analyses._detection(true, Detections(xyxy, np.array([0, 0]), np.array([1.0, 1]), ("fish",)), True)
-    assert TASKS["detection"].scores([analyses._detection(true, other, True)])["map50"] == 0.0
+        frame_stats._detection(true, Detections(xyxy, np.array([0, 0]), np.array([1.0, 1]), ("fish",)), True)
+    assert TASKS["detection"].scores([frame_stats._detection(true, other, True)])["map50"] == 0.0
 
 
 def test_a_model_that_fails_on_a_picture_leaves_an_event_and_a_note(tmp_path):
@@ -494,14 +507,14 @@ def test_what_a_cache_is_asked_for_is_named_by_the_picture():
 
 
 def test_boxes_of_a_truth_keep_what_is_to_be_ignored():
-    true = analyses.TrueBoxes(
+    true = frame_stats.TrueBoxes(
         np.array([[0, 0, 9, 9.0]]), np.array([0]), np.ones(1), ("rock",), np.array([True])
     )
     found = Detections(np.array([[0, 0, 9, 9.0]]), np.array([0]), np.array([0.9]), ("rock",))
     own = TASKS["detection"].frame(
         Boxes.of([[0, 0, 9, 9]], [0], None, [True]), Boxes.of([[0, 0, 9, 9]], [0], [0.9])
     )
-    assert analyses._detection(true, found, False) == own
+    assert frame_stats._detection(true, found, False) == own
 
 
 def test_a_truth_that_cannot_be_used_is_told(models, source, tmp_path):
@@ -523,6 +536,22 @@ def test_a_truth_that_cannot_be_used_is_told(models, source, tmp_path):
     plan = schema.load("bandwidth", [], settings)
     figures = runs.run(plan, runs.prepare(tmp_path / "run", plan), transport="inproc").metrics
     assert figures["tasks"]["segmentation"]["truth"] is None
-    told = progress.table(figures)
+    told = "\n".join(progress.table(figures))
     assert "against the original" in told
     assert "not scored against the truth: frame 0" in told and "is 10x10, but its picture 64x48" in told
+
+
+def test_the_surest_boxes_are_shown_and_the_others_counted():
+    xyxy = np.array([[10 * at, 10, 10 * at + 8, 40] for at in range(9)], np.float64)
+    scores = np.array([0.31, 0.9, 0.32, 0.8, 0.7, 0.95, 0.6, 0.33, 0.01])
+    found = Detections(xyxy, np.zeros(9, int), scores, ("rock",))
+    grey = np.full((64, 96, 3), 90, np.uint8)
+    drawn = np.asarray(overlays._boxed(found, grey, (96, 64)))
+    changed = (drawn[25] != grey[25]).any(1)  # a line through all the boxes and no words
+    shown = {at for at in range(9) if changed[10 * at : 10 * at + 2].any()}
+    assert shown == {1, 3, 4, 5, 6}
+    few = Detections(xyxy[:2], np.zeros(2, int), scores[:2], ("rock",))
+    below = np.asarray(overlays._boxed(few, grey, (96, 64)))[50:]
+    assert (below == grey[50:]).all() and (
+        drawn[50:] != grey[50:]
+    ).any()  # the words that say how many there are

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import toys
+from test_metrics import result_of
 from toys import ToyDecoder, ToyEncoder, cores, kinds, run, sections, session
 
 from link import timing
@@ -14,7 +15,9 @@ from link.fingerprint import fingerprint
 from link.journal import digest, read
 from link.packet import Kind, peek
 from link.repair import fec
-from scenarios.results.metrics import breakdown, packets
+from scenarios.report import packets as listing
+from scenarios.results import traffic as traffics
+from scenarios.results.traffic import packets, traffic
 from sender.sender import Sender
 
 S = 1_000_000_000
@@ -99,7 +102,7 @@ def test_small_frames_share_their_repair_packets(tmp_path):
     """Three packets a frame at a fifth: every second frame has one repair packet, and the code costs its share."""
     plan = session(link(repair={"fec": 0.2}), frame_bytes=300, period_s=10)
     found = run(plan, tmp_path / "run.mcap", 40, ToyEncoder(3, 105))
-    spent = breakdown(found, packets(found))
+    spent = traffic(found).cost
     data = sum(item.size_bytes for item in packets(found) if item.kind == Kind.DATA)
     assert 0.18 < (spent.fec + spent.header - data + sum(spent.payload.values())) / data < 0.21
     counts = [
@@ -150,6 +153,60 @@ def test_asking_waits_for_the_repair_packet_of_the_block(tmp_path):
         assert all(nak["enough"] == 1 and 10 * S < nak["time_ns"] < 16 * S for nak in naks)
         assert all(event["complete"] for event in kinds(found, "closed"))
         assert conserved(found)
+
+
+def test_a_packet_lost_on_a_short_hop_costs_no_round_trip_of_the_path(tmp_path):
+    """26 bytes lost 5 ms away: 21 minutes where the far end must ask, less than a second where the hop repairs."""
+    hops = [
+        {
+            "name": "near",
+            "rate_bps": 2000,
+            "delay_s": 0.005,
+            "loss": {"model": "pattern", "pattern": ".x" + "." * 99},
+        },
+        {"name": "far", "rate_bps": 500, "delay_s": 635.24},
+    ]
+    latency = {}
+    for repairs in (False, True):
+        ways = [{**hops[0], **({"retransmit": {}} if repairs else {})}, hops[1]]
+        plan = session(link(hops=ways, repair={"arq": True}, **{"return": {"rate_bps": 16}}), frame_bytes=160)
+        found = run(plan, tmp_path / f"{repairs}.mcap", 1, ToyEncoder(2, 110))
+        latency[repairs] = kinds(found, "decoded")[0]["time_ns"] / S
+        assert kinds(found, "decoded")[0]["complete"]
+        assert len(kinds(found, "nak")) == (not repairs)
+        traffics.conserved(found)
+    assert latency[False] > 3 * 635.24
+    assert latency[True] < 635.24 + 6
+    # The repeat and the reports are on the air, and each stands in its place.
+    result = result_of(found)
+    figures = result.figures
+    assert figures["packets"] == {
+        "sent": 2, "delivered": 2, "dropped": {}, "duplicated": 0,
+    }  # fmt: skip
+    assert figures["hops"] == {
+        "near": {
+            "repeats": {"sent": 1, "bytes": len(found.data[1]), "dropped": {"channel_loss": 1}},
+            "reports": {"sent": 2, "bytes": 28, "dropped": {}},
+        }
+    }
+    last = peek(found.data[1])
+    assert figures["bytes"]["repair"] == len(last.body) + 8
+    reports = sum(found.rows[:, 2] == Fate.REPORTED)
+    assert reports == 2
+    assert figures["bytes"]["feedback"] == 14 * reports + 8
+    row = result.rows[0]
+    assert row.on_air_bytes == figures["bytes"]["on_air"] - 14 * reports
+    lines = "\n".join(listing.lines(found))
+    assert "a try of near that failed" in lines and "what near has" in lines
+
+
+def test_a_hop_that_repairs_writes_the_same_journal_again(tmp_path):
+    hop = {**HOP, "loss": {"model": "gilbert_elliott", "loss": 0.2, "mean_burst": 3}, "retransmit": {}}
+    found = [run(session(link(hops=[hop]), seed=3), tmp_path / name, 4) for name in ("a", "b")]
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert counts(found[0])[Fate.REPEATED] > 3
+    assert all(event["complete"] for event in kinds(found[0], "closed"))
+    traffics.conserved(found[0])
 
 
 def test_a_frame_that_is_lost_whole_is_asked_for(tmp_path):

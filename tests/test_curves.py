@@ -101,7 +101,7 @@ def test_seeds_that_made_no_difference_do_not_narrow_the_interval(tmp_path):
             made.cell("webp", 100, 0.5, seed=seed, tasks=("depth",))
             for row, value in zip(made.rows[-30:], values, strict=True):
                 row |= {
-                    "depth_truth": depth(float(value)),
+                    "depth_truth_stats": depth(float(value)),
                     "name": str(row["frame"]),
                     "sequence": str(row["frame"]),
                 }
@@ -164,7 +164,10 @@ def made_label(folder: Path) -> str:
 def test_lost_frames_pull_scores_down_and_pictures_are_means_of_the_shown(tmp_path):
     made = Made(frames=4)
     made.cell("gsc", 100, 0.8, tasks=("depth",), psnr=20.0)
-    made.rows[0] |= {"psnr_db": None, "depth_truth": '{"pixels": 100, "deltas": [0, 0, 0], "errors": null}'}
+    made.rows[0] |= {
+        "psnr_db": None,
+        "depth_truth_stats": '{"pixels": 100, "deltas": [0, 0, 0], "errors": null}',
+    }
     (point,) = results_of(made, tmp_path).series[0].points
     assert point.scores[DELTA1].value == pytest.approx(0.6)
     assert point.scores["picture", "original", "psnr_db"].value == 20.0
@@ -527,8 +530,8 @@ def test_damaged_and_foreign_tables(tmp_path):
 def test_numbers_that_are_not_a_tasks(tmp_path, stats):
     made = Made(frames=1)
     made.cell("gsc", 100, 0.5, tasks=("depth",))
-    made.rows[0]["depth_truth"] = stats
-    with pytest.raises(UsageError, match="column depth_truth of gsc on world:mars"):
+    made.rows[0]["depth_truth_stats"] = stats
+    with pytest.raises(UsageError, match="column depth_truth_stats of gsc on world:mars"):
         results_of(made, tmp_path)
 
 

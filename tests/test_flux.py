@@ -14,13 +14,15 @@ import torch
 from fluxes import COLUMNS, ROWS, apart, wish
 from safetensors.torch import save_file
 
+from link.bitstream import text
 from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
+from link.frame import Payload
 from receiver import parts as parts_module
 from receiver.acceleration import FirstBlockCache
 from receiver.codecs.gsc import GscDecoder, part_folders
 from receiver.conditioning import Conditioning
-from receiver.generator import Flow, Sampling
+from receiver.generator import Flow, Sampling, decode, working_bytes
 from receiver.parts import Parts
 
 CPU = torch.device("cpu")
@@ -374,6 +376,54 @@ def test_no_code_of_a_model_folder_is_run(home, tmp_path):
     )
     assert not (tmp_path / "ran").exists()
     assert "Do you wish to run" not in done.stdout + done.stderr
+
+
+def test_a_batch_is_as_large_as_memory_allows(home, monkeypatch):
+    decoder = GscDecoder.from_session(fluxes.session())
+    generator = decoder._generator
+    each = working_bytes(generator._parts, ROWS, COLUMNS)
+    assert each > 4 * ROWS * COLUMNS * 256 * 4, "some maps of the picture's size in single precision"
+    sizes = []
+    drawn = generator.generate
+    monkeypatch.setattr(generator, "generate", lambda items: sizes.append(len(items)) or drawn(items))
+    payloads = [Payload((text.encode("a street with trees"), None))] * 5
+    for memory, batches in ((100 * each, [8]), (3.5 * each, [3, 3]), (0.1 * each, [1] * 5)):
+        monkeypatch.setattr("receiver.device.memory_bytes", lambda _device, memory=memory: int(memory))
+        decoder._batch = None
+        pictures = decoder.decode_many(payloads)
+        assert (sizes, len(pictures)) == (batches, 5)
+        assert all(picture is not None for picture in pictures)
+        sizes.clear()
+
+
+def test_a_batch_that_does_not_fit_is_halved(home, monkeypatch):
+    decoder = GscDecoder.from_session(fluxes.session())
+    drawn, sizes = decoder._generator.generate, []
+
+    def generate(items):
+        sizes.append(len(items))
+        if len(items) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return drawn(items)
+
+    monkeypatch.setattr(decoder._generator, "generate", generate)
+    payloads = [Payload((text.encode("a street with trees"), None))] * 3
+    assert all(picture is not None for picture in decoder.decode_many(payloads))
+    assert sizes == [8, 4, 2, 2]
+    decoder.decode_many(payloads[:1])
+    assert sizes[4:] == [2], "it is not tried again"
+
+
+def test_the_vae_decodes_in_tiles_where_asked(home):
+    whole, tiled = load(home), load(home, vae_tiles=True)
+    assert tiled.vae.use_tiling and not whole.vae.use_tiling
+    latents = torch.randn(1, 16, 12, 12, generator=torch.Generator().manual_seed(1))
+    seen = []
+    tiled.vae.decoder.register_forward_pre_hook(lambda _module, given: seen.append(given[0].shape[-1]))
+    picture = decode(tiled.vae, latents)
+    assert picture.shape == (1, 3, 96, 96)
+    assert len(seen) > 1 and max(seen) <= tiled.vae.tile_latent_min_size
+    assert working_bytes(tiled, 64, 64) < working_bytes(whole, 64, 64)
 
 
 def test_the_tiny_vae_decodes(home):

@@ -295,6 +295,7 @@ def run_with(out, transport, **variables):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # four whole runs, each of which loads every shipped model
 def test_the_journal_depends_on_no_number_of_threads(tmp_path):
     one = run_with(tmp_path / "one", "inproc", OMP_NUM_THREADS="1")
     assert run_with(tmp_path / "unset", "inproc") == one

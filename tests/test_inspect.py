@@ -16,7 +16,7 @@ from link.packet import CCSDS_APID
 from scenarios import schema
 from scenarios.report import packets as inspect
 from scenarios.report import pcap
-from scenarios.results import metrics
+from scenarios.results import traffic
 
 # Two frames of two sections of 70 bytes over 1,000 and 500 bit/s; the second packet is lost on the first hop.
 LINK: dict[str, Any] = {
@@ -69,7 +69,7 @@ def _hop(**fields: Any) -> dict[str, Any]:
 
 
 def _on_air(run: Run) -> int:
-    return metrics.breakdown(run, metrics.packets(run)).on_air
+    return traffic.traffic(run).cost.on_air
 
 
 def test_the_listing_of_a_frame(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_tshark_dissects_space_packets(tmp_path: Path) -> None:
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(rows) == packets
     counts = {True: 0, False: 0}
-    sent = {item.number: item for item in metrics.packets(run)}
+    sent = {item.number: item for item in traffic.packets(run)}
     for row, (start, number) in zip(rows, pcap.on_air(run), strict=True):
         item = sent[number]
         apid, _, sequence, length, size, time = row

@@ -164,3 +164,17 @@ def test_the_links_part_and_the_pictures_have_a_digest_each(tmp_path):
         assert journal.digests(replace(runs[0], rows=rows))["link"] != first["link"]
     data = {**runs[0].data, 0: runs[0].data[0] + b"."}
     assert journal.digests(replace(runs[0], data=data))["link"] != first["link"]
+
+
+def test_a_journal_that_is_being_written_is_left_alone(tmp_path):
+    path = tmp_path / "run.mcap"
+    with Journal(path, {"scenario": {}, "seed": 1}) as book:
+        book.event(Event("captured", 0, 0, {"name": "x"}))
+        book.flush()
+        before = path.read_bytes()
+        with pytest.raises(UsageError, match="a run is writing it"):
+            recover(path)
+        with pytest.raises(StorageError, match="another run is writing it"):
+            Journal(path, {"scenario": {}, "seed": 2})
+        assert path.read_bytes() == before and path.with_suffix(".reserve").is_file()
+    assert read(path).head["seed"] == 1 and not recover(path)

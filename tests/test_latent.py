@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays as np_arrays
 from safetensors.numpy import load, save
 
 from link.bitstream import latent
+from link.bitstream.ids import decode_ids, encode_ids
 from link.bitstream.latent import (
     BITS,
     CLIP,
@@ -21,9 +22,7 @@ from link.bitstream.latent import (
     OFFSETS,
     Tables,
     decode,
-    decode_ids,
     encode,
-    encode_ids,
 )
 from link.codecs.gsc import load_tables
 from link.seeds import generator

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from fnmatch import fnmatch
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from compressai.models import MeanScaleHyperprior
 
 from link import transform
 from link.errors import ModelMissingError, StorageError, UsageError
-from scenarios.models import catalogue
+from scenarios.models import catalogue, lock
 from scenarios.models import pull as models
 from scenarios.models.catalogue import CATALOGUE
 
@@ -94,6 +95,16 @@ def test_the_table_is_complete():
         models.chosen("fluxx")
 
 
+def test_most_revisions_are_pinned():
+    free = {name for name, part in CATALOGUE.items() if part.revision is None}
+    assert free == {
+        "flux/controlnet", "flux/controlnet-upscaler", "flux/lora-hyper", "flux/lora-turbo", "flux/segmentation",
+        "flux/detection-r101",
+    }, "the lock file has these from the first pull on"  # fmt: skip
+    revisions = [part.revision for part in CATALOGUE.values() if part.revision]
+    assert len(set(revisions)) == len(revisions)
+
+
 def test_the_files_needed_are_those_of_the_repositories():
     part = CATALOGUE["flux/generator"]
     wanted = (
@@ -147,11 +158,11 @@ def test_a_pull_that_was_cut_short_goes_on(home):
 
 
 def test_the_transform_is_made_of_compressais_checkpoint(home, monkeypatch):
-    with pytest.raises(ModelMissingError, match="instead of 8089ae3e"):
+    with pytest.raises(ModelMissingError, match="instead of d504e8eb"):
         pull("flux/transform")
     assert not list((home / "flux" / "transform").glob("*.part"))
     digest = {}
-    monkeypatch.setattr(models, "sha256", lambda path, own=models.sha256: own(path) if path.suffix != ".part" else digest.setdefault("sum", "8089ae3e" + own(path)))  # fmt: skip
+    monkeypatch.setattr(models, "sha256", lambda path, own=models.sha256: own(path) if path.suffix != ".part" else digest.setdefault("sum", "d504e8eb" + own(path)))  # fmt: skip
     pull("flux/transform")
     folder = home / "flux" / "transform"
     assert transform.channels(folder) == 12
@@ -178,6 +189,72 @@ def test_verify_names_each_file_that_changed(home):
     assert any("config.json: SHA-256" in line for line in wrong)
     with pytest.raises(ModelMissingError, match="farlink models pull flux/preview"):
         models.verify("flux/preview")
+
+
+def test_the_lock_file_says_what_was_pulled_and_what_is_to_be(home, tmp_path, monkeypatch):
+    file = tmp_path / "mine" / "models.lock"
+    models.pull("flux/controlnet", Shop(), lambda line: None, file)
+    locked = json.loads(file.read_text())
+    entry = json.loads((home / "flux" / "manifest.json").read_text())["flux/controlnet"]
+    assert locked == {
+        "flux/controlnet": {key: entry[key] for key in ("source", "revision", "licence", "files")}
+    }
+    assert (locked["flux/controlnet"]["revision"], len(locked["flux/controlnet"]["files"])) == (COMMIT, 2)
+    pull("flux/preview")
+    assert list(lock.read(home / "models.lock")) == ["flux/preview"], "the default is among the models"
+    assert models.verify(None, file)[1] == []
+    # Another machine, where a newer commit is out: the lock decides, and what comes must be what it says.
+    monkeypatch.setenv("FARLINK_MODELS", str(tmp_path / "other"))
+    with pytest.raises(ModelMissingError, match="flux/controlnet is not on this machine"):
+        models.verify(None, file)
+    shop = Shop()
+    shop.newest = lambda hub_id: "d" * 40
+    models.pull("flux/controlnet", shop, lambda line: None, file)
+    assert shop.asked == [(CATALOGUE["flux/controlnet"].source, COMMIT)]
+    assert json.loads(file.read_text()) == locked
+    changed = {"flux/controlnet": {**locked["flux/controlnet"], "revision": "e" * 40}}
+    file.write_text(json.dumps(changed))
+    good, wrong = models.verify("flux/controlnet", file)
+    assert (good, len(wrong)) == (2, 1)
+    assert "revision cccccccccccc instead of eeeeeeeeeeee" in wrong[0]
+    with pytest.raises(ModelMissingError, match=r"config.json is not what .*models.lock says"):
+        models.pull("flux/controlnet", Shop(), lambda line: None, file)
+
+
+def test_a_lock_file_and_a_pin_that_disagree_are_told(home, tmp_path):
+    file = tmp_path / "models.lock"
+    old = {"source": "a/b", "revision": "f" * 40, "licence": "", "files": {}}
+    file.write_text(json.dumps({"flux/preview": old}))
+    with pytest.raises(ModelMissingError, match="flux/preview at ffffffffffff, but this farlink pins"):
+        models.pull("flux/preview", Shop(), lambda line: None, file)
+    (home).mkdir(parents=True)
+    (home / "models.lock").write_text(file.read_text())
+    pull("flux/preview")
+    assert lock.read(home / "models.lock")["flux/preview"]["revision"] == CATALOGUE["flux/preview"].revision
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"a": 1}', '{"a": {"revision": 1, "files": {}}}', '{"a": {"revision": "b"}}']
+)
+def test_what_is_no_lock_file_is_told(home, tmp_path, text):
+    file = tmp_path / "models.lock"
+    file.write_text(text)
+    for use in (lambda: models.verify(None, file), lambda: models.pull("flux/preview", Shop(), print, file)):
+        with pytest.raises(UsageError, match="no usable lock file"):
+            use()
+    with pytest.raises(UsageError, match="no such lock file"):
+        models.verify(None, tmp_path / "none")
+
+
+@pytest.mark.parametrize("package", models.SHIPPED)
+def test_every_card_names_the_licence_and_the_terms_of_the_data(package):
+    card = (Path(models.__file__).parents[2] / package / "weights" / "README.md").read_text()
+    licence = " ".join(card[card.index("**Licence**") :].split())[:120]
+    assert "Apache-2.0" in licence or "BSD-3-Clause" in licence
+    told = " ".join(card[card.index("**Terms of the data**") :].split())
+    sets = {"CamVid", "imagenet-sample-images", "imageinwords", "SGGIC"}
+    for name in sets:
+        assert card.count(name) == 0 or name in told, f"{name} was learned from; under which terms?"
 
 
 def test_what_comes_with_farlink_is_verified(home):

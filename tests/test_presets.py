@@ -1,5 +1,6 @@
 """Presets: they load, their figures make sense together, and a run of each accounts for every packet."""
 
+import importlib
 import types
 import typing
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ from link.events import Fate
 from link.frame import Frame, Pixels
 from link.seeds import generator
 from link.timing import air_bytes, body_bytes
+from link.transform import grid
 from receiver.codecs import DECODERS
 from scenarios import schema
-from scenarios.results import metrics
+from scenarios.models.catalogue import CATALOGUE
+from scenarios.results import traffic
 from sender.camera import Shot, open_source
 from sender.codecs import ENCODERS
 
@@ -65,6 +68,18 @@ def test_the_papers_tables_lose_and_cut_nothing(name: int, task: str, bpp: float
     assert (plan.analysis, plan.codec.profile, plan.codec.order) == ((task,), "flux", "ssim")
     (hop,) = plan.link.hops
     assert not (hop.loss or hop.bit_error_rate or hop.outage or hop.jitter or hop.duplicate_ratio)
+    assert plan.codec.guidance == 3.5
+    assert 0.3 <= plan.codec.control_scale <= 0.8, "what the pulled ControlNet asks for"
+    transform = CATALOGUE["flux/transform"]
+    assert transform.source == "mbt2018-mean/5"
+    urls = importlib.import_module("compressai.zoo.image").model_urls["mbt2018-mean"]["mse"]
+    assert f"-{transform.revision}." in urls[5]
+    text, _ = schema.source_text(plan.name)
+    rows, columns = grid(plan.camera.width, plan.camera.height)
+    about = round(
+        0.662 * 256 / 320 * rows * columns / 8, -1
+    )  # bits a pixel, of 320 channels with 1/256 of the pixels
+    assert f"a channel of {columns}x{rows} latents that is about {about:.0f} bytes" in " ".join(text.split())
     papers_bytes = bpp * plan.camera.width * plan.camera.height / 8
     assert (plan.codec.frame_bytes or 0) > 50 * papers_bytes
     assert plan.codec.channels == 16
@@ -211,11 +226,11 @@ def test_a_run_ends_and_every_packet_is_accounted_for(name: str, seed: int, tmp_
     plan = schema.load(name, [f"seed={seed}", "codec.name=jpeg2000"]).session()
     run = toys.run(plan, tmp_path / "run.mcap", FRAMES, _Encoder(plan.codec.frame_bytes or 0))
     assert run.complete
-    metrics.conserved(run)
+    traffic.conserved(run)
     assert len(toys.kinds(run, "encoded")) == FRAMES
     assert len(toys.kinds(run, "closed")) >= FRAMES - 1
-    sent = metrics.packets(run)
-    figures = metrics.counts(run, sent, forward=True)
+    sent = traffic.packets(run)
+    figures = traffic.traffic(run).forward
     never = {"queue_full", "deadline", "malformed", "version"}
     if plan.link.framing == "ccsds" and any(hop.bit_error_rate for hop in plan.link.hops):
         never.remove("malformed")  # the Space Packet's header, which has no checksum of its own, may be hit
@@ -260,7 +275,7 @@ def test_the_duty_cycle_of_lora_holds(tmp_path: Path) -> None:
     plan = schema.load("lora-sf12").session()
     run = toys.run(plan, tmp_path / "run.mcap", 2, _Encoder(plan.codec.frame_bytes or 0))
     rows = run.rows[(run.rows[:, 3] == 0) & (run.rows[:, 5] > 0)]
-    assert len(rows) == metrics.counts(run, metrics.packets(run), forward=True)["sent"]
+    assert len(rows) == traffic.traffic(run).forward["sent"]
     for time, _, fate, _, _, lasted in rows.tolist():
         end = time - (50_000 if fate == Fate.CROSSED else 0)
         within = (end - lasted) % 279_000_000_000

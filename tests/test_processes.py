@@ -43,7 +43,7 @@ def start(scenario, folder, factor=None):
 
 def long_run(code, folder):
     """Return the command of a run that does not end by itself."""
-    frames = ["--codec", "jpeg2000", "--frames", "3000"]
+    frames = ["--codec", "jpeg2000", "--source", "testcard", "--set", "analysis=[]", "--frames", "3000"]
     return [sys.executable, "-c", code, "run", *frames, "--out", str(folder)]
 
 

@@ -44,6 +44,7 @@ from sender.camera.layouts import Layout
 from sender.codecs import ENCODERS, EncoderRow
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("link", "sender", "receiver", "scenarios")
 SMALL = {"camera.width": 64, "camera.height": 48, "camera.source": "testcard", "camera.frames": 3}
 
 
@@ -139,7 +140,7 @@ def test_a_codec_is_named_by_its_own_files_and_the_tables_alone():
     """No module asks for a codec by its name; the default and the figures' colours are no such question."""
     tables = {"link/codecs/__init__.py", "sender/codecs/__init__.py", "receiver/codecs/__init__.py"}
     found = set()
-    for package in ("link", "sender", "receiver", "scenarios"):
+    for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             place = str(path.relative_to(ROOT))
             if '"gsc"' in path.read_text() and place not in tables:
@@ -262,3 +263,44 @@ def test_a_part_that_is_added_stands_in_the_report(monkeypatch, tmp_path):
         "Names drawn"
     )
     assert (tmp_path / "run" / "figures" / "names.png").read_bytes() == b"PNG"
+
+
+# The READMEs
+
+
+READMES = [ROOT / name for name in ("README.md", *(f"{package}/README.md" for package in PACKAGES))]
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_readme_names_files_that_are_there(path):
+    """Every file and folder in the tables of what lives where, and in the recipes."""
+    named = set()
+    for line in path.read_text().splitlines():
+        if line.startswith(("|", "1.", "2.", "3.", "4.", "**")):
+            named |= set(re.findall(r"`([a-z_/.{},]+(?:\.py|\.j2|/))`", line))
+    there = {name for name in named if "NAME" not in name and not name.startswith(".")}
+    assert len(there) > 5
+    lost = [
+        name
+        for whole in there
+        for name in spelled(whole)
+        if not any((base / name).exists() for base in (ROOT, path.parent, *path.parent.rglob("*/")))
+        and name.removesuffix(".py").rpartition("/")[2] != "bands"
+    ]
+    assert lost == []
+
+
+def spelled(name: str) -> list[str]:
+    """Return the names that `a/{b,c}.py` stands for."""
+    found = re.fullmatch(r"(.*)\{(.*)\}(.*)", name)
+    return [found[1] + part + found[3] for part in found[2].split(",")] if found else [name]
+
+
+def test_every_room_and_module_of_a_package_is_in_its_readme():
+    for package in PACKAGES:
+        text = (ROOT / package / "README.md").read_text()
+        words = set(re.findall(r"[a-z_]+", text))
+        for path in (ROOT / package).iterdir():
+            if path.name in ("__init__.py", "__pycache__") or path.suffix not in ("", ".py"):
+                continue
+            assert path.stem in words, f"{package}/README.md says nothing of {path.name}"

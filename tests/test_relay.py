@@ -440,6 +440,7 @@ def test_hostile_peers_neither_fill_memory_nor_harm_the_run(attack, tmp_path):
     address = f"tcp://127.0.0.1:{port}"
     command = [sys.executable, "-c", "from scenarios.cli import main; main()"]
     small = ["--codec", "jpeg2000", "--set", "camera.width=64", "--set", "camera.height=48", "--frames", "60"]
+    small += ["--set", "camera.source=testcard", "--set", "analysis=[]"]
     link = subprocess.Popen(
         [*command, "link", "--bind", address, "--out", str(tmp_path / "run"), *small, "--json"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

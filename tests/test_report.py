@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from test_metrics import BODIES, NO_SCORES, Book, S, arrives, data, picture, scenario, story
+from test_metrics import BODIES, NO_SCORES, Book, S, arrives, data, picture, result_of, scenario, story
 
 from link import png
 from link.errors import StorageError
@@ -18,10 +18,9 @@ from link.journal import Run
 from scenarios import drawing
 from scenarios.report import overlays, timeline
 from scenarios.report import page as report
-from scenarios.results import metrics
+from scenarios.results import cell, traffic
 from scenarios.results import table as results
-from scenarios.results.judge import COLUMNS
-from scenarios.scoring.quality import Score, Scores
+from scenarios.scoring.pairs import Scores
 from scenarios.words import duration
 
 HOSTILE = '<script>alert("1")</script>\'$x^{$</title>'
@@ -55,20 +54,22 @@ def with_pictures(run: Run, received: tuple[int, ...] = (0, 1), side: int = 16) 
 
 
 def written(run: Run, folder: Path, scores: Scores = NO_SCORES) -> Page:
-    path = report.write(run, metrics.measure(run, scores), folder, scores)
+    path = report.write(result_of(run, scores), folder)
     return Page(path.read_text("utf-8"))
 
 
 def render(run: Run, scores: Scores = NO_SCORES) -> Page:
     """Render the page without its figures, which take most of the time."""
-    return Page(report.render(run, metrics.measure(run, scores), metrics.frame_rows(run, scores), []))
+    return Page(report.render(result_of(run, scores), []))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the story, with quality and pictures."""
     folder = tmp_path_factory.mktemp("report")
-    scores = Scores({0: Score(30.0, 0.9), 1: Score(20.0, 0.7)}, {"lpips": "no weights"})
+    scores = Scores(
+        {0: {"psnr_db": 30.0, "ms_ssim": 0.9}, 1: {"psnr_db": 20.0, "ms_ssim": 0.7}}, {"lpips": "no weights"}
+    )
     written(with_pictures(story().run()), folder, scores)
     return folder
 
@@ -112,8 +113,8 @@ def test_figures_lie_beside_it(folder: Path) -> None:
 
 
 def test_figures_are_the_same_every_time(folder: Path) -> None:
-    run = story().run()
-    again = timeline.draw(run, metrics.frame_rows(run, NO_SCORES))
+    whole = result_of(story().run())
+    again = timeline.draw(whole.run, whole.rows, whole.traffic.sent)
     assert again is not None
     assert again.wide == (folder / "figures" / "timeline.svg").read_bytes()
     assert again.png == (folder / "figures" / "timeline.png").read_bytes()
@@ -149,7 +150,7 @@ def test_frames_are_counted_as_in_the_journal(folder: Path) -> None:
         "Frame 1: f1",
         "Frame 2: f2",
     ]
-    groups = timeline._lanes(metrics.packets(story().run()))[1]
+    groups = timeline._lanes(traffic.packets(story().run()))[1]
     figure = Figure()
     axes = figure.subplots()
     timeline._frame_ticks(axes, groups, 5.0)
@@ -227,8 +228,8 @@ def many(frames: int, packets: int) -> Run:
 
 
 def test_many_packets_are_counted_in_bins() -> None:
-    run = many(4, 500)
-    found = timeline.draw(run, metrics.frame_rows(run, NO_SCORES))
+    whole = result_of(many(4, 500))
+    found = timeline.draw(whole.run, whole.rows, whole.traffic.sent)
     assert found is not None
     assert "Bars of packets" in found.alt
     assert len(found.wide) < 300_000
@@ -247,12 +248,11 @@ def test_many_pictures_are_taken_evenly() -> None:
 
 def test_large_pictures_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     run = with_pictures(many(3, 1), (0, 1, 2), 64)
-    rows = metrics.frame_rows(run, NO_SCORES)
-    whole, words = report.pictures(run, rows)
+    whole, words = report.pictures(result_of(run))
     assert words == ""
     assert whole[0].sent.startswith("data:image/png")
     monkeypatch.setattr(report, "_PAGE_BYTES", 40_000)
-    packed, words = report.pictures(run, rows)
+    packed, words = report.pictures(result_of(run))
     assert "WebP at quality 90" in words
     assert sum(len(item.sent) + len(item.received or "") for item in packed) < 41_000
     assert packed[0].sent.startswith("data:image/webp")
@@ -296,29 +296,29 @@ def test_links_in_words() -> None:
 def test_parquet_has_a_row_for_each_frame(tmp_path: Path) -> None:
     run = story().run()
     path = tmp_path / "it's.parquet"
-    results.write_parquet(run, path, Scores({1: Score(20.0)}))
+    whole = result_of(run, Scores({1: {"psnr_db": 20.0}}))
+    results.write_rows(cell.frames(whole), cell.frame_columns(), path)
     table = duckdb.read_parquet(str(path))
-    assert table.columns == list(
-        "run codec seed frame name captured_s shown_s latency_s status sections_sent sections_received "
-        "payload_bytes on_air_bytes packets_sent packets_lost resent psnr_db ms_ssim lpips".split()
-    ) + list(COLUMNS)
-    rows = metrics.frame_rows(run, NO_SCORES)
-    got = table.fetchall()
-    assert [row[:5] for row in got] == [("by-hand", "jpeg2000", 7, frame, f"f{frame}") for frame in range(3)]
-    assert [row[7] for row in got] == [5.0, 4.0, None]
-    assert [row[12] for row in got] == [row.on_air_bytes for row in rows]
-    assert [row[16] for row in got] == [None, 20.0, None]
+    assert table.columns == list(cell.frame_columns())
+    got = [dict(zip(table.columns, row)) for row in table.fetchall()]
+    names = ("run", "codec", "source", "seed", "width", "height", "frame", "name")
+    assert [tuple(row[name] for name in names) for row in got] == [
+        ("by-hand", "jpeg2000", "testcard", 7, 20, 16, frame, f"f{frame}") for frame in range(3)
+    ]
+    assert [row["latency_s"] for row in got] == [5.0, 4.0, None]
+    assert [row["on_air_bytes"] for row in got] == [row.on_air_bytes for row in whole.rows]
+    assert [row["psnr_db"] for row in got] == [None, 20.0, None]
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
 def test_parquet_of_no_frame_and_of_no_place(tmp_path: Path) -> None:
     book = Book()
     book.event("finished", 0)
-    results.write_parquet(book.run(), tmp_path / "none.parquet", NO_SCORES)
+    results.write_rows(cell.frames(result_of(book.run())), cell.frame_columns(), tmp_path / "none.parquet")
     assert duckdb.read_parquet(str(tmp_path / "none.parquet")).fetchall() == []
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        results.write_parquet(book.run(), tmp_path / "file" / "x.parquet", NO_SCORES)
+        results.write_rows([], cell.frame_columns(), tmp_path / "file" / "x.parquet")
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import toys
 from PIL import Image
+from test_metrics import result_of
 
 from link.bitstream import latent
 from link.codecs import gsc
@@ -14,7 +15,8 @@ from link.config import Session
 from link.seeds import generator
 from scenarios.report import page as report
 from scenarios.report import sections
-from scenarios.results import metrics
+from scenarios.results import traffic
+from scenarios.scoring import pairs
 
 
 class Encoder:
@@ -47,7 +49,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_sections_are_told_as_the_receiver_had_them(run):
-    found = sections.sections(run, metrics.packets(run), range(3))
+    found = sections.sections(run, traffic.packets(run), range(3))
     had = {event["frame"]: event["sections"] for event in toys.kinds(run, "closed")}
     assert found.keys() == had.keys() == {0, 1, 2}
     lost_channels = 0
@@ -63,21 +65,24 @@ def test_sections_are_told_as_the_receiver_had_them(run):
 
 
 def test_only_asked_frames_are_told(run):
-    assert sections.sections(run, metrics.packets(run), [1]).keys() == {1}
+    assert sections.sections(run, traffic.packets(run), [1]).keys() == {1}
 
 
 def test_the_page_escapes_captions(run, tmp_path):
-    page = report.write(run, metrics.measure(run), tmp_path).read_text()
+    page = report.write(result_of(run, pairs.score(run)), tmp_path).read_text()
     assert "dark &lt;b&gt;street" in page
     assert "<b>street</b>" not in page
     assert 'class="chan"' in page
     assert "3 pictures, 1 min apart," in page
     assert "as a caption and 8 latent channels each" in page
     assert 'data-sizes="{&#34;caption&#34;' in page
+    assert 'kinds = [["caption", "caption"], ["ids", "which channels"], ["channels", "channels"]]' in page, (
+        "in order"
+    )
 
 
 def test_classical_codecs_have_no_such_part(tmp_path):
     plan = toys.session({"hops": [{"name": "hop", "rate_bps": 2000}]})
     run = toys.run(plan, tmp_path / "run.mcap", 2)
-    assert sections.sections(run, metrics.packets(run), range(2)) == {}
-    assert 'id="made"' not in report.write(run, metrics.measure(run), tmp_path).read_text()
+    assert sections.sections(run, traffic.packets(run), range(2)) == {}
+    assert 'id="made"' not in report.write(result_of(run, pairs.score(run)), tmp_path).read_text()

@@ -1,6 +1,7 @@
 """Sweeps: planned whole, run by any number of workers to the same tables, killed and resumed, cached, told clearly."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -21,11 +22,14 @@ from link.errors import StorageError, UsageError
 from link.frame import Frame, Payload
 from receiver.codecs import DecoderRow
 from scenarios import run as runs
+from scenarios import schema
+from scenarios.results import cell as results
+from scenarios.results.folder import locked
 from scenarios.sweep import cached as parts
 from scenarios.sweep import caches, cells, plan, schedule, stamps, state, work
 from scenarios.sweep.caches import Store
 from scenarios.sweep.plan import Request
-from scenarios.sweep.workers import Local
+from scenarios.sweep.workers import Local, gpus_used, how_many
 from sender.codecs.classical import ClassicalEncoder
 
 COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()", "sweep"]
@@ -185,7 +189,7 @@ def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     assert (result.tally.done, result.tally.cells, result.tally.cached) == (8, 8, 0)
     columns, rows = table(out, "cells")
     assert len(rows) == 8
-    assert columns == list(work.tables.CELLS)
+    assert columns == ["cell", "status", "error", "settings", *results.columns()]
     first = dict(zip(columns, rows[0]))
     assert first["status"] == "done" and first["error"] is None
     assert json.loads(first["settings"]) == {"codec.name": "webp", "codec.frame_bytes": 200}
@@ -194,7 +198,7 @@ def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     assert first["on_air_bps"] == pytest.approx(first["on_air_bytes_per_frame"] * 8 / 60)
     assert first["rate_bps"] == 500 and first["loss"] == pytest.approx(0.05)
     frame_columns, frames = table(out, "frames")
-    assert frame_columns == list(work.tables.FRAMES)
+    assert frame_columns == ["cell", *results.frame_columns()]
     assert len(frames) == 16
     assert {row[frame_columns.index("cell")] for row in frames} == {row[0] for row in rows}
     assert {row[frame_columns.index("sequence")] for row in frames} == {"testcard"}
@@ -211,12 +215,12 @@ def test_a_cell_is_the_run_of_its_scenario_from_cold_and_from_warm_caches(tmp_pa
     work.sweep(request, options, tmp_path / "cold")
     again = work.sweep(request, dataclasses.replace(options, fresh=True), tmp_path / "warm")
     assert not again.tally.misses and again.tally.hits["payloads"] == 6
-    for cell in plan.cells(request):
-        alone = tmp_path / cell.id
+    for item in plan.cells(request):
+        alone = tmp_path / item.id
         alone.mkdir()
-        assert runs.execute(cell.scenario, alone, transport="inproc") is None
+        assert runs.execute(item.scenario, alone, transport="inproc") is None
         for out in ("cold", "warm"):
-            kept = tmp_path / out / "cells" / cell.id / "run.mcap"
+            kept = tmp_path / out / "cells" / item.id / "run.mcap"
             assert journal.digest(kept) == journal.digest(alone / "run.mcap")
     assert tables(tmp_path / "cold") == tables(tmp_path / "warm")
 
@@ -314,7 +318,7 @@ def test_another_request_needs_a_word_and_a_foreign_folder_is_left_alone(tmp_pat
 
 
 def test_two_sweeps_in_one_folder_and_a_damaged_state_are_refused(tmp_path):
-    with state.locked(tmp_path / "out"), pytest.raises(UsageError, match="another farlink sweep"):
+    with locked(tmp_path / "out"), pytest.raises(UsageError, match="another farlink run or sweep"):
         work.sweep(asked(), HERE, tmp_path / "out")
     (tmp_path / "out" / state.FILE).write_bytes(b"this is no database" * 100)
     with pytest.raises(UsageError, match="--fresh"):
@@ -711,6 +715,7 @@ def test_the_command_line_ends_as_documented(tmp_path):
         (["mars-relay", "--list", tmp_path / "bad.yaml", "--out", tmp_path / "x"], "a list of mappings"),
         (["mars-relay", "--vary", "codec.chanels=1", "--out", tmp_path / "x"], "did you mean 'channels'"),
         (["mars-relay"], "--out DIR is needed"),
+        (["mars-relay", "--codec", "webq", "--dry-run", "--out", tmp_path / "x"], "did you mean 'webp'"),
         (["mars-relay", "--resume", "--fresh", "--out", tmp_path / "x"], "--fresh"),
         (["mars-relay", "--gpus-per-worker", "1", "--out", tmp_path / "x"], "--ray"),
     ):
@@ -756,19 +761,61 @@ def test_a_cell_with_analysis_scores_as_its_run_does(tmp_path):
     assert result.tally.done == 2, result.failures
     columns, rows = table(tmp_path / "out", "cells")
     frame_columns, frames = table(tmp_path / "out", "frames")
-    for cell, row in zip(plan.cells(request), rows):
-        alone = tmp_path / cell.id
+    for item, row in zip(plan.cells(request), rows):
+        alone = tmp_path / item.id
         alone.mkdir()
-        assert runs.execute(cell.scenario, alone, transport="inproc") is None
+        assert runs.execute(item.scenario, alone, transport="inproc") is None
         figures = runs.measure(alone, None)
         for reference in ("truth", "original", "ideal"):
             told = figures["tasks"]["segmentation"][reference]["miou"]
             assert row[columns.index(f"segmentation_{reference}_miou")] == pytest.approx(told)
-        kept = [dict(zip(frame_columns, found)) for found in frames if found[0] == cell.id]
+        kept = [dict(zip(frame_columns, found)) for found in frames if found[0] == item.id]
         own = duckdb.sql(
-            f"SELECT segmentation_truth FROM '{alone}/results.parquet' ORDER BY frame"
+            f"SELECT segmentation_truth_stats, segmentation_truth_miou FROM '{alone}/results.parquet' ORDER BY frame"
         ).fetchall()
-        assert [frame["segmentation_truth"] for frame in kept] == [found[0] for found in own]
-        assert all(frame["depth_truth"] is None for frame in kept)
+        names = ("segmentation_truth_stats", "segmentation_truth_miou")
+        assert [tuple(frame[name] for name in names) for frame in kept] == own
+        assert all(0 <= frame["segmentation_truth_miou"] <= 1 for frame in kept)
+        assert all(frame["depth_truth_stats"] is None for frame in kept)
     again = work.sweep(request, dataclasses.replace(HERE, fresh=True), tmp_path / "out")
     assert not again.tally.misses and again.tally.hits["findings"] > 0
+
+
+def with_gpus(monkeypatch, count, visible=None):
+    """Let torch see *count* GPUs, numbered as *visible* says."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr("receiver.device.torch.empty", lambda *_size, device: None)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "visible", "workers", "seen"),
+    [
+        ({"codec.name": ["gsc"]}, 2, None, 2, ["0", "1", "0"]),
+        ({"codec.name": ["gsc"]}, 2, "3, 5", 2, ["3", "5", "3"]),
+        ({"codec.name": ["gsc"]}, 1, "GPU-a1", 1, ["GPU-a1"] * 3),
+        ({"codec.name": ["gsc"]}, 0, None, None, [None] * 3),
+        ({"codec.name": ["gsc"], "profile.device": ["cpu"]}, 2, None, None, [None] * 3),
+        ({"codec.name": ["gsc"], "profile.device": ["cuda:0", "cuda:1"]}, 4, None, 2, [None] * 3),
+        ({"codec.name": ["webp"], "analysis": ["[]"]}, 2, None, None, [None] * 3),
+    ],
+)
+def test_one_worker_a_gpu(monkeypatch, tmp_path, settings, gpus, visible, workers, seen):
+    with_gpus(monkeypatch, gpus, visible)
+    wanted = [
+        schema.load("mars-relay", [f"{key}={value}" for key, value in zip(settings, values)])
+        for values in itertools.product(*settings.values())
+    ]
+    found = gpus_used(wanted)
+    cores = len(os.sched_getaffinity(0))
+    assert how_many(None, 100, found) == (workers or cores)
+    assert how_many(7, 100, found) == 7, "as many as asked for"
+    assert how_many(None, 1, found) == 1, "no more than there are cells"
+    local = Local(3, tmp_path, found.visible)
+    assert [local._sees(slot).get("CUDA_VISIBLE_DEVICES") for slot in range(3)] == seen

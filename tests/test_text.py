@@ -164,7 +164,7 @@ def test_foreign_text_costs_at_most_a_byte():
 def test_captions_held_back_from_training(at, most_bits, least_bits):
     if not CAPTIONS.exists():
         pytest.skip("the caption data is not here")
-    from scenarios.training.text import TEST, domain
+    from scenarios.training.captions import TEST, domain
 
     held_back = [row[at] for row in domain(CAPTIONS) if row[0] == TEST]
     coded = [encode(text) for text in held_back]

@@ -23,7 +23,7 @@ from receiver.parts import ChannelControlNet
 from receiver.text_encoder import TextEncoder
 from scenarios.commands import train as command
 from scenarios.scoring.perceptual import lpips_model
-from scenarios.training import autoencoder, flow, gsc
+from scenarios.training import autoencoder, captions, flow, gsc
 from scenarios.training import text as text_table
 from scenarios.training.autoencoder import Autoencoder
 from scenarios.training.data import Pictures
@@ -100,8 +100,8 @@ def data(tmp_path_factory):
         answers.append(
             {"image": f"{number}.png", "objects": ["car"], "details": ["red car"], "overall": said}
         )
-    (base / "captions" / text_table.DOMAIN).write_text("\n".join(map(json.dumps, answers)))
-    for name in text_table.GENERAL:
+    (base / "captions" / captions.DOMAIN).write_text("\n".join(map(json.dumps, answers)))
+    for name in captions.GENERAL:
         (base / "captions" / f"iiw_{name}.jsonl").write_text(json.dumps({"IIW": " ".join(words)}))
     return base
 
@@ -281,7 +281,7 @@ def test_the_caption_model(data, tmp_path):
     assert text_table.decode(text_table.encode(said, tables), tables) == said
     (tmp_path / "none").mkdir()
     refused = farlink_train("text", "--captions", tmp_path / "none", "--out", tmp_path)
-    assert refused.exit_code == 2 and text_table.DOMAIN in refused.stderr
+    assert refused.exit_code == 2 and captions.DOMAIN in refused.stderr
 
 
 # The paper's recipe at toy size

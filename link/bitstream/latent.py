@@ -8,29 +8,28 @@ how busy the picture is. For each channel, trained tables say what a neighbour o
 (which sign is likely) and to the *spread* (how far from 0), and what each place starts from. The two sums pick
 a cell, which holds frequencies. A neighbour of 0 adds nothing, so reading costs time only where something is.
 A section's length reaches the reader anyhow, and tells how busy the map is: it adds to the spread, and the
-writer looks for a length that its own bytes fit into. No bytes stand for the map of zeros, whatever the tables
-say. Other channels are coded by counts that adapt in the map.
+writer looks for a length that its own bytes fit into. No bytes stand for the map of zeros, whatever the tables say.
+Channels without tables are coded as `adaptive` says.
 
 All is in integers, so both ends agree on every machine; the interval is Martin's (1979), as in `entropy`.
 """
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial, reduce
-from itertools import chain, pairwise, repeat
-from math import comb
+from collections.abc import Iterator, Sequence
+from functools import cached_property, reduce
+from itertools import chain, repeat
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from link.bitstream.entropy import ONE, BitCoder, BitReader, BitWriter
+from link.bitstream.adaptive import LIMIT as LIMIT
+from link.bitstream.adaptive import AdaptiveMap, beyond
+from link.bitstream.entropy import BitReader, BitWriter
 
 Array = NDArray[Any]
 
-LIMIT = 2**15 - 1
-"""The largest absolute value of a symbol."""
 _SEEN = ((0, range(-3, 0)), (-1, range(-3, 4)), (-2, range(-2, 3)), (-3, range(1)))
 OFFSETS = tuple((down, across) for down, columns in _SEEN for across in columns)
 """(rows, columns) from a symbol to each neighbour it looks at; all are coded before it."""
@@ -199,7 +198,7 @@ def encode(maps: Array, channels: Sequence[int], tables: Tables) -> list[bytes]:
     if tables.kind == "generic":
         writers = [BitWriter() for _ in channels]
         for writer, symbols in zip(writers, maps.tolist(), strict=True):
-            _Adaptive(writer).rows(maps.shape[1:], symbols)
+            AdaptiveMap(writer).rows(maps.shape[1:], symbols)
         return [writer.finish() for writer in writers]
     known = [tables.channels[channel] for channel in channels]
     return [_encode(*each) for each in zip(maps, known, _sums(maps, known), strict=True)]
@@ -219,7 +218,7 @@ def decode(
         if len(data) > most:
             raise ValueError(f"expected at most {most} bytes for a map of {shape}, got {len(data)}")
         if tables.kind == "generic":
-            maps[at] = _Adaptive(BitReader(data)).rows(shape)
+            maps[at] = AdaptiveMap(BitReader(data)).rows(shape)
         else:
             maps[at] = _decode(data, tables.channels[channel], *shape)
     return maps
@@ -275,19 +274,6 @@ def _escaped(symbol: int, reach: int) -> list[int]:
     value = abs(symbol) - reach
     length = value.bit_length() - 1
     return [1] * length + [0] + [value >> at & 1 for at in reversed(range(length))] + [int(symbol < 0)]
-
-
-def _beyond(code: Callable[[int], int], value: int, reach: int) -> int:
-    """Code *value*, 1 or more, in Exp-Golomb bits, and return it; *code* writes a bit or reads another."""
-    length = 0
-    while length < 16 and code(int(value >> length > 1)):
-        length += 1
-    found = 1
-    for at in reversed(range(length)):
-        found = found << 1 | code(value >> at & 1)
-    if found + reach > LIMIT:
-        raise ValueError(f"a symbol is beyond {LIMIT}")
-    return found
 
 
 def _write(starts: list[int], frequencies: list[int], size: int) -> bytes | None:
@@ -373,84 +359,5 @@ def _escape(reach: int, code: int, wide: int, words: Iterator[int]) -> tuple[int
             code, wide = code << 32 | next(words), wide << 32
         return one
 
-    size = reach + _beyond(bit, 0, reach)
+    size = reach + beyond(bit, 0, reach)
     return -size if bit(0) else size, code, wide
-
-
-_CLASS = (0, 1, 2, 2, 3, 3, 4, 4, 4, 5)  # weighted sizes of the neighbours to a context
-_STARTS = ((24, 1), (12, 3), (12, 6), (8, 6), (6, 8), (3, 12))  # its counts of 0 and not 0 at first
-_UNARY = 14  # sizes beyond are escaped
-
-
-class _Adaptive:
-    """Codes a map by a `BitCoder`, writing or reading alike, with counts of what the map had so far."""
-
-    def __init__(self, coder: BitCoder) -> None:
-        self._code = coder.code
-        self._zero = [list(pair) for pair in _STARTS]
-        self._sign = [[2, 2] for _ in range(3)]
-        self._larger = [[[1 + (kind > 3), 2] for _ in range(_UNARY)] for kind in range(len(_STARTS))]
-
-    def _bit(self, counts: list[int], bit: int) -> int:
-        one, zero = counts
-        bit = self._code((one << 16) // (one + zero), bit)
-        counts[1 - bit] += 2
-        if one + zero > 512:
-            counts[:] = (one + 1) >> 1, (zero + 1) >> 1
-        return bit
-
-    def rows(self, shape: tuple[int, ...], given: list[list[int]] | None = None) -> list[list[int]]:
-        """Code the rows and return them; when reading, *given* is None."""
-        height, width = shape
-        rows = [[0] * (width + 2)]
-        for y in range(height):
-            above, row = rows[-1], [0] * (width + 2)
-            symbols = given[y] if given else row
-            for x in range(width):
-                west, north = row[x - 1], above[x]
-                near = abs(above[x - 1]) + abs(above[x + 1]) + 2 * (abs(west) + abs(north))
-                kind = _CLASS[near if near < 9 else 9]
-                if not self._bit(self._zero[kind], int(symbols[x] == 0)):
-                    row[x] = self._symbol(symbols[x], kind, west + north)
-            rows.append(row)
-        return [row[:width] for row in rows[1:]]
-
-    def _symbol(self, symbol: int, kind: int, around: int) -> int:
-        negative = self._bit(self._sign[(around > 0) - (around < 0) + 1], int(symbol < 0))
-        size, larger = abs(symbol), self._larger[kind]
-        value = 1
-        while value <= _UNARY and self._bit(larger[value - 1], int(size > value)):
-            value += 1
-        if value > _UNARY:
-            value = _UNARY + _beyond(partial(self._code, ONE // 2), size - _UNARY, _UNARY)
-        return -value if negative else value
-
-
-def _id_bytes(n: int, count: int) -> int:
-    if not 0 <= count <= n <= 4096:
-        raise ValueError(f"{count} of {n} channels; expected at most {n}, of at most 4096")
-    return ((comb(n, count) - 1).bit_length() + 7) // 8
-
-
-def encode_ids(ids: Sequence[int], n: int) -> bytes:
-    """Return which of *n* channels are sent, in ceil(log2 C(n, len(ids))) bits padded to bytes.
-
-    The set's rank in the combinatorial number system. Raise `ValueError` unless *ids* ascend within 0 to n - 1.
-    """
-    size = _id_bytes(n, len(ids))
-    if any(not 0 <= one < n for one in ids) or any(a >= b for a, b in pairwise(ids)):
-        raise ValueError(f"expected ascending channels of 0 to {n - 1}, got {list(ids)}")
-    return sum(comb(one, at) for at, one in enumerate(ids, 1)).to_bytes(size, "big")
-
-
-def decode_ids(data: bytes, n: int, count: int) -> tuple[int, ...]:
-    """Return the *count* channels of *n* that `encode_ids()` made *data* of; raise `ValueError` for other bytes."""
-    size, rank = _id_bytes(n, count), int.from_bytes(data, "big")
-    if len(data) != size or rank >= comb(n, count):
-        raise ValueError(f"expected {size} bytes below {comb(n, count)}, got {len(data)} bytes")
-    found: list[int] = []
-    for left in range(count, 0, -1):
-        below = found[0] if found else n
-        found.insert(0, next(one for one in reversed(range(below)) if comb(one, left) <= rank))
-        rank -= comb(found[0], left)
-    return tuple(found)

@@ -8,11 +8,14 @@ The channel has no idea of sockets or wall clocks: it is given packets and times
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import simpy
 
 from link.channel.hop import Hop, Sink
+from link.channel.path import hop_rate_bps
 from link.channel.rate import ConstantRate, Rate, Trace, TraceRate
+from link.channel.sequenced import SequencedHop
 from link.config import Link
 from link.events import Fate, Row
 from link.packet import priority
@@ -27,9 +30,18 @@ _SENT = int(Fate.SENT)
 
 
 class Channel:
-    """Both directions of *link* under *seed*. *traces* holds the trace of each hop that names one."""
+    """Both directions of *link* under *seed*. *traces* holds the trace of each hop that names one.
 
-    def __init__(self, link: Link, seed: int, traces: Mapping[str, Trace] | None = None) -> None:
+    *data* is given the bytes of the rows that the channel makes and that have some: not of SENT, whose sender has them.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        seed: int,
+        traces: Mapping[str, Trace] | None = None,
+        data: list[bytes] | None = None,
+    ) -> None:
         self._env = simpy.Environment(initial_time=0)
         self.rows: list[Row] = []
         """Fates since the owner last took them away."""
@@ -38,7 +50,8 @@ class Channel:
         self._entries: list[Hop | None] = [None, None]
         classify = partial(priority, framing=link.framing)
         sink: Sink = partial(self._arrive, FORWARD)
-        hop_of = partial(Hop, self._env, seed=seed, rows=self.rows, fresh=self._fresh, classify=classify)
+        common: dict[str, Any] = {"seed": seed, "rows": self.rows, "fresh": self._fresh, "classify": classify}
+        own = [] if data is None else data
         for number, config in reversed(list(enumerate(link.hops))):
             rate: Rate
             if config.rate_bps is not None:
@@ -46,7 +59,12 @@ class Channel:
             else:
                 rate = TraceRate((traces or {})[config.name])
             name = f"hop.{config.name}"
-            hop = hop_of(config, rate, number=number, name=name, delay_s=config.delay_s, sink=sink)
+            about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
+            if config.retransmit is None:
+                hop = Hop(self._env, config, rate, **common, **about)
+            else:
+                mean_bps = hop_rate_bps(config, traces or {})
+                hop = SequencedHop(self._env, config, rate, **common, **about, data=own, mean_bps=mean_bps)
             sink = hop.put
             self._entries[FORWARD] = hop
         if link.return_ is not None:
@@ -54,7 +72,8 @@ class Channel:
             delay = back.delay_s if back.delay_s is not None else sum(hop.delay_s for hop in link.hops)
             sink = partial(self._arrive, BACKWARD)
             rate = ConstantRate(back.rate_bps)
-            self._entries[BACKWARD] = hop_of(back, rate, number=-1, name="return", delay_s=delay, sink=sink)
+            about = {"number": -1, "name": "return", "delay_s": delay, "sink": sink}
+            self._entries[BACKWARD] = Hop(self._env, back, rate, **common, **about)
 
     def _fresh(self) -> int:
         self._count += 1

@@ -5,11 +5,20 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from link.channel import NS
+from link.channel import NS, to_ns
 from link.config import Jitter
 
 _BLOCK = 1024
 _PARETO_SHAPE = 3.0
+
+# Half-normal and exponential tails: 8 scales are exceeded by 1 packet in 3,000 at the most.
+TAIL = {"uniform": 1.0, "normal": 4.0, "exponential": 8.0, "pareto": 20.0}
+"""How many scales of each distribution hardly any draw exceeds."""
+
+
+def tail_ns(config: Jitter | None) -> int:
+    """Return the extra delay in nanoseconds that hardly any packet exceeds."""
+    return 0 if config is None else to_ns(config.scale_s * TAIL[config.model])
 
 
 def jitter(config: Jitter, rng: np.random.Generator) -> Callable[[], int]:

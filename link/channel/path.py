@@ -11,18 +11,22 @@ def hop_loss(hop: Hop, packet_bytes: int) -> float:
     """Return the mean share, 0 to 1, of packets of *packet_bytes* that *hop* loses.
 
     That is its loss model, bit errors anywhere in the packet, and regular outages that hold nothing; the three are
-    independent. Windows of outage are left out: they are known gaps.
+    taken as independent. Where the hop sends again what it lost, it loses what is hit at
+    every try.
+    Windows of outage are left out: they are known gaps.
     """
-    kept = (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)
+    tries = hop.retransmit.tries if hop.retransmit is not None else 1
+    kept = 1.0 - (1.0 - (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)) ** tries
     if hop.loss is not None:
-        kept *= 1.0 - hop.loss.mean_loss
+        kept *= 1.0 - hop.loss.lost_after(tries)
     if hop.outage is not None and not hop.outage.hold:
         kept *= hop.outage.share_up
     return 1.0 - kept
 
 
 def path_loss(link: Link) -> float:
-    """Return the mean share, 0 to 1, of packets of a full MTU that the way out of *link* loses, before repair.
+    """Return the mean share, 0 to 1, of packets of a full MTU that the way out of *link* loses, hops' own
+    repair counted in, that of the ends not.
 
     Hops are independent, so 1 - prod(1 - loss of a hop).
     """

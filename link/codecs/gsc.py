@@ -22,6 +22,7 @@ from safetensors.numpy import load
 
 from link import transform
 from link.bitstream import grammar, latent, text
+from link.bitstream.ids import decode_ids, encode_ids
 from link.codecs.syntax import CodecFacts, Contents, PayloadSyntax
 from link.config import Codec, Session
 from link.errors import ModelMissingError
@@ -257,11 +258,11 @@ def _fitting(priority: Sequence[int], coded: dict[int, bytes], budget: int) -> l
 def _cut_ids_bytes(codec: Codec, n: int) -> tuple[int, int]:
     """Bytes of the count and of the ids where the budget cut the channels short; the ids of any count fit."""
     most = min(codec.channels, n // 2)  # where C(n, k) is largest
-    return (1 if n <= 255 else 2), len(latent.encode_ids(range(most), n))
+    return (1 if n <= 255 else 2), len(encode_ids(range(most), n))
 
 
 def _encode_ids(codec: Codec, ids: tuple[int, ...], n: int) -> bytes:
-    rank = latent.encode_ids(ids, n)
+    rank = encode_ids(ids, n)
     if len(ids) == min(n, codec.channels):
         return rank
     count_bytes, size = _cut_ids_bytes(codec, n)
@@ -270,14 +271,14 @@ def _encode_ids(codec: Codec, ids: tuple[int, ...], n: int) -> bytes:
 
 def _decode_ids(codec: Codec, data: bytes, n: int) -> tuple[int, ...]:
     most = min(n, codec.channels)
-    if len(data) == len(latent.encode_ids(range(most), n)):
-        return latent.decode_ids(data, n, most)
+    if len(data) == len(encode_ids(range(most), n)):
+        return decode_ids(data, n, most)
     count_bytes, size = _cut_ids_bytes(codec, n)
     count = int.from_bytes(data[:count_bytes], "big")
     if len(data) != count_bytes + size or not 0 < count < most:
         raise ValueError(f"{len(data)} bytes are no list of at most {most} channels")
-    own = len(latent.encode_ids(range(count), n))
-    return latent.decode_ids(data[len(data) - own :], n, count)
+    own = len(encode_ids(range(count), n))
+    return decode_ids(data[len(data) - own :], n, count)
 
 
 def _or_none(attempt: Callable[[], T]) -> T | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from link import transform
 from link.bitstream import latent
@@ -22,7 +23,7 @@ from receiver.transform import Synthesis
 
 __all__ = ["BATCH", "GscDecoder", "part_folders"]
 BATCH = 8
-"""Pictures that `decode_many` draws at a time."""
+"""Pictures that `decode_many` draws at a time where memory allows; more gain nothing."""
 
 
 class GscDecoder:
@@ -41,6 +42,7 @@ class GscDecoder:
     ) -> None:
         self._codec, self._tables, self._generator = codec, tables, generator
         self._size, self._coded = size, coded
+        self._batch: int | None = None
 
     @classmethod
     def from_session(cls, session: Session) -> "GscDecoder":
@@ -76,21 +78,35 @@ class GscDecoder:
         return self._shown(self._generator.generate([self.condition(arrived)])[0])
 
     def decode_many(self, payloads: Sequence[Payload]) -> list[Pixels | None]:
-        """Return what `decode` does for each of *payloads*, drawn `BATCH` at a time: faster on a GPU.
+        """Return what `decode` does for each of *payloads*, several drawn together: faster on a GPU.
 
-        A picture differs from that of `decode` by rounding (up to 3 of 255 in bfloat16), but not with what is drawn
-        beside it: the last batch is filled up. For `strength` 1 alone, where no picture depends on others.
+        As many as the device's memory has room for, at most `BATCH`. A picture differs from that of `decode` by
+        rounding (up to 3 of 255 in bfloat16), but not with what is drawn beside it: the last batch is filled up. For
+        `strength` 1 alone, where no picture depends on others.
         """
         arrived = [self.received(payload) for payload in payloads]
         drawn = [at for at, item in enumerate(arrived) if item.caption is not None or item.channels]
         pictures: list[Pixels | None] = [None] * len(payloads)
-        for start in range(0, len(drawn), BATCH):
-            batch = drawn[start : start + BATCH]
-            filled = [*batch, *[batch[-1]] * (BATCH - len(batch))]
-            made = self._generator.generate([self.condition(arrived[at]) for at in filled])
+        start = 0
+        while start < len(drawn):
+            batch = drawn[start : start + self._batch_size()]
+            filled = [*batch, *[batch[-1]] * (self._batch_size() - len(batch))]
+            try:
+                made = self._generator.generate([self.condition(arrived[at]) for at in filled])
+            except torch.OutOfMemoryError:
+                if self._batch_size() == 1:
+                    raise
+                self._batch = self._batch_size() // 2  # for good: it would not fit the next time either
+                continue
             for at, picture in zip(batch, made, strict=False):
                 pictures[at] = self._shown(picture)
+            start += len(batch)
         return pictures
+
+    def _batch_size(self) -> int:
+        if self._batch is None:
+            self._batch = self._generator.most_at_once(*grid(*self._coded), BATCH)
+        return self._batch
 
     def _shown(self, drawn: Pixels) -> Pixels:
         """Return what was *drawn* in whole cells without what fills the last ones up, at the frame's size."""

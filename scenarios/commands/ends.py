@@ -12,6 +12,7 @@ from scenarios.commands.options import (
     Frames,
     Json,
     Out,
+    Overwrite,
     Realtime,
     Seed,
     Settings,
@@ -158,6 +159,7 @@ def link(
     settings: Settings = None,
     realtime: Realtime = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     wait: Wait = 60.0,
     as_json: Json = False,
 ) -> None:
@@ -175,8 +177,7 @@ def link(
     from link.errors import FarlinkError
     from link.relay import check_address
     from scenarios import run as runs
-    from scenarios.commands.options import print_metrics
-    from scenarios.commands.progress import Bar
+    from scenarios.commands.progress import Bar, print_metrics
     from scenarios.schema import source_text
 
     with clean_errors(as_json):
@@ -184,22 +185,23 @@ def link(
         # The sender may bring its own source, and how many frames a preset takes of its own does not hold for that.
         limit = [] if frames or source_text(scenario)[1] else ["camera.frames=null"]
         plan = load_scenario(scenario, [*limit, *(settings or [])], None, codec, frames, seed)
-        folder = runs.prepare(out, plan)
         failure: FarlinkError | None = None
-        with Bar(arrivals=realtime is not None) as bar:
-            bar.begin(plan.name, "the sender's source", plan.camera.frames)
-            try:
-                timings = serve(
-                    plan.session(), runs.head(plan), folder / "run.mcap", bind,
-                    factor=realtime, curve=curve, wait_s=wait, tell=bar,
-                )  # fmt: skip
-                (folder / "timings.json").write_text(json.dumps(timings))
-            except FarlinkError as error:
-                failure = error
-        if not (folder / "run.mcap").is_file() or (failure is not None and failure.exit_code not in (3, 130)):
-            raise failure or FarlinkError("the run left no journal")
-        runs.note_source(folder, plan)
-        print_metrics(runs.measure(folder, None), as_json)
+        with runs.claim(out, plan, overwrite=overwrite) as folder:
+            with Bar(arrivals=realtime is not None) as bar:
+                bar.begin(plan.name, "the sender's source", plan.camera.frames)
+                try:
+                    timings = serve(
+                        plan.session(), runs.head(plan), folder / "run.mcap", bind,
+                        factor=realtime, curve=curve, wait_s=wait, tell=bar,
+                    )  # fmt: skip
+                    (folder / "timings.json").write_text(json.dumps(timings))
+                except FarlinkError as error:
+                    failure = error
+            whole = (folder / "run.mcap").is_file()
+            if not whole or (failure is not None and failure.exit_code not in (3, 130)):
+                raise failure or FarlinkError("the run left no journal")
+            runs.note_source(folder, plan)
+            print_metrics(runs.measure(folder, None), as_json)
     with clean_errors():
         if failure is not None:
             raise failure

@@ -1,5 +1,6 @@
 """`farlink models`: which models there are, fetching them, checking them."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,9 @@ from scenarios.commands.printing import say, show, show_json
 
 models_app = typer.Typer(help="List, fetch and check models.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A profile (flux), or one part (flux/preview).")]
+Lock = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The lock file; default: models.lock among the models.")
+]
 
 
 @models_app.callback(invoke_without_command=True)
@@ -34,7 +38,7 @@ def list_models(as_json: Json = False) -> None:
         for row in rows:
             show(_lines(row))
         if any(not row["pinned"] and not row["revision"] for row in rows):
-            show(["(newest): fixed to the commit of the first pull, and kept in the manifest from then on"])
+            show(["(newest): fixed to the commit of the first pull, and kept in the lock file from then on"])
 
 
 def _lines(row: dict[str, Any]) -> list[str]:
@@ -51,19 +55,24 @@ def _lines(row: dict[str, Any]) -> list[str]:
 
 
 @models_app.command("pull")
-def pull_models(name: Name, as_json: Json = False) -> None:
+def pull_models(name: Name, lock: Lock = None, as_json: Json = False) -> None:
     """Fetch models; the only command that uses the network. It goes on where an earlier one stopped.
+
+    Revisions and the SHA-256 of every file go into a lock file. One that is there already says which revisions are
+    fetched: commit it beside your scenarios, and others get the same models.
 
     Examples:
 
         farlink models pull flux
 
         farlink models pull flux/lora-turbo
+
+        farlink models pull flux --lock models.lock
     """
     from scenarios.models import pull as catalogue
 
     with clean_errors(as_json):
-        folders = catalogue.pull(name, catalogue.Hub(), say)
+        folders = catalogue.pull(name, catalogue.Hub(), say, lock)
         if as_json:
             show_json({"folders": [str(folder) for folder in folders]})
         else:
@@ -73,17 +82,22 @@ def pull_models(name: Name, as_json: Json = False) -> None:
 @models_app.command("verify")
 def verify_models(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: all that is here.")] = None,
+    lock: Lock = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the SHA-256 of every pulled or shipped file with what it was.
+    """Compare the SHA-256 of every pulled or shipped file with what it was, and revisions with the lock file.
 
-    Example: farlink models verify
+    Examples:
+
+        farlink models verify
+
+        farlink models verify --lock models.lock
     """
     from link.errors import ModelMissingError
     from scenarios.models import pull as catalogue
 
     with clean_errors(as_json):
-        good, wrong = catalogue.verify(name)
+        good, wrong = catalogue.verify(name, lock)
         for line in wrong:
             say(line)
         if as_json:

@@ -9,7 +9,7 @@ import typer
 
 from link.codecs import SYNTAXES
 from link.errors import FarlinkError, StorageError
-from scenarios.commands.printing import drop_output, say_error, show, show_json
+from scenarios.commands.printing import drop_output, say, say_error
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -73,6 +73,9 @@ Realtime = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME, NAME-2, ...")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier run in the folder of --out.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -123,14 +126,10 @@ def load_scenario(
 
     overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
     given = {key: value for key, value in overrides.items() if value is not None}
-    return schema.load(scenario, settings or [], given)
+    found = schema.load(scenario, settings or [], given)
+    if schema.asks_for_all(scenario, settings or [], given):
+        from scenarios.models.analysts import unasked
 
-
-def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
-    """Print what a run came to: a table, or one JSON object."""
-    if as_json:
-        show_json(metrics)
-        return
-    from scenarios.commands.progress import table
-
-    show(table(metrics))
+        for task, why in unasked(found.model_dump(mode="json")).items():
+            say(f"analysis: all leaves out {task}: {why}")
+    return found

@@ -11,7 +11,7 @@ from link.terminal import escape
 
 def say(line: str) -> None:
     """Print *line* to stderr as one of farlink's: on a single line, whatever is in it, and harmless."""
-    print(f"farlink: {escape(' '.join(line.split()))}", file=sys.stderr, flush=True)
+    print(f"farlink: {escape(line)}", file=sys.stderr, flush=True)
 
 
 def show(lines: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from link.terminal import escape
-from scenarios.commands.printing import say
+from scenarios.commands.printing import say, show, show_json
 from scenarios.words import duration
 
 _LINE_EVERY_S = 10.0  # where stderr is no terminal and a bar would be a mess
@@ -128,8 +128,18 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
+def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
+    """Print what a run came to: a table, or one JSON object."""
+    if as_json:
+        show_json(metrics)
+    else:
+        show(table(metrics))
+
+
 def table(metrics: dict[str, Any]) -> list[str]:
     """Return the few figures that a person wants first, a line each."""
+    from scenarios.scoring import pictures
+
     frames, packets, size = metrics["frames"], metrics["packets"], metrics["bytes"]
     latency, quality = metrics["latency_s"], metrics["quality"]
     dropped = {name: count for name, count in packets["dropped"].items() if name != "in_flight"}
@@ -153,8 +163,14 @@ def table(metrics: dict[str, Any]) -> list[str]:
         )
     if latency["p50"] is not None:
         rows.append(("latency", f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}"))
-    if quality["psnr_db"] is not None:
-        rows.append(("quality", f"PSNR {quality['psnr_db']:.2f} dB"))
+    # Scores of sets mean little for the few pictures of a run: the page has them.
+    known = [
+        f"{score.label} {score.text(quality[name])}"
+        for name, score in pictures.EACH.items()
+        if quality.get(name) is not None
+    ]
+    if known:
+        rows.append(("quality", ", ".join(known)))
     rows += _tasks(metrics)
     if metrics.get("report"):
         rows.append(("report", metrics["report"]))
@@ -166,15 +182,15 @@ def _reasons(dropped: dict[str, int]) -> str:
     return f"({given})" if given else ""
 
 
-_FIRST = {"segmentation": ("miou", "mIoU"), "depth": ("delta1", "delta1"), "detection": ("map50", "mAP50")}
-
-
 def _tasks(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a line for each task that was scored."""
+    from scenarios.scoring.tasks import TASKS
+
     rows = []
     words = (("truth", "against the truth"), ("original", "against the original"), ("ideal", "on originals"))
     for task, figures in metrics["tasks"].items():
-        key, label = _FIRST[task]
+        key = TASKS[task].primary
+        label = TASKS[task].labels[key]
         told = [
             f"{figures[reference][key]:.3f} {word}"
             for reference, word in words

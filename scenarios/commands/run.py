@@ -1,5 +1,6 @@
 """`farlink run` and `farlink report`: a scenario from end to end, and its results anew from its journal."""
 
+import contextlib
 import shlex
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from scenarios.commands.options import (
     Frames,
     Json,
     Out,
+    Overwrite,
     Realtime,
     Scenario,
     Seed,
@@ -20,7 +22,6 @@ from scenarios.commands.options import (
     Source,
     clean_errors,
     load_scenario,
-    print_metrics,
 )
 from scenarios.commands.printing import say
 
@@ -45,6 +46,7 @@ def run(
     ] = Transport.ZMQ,
     realtime: Realtime = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Run a scenario: frames are encoded, cross the modelled link as packets, and are put together again.
@@ -66,14 +68,15 @@ def run(
         farlink run underwater-acoustic --source dive.mp4 --realtime 10 --json
     """
     from scenarios import run as runs
-    from scenarios.commands.progress import Bar
+    from scenarios.commands.progress import Bar, print_metrics
 
     bare = scenario == "mars-relay" and not any((source, codec, frames, seed, settings, realtime, out))
     with clean_errors(as_json):
-        with Bar(arrivals=realtime is not None) as bar:
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(Bar(arrivals=realtime is not None))
             plan = load_scenario(scenario, settings, source, codec, frames, seed)
             runs.check_source(plan)
-            folder = runs.prepare(out, plan)
+            folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
             bar.begin(plan.name, plan.camera.source, plan.camera.frames)
             outcome = runs.run(plan, folder, transport=transport.value, factor=realtime, progress=bar)
         print_metrics(outcome.metrics, as_json)
@@ -113,7 +116,7 @@ def report(
     """
     from scenarios import run as runs
     from scenarios.commands import compare
-    from scenarios.commands.progress import working
+    from scenarios.commands.progress import print_metrics, working
 
     if compare.holds_sweep(folder):
         compare.report_sweep(folder, as_json)

@@ -41,7 +41,11 @@ def sweep(
         typer.Option(metavar="N|N,N,...", help="Seeds 1 to N, or those listed; default: the scenario's."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; default: one a core. 0: all in this process.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes; default: one a GPU where models run there, else one a core. 0: all in this process.",
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -180,14 +184,13 @@ def _summary(summary: dict[str, Any]) -> list[str]:
 
 
 def _tell_forecast(rows: list[Any], options: Any, as_json: bool) -> None:
-    import os
-
+    from scenarios.sweep.workers import gpus_used, how_many
     from scenarios.words import duration
 
     todo = [row for row in rows if row.status == "to run"]
     encodes = {row.cell.group: row.frames for row in todo}
     known = [row.wall_s for row in todo if row.wall_s is not None]
-    workers = max(1, options.workers or os.cpu_count() or 1)
+    workers = how_many(options.workers, len(todo), gpus_used(row.cell.scenario for row in todo))
     total = {
         "cells": len(rows),
         **{status.replace(" ", "_"): sum(row.status == status for row in rows) for status in

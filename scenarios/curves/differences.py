@@ -12,7 +12,7 @@ import numpy as np
 from scenarios.curves.load import FrameRow, Sweep
 from scenarios.curves.metric import Metric, panels, picture_panels
 from scenarios.curves.series import PICTURE, SEED, Point, Results, Score, parsed
-from scenarios.scoring import bootstrap
+from scenarios.scoring import bootstrap, pictures
 from scenarios.scoring.tasks import TASKS
 
 
@@ -85,7 +85,9 @@ def _difference(
     first: Sweep, other: Sweep, one: Point, two: Point, metric: Metric, resamples: int
 ) -> Difference:
     change = two.scores[metric.name].value - one.scores[metric.name].value
-    column = metric.key if metric.task == PICTURE else f"{metric.task}_{metric.reference}"
+    if metric.key in pictures.TOGETHER:
+        return Difference(one.source, metric, one, two, change, None, None, "a score of the whole set")
+    column = metric.key if metric.task == PICTURE else f"{metric.task}_{metric.reference}_stats"
     rows = [
         {
             (row.name, _seed(point, row)): row

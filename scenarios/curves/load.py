@@ -12,14 +12,10 @@ from typing import Any
 import duckdb
 import yaml
 
-from link.channel.path import path_loss
-from link.codecs import SYNTAXES
-from link.config import Link
 from link.errors import UsageError
+from scenarios.scoring import pictures
 
-TASK_NAMES = ("segmentation", "depth", "detection")
 REFERENCES = ("truth", "original")
-PICTURE_SCORES = ("psnr_db", "ms_ssim", "lpips")
 _CELL_COLUMNS = (
     "cell",
     "status",
@@ -35,7 +31,16 @@ _CELL_COLUMNS = (
     "age_mean_s",
     "age_peak_s",
 )
-_FRAME_COLUMNS = ("cell", "frame", "name", "payload_bytes", "on_air_bytes")
+_FRAME_COLUMNS = (
+    "cell",
+    "frame",
+    "name",
+    "sequence",
+    "width",
+    "height",
+    "payload_bytes",
+    "on_air_bytes",
+)
 # What says which cell it is, and not how its curve goes.
 _IDENTITY = ("seed", "codec", "codec.name", "source", "camera.source")
 
@@ -58,6 +63,8 @@ class Cell:
     on_air_bps: float | None
     age_mean_s: float | None
     age_peak_s: float | None
+    of_set: Mapping[str, float]
+    """Scores of all its pictures together, those of `pictures.TOGETHER` that are known."""
 
     @property
     def done(self) -> bool:
@@ -112,35 +119,27 @@ class Sweep:
         if not cells:
             return []
         have = [name for name in values if name in self.columns]
-        extra = [name for name in ("sequence", "width", "height") if name in self.columns]
-        names = [*_FRAME_COLUMNS, *extra, *have]
+        names = [*_FRAME_COLUMNS, *have]
         if self.is_run:
             names = [name for name in names if name != "cell"]
         rows = _read(self.frames_table, names, "" if self.is_run else f"cell IN {_words(cells)}")
         known = {cell.cell: at for at, cell in enumerate(cells)}
         found = []
         for row in rows:
-            size = (row.get("width"), row.get("height"))
             cell = cells[0].cell if self.is_run else str(row["cell"])
             found.append(
                 FrameRow(
                     cell=cell,
                     frame=int(row["frame"]),
                     name=str(row["name"]),
-                    sequence=row.get("sequence") or _sequence(str(row["name"])),
+                    sequence=str(row["sequence"] or ""),
                     payload_bytes=int(row["payload_bytes"] or 0),
                     on_air_bytes=int(row["on_air_bytes"] or 0),
-                    pixels=size[0] * size[1] if size[0] and size[1] else self._pixels(),
+                    pixels=row["width"] * row["height"] if row["width"] and row["height"] else None,
                     values={name: row.get(name) for name in values},
                 )
             )
         return sorted(found, key=lambda row: (row.frame, known[row.cell]))
-
-    def _pixels(self) -> int | None:
-        camera = self.asked.get("camera")
-        if isinstance(camera, Mapping) and camera.get("width") and camera.get("height"):
-            return int(camera["width"]) * int(camera["height"])
-        return None
 
 
 def is_sweep(folder: Path) -> bool:
@@ -172,7 +171,8 @@ def _open_sweep(folder: Path, label: str) -> Sweep:
             )
     columns = _columns(paths["cells"])
     _need(paths["cells"], columns, _CELL_COLUMNS)
-    rows = _read(paths["cells"], [name for name in columns if name in _CELL_COLUMNS], "")
+    wanted = (*_CELL_COLUMNS, *pictures.TOGETHER)
+    rows = _read(paths["cells"], [name for name in columns if name in wanted], "")
     frame_columns = _columns(paths["frames"])
     _need(paths["frames"], frame_columns, _FRAME_COLUMNS)
     cells = tuple(_cell(row, paths["cells"]) for row in rows)
@@ -197,43 +197,23 @@ def _cell(row: Mapping[str, Any], path: Path) -> Cell:
         settings={key: value for key, value in settings.items() if key not in _IDENTITY},
         channels=row["channels"],
         **{name: None if row[name] is None else float(row[name]) for name in numbers},
+        of_set={name: float(row[name]) for name in pictures.TOGETHER if row.get(name) is not None},
     )
 
 
 def _open_run(folder: Path, label: str) -> Sweep:
-    path = folder / "results.parquet"
+    path, summary = folder / "results.parquet", folder / "summary.json"
     columns = _columns(path)
-    _need(path, columns, [name for name in _FRAME_COLUMNS if name != "cell"])
-    asked = _asked(folder / "scenario.yaml")
+    again = f"make it anew with `farlink report {folder}`"
+    missing = [name for name in _FRAME_COLUMNS if name != "cell" and name not in columns]
+    if missing:
+        raise UsageError(f"{path}: the table has no column {', '.join(missing)}: {again}")
     try:
-        summary = json.loads((folder / "summary.json").read_text("utf-8"))
-        camera, hops = asked["camera"], asked["link"]["hops"]
-        frames, on_air = summary["frames"]["sent"], summary["bytes"]["on_air"] - summary["bytes"]["feedback"]
-        cell = Cell(
-            cell=label,
-            status="done",
-            error=None,
-            seed=summary["seed"],
-            codec=summary["codec"],
-            source=camera["source"],
-            settings={},
-            rate_bps=min((hop["rate_bps"] for hop in hops if hop.get("rate_bps")), default=None),
-            loss=path_loss(Link.model_validate(asked["link"])),
-            channels=_channels(asked["codec"], summary["codec"]),
-            on_air_bps=on_air * 8 / (frames * camera["period_s"])
-            if frames and camera.get("period_s")
-            else None,
-            age_mean_s=summary["age_s"]["mean"],
-            age_peak_s=summary["age_s"]["peak"],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{folder}: summary.json or scenario.yaml is not that of a run: {error!r}") from None
-    return Sweep(folder, label, (cell,), asked, columns, path, is_run=True)
-
-
-def _channels(settings: dict[str, Any], codec: str) -> int | None:
-    syntax = SYNTAXES.get(codec)
-    return settings.get("channels") if syntax is not None and syntax.facts.reads("channels") else None
+        told = json.loads(summary.read_text("utf-8"))["cell"]
+        cell = _cell({"cell": label, "settings": None, **told}, summary)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{summary}: not that of a run of this version ({error!r}): {again}") from None
+    return Sweep(folder, label, (cell,), _asked(folder / "scenario.yaml"), columns, path, is_run=True)
 
 
 def _asked(path: Path) -> dict[str, Any]:
@@ -244,11 +224,6 @@ def _asked(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     return found if isinstance(found, dict) else {}
-
-
-def _sequence(name: str) -> str:
-    """Return the drive of a shot of the world; other pictures of a run are taken as one sequence."""
-    return name.partition("#")[0] if "#" in name else ""
 
 
 # Parquet

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from scenarios.curves.fit import Curve, curve
 from scenarios.curves.series import PICTURE, Point, Results, Series
+from scenarios.scoring import pictures
 from scenarios.scoring.tasks import TASKS
 
 
@@ -26,7 +27,7 @@ class Metric:
     def higher_is_better(self) -> bool:
         """Which way is better."""
         if self.task == PICTURE:
-            return self.key != "lpips"
+            return pictures.table()[self.key].higher_is_better
         return TASKS[self.task].higher_is_better[self.key]
 
     @property
@@ -35,21 +36,18 @@ class Metric:
         return self.task, self.reference, self.key
 
 
-_TASK_KEYS = (
-    ("segmentation", "miou", "segmentation", "mIoU"),
-    ("depth", "delta1", "depth", "δ1"),
-    ("detection", "map50", "detection", "mAP50"),
-)
-PICTURES = (
-    Metric(PICTURE, "original", "psnr_db", "PSNR", "PSNR in dB"),
-    Metric(PICTURE, "original", "ms_ssim", "MS-SSIM", "MS-SSIM"),
-    Metric(PICTURE, "original", "lpips", "LPIPS", "LPIPS (lower is better)"),
-)
+def picture_metrics() -> list[Metric]:
+    """Return the scores of pictures, in the order of their table."""
+    return [
+        Metric(PICTURE, "original", name, score.label, score.axis) for name, score in pictures.table().items()
+    ]
 
 
 def metrics(reference: str) -> list[Metric]:
     """Return the headline score of each task against *reference*."""
-    return [Metric(task, reference, key, title, label) for task, key, title, label in _TASK_KEYS]
+    return [
+        Metric(name, reference, task.primary, name, task.labels[task.primary]) for name, task in TASKS.items()
+    ]
 
 
 def panels(results: Results, reference: str | None = None) -> list[tuple[str, Metric]]:
@@ -72,7 +70,7 @@ def picture_panels(results: Results) -> list[tuple[str, Metric]]:
     return [
         (source, metric)
         for source in results.sources
-        for metric in PICTURES
+        for metric in picture_metrics()
         if results.has(source, *metric.name)
     ]
 

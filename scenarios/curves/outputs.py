@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scenarios.curves.series import Results
-from scenarios.results.table import write_table
+from scenarios.results.table import write_rows
 
 _COLUMNS = {
     "sweep": "VARCHAR",
@@ -41,7 +41,7 @@ def write_points(results: Results, path: Path) -> Path:
 
     Raise StorageError where the disk is full or the folder cannot be written.
     """
-    return write_table(list(_rows(results)), _COLUMNS, path)
+    return write_rows((dict(zip(_COLUMNS, row, strict=True)) for row in _rows(results)), _COLUMNS, path)
 
 
 def _rows(results: Results) -> Iterator[tuple[object, ...]]:

@@ -19,8 +19,7 @@ from scenarios.curves.differences import Difference
 from scenarios.curves.external import ExternalLine
 from scenarios.curves.fit import MIN_OVERLAP
 from scenarios.curves.load import Sweep, is_sweep
-from scenarios.curves.metric import PICTURES as PICTURE_METRICS
-from scenarios.curves.metric import Metric, metrics
+from scenarios.curves.metric import Metric, metrics, picture_metrics
 from scenarios.curves.outputs import write_points
 from scenarios.curves.published import CITATION, published
 from scenarios.curves.series import PICTURE, Point, Results, Score, least_loss
@@ -28,6 +27,7 @@ from scenarios.curves.series import results as gather
 from scenarios.curves.tables import SHARE, SIZES, BdTable, Kept, Need
 from scenarios.drawing import Drawing
 from scenarios.results.table import replacing
+from scenarios.scoring import pictures
 from scenarios.scoring.bootstrap import RESAMPLES
 from scenarios.words import duration, plain
 from scenarios.words import rate as rate_words
@@ -296,7 +296,10 @@ def _missing(results: Results) -> list[str]:
     if all(point.mean("age_mean_s") is None for point in points):
         lines.append("age of information: not known for any cell.")
     without_key = [
-        metric.title for metric in PICTURE_METRICS if not any(metric.name in point.scores for point in points)
+        metric.title
+        for metric in picture_metrics()
+        if not pictures.table()[metric.key].optional
+        and not any(metric.name in point.scores for point in points)
     ]
     if without_key:
         lines.append(f"{', '.join(without_key)}: no pair of pictures has it.")
@@ -324,13 +327,13 @@ def _point_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _shown(point: Point) -> list[Metric]:
-    every = [*metrics("truth"), *metrics("original"), *PICTURE_METRICS]
+    every = [*metrics("truth"), *metrics("original"), *picture_metrics()]
     return [metric for metric in every if metric.name in point.scores]
 
 
 def _score(point: Point, metric: Metric) -> str:
     score: Score = point.scores[metric.name]
-    digits = 1 if metric.key == "psnr_db" else 3
+    digits = pictures.table()[metric.key].digits if metric.task == PICTURE else 3
     text = f"{score.value:.{digits}f}"
     if score.low is not None and score.high is not None:
         text += f" ({score.low:.{digits}f}–{score.high:.{digits}f})"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from link.errors import UsageError
-from scenarios.curves.load import PICTURE_SCORES, REFERENCES, TASK_NAMES, Cell, FrameRow, Sweep
-from scenarios.scoring import bootstrap
+from scenarios.curves.load import REFERENCES, Cell, FrameRow, Sweep
+from scenarios.scoring import bootstrap, pictures
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS, Task
 
@@ -234,14 +234,14 @@ def _point(
     sweep: Sweep, source: str, codec: str, cells: Sequence[Cell], varied: set[str], resamples: int
 ) -> Point | None:
     """Return the point of *cells*; None where they sent nothing."""
-    columns = [f"{task}_{reference}" for task in TASK_NAMES for reference in REFERENCES]
-    rows = sweep.frames(cells, [*columns, *PICTURE_SCORES])
+    columns = [f"{task}_{reference}_stats" for task in TASKS for reference in REFERENCES]
+    rows = sweep.frames(cells, [*columns, *pictures.EACH])
     if not rows:
         return None
     scores: dict[tuple[str, str, str], Score] = {}
-    for name in TASK_NAMES:
+    for name in TASKS:
         for reference in REFERENCES:
-            column = f"{name}_{reference}"
+            column = f"{name}_{reference}_stats"
             known = [row for row in rows if row.values[column] is not None]
             try:
                 found = _task_scores(TASKS[name], known, column, resamples)
@@ -249,10 +249,18 @@ def _point(
                 where = f"{sweep.folder}: column {column} of {codec} on {source}"
                 raise UsageError(f"{where}: {error}") from None
             scores |= {(name, reference, key): score for key, score in found.items()}
-    for key in PICTURE_SCORES:
+    for key in pictures.EACH:
         score = _mean_score(rows, key, resamples)
         if score is not None:
             scores[PICTURE, "original", key] = score
+    for key in pictures.TOGETHER:
+        values = [cell.of_set[key] for cell in cells if key in cell.of_set]
+        if (
+            values
+        ):  # each seed's set by itself: pooled pictures would make a larger set, and FID depends on its size
+            scores[PICTURE, "original", key] = Score(
+                float(np.mean(values)), None, None, len(rows), len(values)
+            )
     settings = _kept(cells[0].settings, varied)
     rates = [cell.on_air_bps for cell in cells if cell.on_air_bps is not None]
     sized = [row for row in rows if row.pixels]
@@ -327,7 +335,7 @@ def _mean_score(rows: Sequence[FrameRow], key: str, resamples: int) -> Score | N
 
 def _ideals(sweep: Sweep, names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str, str, str], float]:
     """Return the accuracy on the originals, every frame of a source once."""
-    columns = [f"{task}_ideal" for task in TASK_NAMES if f"{task}_ideal" in sweep.columns]
+    columns = [f"{task}_ideal_stats" for task in TASKS if f"{task}_ideal_stats" in sweep.columns]
     by_source: dict[str, list[Cell]] = {}
     for cell in sweep.done:
         by_source.setdefault(names[sweep.label, _drives(cell.source)], []).append(cell)
@@ -345,7 +353,7 @@ def _ideals(sweep: Sweep, names: Mapping[tuple[str, str], str]) -> dict[tuple[st
                     if row.values[column] is not None:
                         distinct[column].setdefault(row.name, row)
         for column, rows_by_name in distinct.items():
-            task = column.removesuffix("_ideal")
+            task = column.removesuffix("_ideal_stats")
             try:
                 values = TASKS[task].scores(parsed([*rows_by_name.values()], column)) if rows_by_name else {}
             except (ValueError, KeyError, TypeError) as error:

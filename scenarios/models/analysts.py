@@ -25,13 +25,31 @@ def shipped(domain: str) -> dict[str, str]:
 
 def every_task(tree: Mapping[str, Any]) -> list[str]:
     """Return what `analysis: all` stands for: the tasks that a model of the profile is made for at this source."""
+    return list(_made_for(tree))
+
+
+def unasked(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Return, for each task that the scenario *tree* does not analyse, why it is not, by task."""
+    made, camera = _made_for(tree), tree.get("camera")
+    source = camera.get("source") if isinstance(camera, Mapping) else None
+    asked = tree.get("analysis") or ()
+    return {
+        task: "the scenario does not ask for it (analysis)"
+        if task in made
+        else f"not analysed: no model that comes with farlink is made for camera.source {source!r}"
+        for task in TASKS
+        if task not in asked
+    }
+
+
+def _made_for(tree: Mapping[str, Any]) -> Mapping[str, str]:
     from scenarios.truth.truth import domain_of
 
     camera, codec = tree.get("camera"), tree.get("codec")
-    source = camera.get("source") if isinstance(camera, dict) else None
+    source = camera.get("source") if isinstance(camera, Mapping) else None
     domain = (domain_of(source) if isinstance(source, str) else None) or ""
-    full = isinstance(codec, dict) and codec.get("profile") == "flux" and domain != "world"
-    return list(FULL if full else shipped(domain))
+    full = isinstance(codec, Mapping) and codec.get("profile") == "flux" and domain != "world"
+    return FULL if full else shipped(domain)
 
 
 def with_analysts(session: Session) -> Profile:

@@ -2,7 +2,8 @@
 
 A revision is a commit: what is fetched today is what was fetched then. Where no commit could be confirmed when
 this table was written the revision is None: the first `pull` asks the hub for the newest one, writes it into
-the manifest, and every later `pull` fetches that one.
+the manifest and the lock file, and every later `pull` fetches that one. Those of Depth Anything and RT-DETRv2 are the
+ones that public projects on GitHub pin: several each, all the same commit.
 """
 
 from collections.abc import Mapping
@@ -41,15 +42,19 @@ class Part:
 DEPTH_LICENCE = "CC-BY-NC-4.0 (non-commercial)"
 
 
-def _analyst(source: str, folder: str, licence: str, size_bytes: int, use: str) -> Part:
+def _analyst(
+    source: str, folder: str, licence: str, size_bytes: int, use: str, revision: str | None = None
+) -> Part:
     """Return an analysis model, which is fetched by its own name alone."""
     files = ("config.json", "preprocessor_config.json", "model.safetensors")
-    return Part(source, None, licence, size_bytes, folder, files, use, by_profile=False)
+    return Part(source, revision, licence, size_bytes, folder, files, use, by_profile=False)
 
 
-def _depth(name: str, folder: str, size_bytes: int, use: str, *, free: bool) -> Part:
+def _depth(
+    name: str, folder: str, size_bytes: int, use: str, *, free: bool, revision: str | None = None
+) -> Part:
     source = f"depth-anything/Depth-Anything-V2-{name}-hf"
-    return _analyst(source, folder, "Apache-2.0" if free else DEPTH_LICENCE, size_bytes, use)
+    return _analyst(source, folder, "Apache-2.0" if free else DEPTH_LICENCE, size_bytes, use, revision)
 
 
 def _under(folders: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,13 +84,13 @@ CATALOGUE: Mapping[str, Part] = {
         use="picture control in the modes blur, tile, gray, low_quality; control_scale 0.3 to 0.8",
     ),
     "flux/transform": Part(
-        source="mbt2018-mean/8",
-        revision="8089ae3e",
+        source="mbt2018-mean/5",
+        revision="d504e8eb",
         licence="BSD-3-Clause-Clear",
         size_bytes=150_000_000,
         folder="flux/transform",
         files=("config.json", "*.safetensors"),
-        use="CompressAI's transform with 320 channels (quality 8, MSE); the revision is its file's SHA-256",
+        use="CompressAI's transform with 320 channels (quality 5, MSE); the revision is its file's SHA-256",
         kind="zoo",
     ),
     "flux/captioner": Part(
@@ -165,9 +170,21 @@ CATALOGUE: Mapping[str, Part] = {
         870_000_000,
         "segmentation, 19 classes of Cityscapes (analysis: [segmentation])",
     ),
-    "flux/depth": _depth("Small", "flux/depth", 99_200_000, "relative depth (analysis: [depth])", free=True),
+    "flux/depth": _depth(
+        "Small",
+        "flux/depth",
+        99_200_000,
+        "relative depth (analysis: [depth])",
+        free=True,
+        revision="5426e4f0f36572d16453bbda7a8389317b1bef99",
+    ),
     "flux/depth-base": _depth(
-        "Base", "flux/depth-base", 390_000_000, "relative depth (profile.depth=flux/depth-base)", free=False
+        "Base",
+        "flux/depth-base",
+        390_000_000,
+        "relative depth (profile.depth=flux/depth-base)",
+        free=False,
+        revision="b1958afc87fb45a9e3746cb387596094de553ed8",
     ),
     "flux/depth-large": _depth(
         "Large",
@@ -175,6 +192,7 @@ CATALOGUE: Mapping[str, Part] = {
         1_340_000_000,
         "relative depth (profile.depth=flux/depth-large)",
         free=False,
+        revision="7581137eff8d4e94f6e796d3baea0e9fa79b22d2",
     ),
     "flux/depth-indoor": _depth(
         "Metric-Indoor-Small",
@@ -182,6 +200,7 @@ CATALOGUE: Mapping[str, Part] = {
         99_200_000,
         "metres, rooms up to 20 m (profile.depth=flux/depth-indoor)",
         free=True,
+        revision="8078d68a9c75a972131914f6afd0c1723be0da7f",
     ),
     "flux/depth-indoor-large": _depth(
         "Metric-Indoor-Large",
@@ -189,6 +208,7 @@ CATALOGUE: Mapping[str, Part] = {
         1_340_000_000,
         "metres, rooms up to 20 m (profile.depth=flux/depth-indoor-large)",
         free=False,
+        revision="d2fc6a93601aabb1139a3bf0ebfcb4e89c67817f",
     ),
     "flux/depth-outdoor": _depth(
         "Metric-Outdoor-Small",
@@ -196,6 +216,7 @@ CATALOGUE: Mapping[str, Part] = {
         99_200_000,
         "metres, streets up to 80 m (profile.depth=flux/depth-outdoor)",
         free=True,
+        revision="2fd93bd764b15eea94dcf7763bba7ddc25007d0f",
     ),
     "flux/depth-outdoor-large": _depth(
         "Metric-Outdoor-Large",
@@ -203,6 +224,7 @@ CATALOGUE: Mapping[str, Part] = {
         1_340_000_000,
         "metres, streets up to 80 m (profile.depth=flux/depth-outdoor-large)",
         free=False,
+        revision="4eab4cf1983c2801c515804005214de56a4b67cc",
     ),
     "flux/detection": _analyst(
         "PekingU/rtdetr_v2_r50vd",
@@ -210,6 +232,7 @@ CATALOGUE: Mapping[str, Part] = {
         "Apache-2.0",
         172_000_000,
         "detection, 80 categories of COCO (analysis: [detection])",
+        "282494075698cab9faa1096ae26856890030c817",
     ),
     "flux/detection-r18": _analyst(
         "PekingU/rtdetr_v2_r18vd",
@@ -217,6 +240,7 @@ CATALOGUE: Mapping[str, Part] = {
         "Apache-2.0",
         81_000_000,
         "detection, the smallest (profile.detection=flux/detection-r18)",
+        "5650961749fa93567c0d46fc7f43ea4f9e914107",
     ),
     "flux/detection-r34": _analyst(
         "PekingU/rtdetr_v2_r34vd",
@@ -224,6 +248,7 @@ CATALOGUE: Mapping[str, Part] = {
         "Apache-2.0",
         126_000_000,
         "detection (profile.detection=flux/detection-r34)",
+        "5d60d8fb5eb2a3ee5575bf200ecbce4e2cfa420c",
     ),
     "flux/detection-r101": _analyst(
         "PekingU/rtdetr_v2_r101vd",

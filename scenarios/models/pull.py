@@ -1,7 +1,8 @@
 """Fetching models and checking them: the one place of farlink that uses the network.
 
     CATALOGUE part --> Hub (or a test's stand-in) --> link.models.home()/flux/...
-                                                  '-> flux/manifest.json: revision, SHA-256 of every file
+                                                  |-> flux/manifest.json: revision, SHA-256 of every file
+                                                  '-> models.lock: the same, to commit (`scenarios.models.lock`)
 
 A part that was cut short goes on where it stopped. Nothing is loaded from what the manifest does not list as
 complete; nothing pickled is fetched but CompressAI's checkpoint, which is read as weights only.
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 
 from link import models as places
 from link.errors import FarlinkError, ModelMissingError, StorageError, UsageError
+from scenarios.models import lock
 from scenarios.models.catalogue import CATALOGUE, Part
 
 MANIFEST = "manifest.json"
@@ -44,7 +46,7 @@ class Source(Protocol):
         """Put the files of *part* into *folder*; go on where an earlier call stopped."""
 
     def checkpoint(self, name: str, file: Path) -> None:
-        """Put the CompressAI checkpoint *name*, as in mbt2018-mean/8, into *file*."""
+        """Put the CompressAI checkpoint *name*, as in mbt2018-mean/5, into *file*."""
 
 
 def chosen(name: str) -> list[str]:
@@ -57,17 +59,24 @@ def chosen(name: str) -> list[str]:
     return found
 
 
-def pull(name: str, source: Source, tell: Tell) -> list[Path]:
-    """Fetch what *name* stands for; return the folders.
+def pull(name: str, source: Source, tell: Tell, lock_file: Path | None = None) -> list[Path]:
+    """Fetch what *name* stands for, at the revisions that *lock_file* has, and lock it there; return the folders.
 
-    Raise ModelMissingError without network or licence, StorageError where the disk is too small.
+    Without *lock_file* it is the one among the models. Raise ModelMissingError without network or licence, or where
+    what came is not what is locked; StorageError where the disk is too small.
     """
-    keys = [key for key in chosen(name) if not _complete(key)]
+    lock_path = lock.default() if lock_file is None else lock_file
+    locked = lock.read(lock_path)
+    if lock_file is None:  # nobody's wish but a record: a newer farlink's pins go before it
+        pins = {key: part.revision for key, part in CATALOGUE.items()}
+        locked = {key: entry for key, entry in locked.items() if pins.get(key) in (None, entry["revision"])}
+    wanted = {key: lock.revision(lock_path, locked, key, CATALOGUE[key].revision) for key in chosen(name)}
+    keys = [key for key in chosen(name) if not _complete(key, wanted[key])]
     _check_space(keys)
     for key in keys:
         part = CATALOGUE[key]
         known = _manifest(key).get(key, {})
-        revision = part.revision or known.get("revision") or source.newest(part.source)
+        revision = part.revision or wanted[key] or known.get("revision") or source.newest(part.source)
         tell(
             f"{key}: {part.source} at {revision[:12]}, about {size(part.size_bytes)}, licence {part.licence}"
         )
@@ -80,10 +89,13 @@ def pull(name: str, source: Source, tell: Tell) -> list[Path]:
             files = {path.relative_to(folder).as_posix(): sha256(path) for path in _files(part, folder)}
             if not files:
                 raise ModelMissingError(f"{key}: {part.source} at {revision} holds none of the files needed")
-            entry = {"source": part.source, "revision": revision, "licence": part.licence}
-            _note(key, {**entry, "complete": True, "files": files})
+            entry = {"source": part.source, "revision": revision, "licence": part.licence, "files": files}
+            if other := lock.differences(lock_path, locked, key, entry):
+                raise ModelMissingError(f"{other[0]}: pull it again, or take {key} out of the file")
+            _note(key, {**entry, "complete": True})
         except OSError as error:
             raise _storage(error, folder) from None
+    lock.write(lock_path, {key: _manifest(key)[key] for key in chosen(name)})
     return [places.home() / CATALOGUE[key].folder for key in chosen(name)]
 
 
@@ -161,24 +173,31 @@ def missing(profile: str) -> list[str]:
     return [key for key in chosen(profile) if not _complete(key)]
 
 
-def verify(name: str | None) -> tuple[int, list[str]]:
+def verify(name: str | None, lock_file: Path | None = None) -> tuple[int, list[str]]:
     """Return how many files are as they were fetched or shipped, and one line for each that is not.
 
-    Without *name*: all that was pulled, and the weights that come with farlink. Raise ModelMissingError where
-    *name* was never pulled.
+    Without *name*: all that was pulled, and the weights that come with farlink. Revisions and files are also compared
+    with *lock_file*, by default the one among the models. Raise ModelMissingError where *name*, or what a *lock_file*
+    that is given locks, was never pulled, UsageError where *lock_file* is none.
     """
+    if lock_file is not None and not lock_file.is_file():
+        raise UsageError(f"{lock_file}: no such lock file")
+    lock_path = lock.default() if lock_file is None else lock_file
+    locked = lock.read(lock_path)
     good = 0
     wrong: list[str] = []
     if name is None:
         good, wrong = _verify_shipped()
-    keys = [key for key in CATALOGUE if _known(key)] if name is None else chosen(name)
+    asked = set() if lock_file is None else set(locked)
+    keys = [key for key in CATALOGUE if _known(key) or key in asked] if name is None else chosen(name)
     for key in keys:
         entry = _manifest(key).get(key, {})
         if not entry.get("complete"):
-            if name is not None and not entry:
+            if not entry and (name is not None or key in asked):
                 raise ModelMissingError(f"{key} is not on this machine; farlink models pull {key}")
             wrong.append(f"{key}: not complete; farlink models pull {key}")
             continue
+        wrong += lock.differences(lock_path, locked, key, entry)
         folder = places.home() / CATALOGUE[key].folder
         for file, expected in entry["files"].items():
             line = _wrong(folder / file, expected)
@@ -226,10 +245,10 @@ def _files(part: Part, folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _complete(key: str) -> bool:
-    """Whether the manifest lists *key* as complete, at the pinned revision, and all its files are there."""
+def _complete(key: str, locked: str | None = None) -> bool:
+    """Whether the manifest lists *key* as complete, at the pinned or *locked* revision, and all its files are there."""
     part, entry = CATALOGUE[key], _manifest(key).get(key, {})
-    if not entry.get("complete") or (part.revision or entry["revision"]) != entry["revision"]:
+    if not entry.get("complete") or (part.revision or locked or entry["revision"]) != entry["revision"]:
         return False
     return all((places.home() / part.folder / file).is_file() for file in entry["files"])
 

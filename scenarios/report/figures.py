@@ -28,6 +28,7 @@ from scenarios.drawing import (
     time_unit,
 )
 from scenarios.results.metrics import NS, FrameRow, shown_age
+from scenarios.scoring import pictures
 from scenarios.words import percent
 
 STATUS_COLOURS = {"complete": GREEN, "partial": ORANGE, "lost": VERMILION}
@@ -42,7 +43,7 @@ def draw(run: Run, rows: Sequence[FrameRow], metrics: Mapping[str, Any]) -> list
     if any(row.shown_ns is not None for row in rows):
         found.append(_latency(rows, metrics["latency_s"]))
         found.append(_age(run, rows, metrics["age_s"]))
-    if any(row.psnr_db is not None or row.ms_ssim is not None for row in rows):
+    if any(value is not None for row in rows for value in row.scores.values()):
         found.append(_quality(rows))
     return found
 
@@ -53,7 +54,7 @@ OVERHEADS = {
     "header": ("packet headers", GREY),
     "fec": ("repair packets, sent in advance", ORANGE),
     "repair": ("packets sent again", PURPLE),
-    "feedback": ("the way back: requests and receipts", VERMILION),
+    "feedback": ("the way back: requests, receipts, reports of hops", VERMILION),
 }
 _PAYLOAD_COLOURS = (BLUE, SKY, GREEN, YELLOW, BLACK)
 
@@ -184,23 +185,23 @@ def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Draw
 
 def _quality(rows: Sequence[FrameRow]) -> Drawing:
     scales = [
-        ("psnr_db", "PSNR in dB"),
-        ("ms_ssim", "MS-SSIM"),
-        ("lpips", "LPIPS (lower is better)"),
+        (name, score)
+        for name, score in pictures.EACH.items()
+        if any(row.scores.get(name) is not None for row in rows)
     ]
-    scales = [(key, label) for key, label in scales if any(getattr(row, key) is not None for row in rows)]
+    readings = "; ".join(f"{score.label} {score.reading}" for _, score in scales if score.reading)
     caption = (
-        "How like the original each shown picture is. PSNR compares pixel by pixel (30 dB looks good, 20 dB "
-        "is coarse); MS-SSIM compares structure (1 is identical). Lost pictures have no value; a cross on "
-        "the axis marks them."
+        "How like the original each shown picture is. "
+        + (f"{readings}. " if readings else "")
+        + "Lost pictures have no value; a cross on the axis marks them."
     )
     alt = "Quality of each picture"
 
     def paint(narrow: bool) -> Figure:
         with sheet(narrow, 1.2 + 1.7 * len(scales), len(scales)) as (figure, panels):
-            for axes, (key, label) in zip(panels, scales, strict=True):
-                _score_panel(axes, rows, key)
-                axes.set_ylabel(label)
+            for axes, (name, score) in zip(panels, scales, strict=True):
+                _score_panel(axes, rows, name)
+                axes.set_ylabel(score.axis)
                 axes.margins(x=0.02, y=0.12)
             panels[-1].set_xlabel("frame")
             panels[-1].xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
@@ -217,7 +218,7 @@ def _quality(rows: Sequence[FrameRow]) -> Drawing:
 
 def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
     many = len(rows) > 200
-    known = [(row.frame, getattr(row, key)) for row in rows if getattr(row, key) is not None]
+    known = [(row.frame, value) for row in rows if (value := row.scores.get(key)) is not None]
     axes.plot(*zip(*known, strict=True), color=PALE, linewidth=1.2, zorder=1)
     for status, colour in STATUS_COLOURS.items():
         mark: dict[str, Any] = {
@@ -231,7 +232,7 @@ def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
             place = axes.get_xaxis_transform()  # at the bottom, whatever the scale
             axes.plot(gone, [0.05] * len(gone), transform=place, markersize=6, **mark)
             continue
-        mine = [(row.frame, getattr(row, key)) for row in rows if row.status == status]
+        mine = [(row.frame, row.scores.get(key)) for row in rows if row.status == status]
         mine = [pair for pair in mine if pair[1] is not None]
         if mine:
             axes.plot(*zip(*mine, strict=True), markersize=3 if many else 6, **mark)

@@ -16,6 +16,7 @@ from link.frame import Pixels
 from link.journal import Run
 from receiver.analysis.findings import Depth, Detections, Found, Segments, colours
 from scenarios.results.judge import REFERENCES, Sight
+from scenarios.scoring.tasks import TASKS
 
 TILE = 256
 """Width of a picture in pixels; smaller ones are shown as they are."""
@@ -27,27 +28,7 @@ _VEIL = 0.6  # how much of a class's colour covers the picture
 _MAP = "magma"  # perceptually even, and readable in grey
 _THICK = 2
 _LETTERS = 10  # pixels
-_BOXES = 12  # the surest: more would hide the picture behind their names
-
-LABELS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "segmentation": (("miou", "mIoU"), ("macc", "mAcc"), ("aacc", "aAcc")),
-    "depth": (
-        ("delta1", "δ1"),
-        ("delta2", "δ2"),
-        ("delta3", "δ3"),
-        ("abs_rel", "AbsRel (lower is better)"),
-        ("rmse", "RMSE (lower is better)"),
-        ("rmse_log", "RMSElog (lower is better)"),
-    ),
-    "detection": (
-        ("map50_95", "mAP50-95"),
-        ("map50", "mAP50"),
-        ("map75", "mAP75"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-    ),
-}
-"""What the scores are called."""
+_BOXES = 5  # the surest: more would hide the picture behind them and their names
 
 
 @dataclass(frozen=True)
@@ -68,7 +49,7 @@ def table(tasks: Mapping[str, Any]) -> list[Row]:
         if not figures or not any(figures[reference] for reference in REFERENCES):
             continue
         head = f"{task} ({figures['model']})" if figures["model"] else task
-        for key, label in LABELS[task]:
+        for key, label in TASKS[task].labels.items():
             values = tuple(_value(figures[reference], key) for reference in REFERENCES)
             rows.append(Row(head, label, values))
             head = ""
@@ -178,10 +159,10 @@ def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.I
     draw = ImageDraw.Draw(tile)
     shades = colours(found.names)
     names: list[tuple[str, tuple[float, float, float], tuple[int, ...]]] = []
-    surest = list(zip(found.xyxy, found.kinds, found.scores, strict=True))[:_BOXES]
-    for box, kind, score in reversed(surest):
-        if score < SHOWN:
-            continue
+    order = np.argsort(-found.scores, kind="stable")
+    shown = [at for at in order.tolist() if found.scores[at] >= SHOWN]
+    for at in reversed(shown[:_BOXES]):
+        box, kind, score = found.xyxy[at], found.kinds[at], found.scores[at]
         left, top, right, bottom = (box * scale).tolist()
         shade = tuple(min(255, int(part) // 2 + 110) for part in shades[kind])
         right, bottom = max(left, right - 1), max(top, bottom - 1)
@@ -189,11 +170,12 @@ def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.I
         words = found.names[kind] + ("" if score == 1.0 else f" {score:.2f}")
         names.insert(0, (words, (left, top, bottom), shade))
     taken: list[tuple[float, float, float, float]] = []
-    for (
-        words,
-        beside,
-        shade,
-    ) in names:  # the surest first: of names that would lie over each other it is shown
+    if len(shown) > _BOXES:
+        names.insert(
+            0, (f"the surest {_BOXES} of {len(shown)} boxes", (4, size[1], size[1]), (255, 255, 255))
+        )
+    # The surest first: of names that would lie over each other it is shown.
+    for words, beside, shade in names:
         if (place := label_place(words, beside, size, taken)) is not None:
             draw.text(place, words, fill=shade, font_size=_LETTERS, stroke_width=1, stroke_fill=(0, 0, 0))
     return tile

@@ -12,14 +12,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from link import fragment, packet
 from link.channel import NS
 from link.errors import UsageError
-from link.events import Fate
+from link.events import BIRTHS, Fate
 from link.journal import Run
 from link.packet import Kind
 from link.repair import arq
-from scenarios.results import metrics
+from scenarios.results import traffic
+from scenarios.results.hop_packets import HopPacket
 
 WIDTH = 120
 _INDENT = 18
@@ -47,24 +50,27 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
     *frame* keeps the packets of that frame, feedback about it included; *drops* those that were dropped. A
     copy says in `copy_of` which packet it is of, None where several left the transmitter at that instant.
     """
-    scenario = metrics.scenario(run)
+    scenario = traffic.scenario(run)
     names = [hop["name"] for hop in scenario["link"]["hops"]]
     ways = _ways(run)
-    sent = {item.number: item for item in metrics.packets(run)}
+    sent = {item.number: item for item in traffic.packets(run)}
+    by_hops = {own.number: own for own in traffic.by_hops(run, sent.values())}
     origins = _origins(ways, sent)
     for number in sorted(ways, key=lambda number: (ways[number].born[0], number)):
         way = ways[number]
         copy_of = None if number in sent else origins.get(number)
         item = sent.get(number if copy_of is None else copy_of)
+        own = by_hops.get(number)
         fate = Fate.IN_FLIGHT if way.end is None else way.end[1]
-        if (frame is not None and (item is None or item.frame != frame)) or (drops and not fate.is_drop):
+        about = own if own is not None else item
+        if (frame is not None and (about is None or about.frame != frame)) or (drops and not fate.is_drop):
             continue
         yield {
             "packet": number,
             "copy_of": copy_of,
             "sent_ns": way.born[0],
             "direction": "forward" if way.born[1] >= 0 else "return",
-            **_identity(item, copy=number not in sent),
+            **(_identity(item, copy=number not in sent) if own is None else _by_hop(own, names)),
             **({} if item is None else _content(run.data[item.number], scenario)),
             "hops": [_hop(names, row) for row in way.hops],
             "fate": fate.name.lower(),
@@ -80,7 +86,7 @@ def check_frame(run: Run, frame: int) -> None:
         raise UsageError(f"--frame {frame}: the run has {there}")
 
 
-def _identity(item: metrics.Sent | None, *, copy: bool) -> dict[str, Any]:
+def _identity(item: traffic.Sent | None, *, copy: bool) -> dict[str, Any]:
     if item is None:
         return {"kind": "copy", "frame": None, "index": None, "size_bytes": None, "on_air": False}
     kind = "copy" if copy else "again" if item.again else item.kind.name.lower()
@@ -89,12 +95,18 @@ def _identity(item: metrics.Sent | None, *, copy: bool) -> dict[str, Any]:
     return {**about, "size_bytes": item.size_bytes, "on_air": item.on_air and not copy}
 
 
+def _by_hop(own: HopPacket, names: list[str]) -> dict[str, Any]:
+    """Return what there is to say of a packet that a hop put on the air by itself."""
+    about = {"kind": "report" if own.report else "repeat", "frame": own.frame, "index": None}
+    return {**about, "by_hop": names[own.hop], "size_bytes": own.size_bytes, "on_air": True}
+
+
 def _ways(run: Run) -> dict[int, _Way]:
     ways: dict[int, _Way] = {}
     for time, number, value, hop, waited, transmitted in run.rows.tolist():
         way = ways.setdefault(number, _Way())
         fate = Fate(value)
-        if fate in (Fate.SENT, Fate.DUPLICATED):
+        if fate in BIRTHS:
             way.born = (time, hop)
         if fate in _AT_HOPS:
             way.hops.append((hop, time, fate, waited, transmitted))
@@ -103,7 +115,7 @@ def _ways(run: Run) -> dict[int, _Way]:
     return ways
 
 
-_AT_HOPS = (Fate.CROSSED, Fate.QUEUE_FULL, Fate.CHANNEL_LOSS, Fate.OUTAGE)
+_AT_HOPS = (Fate.CROSSED, Fate.QUEUE_FULL, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.OUT_OF_ORDER)
 
 
 def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:
@@ -128,7 +140,7 @@ def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:
 def _content(data: bytes, scenario: dict[str, Any]) -> dict[str, Any]:
     """Return what a packet carries: sections, or a repair symbol, or a request."""
     found = packet.peek(packet.unwrap(data, scenario["link"]["framing"]))
-    kind = metrics.section_kind(scenario)
+    kind = traffic.section_kind(scenario)
     about: dict[str, Any] = {"priority": found.priority, "last": found.last}
     if found.kind == Kind.DATA:
         about["sections"] = [
@@ -165,7 +177,7 @@ def _hop(names: list[str], row: tuple[int, int, Fate, int, int]) -> dict[str, An
 
 def lines(run: Run, *, frame: int | None = None, drops: bool = False) -> Iterator[str]:
     """Yield the lines of a listing of the packets that `records` gives, and a summary of them."""
-    scenario = metrics.scenario(run)
+    scenario = traffic.scenario(run)
     codec, framing = scenario["codec"]["name"], scenario["link"]["framing"]
     yield f"{scenario['name']}, seed {scenario['seed']}, {codec}, {framing} framing"
     yield from _HEAD.splitlines()
@@ -181,7 +193,7 @@ def _packet_lines(record: dict[str, Any]) -> Iterator[str]:
     way = "->" if record["direction"] == "forward" else "<-"
     place, size = "?", record["size_bytes"]
     if record["frame"] is not None:
-        place = f"{record['frame']}.{record['index']}"
+        place = f"{record['frame']}.{'?' if record['index'] is None else record['index']}"
     head = (
         f"{_s(record['sent_ns'], 4):>13} {record['packet']:>7} {way}  {record['kind']:<8} {place:<12} "
         f"{record.get('priority', '?')} {'?' if size is None else size:>5} {_words(record['fate']):<14} "
@@ -205,6 +217,9 @@ def _wrapped(head: str, parts: list[str], between: str) -> Iterator[str]:
 
 
 def _carried(record: dict[str, Any]) -> list[str]:
+    if "by_hop" in record:
+        name = record["by_hop"]
+        return [f"what {name} has" if record["kind"] == "report" else f"a try of {name} that failed"]
     parts = [f"copy of {record['copy_of']}"] if record["copy_of"] is not None else []
     if (request := record.get("request")) is not None:
         return [*parts, _request_text(request)]
@@ -265,7 +280,7 @@ class _Summary:
 
     def lines(self, run: Run, *, filtered: bool) -> Iterator[str]:
         total = sum(self.kinds.values())
-        births = int(((run.rows[:, 2] == Fate.SENT) | (run.rows[:, 2] == Fate.DUPLICATED)).sum())
+        births = int(np.isin(run.rows[:, 2], BIRTHS).sum())
         state = "" if run.complete else "; the journal was cut short"
         yield f"{total} of {births} packets{state}" if filtered else f"{total} packets{state}"
         for way in ("forward", "return"):
@@ -279,13 +294,14 @@ class _Summary:
         for name, rows in self.hops.items():
             out = Counter(row["fate"] for row in rows)
             ends = ", ".join(f"{count} {_words(fate)}" for fate, count in out.items())
-            yield f"  hop {name}: {ends}{_pace([row for row in rows if row['fate'] != 'queue_full'])}"
+            pace = _pace([row for row in rows if row["fate"] != "queue_full"])
+            yield from _wrapped(f"  hop {name}: ", [ends, *pace], "; ")
 
 
-def _pace(rows: list[dict[str, Any]]) -> str:
+def _pace(rows: list[dict[str, Any]]) -> list[str]:
     """Say how long the packets of *rows*, which left a transmitter, were on it and in front of it."""
     if not rows:
-        return ""
+        return []
     busy = _s(sum(row["transmitted_ns"] for row in rows))
     waits = [row["waited_ns"] for row in rows]
-    return f"; on the air {busy} s; wait {_s(sum(waits) // len(waits))} s mean, {_s(max(waits))} s most"
+    return [f"on the air {busy} s", f"wait {_s(sum(waits) // len(waits))} s mean, {_s(max(waits))} s most"]

@@ -5,7 +5,7 @@ Everything on it comes from the journal. Whatever a source or a scenario names i
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from scenarios.drawing import Drawing
 from scenarios.report import overlays
 from scenarios.report.parts import ENVIRONMENT, Piece, draw
 from scenarios.report.sections import Sections, sections
-from scenarios.results.judge import Analysis, analyse
-from scenarios.results.metrics import NS, FrameRow, frame_rows, packets, scenario
+from scenarios.results.cell import RunResult
+from scenarios.results.judge import Sight
+from scenarios.results.metrics import NS, FrameRow, camera_s
 from scenarios.results.table import replacing
-from scenarios.scoring.quality import Scores
-from scenarios.words import duration, rate, scaling, size
+from scenarios.results.traffic import Traffic, scenario
+from scenarios.scoring import pictures as scores
+from scenarios.words import duration, percent, rate, scaling, size
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -53,56 +55,37 @@ class Picture:
     """A data: URI of what was found in it, beside the truth."""
 
 
-@dataclass(frozen=True)
-class _Material:
-    """See `report.parts.Material`."""
-
-    run: Run
-    rows: Sequence[FrameRow]
-    figures: Mapping[str, Any]
+Sights = Callable[[int], Mapping[str, Sight]]
+"""Gives what there is to see of a frame, by task: `results.judge.Judge.sights`."""
 
 
-def write(
-    run: Run,
-    metrics: Mapping[str, Any],
-    out: Path,
-    scores: Scores | None = None,
-    analysis: Analysis | None = None,
-) -> Path:
-    """Write report.html and figures/ to the folder *out*; return the page's path.
+def write(result: RunResult, out: Path, sights: Sights | None = None) -> Path:
+    """Write report.html and figures/ of *result* to the folder *out*; return the page's path.
 
-    *metrics* is what `results.metrics.measure` gave; *scores* of the pictures and the *analysis* of the findings are
-    made where not given.
+    *sights* None: without what was found in the pictures.
     Raise StorageError where the disk is full or the folder cannot be written.
     """
-    analysis = analyse(run, intervals=False) if analysis is None else analysis
-    rows = frame_rows(run, scores)
-    pieces = draw(_Material(run, rows, metrics))
+    pieces = draw(result)
     for drawing in pieces:
         if not isinstance(drawing, Drawing):
             continue
         for form, data in (("svg", drawing.wide), ("png", drawing.png)):
             with replacing(out / "figures" / f"{drawing.name}.{form}") as fresh:
                 fresh.write_bytes(data)
-    page = render(run, metrics, rows, pieces, analysis)
+    page = render(result, pieces, sights)
     with replacing(out / "report.html") as fresh:
         fresh.write_text(page, "utf-8")
     return out / "report.html"
 
 
-def render(
-    run: Run,
-    metrics: Mapping[str, Any],
-    rows: Sequence[FrameRow],
-    pieces: Iterable[Piece],
-    analysis: Analysis | None = None,
-) -> str:
+def render(result: RunResult, pieces: Iterable[Piece], sights: Sights | None = None) -> str:
     """Return the page with *pieces* (`report.parts`) below its pictures.
 
-    *analysis* None: without what was found in the pictures.
+    *sights* None: without what was found in the pictures.
     """
+    run, rows, metrics = result.run, result.rows, result.figures
     about = scenario(run)
-    shown, packing = pictures(run, rows, analysis)
+    shown, packing = pictures(result, sights)
     missing = _missing(metrics, rows)
     return ENVIRONMENT.get_template("report.html.j2").render(
         about=about,
@@ -110,19 +93,22 @@ def render(
         sentence=_sentence(run.head, rows),
         hops=[_hop_words(hop) for hop in about["link"]["hops"]],
         way_back=_return_words(about["link"]),
-        repair=_repair_words(about["link"]),
+        repair=_repair_words(about["link"], result.traffic),
         run=run,
         reason=_cut_reason(run),
-        cards=_cards(about, metrics, rows),
+        cards=_cards(result),
         pictures=shown,
         total=len(rows),
-        section_words=dict(syntax.facts.kinds) if (syntax := SYNTAXES.get(about["codec"]["name"])) else {},
+        section_words=list(syntax.facts.kinds.items())
+        if (syntax := SYNTAXES.get(about["codec"]["name"]))
+        else [],
         made_of=any(picture.made_of for picture in shown),
         seen=any(picture.seen for picture in shown),
         packing=packing,
         first=next((at for at, picture in enumerate(shown) if picture.received), 0),
         pieces=list(pieces),
         missing=missing,
+        verdict=(metrics.get("verdict") or {}).get("text"),
         yaml=yaml.safe_dump(_without_nulls(about), sort_keys=False, allow_unicode=True),
         repeatable=not str(about["camera"]["source"]).startswith("webcam:"),
         versions=run.head.get("versions", {}),
@@ -140,10 +126,9 @@ ENVIRONMENT.filters["data"] = _data_uri
 # Pictures
 
 
-def pictures(
-    run: Run, rows: Sequence[FrameRow], analysis: Analysis | None = None
-) -> tuple[list[Picture], str]:
+def pictures(result: RunResult, sights: Sights | None = None) -> tuple[list[Picture], str]:
     """Return the page's pictures, evenly taken where there are many, and in words how they are packed."""
+    run, rows = result.run, result.rows
     with_picture = [row for row in rows if row.frame in run.pictures["sent"]]
     if len(with_picture) > MAX_PICTURES:
         places = np.linspace(0, len(with_picture) - 1, MAX_PICTURES).round().astype(int)
@@ -163,7 +148,7 @@ def pictures(
         words = "Pictures on this page are WebP at quality 90"
         words += f", at most {side} pixels a side," if side else ""
         words += " to keep it small; all figures are computed from the originals in the journal."
-    made_of = sections(run, packets(run), [row.frame for row in with_picture])
+    made_of = sections(run, result.traffic.sent, [row.frame for row in with_picture])
     found = []
     for row in with_picture:
         came = received[row.frame]
@@ -172,7 +157,7 @@ def pictures(
         tiles = None if parts is None or parts.channels is None else _data_uri(parts.channels, "image/png")
         shot = _data_uri(sent[row.frame], kind)
         seen = None
-        if analysis is not None and (sheet := overlays.sheet(run, row.frame, analysis.sights(row.frame))):
+        if sights is not None and (sheet := overlays.sheet(run, row.frame, sights(row.frame))):
             seen = _data_uri(sheet, "image/webp")
         found.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles, seen))
     return found, words
@@ -197,16 +182,15 @@ def _facts(row: FrameRow) -> str:
         parts.append("nothing could be shown")
     if row.status == "partial":
         parts.append(f"{row.sections_received} of {row.sections_sent} sections arrived")
-    parts.append(f"{row.packets_sent} packets, {row.packets_lost} lost")
+    parts.append(f"{row.packets_sent} packet{'' if row.packets_sent == 1 else 's'}, {row.packets_lost} lost")
     if row.resent:
         parts.append(f"{row.resent} sent again")
     parts.append(f"{size(row.on_air_bytes)} on the air")
-    if row.psnr_db is not None:
-        parts.append(f"PSNR {row.psnr_db:.1f} dB")
-    if row.ms_ssim is not None:
-        parts.append(f"MS-SSIM {row.ms_ssim:.3f}")
-    if row.lpips is not None:
-        parts.append(f"LPIPS {row.lpips:.3f}")
+    parts += [
+        f"{score.label} {score.text(value)}"
+        for name, score in scores.EACH.items()
+        if (value := row.scores.get(name)) is not None
+    ]
     return " · ".join(parts)
 
 
@@ -248,6 +232,8 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
         parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
     if hop.get("duplicate_ratio"):
         parts.append(f"copies {hop['duplicate_ratio'] * 100:.3g} % of packets")
+    if hop.get("retransmit"):
+        parts.append(f"sends again what it lost, {hop['retransmit']['tries']} tries at most")
     outage = hop.get("outage")
     if outage:
         then = "packets wait meanwhile" if outage["hold"] else "packets are lost meanwhile"
@@ -271,17 +257,25 @@ def _return_words(link: Mapping[str, Any]) -> str:
     return ", ".join([rate(back["rate_bps"]), *_troubles(back, delay_s)]) + unused
 
 
-def _repair_words(link: Mapping[str, Any]) -> str:
+def _repair_words(link: Mapping[str, Any], traffic: Traffic) -> str:
     repair = link["repair"]
+    payload = sum(traffic.cost.payload.values())
     parts = []
     if repair["fec"]:
-        parts.append(f"{repair['fec'] * 100:.3g} % more packets sent in advance, to make up for lost ones")
+        spent = _spent(traffic.fec_bytes, payload)
+        parts.append(f"repair packets sent in advance, to make up for lost ones ({spent})")
     if repair["arq"]:
         times = "once" if repair["arq_rounds"] == 1 else f"up to {repair['arq_rounds']} times"
-        parts.append(f"what is missing is asked for {times} and sent again")
+        spent = _spent(traffic.cost.repair, payload)
+        parts.append(f"what is missing is asked for {times} and sent again ({spent})")
     if repair["priorities"]:
         parts.append("what matters most goes first")
     return "; ".join(parts) or "none: what is lost is lost"
+
+
+def _spent(count: int, payload: int) -> str:
+    """Return what *count* bytes are beside the payload, from what was really on the air."""
+    return size(count) + (f", {percent(count / payload)} of the payload" if payload else "")
 
 
 def _cut_reason(run: Run) -> str:
@@ -294,10 +288,9 @@ def _cut_reason(run: Run) -> str:
 # Figures in words
 
 
-def _cards(
-    about: Mapping[str, Any], metrics: Mapping[str, Any], rows: Sequence[FrameRow]
-) -> list[dict[str, str]]:
-    frames, air = metrics["frames"], metrics["bytes"]["on_air"]
+def _cards(result: RunResult) -> list[dict[str, str]]:
+    metrics, rows = result.figures, result.rows
+    frames = metrics["frames"]
     shown = frames["complete"] + frames["partial"]
     cards = [
         {
@@ -309,33 +302,24 @@ def _cards(
     if rows:
         bpp = metrics["bpp"]["on_air"]
         note = f"{bpp:.3g} bit per pixel; headers, repair and requests included"
-        cards.append({"value": size(air / len(rows)), "label": "on the air per picture", "note": note})
-    span_s = _camera_s(about, rows)
-    if span_s:
-        forward = air - metrics["bytes"]["feedback"]
-        note = f"over the {duration(span_s)} that the camera ran"
-        cards.append({"value": rate(forward * 8 / span_s), "label": "used, on average", "note": note})
+        value = size(result.cell["on_air_bytes_per_frame"])
+        cards.append({"value": value, "label": "on the air per picture", "note": note})
+    span_s = camera_s(result.run)
+    if rows and span_s and metrics["on_air_bps"] is not None:
+        note = f"the same bytes over the {duration(span_s)} that the camera ran"
+        cards.append({"value": rate(metrics["on_air_bps"]), "label": "used, on average", "note": note})
     latency = metrics["latency_s"]
     if latency["p50"] is not None:
         note = f"half of them sooner; the slowest took {duration(latency['max'])}"
         cards.append({"value": duration(latency["p50"]), "label": "from capture to display", "note": note})
     quality = metrics["quality"]
-    if quality["psnr_db"] is not None:
-        also = f"MS-SSIM {quality['ms_ssim']:.3f}; " if quality["ms_ssim"] is not None else ""
-        also += f"LPIPS {quality['lpips']:.3f}; " if quality["lpips"] is not None else ""
+    known = [(score, quality[name]) for name, score in scores.EACH.items() if quality.get(name) is not None]
+    if known:
+        first, value = known[0]
+        also = "".join(f"{score.label} {score.text(value)}; " for score, value in known[1:])
         note = f"{also}mean of the pictures shown"
-        cards.append({"value": f"{quality['psnr_db']:.1f} dB", "label": "quality (PSNR)", "note": note})
+        cards.append({"value": first.text(value), "label": f"quality ({first.label})", "note": note})
     return cards
-
-
-def _camera_s(about: Mapping[str, Any], rows: Sequence[FrameRow]) -> float | None:
-    """Return how long the camera ran: a period for each frame; None where one frame has no period."""
-    period_s = about["camera"].get("period_s")
-    if period_s:
-        return float(period_s * len(rows))
-    if len(rows) < 2:
-        return None
-    return (rows[-1].captured_ns - rows[0].captured_ns) / NS * len(rows) / (len(rows) - 1)
 
 
 def _missing(metrics: Mapping[str, Any], rows: Sequence[FrameRow]) -> list[str]:
@@ -346,10 +330,13 @@ def _missing(metrics: Mapping[str, Any], rows: Sequence[FrameRow]) -> list[str]:
         found.append("No picture was sent, so there is nothing to show.")
     elif all(row.shown_ns is None for row in rows):
         found.append("No picture could be shown, so there are no figures of waiting and quality.")
-    for key, name in (("psnr_db", "PSNR"), ("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS")):
-        if f"quality.{key}" in notes:
-            found.append(f"{name}: {notes[f'quality.{key}']}.")
-    found += [f"{_task_words(key)}: {note}." for key, note in notes.items() if key.startswith("tasks.")]
+    if notes.get("unfit"):
+        found.append(notes["unfit"] + ".")
+    for key, score in scores.table().items():
+        if f"quality.{key}" in notes and not score.optional:
+            found.append(f"{score.label}: {notes[f'quality.{key}']}.")
+    if any(metrics["tasks"].values()):
+        found += [f"{_task_words(key)}: {note}." for key, note in notes.items() if key.startswith("tasks.")]
     if notes.get("frames"):
         found.append(notes["frames"].capitalize() + ".")
     return found

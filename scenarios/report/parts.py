@@ -3,18 +3,17 @@
 A part takes what a run came to and gives drawings, pieces of HTML, or nothing where it does not apply.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from link.events import Fate
-from link.journal import Run
 from scenarios.drawing import Drawing
 from scenarios.report import figures, overlays, timeline
 from scenarios.report.timeline import LOSSES
-from scenarios.results.metrics import FrameRow
+from scenarios.results.cell import RunResult
 from scenarios.words import percent, plain
 
 ENVIRONMENT = jinja2.Environment(
@@ -28,47 +27,31 @@ ENVIRONMENT = jinja2.Environment(
 """Escapes whatever a source or a scenario names."""
 
 
-class Material(Protocol):
-    """What a run came to."""
-
-    @property
-    def run(self) -> Run:
-        """Its journal."""
-
-    @property
-    def rows(self) -> Sequence[FrameRow]:
-        """A row for each frame."""
-
-    @property
-    def figures(self) -> Mapping[str, Any]:
-        """What `farlink run --json` prints."""
-
-
 Piece = Drawing | Markup
 """A figure with its heading, or HTML that is safe as it stands."""
-Part = Callable[[Material], Iterable[Piece]]
+Part = Callable[[RunResult], Iterable[Piece]]
 
 
-def draw(material: Material) -> list[Piece]:
-    """Return what all parts make of *material*, in the order of the page."""
-    return [piece for part in PARTS for piece in part(material)]
+def draw(result: RunResult) -> list[Piece]:
+    """Return what all parts make of *result*, in the order of the page."""
+    return [piece for part in PARTS for piece in part(result)]
 
 
-def _tasks(material: Material) -> Iterable[Piece]:
-    rows = overlays.table(material.figures.get("tasks") or {})
+def _tasks(result: RunResult) -> Iterable[Piece]:
+    rows = overlays.table(result.figures.get("tasks") or {})
     return [_html("tasks.html.j2", tasks=rows)] if rows else []
 
 
-def _packets(material: Material) -> Iterable[Piece]:
-    drawn = timeline.draw(material.run, material.rows)
+def _packets(result: RunResult) -> Iterable[Piece]:
+    drawn = timeline.draw(result.run, result.rows, result.traffic.sent)
     return [] if drawn is None else [drawn]
 
 
-def _drops(material: Material) -> Iterable[Piece]:
+def _drops(result: RunResult) -> Iterable[Piece]:
     """Give a table for each direction that carried packets: what became of them, counts and shares."""
     tables = []
     for key, title in (("packets", "on the way out"), ("feedback", "on the way back")):
-        figure = material.figures[key]
+        figure = result.figures[key]
         if not figure or not figure["sent"]:
             continue
         total = figure["sent"] + figure["duplicated"]
@@ -86,8 +69,8 @@ def _drops(material: Material) -> Iterable[Piece]:
     return [_html("drops.html.j2", drops=tables)] if tables else []
 
 
-def _figures(material: Material) -> Iterable[Piece]:
-    return figures.draw(material.run, material.rows, material.figures)
+def _figures(result: RunResult) -> Iterable[Piece]:
+    return figures.draw(result.run, result.rows, result.figures)
 
 
 def _html(template: str, **context: Any) -> Markup:

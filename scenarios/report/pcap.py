@@ -10,9 +10,12 @@ air, at the time when their transmission began, so the lengths add up to the rep
 
 from pathlib import Path
 
+import numpy as np
+
 from link.channel import NS
+from link.events import Fate
 from link.journal import Run
-from scenarios.results import metrics
+from scenarios.results import traffic
 from scenarios.results.table import replacing
 
 MAGIC = 0xA1B23C4D
@@ -24,17 +27,26 @@ _VERSION = (2, 4)
 
 
 def on_air(run: Run) -> list[tuple[int, int]]:
-    """Return (start of transmission in ns, packet number) of each packet that left a first transmitter."""
+    """Return (start of transmission in ns, packet number) of each packet that left a first transmitter.
+
+    What hops sent by themselves to repair their losses is among them, at the time when the journal has it begun.
+    """
     rows = run.rows
     # Of a packet's rows at its first hop, the one that it left the transmitter with alone tells of waiting.
     first = rows[((rows[:, 3] == 0) | (rows[:, 3] == -1)) & (rows[:, 4] > 0)]
     waited = dict(zip(first[:, 1].tolist(), first[:, 4].tolist(), strict=True))
-    sent = [item for item in metrics.packets(run) if item.on_air]
-    return sorted((item.sent_ns + waited.get(item.number, 0), item.number) for item in sent)
+    sent = traffic.packets(run)
+    begun = rows[np.isin(rows[:, 2], (Fate.REPEATED, Fate.REPORTED))][:, :2].tolist()
+    return sorted(
+        [(item.sent_ns + waited.get(item.number, 0), item.number) for item in sent if item.on_air]
+        + [(time, number) for time, number in begun]
+    )
 
 
 def export(run: Run, path: Path) -> tuple[int, int]:
     """Write the packets that went on the air to *path*, whole or not at all; return (packets, their bytes).
+
+    What a hop that repairs its own losses put there by itself is left out: it is below these packets.
 
     Raise StorageError where it cannot be written.
     """

@@ -22,7 +22,7 @@ from link.fingerprint import fingerprint
 from link.frame import Payload
 from link.journal import Run
 from link.packet import Kind
-from scenarios.results.metrics import Sent, scenario
+from scenarios.results.traffic import Sent, scenario
 
 TILE = (96, 72)
 COLUMNS = 8

@@ -28,7 +28,8 @@ from scenarios.drawing import (
     sheet,
     time_unit,
 )
-from scenarios.results.metrics import NS, FrameRow, Sent, end_ns, packets
+from scenarios.results.metrics import NS, FrameRow, end_ns
+from scenarios.results.traffic import Sent
 from scenarios.words import duration
 
 _LANES = 1500  # more packets than this are counted in bins of time
@@ -44,6 +45,7 @@ LOSSES: Mapping[Fate, tuple[str, str, str]] = {
     Fate.PEER_SLOW: ("receiver could not keep up", "D", BLUE),
     Fate.DEADLINE: ("arrived too late", "<", BLUE),
     Fate.DUPLICATE: ("arrived, was there already", ".", SKY),
+    Fate.OUT_OF_ORDER: ("one before it was missing", "1", GREY),
     Fate.IN_FLIGHT: ("still on its way at the end", ">", GREY),
 }
 """What a packet's end is called, its mark and its colour."""
@@ -65,9 +67,8 @@ class _Ways:
     losses: dict[Fate, list[tuple[float, float]]]
 
 
-def draw(run: Run, rows: Sequence[FrameRow]) -> Drawing | None:
-    """Return the figure, or None where nothing was sent."""
-    sent = packets(run)
+def draw(run: Run, rows: Sequence[FrameRow], sent: Sequence[Sent]) -> Drawing | None:
+    """Return the figure of the packets *sent*, or None where there are none."""
     if not sent:
         return None
     title = "What happened to each packet"
@@ -273,16 +274,20 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
             (Fate.DELIVERED, "arrived", GREEN),
             *((fate, look[0], look[2]) for fate, look in LOSSES.items()),
         ]
-        hatches = dict(zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "**"), strict=True))
+        hatches = dict(
+            zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "..", "**"), strict=True)
+        )
         for fate, label, colour in ends:
             count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]
             if not count.any():
                 continue
             hatch = hatches.get(fate, "")
-            look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
-            axes.bar(edges[:-1] / NS / unit, count, np.diff(edges) / NS / unit, base, align="edge", **look)
+            look: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+            top = base + count
+            low, high = (np.append(values, values[-1]) for values in (base, top))  # one shape for all bars
+            axes.fill_between(edges / NS / unit, low, high, step="post", **look)
             handles.append(Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label))
-            base += count
+            base = top
         count = np.histogram(rows[rows[:, 2] == Fate.SENT, 0], edges)[0]
         axes.stairs(count, edges / NS / unit, color=BLACK, linewidth=1.3)
         handles.insert(0, Line2D([], [], color=BLACK, label="sent"))

@@ -8,38 +8,28 @@ Everything but the truth comes from the journal. A frame of which nothing was sh
 counts as one in which nothing was found. What cannot be had is None, and the notes say why.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from link import png
 from link.config import TASKS as TASK_NAMES
 from link.config import Camera, Profile
 from link.errors import FarlinkError
+from link.frame import Pixels
 from link.journal import Run
 from receiver.analysis import analyst, findings
 from receiver.analysis.analyst import Cache, Chosen, Model
-from receiver.analysis.findings import Depth, Detections, FindingError, Found, Record, Segments
+from receiver.analysis.findings import FindingError, Found, Record
+from scenarios.models.analysts import unasked
+from scenarios.results.frame_stats import stats_of, true_of
 from scenarios.scoring.bootstrap import intervals as intervals_of
-from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth.names import NONE, meant
-from scenarios.truth.truth import Truth, Truths, open_truth
+from scenarios.truth.truth import Truths, open_truth
 
 REFERENCES = ("truth", "original", "ideal")
-COLUMNS = tuple(f"{task}_{reference}" for task in TASK_NAMES for reference in REFERENCES)
-"""Names of the per-frame numbers, as Parquet has them."""
-SURE = 0.5
-"""Score from which on a box that was found in the sent picture counts as there, for `original`."""
-MAX_DEPTH_M: Mapping[str, float] = {"indoor": 20.0}
-"""What lies further is left out, by the domain of the source; elsewhere KITTI's limit."""
-FARTHEST_M = 80.0
 
 
 @dataclass(frozen=True)
@@ -63,44 +53,33 @@ class Analysis:
     """The drive or video of each frame: the clusters of the bootstrap."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Why something is missing."""
-    judge: "_Judge | None" = None
-
-    def columns(self, frame: int) -> dict[str, str | None]:
-        """Return the row of *frame*: each of `COLUMNS` as JSON, or None."""
-        mine = self.stats.get(frame, {})
-        return {
-            name: json.dumps(mine[name], separators=(",", ":")) if name in mine else None for name in COLUMNS
-        }
-
-    def sights(self, frame: int) -> dict[str, Sight]:
-        """Return what there is to see of *frame*, by task; models run on what is not in the cache."""
-        return {} if self.judge is None else self.judge.sights(frame)
 
 
 def analyse(
     run: Run, *, cache: Cache | None = None, intervals: bool = True, truths: Truths | None = None
 ) -> Analysis:
-    """Return the scores of *run*'s findings.
+    """Return the scores of *run*'s findings, as a `Judge` that is then forgotten gives them."""
+    return Judge(run, cache=cache, intervals=intervals, truths=truths).judged()
+
+
+class Judge:
+    """Scores one run, and holds what is needed for that: the models, the truth, what was found in the sent pictures.
 
     *cache* keeps what models find in sent pictures; *intervals* False leaves the bootstrap out; *truths* are those of
     the run's source, opened where not given.
     """
-    tasks = [task for task in TASK_NAMES if task in run.head["scenario"].get("analysis", ())]
-    if not tasks:
-        none: dict[str, Any] = dict.fromkeys(TASK_NAMES)
-        return Analysis(none, notes={"tasks": "the scenario asks for no analysis"})
-    return _Judge(run, tasks, cache, truths).judged(intervals)
 
-
-class _Judge:
-    """Scores one run."""
-
-    def __init__(self, run: Run, tasks: Sequence[str], cache: Cache | None, truths: Truths | None) -> None:
-        self._run, self._tasks = run, tasks
+    def __init__(
+        self, run: Run, *, cache: Cache | None = None, intervals: bool = True, truths: Truths | None = None
+    ) -> None:
+        self._run, self._intervals = run, intervals
         about = run.head["scenario"]
+        self._tasks = [task for task in TASK_NAMES if task in about.get("analysis", ())]
         self._seed = int(about["seed"])
         self._source = str(about["camera"]["source"])
         self.notes: dict[str, str] = {}
+        if not self._tasks:
+            return
         self._truths = truths or self._open(Camera.model_validate(about["camera"]))
         self._names = {
             event["frame"]: str(event.get("name", "")) for event in run.events if event["kind"] == "captured"
@@ -111,7 +90,7 @@ class _Judge:
         for event in run.events:
             if event["kind"] in ("found", "not_found"):
                 self._models.setdefault(event["task"], event)
-        self._originals = _Originals(run, tasks, self._models, cache)
+        self._originals = _Originals(run, self._tasks, self._models, cache)
         self._domain = self._truths.domain if self._truths is not None else ""
 
     def _open(self, camera: Camera) -> Truths | None:
@@ -124,8 +103,13 @@ class _Judge:
             self.notes["tasks.truth"] = f"camera.source {camera.source!r} has no truth"
         return found
 
-    def judged(self, intervals: bool) -> Analysis:
+    def judged(self) -> Analysis:
         """Return the scores."""
+        about = self._run.head["scenario"]
+        self.notes |= {f"tasks.{task}": why for task, why in unasked(about).items()}
+        if not self._tasks:
+            none: dict[str, Any] = dict.fromkeys(TASK_NAMES)
+            return Analysis(none, notes=self.notes)
         stats: dict[int, dict[str, Stats]] = {}
         for task in self._tasks:
             for reference in REFERENCES:
@@ -143,18 +127,18 @@ class _Judge:
                     for frame, kept in sorted(stats.items())
                     if (name := f"{task}_{reference}") in kept
                 }
-                figures[task][reference] = self._figures(task, mine, sequences, intervals)
+                figures[task][reference] = self._figures(task, mine, sequences)
         self.notes |= {f"tasks.{task}.original": why for task, why in self._originals.notes.items()}
-        return Analysis(figures, stats, sequences, self.notes, self)
+        return Analysis(figures, stats, sequences, self.notes)
 
     def _figures(
-        self, task: str, stats: Mapping[int, Stats], sequences: Mapping[int, str], intervals: bool
+        self, task: str, stats: Mapping[int, Stats], sequences: Mapping[int, str]
     ) -> dict[str, Any] | None:
         if not stats:
             return None
         frames = list(stats.values())
         scores: dict[str, Any] = dict(TASKS[task].scores(frames))
-        if intervals:
+        if self._intervals:
             bounds = intervals_of(TASKS[task], frames, [sequences[frame] for frame in stats], self._seed)
             for key in list(scores):
                 low, high = bounds[key] or (None, None)
@@ -201,6 +185,36 @@ class _Judge:
             self.notes[f"tasks.{task}.truth"] = f"camera.source {self._source!r} has no truth for {task}"
         return true
 
+    def look(self, shown: Mapping[int, Pixels]) -> dict[str, tuple[str, Mapping[str, float | None]]]:
+        """Return what each task's scores are against, and the scores, had *shown* been received, pictures by frame.
+
+        Against the truth where the source has it, else against what the model finds in the sent pictures. A task
+        whose model is not at hand, or that cannot be scored, is not in it.
+        """
+        found: dict[str, tuple[str, Mapping[str, float | None]]] = {}
+        for task in self._tasks:
+            if not self._originals.available(task):
+                continue
+            for reference in ("truth", "original"):
+                try:
+                    kept = [self._look(task, reference, frame, pixels) for frame, pixels in shown.items()]
+                except (ValueError, FarlinkError):  # noted when the run itself was scored
+                    continue
+                if kept and None not in kept:
+                    found[task] = (
+                        reference,
+                        TASKS[task].scores([stats for stats in kept if stats is not None]),
+                    )
+                    break
+        return found
+
+    def _look(self, task: str, reference: str, frame: int, pixels: Pixels) -> Stats | None:
+        true = self._true(task, frame) if reference == "truth" else self._originals.found(task, frame)
+        if true is None:
+            return None
+        seen = self._originals.look(task, pixels, f"frame {frame}")
+        return stats_of(task, true, seen, self._domain, of_model=reference == "original")
+
     def _sequence(self, frame: int) -> str:
         name = self._names.get(frame, "")
         if self._truths is not None:
@@ -218,8 +232,8 @@ class _Judge:
             )
 
     def sights(self, frame: int) -> dict[str, Sight]:
-        """See `Analysis.sights`."""
-        seen = {}
+        """Return what there is to see of *frame*, by task; models run on what is neither kept nor in the cache."""
+        seen: dict[str, Sight] = {}
         for task in self._tasks:
             try:
                 true = self._true(task, frame)
@@ -267,13 +281,18 @@ class _Originals:
         if task not in self._chosen or frame not in self._run.pictures["sent"]:
             return None
         if (task, frame) not in self._kept:
-            self._kept[task, frame] = self._look(task, frame)
+            pixels = png.decode(self._run.pictures["sent"][frame])
+            self._kept[task, frame] = self._look(task, pixels, f"the sent picture of frame {frame}")
         kept = self._kept[task, frame]
         return None if kept is None else findings.read(findings.unpack(kept))
 
-    def _look(self, task: str, frame: int) -> bytes | None:
+    def look(self, task: str, pixels: Pixels, what: str) -> Found | None:
+        """Return what the model of *task* finds in *pixels*, which people call *what*; None where it fails."""
+        kept = self._look(task, pixels, what) if task in self._chosen else None
+        return None if kept is None else findings.read(findings.unpack(kept))
+
+    def _look(self, task: str, pixels: Pixels, what: str) -> bytes | None:
         chosen = self._chosen[task]
-        pixels = png.decode(self._run.pictures["sent"][frame])
         try:
             return findings.pack(analyst.record(chosen, partial(self._model, chosen), pixels, self._cache))
         except FarlinkError as error:  # it cannot be loaded
@@ -281,7 +300,7 @@ class _Originals:
             del self._chosen[task]
         except Exception as error:  # a network's ways to fail on a picture are torch's, not ours
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.notes.setdefault(task, f"the model failed on the sent picture of frame {frame}: {reason}")
+            self.notes.setdefault(task, f"the model failed on {what}: {reason}")
         return None
 
     def _model(self, chosen: Chosen) -> Model:
@@ -303,80 +322,3 @@ def _received(run: Run) -> dict[str, dict[int, Found]]:
             except FindingError:
                 continue  # the journal was cut between the event and its picture
     return found
-
-
-def true_of(task: str, truths: Truths, truth: Truth) -> Found | None:
-    """Return what *truth* says for *task*, in the form of findings; None where it says nothing."""
-    if task == "segmentation" and truth.labels is not None and truths.label_names is not None:
-        return Segments(truth.labels, truths.label_names)
-    if task == "depth" and truth.depth_m is not None:
-        return Depth(truth.depth_m, True)
-    if task == "detection" and truth.boxes is not None and truths.box_names is not None:
-        boxes = truth.boxes
-        return TrueBoxes(boxes.xyxy, boxes.kinds, boxes.scores, truths.box_names, boxes.ignored)
-    return None
-
-
-@dataclass(frozen=True)
-class TrueBoxes(Detections):
-    """Boxes of a truth, some of which mark regions where findings are neither right nor wrong."""
-
-    ignored: NDArray[np.bool_]
-    """(things,)."""
-
-
-def stats_of(task: str, true: Found, found: Found | None, domain: str, *, of_model: bool = False) -> Stats:
-    """Return the numbers of one frame of *domain* for *task*; *found* None: nothing was shown, or found.
-
-    *of_model*: *true* is itself a model's finding. Raise ValueError where the two do not belong together.
-    """
-    if task == "segmentation":
-        return _segmentation(true, found)
-    return _depth(true, found, domain) if task == "depth" else _detection(true, found, of_model)
-
-
-def _depth(true: Found, found: Found | None, domain: str) -> Stats:
-    assert isinstance(true, Depth) and isinstance(found, Depth | None)
-    score = partial(TASKS["depth"].frame, max_depth_m=MAX_DEPTH_M.get(domain, FARTHEST_M))
-    if not true.metric or (found is not None and not found.metric):
-        metres = true.values if true.metric else _relative_depth(true)
-        return score(metres, None if found is None else found.values, align="scale_shift")
-    return score(true.values, None if found is None else found.values)
-
-
-def _segmentation(true: Found, found: Found | None) -> Stats:
-    assert isinstance(true, Segments) and isinstance(found, Segments | None)
-    labels = None if found is None else _meant(found.names, true.names)[found.labels]
-    return TASKS["segmentation"].frame(true.labels, labels, classes=len(true.names))
-
-
-def _detection(true: Found, found: Found | None, of_model: bool) -> Stats:
-    assert isinstance(true, Detections) and isinstance(found, Detections | None)
-    there = np.ones(len(true.kinds), bool) if not of_model else true.scores >= SURE
-    ignored = true.ignored if isinstance(true, TrueBoxes) else np.zeros(len(true.kinds), bool)
-    boxes = Boxes.of(true.xyxy[there], true.kinds[there], None, ignored[there])
-    if found is None:
-        return TASKS["detection"].frame(boxes, None)
-    kinds = _meant(found.names, true.names)[found.kinds]
-    said = kinds != NONE
-    return TASKS["detection"].frame(boxes, Boxes.of(found.xyxy[said], kinds[said], found.scores[said]))
-
-
-def _meant(model: Sequence[str], truth: Sequence[str]) -> Any:
-    if list(model) == list(truth):
-        return np.arange(256, dtype=np.uint8)
-    numbers = meant(model, truth)
-    if (numbers == NONE).all():
-        raise ValueError(
-            f"the model names none of the truth's classes: it has {', '.join(model[:6])}, ..., "
-            f"the truth {', '.join(truth[:6])}, ..."
-        )
-    return numbers
-
-
-def _relative_depth(found: Depth) -> Any:
-    """Return depth in multiples of its median, of relative inverse depth; infinite where that is 0."""
-    near = found.values.astype(np.float64)
-    positive = near[near > 0]
-    middle = float(np.median(positive)) if positive.size else 1.0
-    return np.divide(middle, near, out=np.full(near.shape, np.inf), where=near > 0).astype(np.float32)

@@ -1,64 +1,22 @@
-"""From a journal to numbers: what was sent, what arrived, what it cost. Pure functions of a `Run`.
+"""From a journal to numbers: what was sent, what arrived, what it cost, how long it took. Pure functions of a `Run`."""
 
-Every packet that was sent, and every copy that the channel made, has one end: delivered, or one drop with a
-reason. Every byte on the air stands in exactly one place of the breakdown:
-
-    payload   chunk data of data packets, by kind of section      header   packet and chunk headers
-    fec       bodies of repair packets                            repair   packets sent again, whole
-    feedback  packets on the way back, whole
-
-A packet counts as on the air when it left the first transmitter of its direction, whatever became of it
-there. That is told by its fate and not by its time on the transmitter, which is 0 for the packets that share
-an opportunity of a trace.
-"""
-
-from bisect import bisect_right
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
-from link import fragment, packet
 from link.codecs import SYNTAXES
-from link.config import Codec
-from link.events import Fate
 from link.journal import Run
-from link.packet import Kind
-from scenarios.results.judge import Analysis, analyse
-from scenarios.scoring.quality import Scores, score
+from scenarios.results.age import Age as Age
+from scenarios.results.age import age as age
+from scenarios.results.judge import Analysis
+from scenarios.results.traffic import Breakdown, Traffic, scenario
+from scenarios.scoring import pictures
+from scenarios.scoring.pairs import Scores
 from scenarios.words import scaling
 
 NS = 1e9
-_RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
-_USELESS = (Fate.DUPLICATE, Fate.DEADLINE)  # these reached the far end intact, and were of no use to it
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A packet that an end handed to the channel, and what became of it."""
-
-    number: int
-    forward: bool
-    sent_ns: int
-    frame: int
-    """The full frame number, not the 14 bits of the wire."""
-    index: int
-    kind: Kind
-    size_bytes: int
-    again: bool
-    """Whether a packet of this frame and index had been sent before."""
-    on_air: bool
-    end: Fate
-    """DELIVERED, or the reason of its drop; IN_FLIGHT where the journal ends first."""
-
-    @property
-    def lost(self) -> bool:
-        """Whether it never came to the far end in one piece."""
-        return self.end.is_drop and self.end not in _USELESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,53 +34,19 @@ class FrameRow:
     payload_bytes: int
     """Payload on the air: what its data packets carried the first time they were sent."""
     on_air_bytes: int
-    """Everything on the air on its behalf, feedback included."""
+    """Everything on the air on its behalf, feedback included, reports of hops left out."""
     packets_sent: int
     packets_lost: int
     """Of these, the ones that never came to the far end in one piece."""
     resent: int
     """Of these, the ones that had been sent before."""
-    psnr_db: float | None
-    ms_ssim: float | None
-    lpips: float | None
+    scores: Mapping[str, float | None]
+    """Those of `pictures.EACH` that it has."""
 
     @property
     def latency_s(self) -> float | None:
         """Seconds from capture to the picture at the far end."""
         return None if self.shown_ns is None else (self.shown_ns - self.captured_ns) / NS
-
-
-@dataclass(frozen=True)
-class Age:
-    """Age of information: at any time, how long ago the newest picture shown was taken."""
-
-    updates: tuple[tuple[int, int], ...]
-    """(shown_ns, captured_ns) of each picture that was newer than those shown before it."""
-    end_ns: int
-    mean_s: float | None
-    peak_s: float | None
-
-
-@dataclass(frozen=True)
-class Breakdown:
-    """Bytes on the air, by what they were for."""
-
-    payload: dict[str, int]
-    header: int
-    fec: int
-    repair: int
-    feedback: int
-
-    @property
-    def on_air(self) -> int:
-        """All of them."""
-        return sum(self.payload.values()) + self.header + self.fec + self.repair + self.feedback
-
-
-def scenario(run: Run) -> dict[str, Any]:
-    """Return the resolved scenario of *run*."""
-    found: dict[str, Any] = run.head["scenario"]
-    return found
 
 
 def end_ns(run: Run) -> int:
@@ -131,150 +55,20 @@ def end_ns(run: Run) -> int:
     return max([last_row, *(int(event["time_ns"]) for event in run.events)])
 
 
-def _ends(run: Run) -> dict[int, list[Fate]]:
-    """Return the ends of each packet: one, or none where the journal was cut short."""
-    ends: dict[int, list[Fate]] = {}
-    rows = run.rows[(run.rows[:, 2] == Fate.DELIVERED) | (run.rows[:, 2] >= Fate.QUEUE_FULL)]
-    for number, fate in rows[:, 1:3].tolist():
-        ends.setdefault(number, []).append(Fate(fate))
-    return ends
-
-
-def _copies(run: Run) -> list[tuple[int, bool]]:
-    """Return (number, forward) of each copy that the channel made.
-
-    The far end's verdicts name no direction; the row that says DUPLICATED does.
-    """
-    rows = run.rows[run.rows[:, 2] == Fate.DUPLICATED]
-    return [(number, hop >= 0) for number, hop in rows[:, [1, 3]].tolist()]
-
-
-def packets(run: Run) -> list[Sent]:
-    """Return every packet that an end sent, in the order of sending."""
-    framing = scenario(run)["link"]["framing"]
-    rows = run.rows
-    first_hop = (rows[:, 3] == 0) | (rows[:, 3] == -1)
-    on_air = set(rows[first_hop & np.isin(rows[:, 2], _RADIATED), 1].tolist())
-    ends = _ends(run)
-    seen: set[tuple[int, int]] = set()
-    shots = [(event["time_ns"], event["frame"]) for event in run.events if event["kind"] == "captured"]
-    captured, numbers = [time for time, _ in shots], [frame for _, frame in shots]
-    found = []
-    for time, number, hop in rows[rows[:, 2] == Fate.SENT][:, [0, 1, 3]].tolist():
-        data = run.data[number]
-        head = packet.peek(packet.unwrap(data, framing))
-        forward = hop >= 0
-        # Nobody sends or asks for a frame that is not yet captured.
-        newest = bisect_right(captured, time) - 1
-        frame = packet.frame_until(head.frame, numbers[newest] if newest >= 0 else 0)
-        again = False
-        if forward:
-            again = (frame, head.index) in seen
-            seen.add((frame, head.index))
-        end = ends.get(number, [Fate.IN_FLIGHT])[0]
-        found.append(
-            Sent(number, forward, time, frame, head.index, head.kind, len(data), again, number in on_air, end)
-        )
-    return found
-
-
-def conserved(run: Run) -> None:
-    """Raise AssertionError, naming the packet, where packets do not add up.
-
-    Each number is sent or made as a copy once, and ends once (in a run that was cut short: at most once), and
-    in both directions sent + duplicated = delivered + the sum of the drops.
-    """
-    rows = run.rows
-    births = Counter(rows[(rows[:, 2] == Fate.SENT) | (rows[:, 2] == Fate.DUPLICATED), 1].tolist())
-    ends = _ends(run)
-    for number, times in births.items():
-        if times != 1:
-            raise AssertionError(f"packet {number} was sent {times} times under one number")
-        if len(ends.get(number, [])) > 1:
-            raise AssertionError(f"packet {number} has ends {', '.join(fate.name for fate in ends[number])}")
-        if run.complete and number not in ends:
-            raise AssertionError(f"packet {number} has no end, and the run is finished")
-    unknown = set(rows[:, 1].tolist()) - set(births)
-    if unknown:
-        raise AssertionError(f"packet {min(unknown)} has a fate and was never sent")
-    for forward in (True, False):
-        count = counts(run, packets(run), forward=forward)
-        there = count["delivered"] + sum(count["dropped"].values())
-        if count["sent"] + count["duplicated"] != there:
-            raise AssertionError(f"{count['sent']} sent and {count['duplicated']} copies, but {there} ends")
-
-
-def counts(run: Run, sent: Iterable[Sent], *, forward: bool) -> dict[str, Any]:
-    """Return sent, delivered, dropped by reason, and duplicated of one direction."""
-    ends = [item.end for item in sent if item.forward == forward]
-    total = len(ends)
-    by_copy = _ends(run)
-    copies = [number for number, out in _copies(run) if out == forward]
-    ends += [by_copy.get(number, [Fate.IN_FLIGHT])[0] for number in copies]
-    fates = Counter(ends)
-    return {
-        "sent": total,
-        "delivered": fates[Fate.DELIVERED],
-        "dropped": {fate.name.lower(): fates[fate] for fate in Fate if fate.is_drop and fates[fate]},
-        "duplicated": len(copies),
-    }
-
-
-def section_kind(about: dict[str, Any]) -> Callable[[int], str]:
-    """Return what tells the kind of a section by its number; *about* is the resolved scenario."""
-    try:
-        codec = Codec.model_validate(about["codec"])
-        return partial(SYNTAXES[codec.name].kind, codec)
-    except (ValueError, KeyError):  # a journal of another version
-        return lambda _number: "unknown"
-
-
-def breakdown(run: Run, sent: Iterable[Sent]) -> Breakdown:
-    """Return what the bytes of *sent* that were on the air were for."""
-    framing = scenario(run)["link"]["framing"]
-    head = packet.overhead(framing)
-    kind_of = section_kind(scenario(run))
-    payload: Counter[str] = Counter()
-    header = fec = repair = feedback = 0
-    for item in sent:
-        if not item.on_air:
-            continue
-        if not item.forward:
-            feedback += item.size_bytes
-        elif item.again:
-            repair += item.size_bytes
-        elif item.kind == Kind.DATA:
-            body = packet.peek(packet.unwrap(run.data[item.number], framing)).body
-            held = 0
-            for chunk in fragment.chunks(body):
-                payload[kind_of(chunk.section)] += len(chunk.data)
-                held += len(chunk.data)
-            header += item.size_bytes - held
-        else:
-            fec += item.size_bytes - head
-            header += head
-    return Breakdown(dict(sorted(payload.items())), header, fec, repair, feedback)
-
-
-def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | None = None) -> list[FrameRow]:
-    """Return one row for each frame that was encoded. *scores* of the pictures are made where not given."""
-    scores = score(run) if scores is None else scores
+def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
+    """Return one row for each frame that was encoded."""
     events: dict[str, dict[int, dict[str, Any]]] = {}
     for event in run.events:
         if event["frame"] is not None:
             events.setdefault(event["kind"], {}).setdefault(event["frame"], event)
-    by_frame: dict[int, list[Sent]] = {}
-    for item in packets(run) if sent is None else sent:
-        by_frame.setdefault(item.frame, []).append(item)
+    nothing = Breakdown({})
     rows = []
     for number, encoded in sorted(events.get("encoded", {}).items()):
         captured = events["captured"][number]
         closed = events.get("closed", {}).get(number, {})
         decoded = events.get("decoded", {}).get(number)
-        mine = by_frame.get(number, [])
-        out = [item for item in mine if item.forward]
-        cost = breakdown(run, mine)
-        quality = scores.by_frame.get(number)
+        out = [item for item in sent.by_frame.get(number, ()) if item.forward]
+        cost = sent.cost_by_frame.get(number, nothing)
         status = "lost" if decoded is None else "complete" if closed.get("complete") else "partial"
         rows.append(
             FrameRow(
@@ -290,57 +84,52 @@ def frame_rows(run: Run, scores: Scores | None = None, sent: Sequence[Sent] | No
                 packets_sent=len(out),
                 packets_lost=sum(item.lost for item in out),
                 resent=sum(item.again for item in out),
-                psnr_db=quality.psnr_db if quality else None,
-                ms_ssim=quality.ms_ssim if quality else None,
-                lpips=quality.lpips if quality else None,
+                scores=scores.by_frame.get(number, {}),
             )
         )
     return rows
 
 
-def age(shown: Iterable[tuple[int, int]], until_ns: int) -> Age:
-    """Return the age of information of pictures *shown* (shown_ns, captured_ns) until *until_ns*.
+def camera_s(run: Run) -> float | None:
+    """Return how long the camera ran: each frame stands for the time until the next; None where that is not known.
 
-    Kaul, Yates, Gruteser, "Real-time status: how often should one update?", INFOCOM 2012: the age is
-    t - u(t), u(t) the time stamp of the newest update received by t, and its mean is the area under that
-    sawtooth from the first picture on, over its duration, here summed in whole nanoseconds. The peak is the
-    largest age that was reached.
+    Frames that rate control left out are counted in: the camera took them.
     """
-    updates: list[tuple[int, int]] = []
-    for time, captured in sorted(shown):
-        if not updates or captured > updates[-1][1]:
-            updates.append((time, captured))
-    if not updates:
-        return Age((), until_ns, None, None)
-    twice_area = 0
-    for (start, captured), (stop, _) in pairwise([*updates, (until_ns, 0)]):
-        twice_area += (stop - captured) ** 2 - (start - captured) ** 2
-    span = until_ns - updates[0][0]
-    mean_s = twice_area / (2 * span) / NS if span else None
-    peaks = [stop - captured for (_, captured), (stop, _) in pairwise([*updates, (until_ns, 0)]) if span]
-    return Age(tuple(updates), until_ns, mean_s, max(peaks) / NS if peaks else None)
+    times = [event["time_ns"] for event in run.events if event["kind"] == "captured"]
+    skipped = [
+        event["time_ns"]
+        for event in run.events
+        if event["kind"] == "skipped" and event.get("by") == "rate_control"
+    ]
+    taken = sorted(times + skipped)
+    if len(taken) > 1 and taken[-1] > taken[0]:
+        span_ns = int(taken[-1]) - int(taken[0])
+        return span_ns / NS * len(taken) / (len(taken) - 1)
+    period_s = scenario(run)["camera"].get("period_s")
+    return float(period_s) * len(taken) if taken and period_s else None
 
 
-def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = None) -> dict[str, Any]:
-    """Return the figures of *run* as `farlink run --json` prints them; `notes` gives the reason of each null.
+def unfit(run: Run) -> list[str]:
+    """Return the reason of each frame that the codec could not make as small as the budget, so nothing was sent."""
+    return [
+        str(event["reason"])
+        for event in run.events
+        if event["kind"] == "encoded" and not event["sections"] and event.get("reason")
+    ]
 
-    *scores* (`scoring.quality.score`) and *analysis* (`results.judge.analyse`) are made where not given.
-    """
-    scores = score(run) if scores is None else scores
-    analysis = analyse(run) if analysis is None else analysis
-    sent = packets(run)
-    rows = frame_rows(run, scores, sent)
-    cost = breakdown(run, sent)
+
+def measure(
+    run: Run, sent: Traffic, rows: list[FrameRow], scores: Scores, analysis: Analysis
+) -> dict[str, Any]:
+    """Return the figures of *run* as `farlink run --json` prints them; `notes` gives the reason of each null."""
+    cost = sent.cost
     about = scenario(run)
     camera, codec, link = about["camera"], about["codec"], about["link"]
     notes = {**analysis.notes, **({"coded_size": how} if (how := scaling(run.head)) else {})}
     status = Counter(row.status for row in rows)
     pixels = len(rows) * camera["width"] * camera["height"]
     payload = sum(cost.payload.values())
-    feedback = None
-    if link.get("return") is not None:
-        feedback = counts(run, sent, forward=False)
-    else:
+    if link.get("return") is None:
         notes["feedback"] = "the link has no way back"
     syntax = SYNTAXES.get(codec["name"])  # None: a journal of another version
     profile = codec.get("profile") if syntax is None or syntax.facts.neural else None
@@ -348,6 +137,11 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
         notes["profile"] = "the codec has no neural parts"
     if not pixels:
         notes["bpp"] = "no frame was sent"
+    seconds = camera_s(run)
+    if seconds is None:
+        notes["on_air_bps"] = "the pictures have no pace"
+    if reasons := unfit(run):
+        notes["unfit"] = f"{len(reasons)} of {len(rows)} frames were not sent: {reasons[0]}"
     _note_cut(run, rows, notes)
     return {
         "scenario": about["name"],
@@ -355,11 +149,12 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
         "seed": about["seed"],
         "profile": profile,
         "frames": {"sent": len(rows), **{name: status[name] for name in ("complete", "partial", "lost")}},
-        "packets": counts(run, sent, forward=True),
-        "feedback": feedback,
+        "packets": dict(sent.forward),
+        "feedback": None if link.get("return") is None else dict(sent.back),
+        "hops": dict(sent.hops),
         "bytes": {
             "on_air": cost.on_air,
-            "payload": cost.payload,
+            "payload": dict(cost.payload),
             "header": cost.header,
             "fec": cost.fec,
             "repair": cost.repair,
@@ -369,6 +164,7 @@ def measure(run: Run, scores: Scores | None = None, analysis: Analysis | None = 
             "payload": payload * 8 / pixels if pixels else None,
             "on_air": cost.on_air * 8 / pixels if pixels else None,
         },
+        "on_air_bps": None if seconds is None else cost.on_air * 8 / seconds,
         "latency_s": _latency(rows, notes),
         "age_s": _age(run, rows, notes),
         "quality": _quality(rows, scores, notes),
@@ -397,13 +193,21 @@ def _note_cut(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> None:
     notes["frames"] = f"the run was cut short: {still} of the frames counted as lost were still on their way"
 
 
+def nearest_rank(values: Sequence[float], share: float) -> float:
+    """Return the least of *values* within which at least *share* of them lie (the nearest-rank percentile).
+
+    It is one of the values, so `95 % within X` holds to the letter; an interpolated percentile would not.
+    """
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(round(share * len(ordered), 9)) - 1)]
+
+
 def _latency(rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | None]:
     values = [row.latency_s for row in rows if row.latency_s is not None]
     if not values:
         notes["latency_s"] = "no picture was shown"
         return {"p50": None, "p95": None, "max": None}
-    p50, p95 = np.percentile(values, (50, 95)).tolist()
-    return {"p50": p50, "p95": p95, "max": max(values)}
+    return {"p50": nearest_rank(values, 0.5), "p95": nearest_rank(values, 0.95), "max": max(values)}
 
 
 def shown_age(run: Run, rows: Iterable[FrameRow]) -> Age:
@@ -433,18 +237,21 @@ def _age(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> dict[str, flo
 
 
 def _quality(rows: list[FrameRow], scores: Scores, notes: dict[str, str]) -> dict[str, float | None]:
-    """Return the mean of each score over the shown frames that have it, and note how many these are."""
+    """Return the mean of each score over the shown frames that have it, the set's scores; note what is missing."""
     shown = [row for row in rows if row.shown_ns is not None]
-    means: dict[str, float | None] = {}
-    for name in ("psnr_db", "ms_ssim", "lpips"):
-        values = [value for row in shown if (value := getattr(row, name)) is not None]
-        means[name] = sum(values) / len(values) if values else None
-        if name in scores.notes:
-            notes[f"quality.{name}"] = scores.notes[name]
-        elif not values and shown:
-            notes[f"quality.{name}"] = "no pair of pictures could be compared"
+    found: dict[str, float | None] = {}
+    for name in pictures.EACH:
+        values = [value for row in shown if (value := row.scores.get(name)) is not None]
+        found[name] = sum(values) / len(values) if values else None
+        why = scores.notes.get(name) or ("" if values else "no pair of pictures could be compared")
+        if values and len(values) < len(shown):
+            why = f"mean over {len(values)} of the {len(shown)} shown" + (f": {why}" if why else "")
+        if why and (shown or name in scores.notes):
+            notes[f"quality.{name}"] = why
+    found |= {name: scores.of_set.get(name) for name in pictures.TOGETHER}
+    notes |= {f"quality.{name}": scores.notes[name] for name in pictures.TOGETHER if name in scores.notes}
     if shown:
-        notes["quality"] = f"means over the {len(shown)} shown of {len(rows)} frames"
+        notes["quality"] = f"means over shown frames; {len(shown)} of {len(rows)} frames were shown"
     else:
         notes["quality"] = "no picture was shown"
-    return means
+    return found

@@ -1,41 +1,18 @@
-"""Tables for other tools: one row for each frame, as Parquet, written by DuckDB."""
+"""Tables for other tools, as Parquet, written by DuckDB."""
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from link.errors import StorageError
-from link.journal import Run
-from scenarios.results.judge import COLUMNS, Analysis, analyse
-from scenarios.results.metrics import NS, FrameRow, frame_rows, scenario
-from scenarios.scoring.quality import Scores
 
-FRAME_COLUMNS = {
-    "run": "VARCHAR",
-    "codec": "VARCHAR",
-    "seed": "UBIGINT",
-    "frame": "INTEGER",
-    "name": "VARCHAR",
-    "captured_s": "DOUBLE",
-    "shown_s": "DOUBLE",
-    "latency_s": "DOUBLE",
-    "status": "VARCHAR",
-    "sections_sent": "INTEGER",
-    "sections_received": "INTEGER",
-    "payload_bytes": "BIGINT",
-    "on_air_bytes": "BIGINT",
-    "packets_sent": "INTEGER",
-    "packets_lost": "INTEGER",
-    "resent": "INTEGER",
-    "psnr_db": "DOUBLE",
-    "ms_ssim": "DOUBLE",
-    "lpips": "DOUBLE",
-    **dict.fromkeys(COLUMNS, "VARCHAR"),  # what scenarios.scoring pools, as JSON
-}
+_ROWS_AT_ONCE = 20_000
 
 
 @contextmanager
@@ -56,61 +33,39 @@ def replacing(path: Path) -> Iterator[Path]:
             fresh.unlink()
 
 
-def write_parquet(
-    run: Run, path: Path, scores: Scores | None = None, analysis: Analysis | None = None
-) -> Path:
-    """Write one row for each frame of *run* to *path*.
+def write_rows(rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, str], path: Path) -> Path:
+    """Write *rows* to *path* as Parquet with the columns *kinds*, name to kind in SQL; what a row lacks is null.
 
-    *scores* of the pictures and the *analysis* of the findings are made where not given.
+    Lists and mappings become JSON. Raise StorageError where the disk is full or the folder cannot be written.
     """
-    analysis = analyse(run, intervals=False) if analysis is None else analysis
-    about = scenario(run)
-    head = (about["name"], about["codec"]["name"], about["seed"])
-    table = [(*head, *_cells(row), *analysis.columns(row.frame).values()) for row in frame_rows(run, scores)]
-    return write_table(table, FRAME_COLUMNS, path)
-
-
-def write_table(table: list[tuple[Any, ...]], kinds: Mapping[str, str], path: Path) -> Path:
-    """Write the rows of *table*, whose columns are *kinds* by name, to *path* as Parquet.
-
-    Raise StorageError where the disk is full or the folder cannot be written.
-    """
-    columns = [list(map(_storable, column)) for column in zip(*table, strict=True)] or [[] for _ in kinds]
-    values = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in kinds.items())
-    if _storable(str(path)) != str(path):
-        raise StorageError(f"cannot write {path}: DuckDB needs a path in UTF-8")
+    types = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
+    values = ", ".join(f"unnest(?::{kind}[])" for kind in kinds.values())
     with replacing(path) as fresh, duckdb.connect() as database:
         try:
-            database.execute(f"CREATE TABLE rows AS SELECT {values}", columns)
+            database.execute(f"CREATE TABLE found ({types})")
+            for block in batched(rows, _ROWS_AT_ONCE):
+                columns = [[_plain(row.get(name)) for row in block] for name in kinds]
+                database.execute(f"INSERT INTO found SELECT {values}", columns)
             quoted = str(fresh).replace("'", "''")
-            database.execute(f"COPY rows TO '{quoted}' (FORMAT parquet)")
+            database.execute(f"COPY found TO '{quoted}' (FORMAT parquet)")
         except duckdb.IOException as error:
             raise StorageError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
     return path
 
 
+def batched(rows: Iterable[Mapping[str, Any]], count: int) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield *rows* in lists of at most *count*."""
+    left = iter(rows)
+    while block := list(islice(left, count)):
+        yield block
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return json.dumps(value, separators=(",", ":"))
+    return _storable(value)
+
+
 def _storable(value: Any) -> Any:
     """Return *value* with lone surrogates, as a file's name that is no UTF-8 has them, spelled out."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _cells(row: FrameRow) -> tuple[object, ...]:
-    shown_s = None if row.shown_ns is None else row.shown_ns / NS
-    return (
-        row.frame,
-        row.name,
-        row.captured_ns / NS,
-        shown_s,
-        row.latency_s,
-        row.status,
-        row.sections_sent,
-        row.sections_received,
-        row.payload_bytes,
-        row.on_air_bytes,
-        row.packets_sent,
-        row.packets_lost,
-        row.resent,
-        row.psnr_db,
-        row.ms_ssim,
-        row.lpips,
-    )

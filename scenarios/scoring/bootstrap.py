@@ -91,7 +91,7 @@ def weights(
     *,
     moments: Sequence[Hashable] | None = None,
 ) -> Weights | None:
-    """Return how often each frame is drawn, (resamples, frames); None for fewer than two units to draw from."""
+    """Return how often each frame is drawn, (resamples, frames); None where there are too few to draw from."""
     if moments is not None and len(moments) != len(clusters):
         raise ValueError(f"{len(clusters)} frames have {len(moments)} moments")
     if resamples < 1:
@@ -107,7 +107,9 @@ def weights(
     if units < 2:
         return None
     first = np.unique(unit_of, return_index=True)[1]
-    return _blocks(rng, cluster_of[first], resamples)[:, unit_of]
+    drawn = _blocks(rng, cluster_of[first], resamples)
+    # Two frames make one block: every resample is the same, and an interval of them would be a point.
+    return None if (drawn == drawn[0]).all() else drawn[:, unit_of]
 
 
 def _numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:

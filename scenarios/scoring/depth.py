@@ -33,6 +33,16 @@ class Depth:
     higher_is_better: Mapping[str, bool] = MappingProxyType(
         {**dict.fromkeys(DELTAS, True), **dict.fromkeys(ERRORS, False)}
     )
+    labels: Mapping[str, str] = MappingProxyType(
+        {
+            "delta1": "δ1",
+            "delta2": "δ2",
+            "delta3": "δ3",
+            "abs_rel": "AbsRel (lower is better)",
+            "rmse": "RMSE (lower is better)",
+            "rmse_log": "RMSElog (lower is better)",
+        }
+    )
 
     def frame(
         self,

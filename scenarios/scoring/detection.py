@@ -35,6 +35,9 @@ class Detection:
     name = "detection"
     primary = "map50_95"
     higher_is_better: Mapping[str, bool] = MappingProxyType(dict.fromkeys(_KEYS, True))
+    labels: Mapping[str, str] = MappingProxyType(
+        dict(zip(_KEYS, ("mAP50-95", "mAP50", "mAP75", "precision", "recall"), strict=True))
+    )
 
     def frame(self, truth: Boxes, found: Boxes | None) -> Stats:
         """Keep the boxes of one frame, to 0.01 pixels and scores to 1e-6. *found* None: nothing was shown."""

@@ -1,5 +1,8 @@
 """Scores of pictures, in one table: against the sent picture, by themselves, and of the whole set.
 
+A row of EACH or TOGETHER is all that a score is: summary, tables, report, curves and `compare` read what it is called,
+which way is better and how it is computed from there.
+
 Nothing is downloaded. A score whose weights are not on this machine is None, and the notes say what is missing and
 where it belongs: below `link.models.home()`, or with torch's own checkpoints.
 """
@@ -9,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from link import models
@@ -24,6 +26,10 @@ _BATCH_PIXELS = 1_000_000  # VGG's first stage holds 64 numbers for each: 256 MB
 Values = list[float | None]
 
 
+def _any_size(height: int, width: int) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class PictureScore:
     """A score of each received picture."""
@@ -35,17 +41,63 @@ class PictureScore:
     too_small: Callable[[int, int], str | None]
     """Why pictures of this height and width have none, or None."""
     higher_is_better: bool
+    label: str
+    """What people call it."""
+    unit: str = ""
+    digits: int = 3
+    """After the point, where it is printed."""
+    optional: bool = False
+    """Whether its weights are the user's to bring, so that a page need not say that it is missing."""
+    reading: str = ""
+    """How its values are read, in a few words."""
+    undefined: str = "not defined for some pictures"
+    """Why a picture of the right size may have none."""
+
+    def text(self, value: float) -> str:
+        """Return *value* as it is printed: `25.0 dB`."""
+        return f"{value:.{self.digits}f}" + (f" {self.unit}" if self.unit else "")
+
+    @property
+    def axis(self) -> str:
+        """What stands at an axis: `PSNR in dB`, `LPIPS (lower is better)`."""
+        return _axis(self)
 
 
 @dataclass(frozen=True)
 class SetScore:
-    """A score of all received pictures together; lower is better."""
+    """A score of all received pictures together."""
 
     compute: Callable[[sets.Features, sets.Features, int], float]
     """Of the features of sent and received pictures, and a seed."""
     features: Callable[[Sequence[Pixels]], sets.Features]
     missing: Callable[[], str | None]
     """Why the features cannot be had on this machine, or None."""
+    label: str
+    too_small: Callable[[int, int], str | None] = _any_size
+    """Why pictures of this height and width have none, or None."""
+    higher_is_better: bool = False
+    unit: str = ""
+    digits: int = 3
+    optional: bool = True
+
+    def text(self, value: float) -> str:
+        """Return *value* as it is printed."""
+        return f"{value:.{self.digits}f}"
+
+    @property
+    def axis(self) -> str:
+        """What stands at an axis."""
+        return _axis(self)
+
+
+def _axis(score: "PictureScore | SetScore") -> str:
+    unit = f" in {score.unit}" if score.unit else ""
+    return score.label + unit + ("" if score.higher_is_better else " (lower is better)")
+
+
+def table() -> "dict[str, PictureScore | SetScore]":
+    """Return every score by its name: those of each picture, then those of a set."""
+    return {**EACH, **TOGETHER}
 
 
 @dataclass(frozen=True)
@@ -98,7 +150,7 @@ def _each(name: str, sent: Sequence[Pixels], received: Sequence[Pixels], notes: 
             continue
         values = score.compute(sent[first:last], received[first:last])
         if None in values:
-            notes.setdefault(name, _UNDEFINED.get(name, "not defined for some pictures"))
+            notes.setdefault(name, score.undefined)
         found += values
     return found
 
@@ -106,21 +158,39 @@ def _each(name: str, sent: Sequence[Pixels], received: Sequence[Pixels], notes: 
 def _together(
     names: Sequence[str], sent: Sequence[Pixels], received: Sequence[Pixels], seed: int, notes: dict[str, str]
 ) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
+    def of_pictures(name: str) -> tuple[sets.Features, sets.Features]:
+        features = TOGETHER[name].features
+        if features not in kept:
+            kept[features] = features(sent), features(received)
+        return kept[features]
+
     kept: dict[Any, tuple[sets.Features, sets.Features]] = {}
-    for name in TOGETHER:
-        if name not in names:
-            continue
-        score = TOGETHER[name]
-        why = score.missing()
-        if len(sent) < 2:
-            why = why or f"a set of {len(sent)} has no spread to compare: two pictures or more are needed"
+    wanted = [name for name in TOGETHER if name in names]
+    return together(wanted, [picture.shape[:2] for picture in sent], of_pictures, seed, notes)
+
+
+def together(
+    names: Sequence[str],
+    sizes: Sequence[tuple[int, ...]],
+    of_pictures: Callable[[str], tuple[sets.Features, sets.Features]],
+    seed: int,
+    notes: dict[str, str],
+) -> dict[str, float | None]:
+    """Return the scores *names* of a set of pictures of *sizes*, (height, width); what is missing is said in *notes*.
+
+    *of_pictures* gives the features of the sent and of the received pictures for a score that can be had.
+    """
+    found: dict[str, float | None] = {}
+    for name in names:
+        why = TOGETHER[name].missing()
+        if len(sizes) < 2:
+            why = why or f"a set of {len(sizes)} has no spread to compare: two pictures or more are needed"
+        for height, width in dict.fromkeys(sizes):
+            why = why or TOGETHER[name].too_small(height, width)
         if why:
             notes[name], found[name] = why, None
-            continue
-        if score.features not in kept:
-            kept[score.features] = score.features(sent), score.features(received)
-        found[name] = score.compute(*kept[score.features], seed)
+        else:
+            found[name] = TOGETHER[name].compute(*of_pictures(name), seed)
     return found
 
 
@@ -160,6 +230,13 @@ def vgg16_path() -> Path:
     from torch.hub import get_dir
 
     return Path(get_dir()) / "checkpoints" / VGG16
+
+
+def own_weights() -> list[Path]:
+    """Return the weights that the user brought: files and folders."""
+    niqe_model = niqe_path()
+    places = [inception_path(), clip_folder(), vgg16_path(), *([niqe_model] if niqe_model else [])]
+    return [path for path in places if path.exists()]
 
 
 def inception_missing() -> str | None:
@@ -257,34 +334,53 @@ def _inception(pictures: Sequence[Pixels]) -> sets.Features:
     return sets.inception_features(pictures, inception_path())
 
 
-def _any_size(height: int, width: int) -> str | None:
-    return None
-
-
 def _always() -> str | None:
     return None
 
 
-EACH: Mapping[str, PictureScore] = MappingProxyType(
-    {
-        "psnr_db": PictureScore(_psnr, _always, _any_size, True),
-        "ms_ssim": PictureScore(_ms_ssim, _always, quality.ms_ssim_too_small, True),
-        "lpips": PictureScore(_lpips, quality.alexnet_missing, quality.lpips_too_small, False),
-        "dists": PictureScore(_dists, vgg16_missing, _any_size, False),
-        "clip_similarity": PictureScore(_clip_similarity, clip_missing, _any_size, True),
-        "niqe": PictureScore(_niqe, niqe_missing, niqe.too_small, False),
-        "clip_iqa": PictureScore(_clip_iqa, clip_missing, _any_size, True),
-    }
-)
-TOGETHER: Mapping[str, SetScore] = MappingProxyType(
-    {
-        "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing),
-        "kid": SetScore(sets.kid, _inception, inception_missing),
-        "kid_alexnet": SetScore(sets.kid, sets.alexnet_features, quality.alexnet_missing),
-    }
-)
-"""`kid_alexnet` is KID's kernel on AlexNet's features: not to be compared with a KID, which is on Inception's."""
-_UNDEFINED = {
-    "psnr_db": "a picture is identical: its PSNR is infinite and left out",
-    "niqe": "a picture is flat: it has no NIQE",
+EACH: dict[str, PictureScore] = {
+    "psnr_db": PictureScore(
+        _psnr, _always, _any_size, True, "PSNR", "dB", 1,
+        reading="compares pixel by pixel (30 dB looks good, 20 dB is coarse)",
+        undefined="a picture is identical: its PSNR is infinite and left out",
+    ),
+    "ms_ssim": PictureScore(
+        _ms_ssim, _always, quality.ms_ssim_too_small, True, "MS-SSIM",
+        reading="compares structure (1 is identical)",
+    ),
+    "lpips": PictureScore(
+        _lpips, quality.alexnet_missing, quality.lpips_too_small, False, "LPIPS",
+        reading="compares what a network sees (0 is identical)",
+    ),
+    "dists": PictureScore(
+        _dists, vgg16_missing, _any_size, False, "DISTS", optional=True,
+        reading="compares structure and texture (0 is identical)",
+    ),
+    "clip_similarity": PictureScore(
+        _clip_similarity, clip_missing, _any_size, True, "CLIP similarity", optional=True,
+        reading="compares content (1 is the same)",
+    ),
+    "niqe": PictureScore(
+        _niqe, niqe_missing, niqe.too_small, False, "NIQE", optional=True,
+        reading="tells how natural a picture looks by itself",
+        undefined="a picture is flat: it has no NIQE",
+    ),
+    "clip_iqa": PictureScore(
+        _clip_iqa, clip_missing, _any_size, True, "CLIP-IQA", optional=True,
+        reading="tells how good a picture looks by itself (0 to 1)",
+    ),
+}  # fmt: skip
+"""The scores of each picture: a new one is a row here."""
+TOGETHER: dict[str, SetScore] = {
+    "fid": SetScore(lambda a, b, _: sets.fid(a, b), _inception, inception_missing, "FID"),
+    "kid": SetScore(sets.kid, _inception, inception_missing, "KID"),
+    "kid_alexnet": SetScore(
+        sets.kid,
+        sets.alexnet_features,
+        quality.alexnet_missing,
+        "KID on AlexNet",
+        quality.lpips_too_small,
+        optional=False,
+    ),
 }
+"""The scores of a set: a new one is a row here."""

@@ -32,6 +32,7 @@ class Segmentation:
     name = "segmentation"
     primary = "miou"
     higher_is_better: Mapping[str, bool] = MappingProxyType({"miou": True, "aacc": True, "macc": True})
+    labels: Mapping[str, str] = MappingProxyType({"miou": "mIoU", "macc": "mAcc", "aacc": "aAcc"})
 
     def frame(self, truth: NDArray[np.uint8], found: NDArray[np.uint8] | None, *, classes: int) -> Stats:
         """Count the pixels of one frame.

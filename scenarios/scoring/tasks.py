@@ -19,11 +19,15 @@ class Task(Protocol):
 
     @property
     def primary(self) -> str:
-        """The score that stands for the task."""
+        """The score that stands for the task, wherever one stands for all."""
 
     @property
     def higher_is_better(self) -> Mapping[str, bool]:
         """Every score's name, and which way is better."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What every score is called, in the order in which they are shown."""
 
     def frame(self, *args: Any, **options: Any) -> Stats:
         """Keep what is needed of one frame: frame(truth, found or None, options of the task)."""

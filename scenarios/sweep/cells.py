@@ -13,10 +13,11 @@ from typing import Any
 
 from link import journal
 from link.conductor import Conductor
-from link.errors import FarlinkError, StorageError
+from link.errors import BudgetError, FarlinkError, StorageError
 from link.timing import times
 from scenarios import run as runs
 from scenarios import schema
+from scenarios.results.cell import why_failed
 from scenarios.schema import Scenario
 from scenarios.sweep import cached as parts
 from scenarios.sweep import measure, stamps
@@ -88,7 +89,10 @@ def run(job: Job, bench: Workbench) -> dict[str, Any]:
             if failure.exit_code == 130:
                 raise KeyboardInterrupt
             raise failure
-        found = measure.measure(journal.read(folder / "run.mcap"), scenario, bench)
+        read = journal.read(folder / "run.mcap")
+        if (why := why_failed(read)) is not None:
+            raise BudgetError(why)
+        found = measure.measure(read, scenario, bench)
         if kept is not None:
             kept.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / "run.mcap", kept / "run.mcap")

@@ -24,6 +24,7 @@ from receiver.analysis import analyst
 from receiver.codecs import DECODERS
 from scenarios import run as runs
 from scenarios.schema import Scenario
+from scenarios.scoring import pictures
 from sender.codecs import ENCODERS
 
 _WHOLE_BYTES = 64 << 20
@@ -173,6 +174,13 @@ def analysing(session: Session) -> str:
     return digest("analyse", code(), versions(), runs.libraries(), own)
 
 
+def scoring() -> str:
+    """Return what the scores of pictures depend on besides the pictures: code, libraries, weights at hand."""
+    missing = {name: score.missing() for name, score in pictures.table().items()}
+    own = [folder(path) for path in pictures.own_weights()]
+    return digest("scores", code(), versions(), missing, own)
+
+
 def affecting(model: BaseModel, mark: Affects) -> dict[str, object]:
     """Return the values of the fields of *model* with *mark*, by their paths."""
     return dict(values(model, mark))
@@ -211,6 +219,6 @@ def cell(scenario: Scenario) -> tuple[str, str]:
     payloads = digest(shots(session), encoding(session))
     key = digest(
         "cell", runs.head(scenario), payloads, decoding(session), analysing(session), analysis_models(session),
-        None if rates is None else folder(Path(rates)), session.codec.rate_control,
+        scoring(), None if rates is None else folder(Path(rates)), session.codec.rate_control,
     )  # fmt: skip
     return key, payloads

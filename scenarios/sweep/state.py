@@ -1,9 +1,7 @@
 """What a sweep has done, in SQLite: a cell and its frames in one transaction, so a killed sweep loses none."""
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -15,7 +13,7 @@ from link.errors import StorageError, UsageError
 from scenarios.sweep.cells import Outcome
 
 FILE = "sweep.sqlite"
-_VERSION = 1
+_VERSION = 2  # 2: rows as `scenarios.results.cell` has them
 _TABLES = """
 CREATE TABLE IF NOT EXISTS cells (
     key TEXT PRIMARY KEY, status TEXT NOT NULL, error TEXT, row TEXT, cached INTEGER NOT NULL, wall_s REAL
@@ -24,25 +22,6 @@ CREATE TABLE IF NOT EXISTS frames (
     key TEXT NOT NULL, frame INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (key, frame)
 ) WITHOUT ROWID;
 """
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold *out* for this process. Raise UsageError where another sweep is at work there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot write to {out}: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise UsageError(f"{out}: another farlink sweep is at work there") from None
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 class State:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import zlib
 from collections import Counter
@@ -15,12 +14,13 @@ import yaml
 
 from link.errors import FarlinkError, StorageError, UsageError
 from link.timing import air_bytes, likely_bytes
+from scenarios.results.folder import locked
 from scenarios.sweep import caches, plan, schedule, state, tables
 from scenarios.sweep.caches import Store
 from scenarios.sweep.cells import Outcome, fatal, job
 from scenarios.sweep.plan import Cell, Request
 from scenarios.sweep.state import State
-from scenarios.sweep.workers import Here, Local
+from scenarios.sweep.workers import Here, Local, gpus_used, how_many
 
 _WORK = ".work"
 
@@ -30,7 +30,7 @@ class Options:
     """How a sweep is carried out. Results do not depend on any of it."""
 
     workers: int | None = None
-    """Processes; None: one a core. 0: none, all in this process."""
+    """Processes; None: one a GPU where models run there, else one a core. 0: none, all in this process."""
     ray: str | None = None
     """`local`, `auto` or a cluster's address."""
     gpus_per_worker: float = 0.0
@@ -93,7 +93,7 @@ def sweep(
     """
     cells = plan.cells(request)
     _check_out(out)
-    with state.locked(out):
+    with locked(out):
         return _locked_sweep(request, cells, options, out, progress)
 
 
@@ -193,19 +193,19 @@ def _run(
         keep = (out / "cells" / cell.id).resolve() if options.keep_journals else None
         return job(cell, folder, limit, work, keep)
 
-    with contextlib.closing(_executor(options, len(todo), work)) as executor:
+    with contextlib.closing(_executor(options, todo, work)) as executor:
         schedule.drive(todo, executor, told_of, told)
 
 
-def _executor(options: Options, cells: int, work: Path) -> Any:
+def _executor(options: Options, cells: Sequence[Cell], work: Path) -> Any:
     if options.ray is not None:
         from scenarios.sweep.cluster import Cluster
 
         return Cluster(options.ray, options.workers or None, options.gpus_per_worker)
     if options.workers == 0:
         return Here()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Local(max(1, min(options.workers or cores, cells)), work)
+    gpus = gpus_used(cell.scenario for cell in cells)
+    return Local(how_many(options.workers, len(cells), gpus), work, gpus.visible)
 
 
 def _known(

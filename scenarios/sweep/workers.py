@@ -11,19 +11,69 @@ import selectors
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from link.codecs import SYNTAXES
+from link.config import Session
 from scenarios.sweep.cells import Job, Outcome
 from scenarios.sweep.worker_process import timed
 
 _GRACE_S = 2.0
 
 
-class Local:
-    """*slots* processes on this machine; what they say on stderr goes into *work*/worker-N.log."""
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs of this machine that a sweep's models run on."""
 
-    def __init__(self, slots: int, work: Path) -> None:
-        self.slots, self._work = slots, work
+    count: int = 0
+    visible: tuple[str, ...] = ()
+    """What one worker after the other is to see of them, as CUDA_VISIBLE_DEVICES; empty where scenarios number them."""
+
+
+def gpus_used(sessions: Iterable[Session]) -> Gpus:
+    """Return the GPUs on which the models of *sessions* run here. Raise UsageError for a device that is not there."""
+    named = {
+        item.profile.device
+        for item in sessions
+        if item.analysis or SYNTAXES[item.codec.name].facts.neural  # these alone run models
+    } - {"cpu"}
+    if not named:
+        return Gpus()
+    import torch
+
+    from receiver.device import pick_device
+
+    picked = {device for device in map(pick_device, sorted(named)) if device.type == "cuda"}
+    numbered = {device.index for device in picked if device.index is not None}
+    if numbered:
+        return Gpus(len({*numbered, *(0 for device in picked if device.index is None)}))
+    if not picked:
+        return Gpus()
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(torch.cuda.device_count())) if told is None else map(str.strip, told.split(","))
+    visible = tuple(names)[: torch.cuda.device_count()]
+    return Gpus(len(visible), visible)
+
+
+def how_many(asked: int | None, cells: int, gpus: Gpus) -> int:
+    """Return how many workers carry out *cells*: as many as *asked* for, else one a GPU, else one a core.
+
+    A worker on a GPU keeps the models of its cells there: 40 GB at full size.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(asked or gpus.count or cores, cells))
+
+
+class Local:
+    """*slots* processes on this machine; what they say on stderr goes into *work*/worker-N.log.
+
+    Each process sees one of *visible* GPUs alone, in turn; without them what this one sees.
+    """
+
+    def __init__(self, slots: int, work: Path, visible: Sequence[str] = ()) -> None:
+        self.slots, self._work, self._visible = slots, work, visible
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._rest: dict[int, bytes] = {}
         self._busy: set[int] = set()
@@ -39,12 +89,16 @@ class Local:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is the parent's to handle
-                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **self._sees(slot)},
             )
         assert child.stdout is not None
         os.set_blocking(child.stdout.fileno(), False)
         self._children[slot], self._rest[slot] = child, b""
         return child
+
+    def _sees(self, slot: int) -> dict[str, str]:
+        seen = self._visible
+        return {"CUDA_VISIBLE_DEVICES": seen[slot % len(seen)]} if seen else {}
 
     def start(self, slot: int, job: Job) -> None:
         """Have worker *slot* run *job*."""

@@ -9,7 +9,7 @@ from link.frame import Pixels
 from receiver.analysis import analyst, findings
 from receiver.analysis.findings import FindingError, Found
 from receiver.device import pick_device
-from scenarios.results.judge import stats_of, true_of
+from scenarios.results.frame_stats import stats_of, true_of
 from scenarios.scoring.tasks import TASKS
 from scenarios.truth.truth import Truths
 from sender.camera.picture import Shot

@@ -25,6 +25,7 @@ from receiver.parts import ChannelControlNet, Parts
 from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
 from scenarios.scoring.perceptual import SHIPPED, SMALLEST, Lpips
+from scenarios.training import captions
 from scenarios.training import grammar as grammar_tables
 from scenarios.training import tables as latent_tables
 from scenarios.training import text as text_table
@@ -71,7 +72,7 @@ HELD_DRAWN = 48
 SYMBOLS = 3000
 """Maps that the latent tables are fitted to."""
 BATCH = 16
-TEXT_FILES = [text_table.DOMAIN, *(f"iiw_{name}.jsonl" for name in text_table.GENERAL)]
+TEXT_FILES = [captions.DOMAIN, *(f"iiw_{name}.jsonl" for name in captions.GENERAL)]
 NEW_TEXTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 Say = Callable[[str], None]

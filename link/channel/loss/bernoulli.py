@@ -20,9 +20,9 @@ class BernoulliLoss(LossModel):
         """See `LossModel.mean_loss`."""
         return self.loss
 
-    def lost_in_a_row(self, count: int) -> float:
-        """See `LossModel.lost_in_a_row`."""
-        return float(self.loss**count)
+    def lost_after(self, tries: int) -> float:
+        """See `LossModel.lost_after`."""
+        return float(self.loss**tries)
 
     def words(self) -> str:
         """See `LossModel.words`."""

@@ -50,16 +50,19 @@ class GilbertElliottLoss(LossModel):
         """See `LossModel.mean_loss`."""
         return self.loss
 
-    def lost_in_a_row(self, count: int) -> float:
-        """See `LossModel.lost_in_a_row`."""
+    def lost_after(self, tries: int) -> float:
+        """See `LossModel.lost_after`."""
         leave_good, leave_bad = self._leaving
-        good, bad = (1.0 - self._bad_share) * self.loss_good, self._bad_share * self.loss_bad
-        for _ in range(count - 1):
-            good, bad = (
-                (good * (1.0 - leave_good) + bad * leave_bad) * self.loss_good,
-                (good * leave_good + bad * (1.0 - leave_bad)) * self.loss_bad,
-            )
-        return good + bad
+        move = np.array([[1.0 - leave_good, leave_good], [leave_bad, 1.0 - leave_bad]])
+        chance = np.array([[self.loss_good], [self.loss_bad]])
+        again, through = chance * move, (1.0 - chance) * move
+        given_up = np.linalg.matrix_power(again, tries)
+        # The state that a packet meets, from packet to packet; its stationary shares are those of a packet's begin.
+        onward = given_up + sum(np.linalg.matrix_power(again, turn) @ through for turn in range(tries))
+        shares = np.array([onward[1, 0], onward[0, 1]])
+        if not shares.any():
+            shares = np.array([1.0 - self._bad_share, self._bad_share])
+        return float(shares @ given_up.sum(axis=1) / shares.sum())
 
     def words(self) -> str:
         """See `LossModel.words`."""

@@ -23,8 +23,11 @@ class LossModel(Model):
         """Mean share of packets lost, 0 to 1."""
 
     @abstractmethod
-    def lost_in_a_row(self, count: int) -> float:
-        """Return how likely *count* (1 or more) packets that follow each other are all lost, 0 to 1."""
+    def lost_after(self, tries: int) -> float:
+        """Return the share of packets, 0 to 1, that are lost *tries* times, each sent again at once while it is lost.
+
+        With one try that is the mean loss.
+        """
 
     @abstractmethod
     def words(self) -> str:

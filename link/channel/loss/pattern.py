@@ -19,11 +19,18 @@ class PatternLoss(LossModel):
         """See `LossModel.mean_loss`."""
         return self.pattern.count("x") / len(self.pattern)
 
-    def lost_in_a_row(self, count: int) -> float:
-        """See `LossModel.lost_in_a_row`."""
+    def lost_after(self, tries: int) -> float:
+        """See `LossModel.lost_after`."""
         size = len(self.pattern)
-        twice = self.pattern * (1 + -(-count // size))
-        return sum(twice[at : at + count] == "x" * count for at in range(size)) / size
+        seen: dict[int, tuple[int, int]] = {}  # packets and losses so far, by the place where a packet began
+        at = packets = lost = 0
+        while at not in seen:
+            seen[at] = packets, lost
+            marks = (self.pattern * (1 + -(-tries // size)))[at : at + tries]
+            used = marks.find(".")
+            packets, lost = packets + 1, lost + (used < 0)
+            at = (at + (tries if used < 0 else used + 1)) % size
+        return (lost - seen[at][1]) / (packets - seen[at][0])
 
     def words(self) -> str:
         """See `LossModel.words`."""
