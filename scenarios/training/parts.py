@@ -67,7 +67,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         ),
         "decoder": Trained(
             Recipe(2000, 4e-4, warmup=50, final=0.03, ema=0.995, save_every=100, sample_every=200),
-            batch=6,
+            batch=8,
             build=tiny.decoder,
             needs=("out", "streets"),
             takes=(*_EXAMPLES, "perceptual"),
