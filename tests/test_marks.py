@@ -4,7 +4,7 @@ import typing
 
 from pydantic import BaseModel
 
-from link.config import Camera, Codec, Hop, Link, Profile, Repair, Session
+from link.config import Camera, Codec, HopConfig, Link, ProfileConfig, Repair, Session
 from link.marks import Affects, mark_of, marked, unmarked, values
 from scenarios import schema
 from scenarios.schema import Scenario
@@ -32,13 +32,13 @@ def bare(model, inherited=None):
 def test_every_field_of_the_configuration_is_marked():
     assert list(bare(Scenario)) == []
     # Below Session.profile, which is a machine's own, each field says what it has a say in.
-    assert [name for name, field in Profile.model_fields.items() if mark_of(field) is None] == []
+    assert [name for name, field in ProfileConfig.model_fields.items() if mark_of(field) is None] == []
 
 
 def test_a_field_without_a_mark_is_noticed():
     class Careless(BaseModel):
         speed: float = 1.0
-        hop: Hop | None = None
+        hop: HopConfig | None = None
 
     assert next(iter(bare(Careless))) == "Careless.speed"
 
@@ -49,11 +49,11 @@ def test_the_lists_that_are_made_of_the_marks():
     assert unmarked(Codec, Affects.SYNTAX) == sender | receiver
     assert unmarked(Codec, Affects.DECODING) == sender
     assert unmarked(Codec, Affects.ENCODING) == receiver
-    assert marked(Profile, Affects.PLACE) == {
+    assert marked(ProfileConfig, Affects.PLACE) == {
         "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
         "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
     }  # fmt: skip
-    assert unmarked(Profile, Affects.RUNNING) - marked(Profile, Affects.PLACE) == {
+    assert unmarked(ProfileConfig, Affects.RUNNING) - marked(ProfileConfig, Affects.PLACE) == {
         "device",
         "dtype",
         "load_s",

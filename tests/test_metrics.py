@@ -337,7 +337,9 @@ def with_pictures(sent: list[Pixels], received: dict[int, Pixels]) -> Run:
 
 
 def test_scores_say_why_they_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = replace(pictures.EACH["lpips"], missing=lambda: "the AlexNet weights of this farlink are missing")
+    lacking = replace(
+        pictures.EACH["lpips"], missing=lambda: "the AlexNet weights of this farlink are missing"
+    )
     monkeypatch.setitem(pictures.EACH, "lpips", lacking)
     run = with_pictures([picture(1), picture(2), picture(3)], {0: picture(1), 1: picture(9)})
     scores = pairs.score(run)

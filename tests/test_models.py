@@ -291,7 +291,7 @@ def test_the_hubs_errors_become_one_line(monkeypatch):
     def away():
         raise ConnectionError("Name or service not known\nmore")
 
-    hub = models.Hub()
+    hub = models.ModelHub()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(ModelMissingError, match=r"a/b is gated.*accept its licence.*set HF_TOKEN"):

@@ -12,9 +12,17 @@ from link.seeds import generator
 from scenarios.training.cards import Cards
 from scenarios.training.data import Cut, Pictures
 from scenarios.training.loop import Recipe, train
-from scenarios.training.segmenter import NAMES, Segmenter, intersections, known, plain, varied, weights
+from scenarios.training.segmenter import (
+    NAMES,
+    SegmenterTraining,
+    intersections,
+    known,
+    plain,
+    varied,
+    weights,
+)
 from sender.captioner import CARD, PICTURE, UNKNOWN, describe
-from sender.segmenter import Segmenter as Finder
+from sender.segmenter import SegmenterTraining as Finder
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def part(folders):
     streets, others = Pictures.open(folders / "street"), Pictures.open(folders / "other")
-    return Segmenter(streets, others, Cards(seed=3, label=CARD, size=(64, 48)), streets, 4, (64, 64))
+    return SegmenterTraining(streets, others, Cards(seed=3, label=CARD, size=(64, 48)), streets, 4, (64, 64))
 
 
 def test_two_steps_give_a_model_that_the_sender_loads(part, tmp_path, folders):

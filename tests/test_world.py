@@ -25,7 +25,7 @@ from sender.camera.world.bodies import (
     PLAIN,
     PRISM,
     STONE,
-    Part,
+    BodyPart,
     shapes,
     turned,
 )  # fmt: skip
@@ -305,7 +305,9 @@ def test_rays_meet_shapes_where_points_are_inside():
     kinds = (BOX, CYLINDER, BALL, DOME, PRISM, FRUSTUM, FIRST_ROCK, FIRST_ROCK + 7)
     turn = turned(0.7, 0.3, -0.2) * np.array([0.8, 1.3, 0.6])
     parts = _parts(
-        [(0, 0, 3, Part(kind, np.zeros(3), turn, (1, 1, 1), (1, 1, 1), STONE)) for kind in kinds], unit, "cpu"
+        [(0, 0, 3, BodyPart(kind, np.zeros(3), turn, (1, 1, 1), (1, 1, 1), STONE)) for kind in kinds],
+        unit,
+        "cpu",
     )
     eye = rng.normal(size=(40, 3))
     eye = 6.0 * eye / np.linalg.norm(eye, axis=1, keepdims=True)
@@ -338,7 +340,7 @@ def test_a_box_stands_where_it_is_and_throws_its_shadow():
     ahead = np.array([math.cos(pose.yaw_rad), math.sin(pose.yaw_rad), 0.0])
     left = np.array([-ahead[1], ahead[0], 0.0])
     ground = inner._heights(np.array([pose.x_m + 6 * ahead[0]]), np.array([pose.y_m + 6 * ahead[1]]))[0]
-    cube = Part(
+    cube = BodyPart(
         BOX, 6 * ahead + [0, 0, ground + 0.5], turned(pose.yaw_rad) * 0.5, (1, 1, 1), (1, 1, 1), PLAIN
     )
     parts = _parts([(0, 0, 6, cube)], inner._shapes, "cpu")

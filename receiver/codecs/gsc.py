@@ -37,7 +37,7 @@ class GscDecoder:
         codec: Codec,
         size: tuple[int, int],
         coded: tuple[int, int],
-        tables: latent.Tables,
+        tables: latent.LatentTables,
         generator: Generator,
     ) -> None:
         self._codec, self._tables, self._generator = codec, tables, generator

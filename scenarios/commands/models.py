@@ -72,7 +72,7 @@ def pull_models(name: Name, lock: Lock = None, as_json: Json = False) -> None:
     from scenarios.models import pull as catalogue
 
     with clean_errors(as_json):
-        folders = catalogue.pull(name, catalogue.Hub(), say, lock)
+        folders = catalogue.pull(name, catalogue.ModelHub(), say, lock)
         if as_json:
             show_json({"folders": [str(folder) for folder in folders]})
         else:

@@ -124,9 +124,9 @@ def train(
         farlink train control --profile flux --base FLUX.1-dev --transform mbt2018 --pictures photos --out runs/gsc
     """
     with clean_errors(as_json):
-        from scenarios.training.request import Request
+        from scenarios.training.request import TrainingRequest
 
-        request = Request(
+        request = TrainingRequest(
             out, seed, streets, natural, world, held_out, pictures, captions, earlier, init, base, transform,
             _size(size), examples, steps, batch, lr, ema, scenario, source, leave_out, perceptual,
         )  # fmt: skip

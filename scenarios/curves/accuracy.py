@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from scenarios.curves.canvas import (
     AXES,
-    Look,
+    LineLook,
     handles_of,
     key_of,
     log_x,
@@ -112,7 +112,7 @@ def _panel(axes: Axes, results: Results, source: str, metric: Metric, rate: str)
     return overlaid
 
 
-def draw_line(axes: Axes, line: Series, metric: Metric, rate: str, look: Look) -> None:
+def draw_line(axes: Axes, line: Series, metric: Metric, rate: str, look: LineLook) -> None:
     """Draw one line into *axes*, with its band; of settings with several knobs the best and, faintly, the rest."""
     pairs = known(line, metric, rate)
     if not pairs:

@@ -36,7 +36,7 @@ _COLUMNS = 3
 
 
 @dataclass(frozen=True)
-class Look:
+class LineLook:
     """How a line is drawn."""
 
     colour: str
@@ -58,7 +58,7 @@ class Look:
         }
 
 
-def looks(results: Results) -> dict[tuple[str, str, str], Look]:
+def looks(results: Results) -> dict[tuple[str, str, str], LineLook]:
     """Return the look of each line by (sweep, codec, variant): the same in every figure."""
     keys = list(dict.fromkeys((line.sweep, line.codec, line.variant) for line in results.series))
     codecs = list(dict.fromkeys(codec for _, codec, _ in keys))
@@ -66,15 +66,15 @@ def looks(results: Results) -> dict[tuple[str, str, str], Look]:
     if len(codecs) == 1:  # then colour is free to tell lines apart
         cycle = [*_CODECS.values(), *_SPARE]
         return {
-            key: Look(*cycle[at % len(cycle)], STYLES[at // len(cycle) % len(STYLES)], True)
+            key: LineLook(*cycle[at % len(cycle)], STYLES[at // len(cycle) % len(STYLES)], True)
             for at, key in enumerate(keys)
         }
     others = [codec for codec in codecs if codec not in _CODECS]
-    found: dict[tuple[str, str, str], Look] = {}
+    found: dict[tuple[str, str, str], LineLook] = {}
     for key in keys:
         colour, mark = _CODECS.get(key[1]) or _SPARE[others.index(key[1]) % len(_SPARE)]
         place = kinds.index((key[0], key[2]))
-        found[key] = Look(colour, mark, STYLES[place % len(STYLES)], place == 0)
+        found[key] = LineLook(colour, mark, STYLES[place % len(STYLES)], place == 0)
     return found
 
 

@@ -24,7 +24,7 @@ from scenarios.curves.outputs import write_points
 from scenarios.curves.published import CITATION, published
 from scenarios.curves.series import PICTURE, Point, Results, Score, least_loss
 from scenarios.curves.series import results as gather
-from scenarios.curves.tables import SHARE, SIZES, BdTable, Kept, Need
+from scenarios.curves.tables import SHARE, SIZES, BdTable, KeptAccuracy, Need
 from scenarios.drawing import Drawing
 from scenarios.results.table import replacing
 from scenarios.scoring import pictures
@@ -213,7 +213,7 @@ def _need_row(results: Results, need: Need) -> dict[str, Any]:
     }
 
 
-def _kept_row(results: Results, row: Kept) -> dict[str, Any]:
+def _kept_row(results: Results, row: KeptAccuracy) -> dict[str, Any]:
     cells = []
     for size, share in zip(SIZES, row.shares, strict=True):
         if share is not None:

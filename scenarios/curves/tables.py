@@ -83,7 +83,7 @@ def _need(results: Results, line: Series, metric: Metric, share: float) -> Need:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptAccuracy:
     """What a line keeps of the accuracy on originals at each of SIZES."""
 
     sweep: str
@@ -96,7 +96,7 @@ class Kept:
     """The sizes that were measured."""
 
 
-def kept(results: Results) -> list[Kept]:
+def kept(results: Results) -> list[KeptAccuracy]:
     """Return a row for each source, task and line whose accuracy on originals is known."""
     found = []
     for source, metric in panels(results):
@@ -107,7 +107,7 @@ def kept(results: Results) -> list[Kept]:
                 values = [size.at(float(count)) for count in SIZES]
                 shares = tuple(None if value is None else value / best for value in values)
                 ends = (float(size.rates[0]), float(size.rates[-1]))
-                found.append(Kept(line.sweep, source, metric, line, shares, ends))
+                found.append(KeptAccuracy(line.sweep, source, metric, line, shares, ends))
     return found
 
 

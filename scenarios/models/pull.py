@@ -1,6 +1,6 @@
 """Fetching models and checking them: the one place of farlink that uses the network.
 
-    CATALOGUE part --> Hub (or a test's stand-in) --> link.models.home()/flux/...
+    CATALOGUE part --> ModelHub (or a test's stand-in) --> link.models.home()/flux/...
                                                   |-> flux/manifest.json: revision, SHA-256 of every file
                                                   '-> models.lock: the same, to commit (`scenarios.models.lock`)
 
@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from link import models as places
 from link.errors import FarlinkError, ModelMissingError, StorageError, UsageError
 from scenarios.models import lock
-from scenarios.models.catalogue import CATALOGUE, Part
+from scenarios.models.catalogue import CATALOGUE, CataloguePart
 
 MANIFEST = "manifest.json"
 SPARE_BYTES = 1 << 30
@@ -36,13 +36,13 @@ SHIPPED = ("link", "sender", "receiver", "scenarios/scoring")
 Tell = Callable[[str], None]
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where models come from: the hub, or a stand-in."""
 
     def newest(self, hub_id: str) -> str:
         """Return the newest commit of *hub_id*."""
 
-    def fetch(self, part: Part, revision: str, folder: Path) -> None:
+    def fetch(self, part: CataloguePart, revision: str, folder: Path) -> None:
         """Put the files of *part* into *folder*; go on where an earlier call stopped."""
 
     def checkpoint(self, name: str, file: Path) -> None:
@@ -59,7 +59,7 @@ def chosen(name: str) -> list[str]:
     return found
 
 
-def pull(name: str, source: Source, tell: Tell, lock_file: Path | None = None) -> list[Path]:
+def pull(name: str, source: ModelSource, tell: Tell, lock_file: Path | None = None) -> list[Path]:
     """Fetch what *name* stands for, at the revisions that *lock_file* has, and lock it there; return the folders.
 
     Without *lock_file* it is the one among the models. Raise ModelMissingError without network or licence, or where
@@ -99,11 +99,11 @@ def pull(name: str, source: Source, tell: Tell, lock_file: Path | None = None) -
     return [places.home() / CATALOGUE[key].folder for key in chosen(name)]
 
 
-def _fetch_hub(part: Part, revision: str, folder: Path, source: Source) -> None:
+def _fetch_hub(part: CataloguePart, revision: str, folder: Path, source: ModelSource) -> None:
     source.fetch(part, revision, folder)
 
 
-def _fetch_transform(part: Part, revision: str, folder: Path, source: Source) -> None:
+def _fetch_transform(part: CataloguePart, revision: str, folder: Path, source: ModelSource) -> None:
     """Make a transform folder of a CompressAI checkpoint whose name ends in the start of its SHA-256."""
     import torch
 
@@ -237,7 +237,7 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def _files(part: Part, folder: Path) -> Iterator[Path]:
+def _files(part: CataloguePart, folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and any(fnmatch(name, pattern) for pattern in part.files):
@@ -284,7 +284,7 @@ def _storage(error: OSError, folder: Path) -> FarlinkError:
     return StorageError(f"{folder}: cannot write: {error.strerror or error}")
 
 
-class Hub:
+class ModelHub:
     """The Hugging Face hub and CompressAI's store."""
 
     def newest(self, hub_id: str) -> str:
@@ -293,7 +293,7 @@ class Hub:
 
         return str(self._asked(hub_id, lambda: HfApi().model_info(hub_id).sha))
 
-    def fetch(self, part: Part, revision: str, folder: Path) -> None:
+    def fetch(self, part: CataloguePart, revision: str, folder: Path) -> None:
         """Fetch the part's files at *revision*; progress goes to stderr."""
         from huggingface_hub import HfApi, snapshot_download
 

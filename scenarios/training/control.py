@@ -19,7 +19,7 @@ from receiver.parts import ChannelControlNet, Parts
 from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
 from scenarios.training.autoencoder import grid
-from scenarios.training.examples import Rows, Source
+from scenarios.training.examples import ExampleSource, Rows
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
 
@@ -43,8 +43,8 @@ class Control:
 
     def __init__(
         self,
-        examples: Source,
-        held_out: Source,
+        examples: ExampleSource,
+        held_out: ExampleSource,
         parts: Parts,
         text: TextEncoder,
         synthesis: nn.Module,

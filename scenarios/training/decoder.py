@@ -35,7 +35,7 @@ PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 1.0, 20.0, 4.0
 and of the squared error, beside a mean absolute error of colours from 0 to 1."""
 
 
-class Decoder:
+class DecoderTraining:
     """Trains the decoder of the VAE in *start* on random windows; *eye* is the perceptual distance.
 
     *drawn* are latents that the flow has drawn of pictures to learn from, and of others to score.

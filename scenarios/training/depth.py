@@ -21,14 +21,14 @@ from receiver.analysis.bins import SETTING, metres
 from scenarios.training.loop import Losses
 from scenarios.training.segmentation import SMALL, build
 from scenarios.training.segmenter import DEVIATION, MEAN, varied
-from scenarios.training.world import View, Views, pictures
+from scenarios.training.world import LabelledView, Views, pictures
 
 LEAST_M, MOST_M = 0.5, 100.0
 BINS = 40
 BINS_M = [round(float(depth), 4) for depth in np.geomspace(LEAST_M, MOST_M, BINS)]
 
 
-class Depth:
+class DepthTraining:
     """Trains a depth model on *views*, scored on *held_out*.
 
     The model works at *size* (width, height): half a frame's is enough, as depth is smooth and told by the lie of
@@ -37,7 +37,7 @@ class Depth:
 
     name = "depth"
 
-    def __init__(self, views: Views, held_out: list[View], batch: int, size: tuple[int, int]) -> None:
+    def __init__(self, views: Views, held_out: list[LabelledView], batch: int, size: tuple[int, int]) -> None:
         self._views, self._held_out, self._batch, self._size = views, held_out, batch, size
         model: Any = build([f"{depth:g} m" for depth in BINS_M], SMALL)
         setattr(model.config, SETTING, BINS_M)
@@ -106,7 +106,7 @@ class Depth:
         return {"val_delta1": float(np.mean(shares)), "val_abs_rel": float(np.mean(relative))}
 
 
-def depths(views: list[View]) -> Tensor:
+def depths(views: list[LabelledView]) -> Tensor:
     """Return the true depth of *views*, shape (batch, height, width), the largest where there is sky."""
     far = torch.from_numpy(np.stack([view.depth_m for view in views])).float()
     return far.nan_to_num(posinf=MOST_M).clamp(LEAST_M, MOST_M)

@@ -41,7 +41,7 @@ class Rows:
     """Shape (count, codec channels): the channels, those that are sent first before the others."""
 
 
-class Source(Protocol):
+class ExampleSource(Protocol):
     """Where a control's examples come from."""
 
     @property

@@ -35,7 +35,7 @@ from scenarios.training.control import Control, parts_of
 from scenarios.training.data import Cut, Pictures, to_tensor, whole_cut
 from scenarios.training.examples import Rows, stamp, store
 from scenarios.training.loop import Recipe
-from scenarios.training.request import Request, find
+from scenarios.training.request import TrainingRequest, find
 from sender.transform import similarity
 
 RECIPE = Recipe(
@@ -67,7 +67,7 @@ TABLE_SIZE, TABLE_MAPS = (512, 384), 600
 TEXT = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
-def control(request: Request, batch: int) -> Control:
+def control(request: TrainingRequest, batch: int) -> Control:
     """Return the ControlNet to be trained; what does not change is computed first and kept under OUT."""
     assert request.out is not None
     state = Accelerator(mixed_precision=RECIPE.mixed_precision)
@@ -103,13 +103,13 @@ def control(request: Request, batch: int) -> Control:
     return part
 
 
-def tables(request: Request, say: tiny.Say) -> Path:
+def tables(request: TrainingRequest, say: tiny.Say) -> Path:
     """Fit the tables of a transform's channels: fewer maps than tiny, for there are ten times the channels."""
     size, count = request.size or TABLE_SIZE, request.examples or TABLE_MAPS
     return tiny.tables(replace(request, size=size, examples=count), say)
 
 
-def _split(files: list[Path], request: Request) -> tuple[list[Path], list[Path]]:
+def _split(files: list[Path], request: TrainingRequest) -> tuple[list[Path], list[Path]]:
     """Return the pictures to train on and those held out: --held-out, else every so many of them."""
     if request.held_out is not None:
         return files, Pictures.open(request.folder("held_out")).files[:HELD_OUT]

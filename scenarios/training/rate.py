@@ -30,7 +30,7 @@ from scenarios import schema
 from scenarios.models.rate_table import model_stamps
 from scenarios.training.loop import storing
 from scenarios.training.rate_scorer import ModelScorer, tasks_of
-from scenarios.training.request import Request
+from scenarios.training.request import TrainingRequest
 from scenarios.truth.truth import open_truth
 from sender.calibration import FILE, SETTINGS, Calibration, Floats
 from sender.camera import open_source
@@ -204,7 +204,7 @@ def _decay(
     return tuple(known), {task: np.array(values) for task, values in decay.items()}
 
 
-class Ends:
+class CodecPair:
     """Sender's encoder and receiver's decoder of a session."""
 
     def __init__(self, session: Session) -> None:
@@ -237,7 +237,7 @@ def grid_of(codec: Codec, most: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(channels), tuple(words)
 
 
-def rate(profile: str, request: Request, say: Say) -> Path:
+def rate(profile: str, request: TrainingRequest, say: Say) -> Path:
     """Measure the table of *profile* on the scenario and source that *request* names; return its file.
 
     --out names the file where it ends in .json, else its folder. Raise UsageError where the source has no truth.
@@ -281,7 +281,7 @@ def rate(profile: str, request: Request, say: Say) -> Path:
         },
         models=model_stamps(session),
     )
-    table = measure(shots, Ends(session), ModelScorer(session, truths), plan, say)
+    table = measure(shots, CodecPair(session), ModelScorer(session, truths), plan, say)
     path = request.out if request.out.suffix == ".json" else request.out / FILE
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

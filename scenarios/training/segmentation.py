@@ -49,7 +49,7 @@ def build(names: Sequence[str], sizes: Sequence[int] = LARGE) -> UperNetForSeman
     return network(names, 32, sizes, 48)
 
 
-class Segmentation:
+class SegmentationTraining:
     """Trains a segmentation model on *draws*, whose labels are numbers of *names*, 255 where unknown.
 
     The model is given pictures of *work* (width, height) pixels, whatever the frames are. *counted* are cuts that

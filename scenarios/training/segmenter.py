@@ -69,7 +69,7 @@ def build() -> UperNetForSemanticSegmentation:
     return network(NAMES, 24, (24, 48, 96, 128), 32)
 
 
-class Segmenter:
+class SegmenterTraining:
     """Trains the segmenter on random windows of streets, other pictures and test cards.
 
     *streets* and *held_out* have CamVid's labels: class numbers of the street, and one past them for what

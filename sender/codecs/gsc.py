@@ -15,7 +15,7 @@ from sender.captioner import Captioner, GrammarCaptioner
 from sender.folders import captioner_place
 from sender.rate_control import Quality
 from sender.segmenter import Segmenter
-from sender.transform import Analysis, Maps, similarity
+from sender.transform import AnalysisTransform, Maps, similarity
 
 
 class GscEncoder:
@@ -28,8 +28,8 @@ class GscEncoder:
     def __init__(
         self,
         codec: Codec,
-        analysis: Analysis,
-        tables: latent.Tables,
+        analysis: AnalysisTransform,
+        tables: latent.LatentTables,
         captioner: Captioner | None,
         size: tuple[int, int],
     ) -> None:
@@ -46,7 +46,7 @@ class GscEncoder:
         asked for than the transform has.
         """
         folder = transform_folder(session)
-        analysis = Analysis.from_pretrained(folder)
+        analysis = AnalysisTransform.from_pretrained(folder)
         if session.codec.channels > analysis.channels:
             raise UsageError(
                 f"codec.channels {session.codec.channels}: the transform in {folder.name} has {analysis.channels}"

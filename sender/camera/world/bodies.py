@@ -39,7 +39,7 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """One convex piece of a thing, in the thing's frame."""
 
     shape: int
@@ -52,9 +52,9 @@ class Part:
     """The other colour of the pattern."""
     pattern: int
 
-    def placed(self, turn: Real, at: Real) -> "Part":
+    def placed(self, turn: Real, at: Real) -> "BodyPart":
         """Return the part moved by the rotation *turn* (3, 3), then by *at* (3,)."""
-        return Part(
+        return BodyPart(
             self.shape, turn @ self.centre + at, turn @ self.frame, self.colour, self.second, self.pattern
         )
 
@@ -109,13 +109,13 @@ def part(
     second: Colour | None = None,
     pattern: int = PLAIN,
     turn: Real | None = None,
-) -> Part:
+) -> BodyPart:
     """Return a part with half extents *half*, turned by *turn*."""
     frame = (np.eye(3) if turn is None else turn) * np.asarray(half, np.float64)[None, :]
-    return Part(shape, np.asarray(centre, np.float64), frame, colour, second or colour, pattern)
+    return BodyPart(shape, np.asarray(centre, np.float64), frame, colour, second or colour, pattern)
 
 
-def rod(start: Sequence[float], end: Sequence[float], radius: float, colour: Colour) -> Part:
+def rod(start: Sequence[float], end: Sequence[float], radius: float, colour: Colour) -> BodyPart:
     """Return a cylinder from *start* to *end*."""
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     along = (b - a) / 2.0
@@ -124,10 +124,10 @@ def rod(start: Sequence[float], end: Sequence[float], radius: float, colour: Col
     side = np.cross(up, [1.0, 0.0, 0.0] if abs(up[0]) < 0.8 else [0.0, 1.0, 0.0])
     side /= np.linalg.norm(side)
     frame = np.stack([side * radius, np.cross(up, side) * radius, along], 1)
-    return Part(CYLINDER, (a + b) / 2.0, frame, colour, colour, PLAIN)
+    return BodyPart(CYLINDER, (a + b) / 2.0, frame, colour, colour, PLAIN)
 
 
-def lander(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def lander(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a lander of about 3 m: an octagonal body in foil on four legs, panels, a dish."""
     parts = [
         part(PRISM, (0, 0, 1.15), (1.05, 1.05, 0.42), paint.foil, paint.dark, FOIL),
@@ -156,7 +156,7 @@ def lander(paint: Paint, rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def habitat(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def habitat(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a habitat of about 9 m: a dome, a lying cylinder, an airlock between, windows and a mast."""
     radius = float(rng.uniform(2.3, 3.0))
     height = float(rng.uniform(0.80, 1.0)) * radius
@@ -203,7 +203,7 @@ def habitat(paint: Paint, rng: np.random.Generator) -> list[Part]:
     return [piece.placed(np.eye(3), np.array([-0.42 * away, 0.0, 0.0])) for piece in parts]
 
 
-def rover(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def rover(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a six-wheeled rover of about 2.5 m: body, deck with panels, rockers, mast with a camera head, dish."""
     parts = [
         part(BOX, (0, 0, 0.82), (0.85, 0.55, 0.24), paint.hull, paint.dark, HULL),
@@ -244,7 +244,7 @@ def rover(paint: Paint, rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def flag(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def flag(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a flag of about 2.4 m: a pole and a cloth of two colours that hangs in folds."""
     first, second = paint.flags[int(rng.integers(len(paint.flags)))]
     tall = float(rng.uniform(2.1, 2.7))

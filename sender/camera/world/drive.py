@@ -10,10 +10,10 @@ from torch import Tensor
 
 from link.seeds import generator
 from sender.camera.world import bodies
-from sender.camera.world.bodies import Part
+from sender.camera.world.bodies import BodyPart
 from sender.camera.world.caption import caption
-from sender.camera.world.cast import SKY, Cameras, Ground, Hits, Parts, cast, shaded
-from sender.camera.world.light import SKY_CLASS, Look, Surface
+from sender.camera.world.cast import SKY, BodyParts, Cameras, Ground, Hits, cast, shaded
+from sender.camera.world.light import SKY_CLASS, Surface, SurfaceLook
 from sender.camera.world.placing import Placing, Site
 from sender.camera.world.sky import earth, snow, stars
 from sender.camera.world.terrain import PERIOD_M, build, winding
@@ -57,7 +57,7 @@ class Drive:
         self._terrain = build(ground, stream, bedrock, wind, self._sun)
         self._placing = Placing(stream, rocks, self._terrain.phases, self._terrain.track_phases)
         self._shapes = bodies.shapes(stream)
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, SurfaceLook] = {}
 
     def pose(self, index: int, fov_rad: float) -> Pose:
         """Return the camera's pose at frame *index*."""
@@ -120,7 +120,9 @@ class Drive:
             made.append(View(picture, depth[number], labels[number], boxes, pose, words))
         return made
 
-    def _film(self, look: Look, cameras: Cameras, parts: Parts, hits: Hits, surface: Surface) -> Tensor:
+    def _film(
+        self, look: SurfaceLook, cameras: Cameras, parts: BodyParts, hits: Hits, surface: Surface
+    ) -> Tensor:
         eye = torch.zeros_like(hits.direction)
         eye[:, 2] = cameras.height_m[hits.view]
         there = hits.part != SKY
@@ -134,7 +136,7 @@ class Drive:
         return look.film(light)
 
     def _smooth(
-        self, look: Look, cameras: Cameras, ground: Ground, parts: Parts, hits: Hits, film: Tensor
+        self, look: SurfaceLook, cameras: Cameras, ground: Ground, parts: BodyParts, hits: Hits, film: Tensor
     ) -> Tensor:
         """Return *film* with more rays through the pixels at edges."""
         shape = (len(cameras.axes), cameras.height, cameras.width)
@@ -154,9 +156,9 @@ class Drive:
         film[some] = finer.view(len(SAMPLES), len(some), 3).mean(0)
         return film
 
-    def _look(self, device: str) -> Look:
+    def _look(self, device: str) -> SurfaceLook:
         if device not in self._looks:
-            self._looks[device] = Look(self._theme, self._terrain.on(device), self._sun, device)
+            self._looks[device] = SurfaceLook(self._theme, self._terrain.on(device), self._sun, device)
         return self._looks[device]
 
     def _heights(self, x: Real, y: Real) -> Real:
@@ -164,10 +166,10 @@ class Drive:
         heights: Real = self._terrain.height(place[0], place[1]).numpy().astype(np.float64)
         return heights
 
-    def _parts(self, poses: Sequence[Pose], spread: float, device: str) -> Parts:
+    def _parts(self, poses: Sequence[Pose], spread: float, device: str) -> BodyParts:
         """Return all that stands in the views of *poses*; *spread* is the tangent of half the diagonal's angle."""
         half = math.atan(spread) + 0.12
-        gathered: list[tuple[int, int, int, Part]] = []
+        gathered: list[tuple[int, int, int, BodyPart]] = []
         thing = 0
         for view, pose in enumerate(poses):
             sites = self._placing.sites(pose.x_m, min(260.0, self._theme.light.reach_m / 6.0))
@@ -191,7 +193,7 @@ class Drive:
                 thing += 1
         return _parts(gathered, self._shapes, device)
 
-    def _rock(self, x: float, y: float, base: float, radius: float, draw: Real) -> Part:
+    def _rock(self, x: float, y: float, base: float, radius: float, draw: Real) -> BodyPart:
         paint = self._theme.paint
         stretch = np.array([0.85 + 0.6 * draw[0], 0.75 + 0.35 * draw[1], 0.55 + 0.45 * draw[2]])
         turn = bodies.turned(2.0 * math.pi * draw[3], 0.35 * (draw[4] - 0.5), 0.35 * (draw[5] - 0.5))
@@ -200,9 +202,9 @@ class Drive:
         colour = paint.rocks[int(draw[7] * len(paint.rocks))]
         tinted = (colour[0] * bright, colour[1] * bright, colour[2] * bright)
         centre = np.array([x, y, base + radius * (0.12 + 0.32 * draw[1]) * stretch[2]])
-        return Part(shape, centre, turn * (radius * stretch)[None, :], tinted, tinted, bodies.STONE)
+        return BodyPart(shape, centre, turn * (radius * stretch)[None, :], tinted, tinted, bodies.STONE)
 
-    def _built(self, site: Site) -> list[Part]:
+    def _built(self, site: Site) -> list[BodyPart]:
         rng = self._placing.model_generator(site)
         pieces = bodies.MODELS[site.kind](self._theme.paint, rng)
         free = 0.6 * bodies.FOOTPRINT_M[site.kind]
@@ -240,7 +242,7 @@ def _told(site: Site, pose: Pose, half: float) -> bool:
     return off < half + math.asin(min(1.0, 2.5 * size / away)) and size / away > 0.012
 
 
-def _relative(piece: Part, pose: Pose) -> Part:
+def _relative(piece: BodyPart, pose: Pose) -> BodyPart:
     return piece.placed(np.eye(3), np.array([-pose.x_m, -pose.y_m, 0.0]))
 
 
@@ -258,7 +260,7 @@ def _cameras(poses: Sequence[Pose], focal: float, width: int, height: int, devic
     return Cameras(turns, bearings, heights, places, focal, width, height)
 
 
-def _parts(gathered: list[tuple[int, int, int, Part]], shapes: bodies.Shapes, device: str) -> Parts:
+def _parts(gathered: list[tuple[int, int, int, BodyPart]], shapes: bodies.Shapes, device: str) -> BodyParts:
     pieces = [row[3] for row in gathered]
     count = len(pieces)
     shape = np.array([piece.shape for piece in pieces], np.int64)
@@ -276,7 +278,7 @@ def _parts(gathered: list[tuple[int, int, int, Part]], shapes: bodies.Shapes, de
         return torch.from_numpy(values.astype(np.float32)).to(device)
 
     view, thing, label, kind = (torch.from_numpy(item.copy()).to(device) for item in (*numbers.T, pattern))
-    return Parts(
+    return BodyParts(
         view, thing, label, real(centre), real(inverse), real(size), real(shapes.planes[shape]),
         real(shapes.quadric[shape]), real(corners), real(colours), kind,
     )  # fmt: skip
