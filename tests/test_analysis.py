@@ -15,7 +15,7 @@ from link.errors import ModelMissingError, UsageError
 from receiver.analysis import analyst, findings
 from receiver.analysis.analyst import Analyst, Chosen, choose, load
 from receiver.analysis.depth import DepthModel
-from receiver.analysis.detection import DetectionModel, FcosModel, YoloModel, tidied
+from receiver.analysis.detection import DetectionModel, FcosModel, YoloModel, tidy_boxes
 from receiver.analysis.findings import DepthMap, Detections, FindingError, Record, Segments
 from receiver.analysis.segmentation import SegmentationModel
 
@@ -106,7 +106,7 @@ def test_detection_gives_boxes_inside_the_picture_the_surest_first(kind, name, f
 
 def test_boxes_are_cut_to_the_picture_and_those_outside_are_dropped():
     boxes = np.array([[-5, 2, 4, 6], [70, 0, 90, 10], [80, 0, 90, 10], [1, 1, 2, 2]], np.float32)
-    found = tidied(boxes, np.array([0, 1, 1, 0]), np.array([0.2, 0.9, 0.8, 0.5]), ("a", "b"), SHAPE[:2])
+    found = tidy_boxes(boxes, np.array([0, 1, 1, 0]), np.array([0.2, 0.9, 0.8, 0.5]), ("a", "b"), SHAPE[:2])
     assert found.xyxy.tolist() == [[70, 0, 72, 10], [1, 1, 2, 2], [0, 2, 4, 6]]
     assert found.scores.tolist() == [0.9, 0.5, 0.2] and found.kinds.tolist() == [1, 0, 0]
 

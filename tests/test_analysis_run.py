@@ -24,7 +24,7 @@ from scenarios.results import judge as analyses
 from scenarios.results.judge import REFERENCES, analyse
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth.names import NONE, meant
+from scenarios.truth.names import NONE, match_classes
 
 SIZE = (64, 48)
 FRAMES = 4
@@ -326,12 +326,14 @@ def test_a_class_that_the_model_does_not_know_counts_as_missed(done, read, monke
 def test_names_that_differ_between_sets_mean_the_same():
     camvid = ("sky", "building", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist")
     model = ("Road", "sidewalk", "vegetation", "traffic sign", "wall", "truck", "person", "rider", "train")
-    assert [camvid[at] if at != NONE else None for at in meant(model, camvid)[:9]] == [
+    assert [camvid[at] if at != NONE else None for at in match_classes(model, camvid)[:9]] == [
         "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist", None
     ]  # fmt: skip
-    assert meant(camvid, ("wall", "rider", "bicycle"))[9] == 1, "a cyclist is a rider before a bicycle"
-    assert meant(("wall",), ("fence", "wall"))[0] == 1, "the own name comes first"
-    assert meant(("tvmonitor", "traffic_light"), ("traffic light", "tv"))[:2].tolist() == [1, 0]
+    assert match_classes(camvid, ("wall", "rider", "bicycle"))[9] == 1, (
+        "a cyclist is a rider before a bicycle"
+    )
+    assert match_classes(("wall",), ("fence", "wall"))[0] == 1, "the own name comes first"
+    assert match_classes(("tvmonitor", "traffic_light"), ("traffic light", "tv"))[:2].tolist() == [1, 0]
 
 
 def test_relative_depth_is_aligned_before_it_is_scored():

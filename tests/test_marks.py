@@ -5,7 +5,7 @@ import typing
 from pydantic import BaseModel
 
 from link.config import Camera, Codec, HopConfig, Link, ProfileConfig, Repair, Session
-from link.marks import Affects, mark_of, marked, unmarked, values
+from link.marks import Affects, fields_marked, fields_unmarked, mark_of, values
 from scenarios import schema
 from scenarios.schema import Scenario
 from scenarios.sweep import stamps
@@ -46,23 +46,23 @@ def test_a_field_without_a_mark_is_noticed():
 def test_the_lists_that_are_made_of_the_marks():
     sender = {"frame_bytes", "unfit", "rate_control", "alpha", "beta", "task", "caption_words"}
     receiver = {"steps", "noise_seed", "guidance", "control_scale", "strength"}
-    assert unmarked(Codec, Affects.SYNTAX) == sender | receiver
-    assert unmarked(Codec, Affects.DECODING) == sender
-    assert unmarked(Codec, Affects.ENCODING) == receiver
-    assert marked(ProfileConfig, Affects.PLACE) == {
+    assert fields_unmarked(Codec, Affects.SYNTAX) == sender | receiver
+    assert fields_unmarked(Codec, Affects.DECODING) == sender
+    assert fields_unmarked(Codec, Affects.ENCODING) == receiver
+    assert fields_marked(ProfileConfig, Affects.PLACE) == {
         "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
         "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
     }  # fmt: skip
-    assert unmarked(ProfileConfig, Affects.RUNNING) - marked(ProfileConfig, Affects.PLACE) == {
+    assert fields_unmarked(ProfileConfig, Affects.RUNNING) - fields_marked(ProfileConfig, Affects.PLACE) == {
         "device",
         "dtype",
         "load_s",
     }
-    assert marked(Session, Affects.MACHINE) == {"profile"}
-    assert marked(Camera, Affects.FRAMES) == set(Camera.model_fields)
-    assert marked(Camera, Affects.SYNTAX) == {"width", "height"}, "as link.fingerprint hashes them"
-    assert marked(Link, Affects.SYNTAX) == {"framing"}
-    assert marked(Repair, Affects.SYNTAX) == set()
+    assert fields_marked(Session, Affects.MACHINE) == {"profile"}
+    assert fields_marked(Camera, Affects.FRAMES) == set(Camera.model_fields)
+    assert fields_marked(Camera, Affects.SYNTAX) == {"width", "height"}, "as link.fingerprint hashes them"
+    assert fields_marked(Link, Affects.SYNTAX) == {"framing"}
+    assert fields_marked(Repair, Affects.SYNTAX) == set()
 
 
 def test_values_of_a_mark_are_found_at_any_depth():

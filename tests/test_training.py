@@ -29,7 +29,7 @@ from scenarios.training.autoencoder import Autoencoder
 from scenarios.training.data import Pictures
 from scenarios.training.decoder import DecoderTraining
 from scenarios.training.drawn import DrawnLatents
-from scenarios.training.examples import kept, make, stamp
+from scenarios.training.examples import load_or_make, make, stamp
 from scenarios.training.loop import Ema, Recipe, train
 from scenarios.training.parts import PARTS
 from scenarios.training.request import SHIPPED, TrainingRequest, find
@@ -623,9 +623,9 @@ def test_examples_are_the_same_again_and_are_kept(data, tmp_path):
     torch.manual_seed(1)
     vae, analysis = autoencoder.build().eval(), nn.Conv2d(3, 5, 16, 16)
     path = tmp_path / "deep" / "examples.safetensors"
-    first = kept(path, draws, 18, 3, vae, analysis)
+    first = load_or_make(path, draws, 18, 3, vae, analysis)
     again = make(draws, 18, 3, vae, analysis)
-    read = kept(path, None, 0, 0, None)  # nothing is computed
+    read = load_or_make(path, None, 0, 0, None)  # nothing is computed
     for other in (again, read):
         assert torch.equal(first.latents, other.latents) and torch.equal(first.maps, other.maps)
         assert first.captions == other.captions

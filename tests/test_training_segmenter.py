@@ -16,9 +16,9 @@ from scenarios.training.segmenter import (
     NAMES,
     SegmenterTraining,
     intersections,
-    known,
-    plain,
-    varied,
+    label_picture,
+    mask_unlabelled,
+    vary_light,
     weights,
 )
 from sender.captioner import CARD, PICTURE, UNKNOWN, describe
@@ -93,8 +93,8 @@ def test_a_checkpoint_of_another_part_is_refused(part, tmp_path):
 def test_what_is_not_labelled_teaches_nothing():
     pixels = np.zeros((2, 3, 3), np.uint8)
     labels = np.array([[0, 10, 11], [3, 12, 255]], np.uint8)
-    assert known(Cut(pixels, labels)).labels.tolist() == [[0, 10, UNKNOWN], [3, UNKNOWN, UNKNOWN]]
-    assert (plain(Cut(pixels, None)).labels == PICTURE).all()
+    assert mask_unlabelled(Cut(pixels, labels)).labels.tolist() == [[0, 10, UNKNOWN], [3, UNKNOWN, UNKNOWN]]
+    assert (label_picture(Cut(pixels, None)).labels == PICTURE).all()
 
 
 def test_rare_classes_weigh_more_by_the_root():
@@ -112,9 +112,9 @@ def test_varied_pictures_stay_pictures():
     pictures[0] = 0.0
     pictures[1] = 1.0
     torch.manual_seed(1)
-    first = varied(generator(1, "light"), pictures)
+    first = vary_light(generator(1, "light"), pictures)
     torch.manual_seed(1)
-    assert torch.equal(first, varied(generator(1, "light"), pictures))
+    assert torch.equal(first, vary_light(generator(1, "light"), pictures))
     assert first.shape == pictures.shape and 0 <= float(first.min()) and float(first.max()) <= 1
     assert bool(first.isfinite().all()) and float((first - pictures).abs().mean()) > 0.02
 

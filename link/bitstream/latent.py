@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.bitstream.adaptive import LIMIT as LIMIT
-from link.bitstream.adaptive import AdaptiveMap, beyond
+from link.bitstream.adaptive import AdaptiveMap, code_beyond
 from link.bitstream.entropy import BitReader, BitWriter
 
 Array = NDArray[Any]
@@ -359,5 +359,5 @@ def _escape(reach: int, code: int, wide: int, words: Iterator[int]) -> tuple[int
             code, wide = code << 32 | next(words), wide << 32
         return one
 
-    size = reach + beyond(bit, 0, reach)
+    size = reach + code_beyond(bit, 0, reach)
     return -size if bit(0) else size, code, wide

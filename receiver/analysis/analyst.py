@@ -159,7 +159,7 @@ def load(chosen: Chosen, device: Any) -> AnalysisModel:
     return mine[0].make(chosen.place, device)
 
 
-def chosen_by(tasks: Sequence[str], profile: ProfileConfig) -> list[Chosen]:
+def choose_all(tasks: Sequence[str], profile: ProfileConfig) -> list[Chosen]:
     """Return the models of *tasks* that *profile* names, in the order in which they are run.
 
     Raise ModelMissingError where one is not on this machine, UsageError where none is named.
@@ -188,7 +188,7 @@ class Analyst:
         """
         if not session.analysis:
             return None
-        chosen = chosen_by(session.analysis, session.profile)
+        chosen = choose_all(session.analysis, session.profile)
         from receiver.device import pick_device
 
         device = pick_device(session.profile.device)
@@ -223,7 +223,7 @@ def record(chosen: Chosen, model: Callable[[], AnalysisModel], pixels: Pixels, c
             return findings.unpack(kept)
         except FindingError:  # damaged: made again
             pass
-    made = findings.write(checked(model().find(pixels), pixels))
+    made = findings.write(check_size(model().find(pixels), pixels))
     if cache is not None:
         cache.put(key, findings.pack(made))
     return made
@@ -239,7 +239,7 @@ def cache_key(chosen: Chosen, pixels: Pixels) -> str:
     return f"finding-{chosen.task}-{chosen.stamp}-{digest}"
 
 
-def checked(found: Found, pixels: Pixels) -> Found:
+def check_size(found: Found, pixels: Pixels) -> Found:
     """Return *found*. Raise FindingError where it is a map of another size than *pixels*."""
     size = pixels.shape[:2]
     if isinstance(found, findings.Segments) and found.labels.shape != size:

@@ -31,7 +31,7 @@ def list_models(as_json: Json = False) -> None:
     from scenarios.models import pull as catalogue
 
     with clean_errors(as_json):
-        rows = catalogue.listing()
+        rows = catalogue.list_parts()
         if as_json:
             show_json(rows)
             return

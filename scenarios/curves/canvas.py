@@ -116,7 +116,7 @@ def painter(
     return whole
 
 
-def plain(value: float, _at: int = 0) -> str:
+def format_number(value: float, _at: int = 0) -> str:
     """Return a number without exponents, for an axis."""
     return f"{value:.0f}" if value >= 1 and value == round(value) else f"{value:g}"
 
@@ -131,7 +131,7 @@ def log_x(axes: Axes, values: Sequence[float]) -> None:
     subs = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.6 else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(plain))
+    axes.xaxis.set_major_formatter(FuncFormatter(format_number))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 

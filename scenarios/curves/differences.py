@@ -11,7 +11,7 @@ import numpy as np
 
 from scenarios.curves.load import FrameValues, Sweep
 from scenarios.curves.metric import Metric, panels, picture_panels
-from scenarios.curves.series import PICTURE, SEED, Point, Results, Score, parsed
+from scenarios.curves.series import PICTURE, SEED, Point, Results, Score, parse_stats
 from scenarios.scoring import bootstrap, pictures
 from scenarios.scoring.tasks import TASKS
 
@@ -124,7 +124,7 @@ def _paired(
             numbers = np.array([row.values[column] for row in rows], np.float64)
             values.append(weights @ numbers / weights.sum(1))
         else:
-            values.append(TASKS[metric.task].pool(parsed(rows, column)).scores(weights)[metric.key])
+            values.append(TASKS[metric.task].pool(parse_stats(rows, column)).scores(weights)[metric.key])
     change = values[1] - values[0]
     change = change[np.isfinite(change)]
     if not change.size:

@@ -295,7 +295,7 @@ def once(rows: Sequence[FrameValues], column: str) -> list[FrameValues]:
     return [group[0] for group in copies.values()] if same and len(counts) == 1 else list(rows)
 
 
-def parsed(rows: Sequence[FrameValues], column: str) -> list[Stats]:
+def parse_stats(rows: Sequence[FrameValues], column: str) -> list[Stats]:
     """Return what a task kept of each frame."""
     return [json.loads(row.values[column]) for row in rows]
 
@@ -304,7 +304,7 @@ def _task_scores(task: Task, rows: list[FrameValues], column: str, resamples: in
     if not rows:
         return {}
     kept = once(rows, column)
-    stats = parsed(kept, column)
+    stats = parse_stats(kept, column)
     clusters, moments = [row.sequence for row in kept], [row.name for row in kept]
     values = task.scores(stats)
     spans = bootstrap.intervals(task, stats, clusters, SEED, resamples, moments=moments)
@@ -355,7 +355,9 @@ def _ideals(sweep: Sweep, names: Mapping[tuple[str, str], str]) -> dict[tuple[st
         for column, rows_by_name in distinct.items():
             task = column.removesuffix("_ideal_stats")
             try:
-                values = TASKS[task].scores(parsed([*rows_by_name.values()], column)) if rows_by_name else {}
+                values = (
+                    TASKS[task].scores(parse_stats([*rows_by_name.values()], column)) if rows_by_name else {}
+                )
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{sweep.folder}: column {column} on {source}: {error}") from None
             for key, value in values.items():

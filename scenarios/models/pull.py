@@ -49,7 +49,7 @@ class ModelSource(Protocol):
         """Put the CompressAI checkpoint *name*, as in mbt2018-mean/5, into *file*."""
 
 
-def chosen(name: str) -> list[str]:
+def select_parts(name: str) -> list[str]:
     """Return the parts that *name* stands for: a profile, or one part. Raise UsageError for neither."""
     found = [key for key, part in CATALOGUE.items() if key.startswith(f"{name}/") and part.by_profile]
     if not found and name in CATALOGUE:
@@ -70,8 +70,10 @@ def pull(name: str, source: ModelSource, tell: Tell, lock_file: Path | None = No
     if lock_file is None:  # nobody's wish but a record: a newer farlink's pins go before it
         pins = {key: part.revision for key, part in CATALOGUE.items()}
         locked = {key: entry for key, entry in locked.items() if pins.get(key) in (None, entry["revision"])}
-    wanted = {key: lock.revision(lock_path, locked, key, CATALOGUE[key].revision) for key in chosen(name)}
-    keys = [key for key in chosen(name) if not _complete(key, wanted[key])]
+    wanted = {
+        key: lock.revision(lock_path, locked, key, CATALOGUE[key].revision) for key in select_parts(name)
+    }
+    keys = [key for key in select_parts(name) if not _complete(key, wanted[key])]
     _check_space(keys)
     for key in keys:
         part = CATALOGUE[key]
@@ -95,8 +97,8 @@ def pull(name: str, source: ModelSource, tell: Tell, lock_file: Path | None = No
             _note(key, {**entry, "complete": True})
         except OSError as error:
             raise _storage(error, folder) from None
-    lock.write(lock_path, {key: _manifest(key)[key] for key in chosen(name)})
-    return [places.home() / CATALOGUE[key].folder for key in chosen(name)]
+    lock.write(lock_path, {key: _manifest(key)[key] for key in select_parts(name)})
+    return [places.home() / CATALOGUE[key].folder for key in select_parts(name)]
 
 
 def _fetch_hub(part: CataloguePart, revision: str, folder: Path, source: ModelSource) -> None:
@@ -145,7 +147,7 @@ def _check_space(keys: list[str]) -> None:
         )
 
 
-def listing() -> list[dict[str, Any]]:
+def list_parts() -> list[dict[str, Any]]:
     """Return one row a part: name, source, revision, licence, size, whether it is here, what it is for."""
     rows = []
     for key, part in CATALOGUE.items():
@@ -168,9 +170,9 @@ def listing() -> list[dict[str, Any]]:
     return rows
 
 
-def missing(profile: str) -> list[str]:
+def find_missing(profile: str) -> list[str]:
     """Return the parts of *profile* that are not on this machine."""
-    return [key for key in chosen(profile) if not _complete(key)]
+    return [key for key in select_parts(profile) if not _complete(key)]
 
 
 def verify(name: str | None, lock_file: Path | None = None) -> tuple[int, list[str]]:
@@ -189,7 +191,7 @@ def verify(name: str | None, lock_file: Path | None = None) -> tuple[int, list[s
     if name is None:
         good, wrong = _verify_shipped()
     asked = set() if lock_file is None else set(locked)
-    keys = [key for key in CATALOGUE if _known(key) or key in asked] if name is None else chosen(name)
+    keys = [key for key in CATALOGUE if _known(key) or key in asked] if name is None else select_parts(name)
     for key in keys:
         entry = _manifest(key).get(key, {})
         if not entry.get("complete"):

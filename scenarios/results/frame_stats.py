@@ -12,7 +12,7 @@ from receiver.analysis.findings import DepthMap, Detections, Found, Segments
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth.names import NONE, meant
+from scenarios.truth.names import NONE, match_classes
 from scenarios.truth.truth import Truth, Truths
 
 SURE = 0.5
@@ -82,7 +82,7 @@ def _detection(true: Found, found: Found | None, of_model: bool) -> Stats:
 def _meant(model: Sequence[str], truth: Sequence[str]) -> Any:
     if list(model) == list(truth):
         return np.arange(256, dtype=np.uint8)
-    numbers = meant(model, truth)
+    numbers = match_classes(model, truth)
     if (numbers == NONE).all():
         raise ValueError(
             f"the model names none of the truth's classes: it has {', '.join(model[:6])}, ..., "

@@ -259,7 +259,7 @@ class _Originals:
         self._kept: dict[tuple[str, int], bytes | None] = {}
         for task in tasks:
             try:
-                (chosen,) = analyst.chosen_by([task], self._profile)
+                (chosen,) = analyst.choose_all([task], self._profile)
             except FarlinkError as error:
                 self.notes[task] = str(error)
                 continue

@@ -16,7 +16,7 @@ from receiver.analysis.fcos import FcosDetector
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
 from scenarios.training.loop import Losses
-from scenarios.training.segmenter import varied
+from scenarios.training.segmenter import vary_light
 from scenarios.training.world import LabelledView, Views, pictures
 from sender.camera.world.view import THINGS
 
@@ -52,7 +52,7 @@ class DetectionTraining:
             }
             for view in views
         ]
-        losses = self.modules["model"](varied(rng, pictures(views)).to(device), targets)
+        losses = self.modules["model"](vary_light(rng, pictures(views)).to(device), targets)
         total: Tensor = sum(losses.values())
         return total, {"loss": total.item(), **{name: loss.item() for name, loss in losses.items()}}
 

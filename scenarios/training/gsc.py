@@ -194,7 +194,7 @@ class Photos:
         for at in range(state.process_index, len(self), state.num_processes):
             if not self._kept[at].is_file():
                 self._kept[at].parent.mkdir(parents=True, exist_ok=True)
-                store(computed(self._cut(at), vae, analysis), self._kept[at])
+                store(compute_arrays(self._cut(at), vae, analysis), self._kept[at])
         state.wait_for_everyone()
 
     def _cut(self, at: int) -> Cut:
@@ -235,7 +235,7 @@ class Photos:
         return torch.stack(squares).mean(0).sqrt()
 
 
-def computed(cut: Cut, vae: Any, analysis: Any) -> dict[str, Tensor]:
+def compute_arrays(cut: Cut, vae: Any, analysis: Any) -> dict[str, Tensor]:
     """Return latents, maps and order of a picture."""
     picture = to_tensor([cut])
     with torch.inference_mode():

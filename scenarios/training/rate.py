@@ -160,7 +160,7 @@ def _setting(
         luck = generator(plan.seed, f"rate/{number}").random(1024)
         seen: dict[Payload, Findings | None] = {}  # light losses mostly lose nothing
         for at, loss in enumerate(plan.losses):
-            arrived = lossy(payload, plan.body_bytes, luck < loss)
+            arrived = drop_packets(payload, plan.body_bytes, luck < loss)
             if arrived not in seen:
                 pixels = coder.decode(arrived)
                 seen[arrived] = None if pixels is None else scorer.find(pixels)
@@ -168,7 +168,7 @@ def _setting(
     return total / len(shots), found
 
 
-def lossy(payload: Payload, body_bytes: int, lost: Any) -> Payload:
+def drop_packets(payload: Payload, body_bytes: int, lost: Any) -> Payload:
     """Return what arrives of *payload* where the packets are lost that *lost*, a flag for each, names."""
     sections = [section for section in payload.sections if section is not None]
     bodies = fragment.fragment(sections, body_bytes)

@@ -175,12 +175,12 @@ def load(kind: Any, folder: Path, **options: Any) -> Any:
         raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {first_line(error)}") from None
 
 
-def seeded(name: str, seed: int) -> None:
+def seed_weights(name: str, seed: int) -> None:
     """Seed what torch draws the untrained weights of part *name* with."""
     torch.manual_seed(int(generator(seed, f"{name}/weights").integers(1 << 62)))
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """Keep the libraries' progress bars out of the log."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

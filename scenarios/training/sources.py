@@ -15,7 +15,7 @@ from scenarios.training.autoencoder import Draw
 from scenarios.training.cards import Cards
 from scenarios.training.data import Cut, Pictures
 from scenarios.training.request import TrainingRequest, load
-from scenarios.training.segmenter import known, plain, planet
+from scenarios.training.segmenter import label_picture, mask_unlabelled, relabel_world
 from sender.captioner import CARD
 
 SIZE = (256, 192)
@@ -92,23 +92,27 @@ def draw_cuts(
     return draws
 
 
-def draw_told(request: TrainingRequest, streets: Pictures, held: Pictures) -> tuple[list[Draw], list[Draw]]:
+def open_captioned_draws(
+    request: TrainingRequest, streets: Pictures, held: Pictures
+) -> tuple[list[Draw], list[Draw]]:
     """Return how whole frames with classes for their captions are drawn, to learn from and to score."""
     size = frame_size(request)
     cards = Cards(CARD_SEED, label=CARD)
     draws: list[Draw] = [
-        (0.7, lambda rng: known(streets.random_cut(rng, size, (1.0, 1.35)))),
+        (0.7, lambda rng: mask_unlabelled(streets.random_cut(rng, size, (1.0, 1.35)))),
         (0.18, lambda rng: cards.random_cut(rng, size, (1.0, 1.001))),
     ]
     if request.natural is not None:
         others = Pictures.open(request.folder("natural"))
-        draws.insert(1, (0.12, lambda rng: plain(others.random_cut(rng, size, (1.0, 1.2)))))
-    held_draws: list[Draw] = [(1.0, lambda rng: known(held.whole(int(rng.integers(len(held))), size)))]
+        draws.insert(1, (0.12, lambda rng: label_picture(others.random_cut(rng, size, (1.0, 1.2)))))
+    held_draws: list[Draw] = [
+        (1.0, lambda rng: mask_unlabelled(held.whole(int(rng.integers(len(held))), size)))
+    ]
     if request.world is not None:
         worlds, others_held = Pictures.open(request.folder("world")), open_held_out_worlds(request)
-        draws.append((WORLD, lambda rng: planet(worlds.random_cut(rng, size, (1.0, 1.15)))))
+        draws.append((WORLD, lambda rng: relabel_world(worlds.random_cut(rng, size, (1.0, 1.15)))))
         held_draws.append(
-            (1.0, lambda rng: planet(others_held.whole(int(rng.integers(len(others_held))), size)))
+            (1.0, lambda rng: relabel_world(others_held.whole(int(rng.integers(len(others_held))), size)))
         )
     return draws, held_draws
 

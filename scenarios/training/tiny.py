@@ -32,28 +32,28 @@ from scenarios.training import text as text_table
 from scenarios.training.autoencoder import Autoencoder, Draw
 from scenarios.training.cards import Cards
 from scenarios.training.control import Control, parts_of
-from scenarios.training.data import Pictures, mixed, to_tensor
+from scenarios.training.data import Pictures, draw_mixed, to_tensor
 from scenarios.training.decoder import DecoderTraining
 from scenarios.training.depth import DepthTraining
 from scenarios.training.detection import DetectionTraining
 from scenarios.training.drawn import CELL, DrawnLatents
-from scenarios.training.drawn import kept as drawn_latents
-from scenarios.training.examples import Examples, kept, stamp
-from scenarios.training.flow import SAMPLES, BaseFlow, grown_text
+from scenarios.training.drawn import load_or_draw as drawn_latents
+from scenarios.training.examples import Examples, load_or_make, stamp
+from scenarios.training.flow import SAMPLES, BaseFlow, extend_vocabulary
 from scenarios.training.joint import Joint
 from scenarios.training.loop import storing
 from scenarios.training.request import TrainingRequest, load
 from scenarios.training.segmentation import SegmentationTraining
-from scenarios.training.segmenter import SegmenterTraining, grown, known, planet
+from scenarios.training.segmenter import SegmenterTraining, load_grown, mask_unlabelled, relabel_world
 from scenarios.training.sources import (
     CARD_SEED,
     SIZE,
     choose_shown,
     draw_cuts,
-    draw_told,
     frame_size,
     half_size,
     load_judge,
+    open_captioned_draws,
     open_held_out,
     open_held_out_worlds,
     open_streets,
@@ -107,7 +107,7 @@ def _drawn(request: TrainingRequest) -> tuple[DrawnLatents, DrawnLatents]:
     streets, held, (wide, high) = open_streets(request), open_held_out(request), frame_size(request)
     require_labels(streets, request.folder("streets"))
     require_labels(held, held.files[0].parent)
-    told = draw_told(request, streets, held)
+    told = open_captioned_draws(request, streets, held)
     base, vae, scheduler = parts_of(folders)
     control = load(ChannelControlNet, folders["controlnet"], torch_dtype=torch.float32).eval()
     parts, text = Parts(base, control, vae, scheduler), TextEncoder.from_pretrained(folders, torch.float32)
@@ -157,7 +157,7 @@ def segmenter(request: TrainingRequest, batch: int) -> SegmenterTraining:
         streets, others, Cards(CARD_SEED, label=CARD), held, batch, half_size(request), worlds
     )
     if (folder := request.start("segmenter")) is not None:
-        part.modules["model"] = grown(folder)
+        part.modules["model"] = load_grown(folder)
     return part
 
 
@@ -167,7 +167,7 @@ def _examples(request: TrainingRequest, vae: Path, transform: Path | None) -> tu
     size, held = frame_size(request), open_held_out(request)
     streets = require_labels(open_streets(request), request.folder("streets"))
     require_labels(held, held.files[0].parent)
-    draws, held_draws = draw_told(request, streets, held)
+    draws, held_draws = open_captioned_draws(request, streets, held)
     model = load(AutoencoderKL, vae, torch_dtype=torch.float32).eval().requires_grad_(False)
     analysis = None if transform is None else transform_files.load(transform, "analysis")
     count = request.examples or EXAMPLES
@@ -186,7 +186,7 @@ def _examples(request: TrainingRequest, vae: Path, transform: Path | None) -> tu
     def made(name: str, drawn: list[Draw], number: int) -> Examples:
         assert request.out is not None
         path = request.out / "examples" / f"{name}-{stamp(*made_of, number)}.safetensors"
-        return kept(path, drawn, number, request.seed, model, analysis, name=name)
+        return load_or_make(path, drawn, number, request.seed, model, analysis, name=name)
 
     return made("examples", draws, count), made("held-out", held_draws, max(SAMPLES, min(HELD_OUT, count)))
 
@@ -227,7 +227,7 @@ def joint(request: TrainingRequest, batch: int) -> Joint:
         folders[name] = request.start(name) or request.part(name)
     examples, held = _examples(request, folders["vae"], folders["transform"])
     base, vae, scheduler = parts_of(folders)
-    text = grown_text(TextEncoder.from_pretrained(folders, torch.float32))
+    text = extend_vocabulary(TextEncoder.from_pretrained(folders, torch.float32))
     synthesis = transform_files.load(folders["transform"], "synthesis")
     return Joint(
         examples, held, Parts(base, None, vae, scheduler), text, synthesis, batch, folders["controlnet"]
@@ -242,9 +242,9 @@ def streets(request: TrainingRequest, batch: int) -> SegmentationTraining:
     names = list(SCENES["street"].nouns)
     return SegmentationTraining(
         names,
-        [(1.0, lambda rng: known(found.random_cut(rng, size, (1.0, 2.0))))],
-        [known(found.whole(at, size)) for at in range(len(found))],
-        [known(held.whole(at, size)) for at in range(0, len(held), 2)],
+        [(1.0, lambda rng: mask_unlabelled(found.random_cut(rng, size, (1.0, 2.0))))],
+        [mask_unlabelled(found.whole(at, size)) for at in range(len(found))],
+        [mask_unlabelled(held.whole(at, size)) for at in range(0, len(held), 2)],
         batch,
         (size[0] * 3 // 2, size[1] * 3 // 2),
         start=request.init and request.folder("init"),
@@ -312,10 +312,12 @@ def text(request: TrainingRequest, say: Say) -> Path:
 def grammar(request: TrainingRequest, say: Say) -> Path:
     """Fit the tables of the caption grammar."""
     streets = require_labels(open_streets(request), request.folder("streets"))
-    said = grammar_tables.shown(streets, Pictures.open(request.folder("natural")))
+    said = grammar_tables.caption_training_pictures(streets, Pictures.open(request.folder("natural")))
     if request.world is not None:
         worlds = Pictures.open(request.folder("world"))
-        said += grammar_tables.captions(planet(worlds.whole(at, SIZE)) for at in range(len(worlds)))
+        said += grammar_tables.caption_cuts(
+            relabel_world(worlds.whole(at, SIZE)) for at in range(len(worlds))
+        )
     say(f'{{"captions": {len(said)}}}')
     found = grammar_tables.fit(said)
     return _written(request, GRAMMAR, lambda path: text_table.write(found, path))
@@ -346,7 +348,7 @@ def symbols(analysis: Any, draws: list[Draw], count: int, seed: int) -> latent_t
     found = []
     with torch.inference_mode():
         for at in range(0, count, BATCH):
-            cuts = mixed(generator(seed, f"symbols/{at}"), draws, BATCH)
+            cuts = draw_mixed(generator(seed, f"symbols/{at}"), draws, BATCH)
             found.append(analysis(to_tensor(cuts)).round().to(torch.int32).numpy())
     maps: latent_tables.Array = np.concatenate(found)[:count]
     return maps

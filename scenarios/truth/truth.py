@@ -106,7 +106,7 @@ def open_truth(camera: Camera, seed: int) -> Truths | None:
         return TruthCache(_World(camera, rest, seed))
     if prefix not in SETS:
         return None
-    folder = layouts.root(prefix, rest)
+    folder = layouts.find_root(prefix, rest)
     pictures = layouts.find(prefix, folder)
     known = SETS[prefix].open(folder, pictures)
     if known is None:

@@ -258,7 +258,7 @@ def cast(
     return Hits(pixels, len(samples), view, direction, depth, part)
 
 
-def shaded(
+def shade(
     cameras: Cameras, parts: BodyParts, hits: Hits, points: Tensor, sun: Tensor, reach_m: float
 ) -> tuple[Tensor, Tensor]:
     """Return which hits the parts keep from the *sun*, and how much they close them in, both 0 to 1, (N,).

@@ -12,7 +12,7 @@ from link.seeds import generator
 from sender.camera.world import bodies
 from sender.camera.world.bodies import BodyPart
 from sender.camera.world.caption import caption
-from sender.camera.world.cast import SKY, BodyParts, Cameras, Ground, Hits, cast, shaded
+from sender.camera.world.cast import SKY, BodyParts, Cameras, Ground, Hits, cast, shade
 from sender.camera.world.light import SKY_CLASS, Surface, SurfaceLook
 from sender.camera.world.placing import Placing, Site
 from sender.camera.world.sky import earth, snow, stars
@@ -129,7 +129,7 @@ class Drive:
         depth = torch.where(there, hits.depth_m, torch.zeros_like(hits.depth_m))
         lift = (0.004 + 0.0015 * depth)[:, None]
         points = eye + hits.direction * depth[:, None] + surface.normal * lift
-        dark, closed = shaded(cameras, parts, hits, points, look.sun, SHADOW_M)
+        dark, closed = shade(cameras, parts, hits, points, look.sun, SHADOW_M)
         light = look.light(hits, surface, dark, closed)
         if self._theme.light.stars:
             light = earth(light, hits, look.sun, self._seed)
@@ -173,7 +173,7 @@ class Drive:
         thing = 0
         for view, pose in enumerate(poses):
             sites = self._placing.sites(pose.x_m, min(260.0, self._theme.light.reach_m / 6.0))
-            kept = [site for site in sites if _told(site, pose, half)]
+            kept = [site for site in sites if _may_be_told(site, pose, half)]
             for site in kept:
                 for piece in self._built(site):
                     gathered.append((view, thing, CLASSES.index(site.kind), _relative(piece, pose)))
@@ -196,7 +196,7 @@ class Drive:
     def _rock(self, x: float, y: float, base: float, radius: float, draw: Real) -> BodyPart:
         paint = self._theme.paint
         stretch = np.array([0.85 + 0.6 * draw[0], 0.75 + 0.35 * draw[1], 0.55 + 0.45 * draw[2]])
-        turn = bodies.turned(2.0 * math.pi * draw[3], 0.35 * (draw[4] - 0.5), 0.35 * (draw[5] - 0.5))
+        turn = bodies.rotation(2.0 * math.pi * draw[3], 0.35 * (draw[4] - 0.5), 0.35 * (draw[5] - 0.5))
         shape = bodies.FIRST_ROCK + int(draw[6] * bodies.ROCKS)
         bright = 0.8 + 0.45 * ((draw[7] * 37.0) % 1.0)
         colour = paint.rocks[int(draw[7] * len(paint.rocks))]
@@ -210,7 +210,7 @@ class Drive:
         free = 0.6 * bodies.FOOTPRINT_M[site.kind]
         corner = np.array([(0, 0), (free, 0), (-free, 0), (0, free), (0, -free)])
         ground = self._heights(site.x + corner[:, 0], site.y + corner[:, 1])
-        turn = bodies.turned(site.heading)
+        turn = bodies.rotation(site.heading)
         if site.kind == "rover":
             up = np.array([-(ground[1] - ground[2]) / (2 * free), -(ground[3] - ground[4]) / (2 * free), 1.0])
             turn = _upright(up / np.linalg.norm(up)) @ turn
@@ -230,7 +230,7 @@ def _upright(up: Real) -> Real:
     return result
 
 
-def _told(site: Site, pose: Pose, half: float) -> bool:
+def _may_be_told(site: Site, pose: Pose, half: float) -> bool:
     """Return whether what stands at *site* may be in view and is large enough to be told."""
     dx, dy = site.x - pose.x_m, site.y - pose.y_m
     away = math.hypot(dx, dy)
@@ -249,7 +249,7 @@ def _relative(piece: BodyPart, pose: Pose) -> BodyPart:
 def _cameras(poses: Sequence[Pose], focal: float, width: int, height: int, device: str) -> Cameras:
     axes = []
     for pose in poses:
-        turn = bodies.turned(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
+        turn = bodies.rotation(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
         axes.append(np.stack([turn[:, 0], -turn[:, 1], -turn[:, 2]]))
     yaw = np.array([pose.yaw_rad for pose in poses])
     up = np.array([pose.z_m for pose in poses])
