@@ -43,14 +43,14 @@ class _Open:
     def complete(self) -> bool:
         return self.count is not None and len(self.data) >= self.count
 
-    def request(self, lacking: int | None) -> arq.Request:
+    def request(self, lacking: int | None) -> arq.RepairRequest:
         """Return what to ask for, where *lacking* packets would do for the frame's block of the erasure code."""
         last = self.count if self.count is not None else max(self.data, default=-1) + 1
         missing = tuple(index for index in range(last) if index not in self.data)
         if self.count is None:
-            return arq.Request(missing, last)
+            return arq.RepairRequest(missing, last)
         enough = 0 if lacking is None else max(1, lacking)
-        return arq.Request(missing, None, enough if enough < len(missing) else 0)
+        return arq.RepairRequest(missing, None, enough if enough < len(missing) else 0)
 
 
 @dataclass
@@ -304,7 +304,7 @@ class Receiver:
         wish = {"missing": list(request.missing), "open_from": request.open_from, "enough": request.enough}
         out.events.append(Event("nak", now, frame, wish))
 
-    def _feedback(self, frame: int, request: arq.Request, turn: int, out: Output) -> None:
+    def _feedback(self, frame: int, request: arq.RepairRequest, turn: int, out: Output) -> None:
         room = packet.body_bytes(self._link.mtu_bytes, self._link.framing)
         body = Packet(Kind.FEEDBACK, frame % packet.FRAMES, turn, request.pack(room))
         self._sequence += 1
@@ -336,7 +336,7 @@ class Receiver:
             )
             self._analyse(frame, pixels, now, out)
         if self._link.repair.arq and about["complete"]:
-            self._feedback(frame, arq.Request(()), 0, out)
+            self._feedback(frame, arq.RepairRequest(()), 0, out)
             out.events.append(Event("ack", now, frame))
 
     def _analyse(self, frame: int, pixels: Pixels, now: int, out: Output) -> None:

@@ -14,7 +14,7 @@ from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
 from receiver.analysis import findings
 from receiver.analysis.analyst import SHIPPED, Analyst, Chosen, cache_key
-from receiver.analysis.findings import Depth, Detections, Record, Segments
+from receiver.analysis.findings import DepthMap, Detections, Record, Segments
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.commands import progress
@@ -24,7 +24,7 @@ from scenarios.results import judge as analyses
 from scenarios.results.judge import REFERENCES, analyse
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth.names import NONE, meant
+from scenarios.truth.names import NONE, match_classes
 
 SIZE = (64, 48)
 FRAMES = 4
@@ -326,23 +326,25 @@ def test_a_class_that_the_model_does_not_know_counts_as_missed(done, read, monke
 def test_names_that_differ_between_sets_mean_the_same():
     camvid = ("sky", "building", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist")
     model = ("Road", "sidewalk", "vegetation", "traffic sign", "wall", "truck", "person", "rider", "train")
-    assert [camvid[at] if at != NONE else None for at in meant(model, camvid)[:9]] == [
+    assert [camvid[at] if at != NONE else None for at in match_classes(model, camvid)[:9]] == [
         "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "cyclist", None
     ]  # fmt: skip
-    assert meant(camvid, ("wall", "rider", "bicycle"))[9] == 1, "a cyclist is a rider before a bicycle"
-    assert meant(("wall",), ("fence", "wall"))[0] == 1, "the own name comes first"
-    assert meant(("tvmonitor", "traffic_light"), ("traffic light", "tv"))[:2].tolist() == [1, 0]
+    assert match_classes(camvid, ("wall", "rider", "bicycle"))[9] == 1, (
+        "a cyclist is a rider before a bicycle"
+    )
+    assert match_classes(("wall",), ("fence", "wall"))[0] == 1, "the own name comes first"
+    assert match_classes(("tvmonitor", "traffic_light"), ("traffic light", "tv"))[:2].tolist() == [1, 0]
 
 
 def test_relative_depth_is_aligned_before_it_is_scored():
     true = np.random.default_rng(5).uniform(1, 30, (20, 30)).astype(np.float32)
-    near = Depth((3.0 / true + 0.7).astype(np.float32), False)
-    kept = frame_stats.stats_of("depth", Depth(true, True), near, "street")
+    near = DepthMap((3.0 / true + 0.7).astype(np.float32), False)
+    kept = frame_stats.stats_of("depth", DepthMap(true, True), near, "street")
     assert kept["deltas"][0] == pytest.approx(1.0) and kept["errors"][0] < 1e-3
-    other = Depth((near.values * 5 + 2).astype(np.float32), False)
+    other = DepthMap((near.values * 5 + 2).astype(np.float32), False)
     same = frame_stats.stats_of("depth", near, other, "street", of_model=True)
     assert same["deltas"][0] == pytest.approx(1.0)
-    noise = Depth(np.random.default_rng(6).uniform(0.1, 3, true.shape).astype(np.float32), False)
+    noise = DepthMap(np.random.default_rng(6).uniform(0.1, 3, true.shape).astype(np.float32), False)
     assert frame_stats.stats_of("depth", near, noise, "street", of_model=True)["deltas"][0] < 0.9
 
 
@@ -471,8 +473,8 @@ def test_classes_are_painted_over_the_picture_and_unknown_ones_left():
 
 
 def test_near_is_brighter_than_far_and_nothing_is_grey():
-    metres = Depth(np.array([[1.0, 5.0, 20.0, np.inf, np.nan]], np.float32), True)
-    inverse = Depth(1.0 / np.array([[1.0, 5.0, 20.0, np.inf, np.nan]], np.float32), False)
+    metres = DepthMap(np.array([[1.0, 5.0, 20.0, np.inf, np.nan]], np.float32), True)
+    inverse = DepthMap(1.0 / np.array([[1.0, 5.0, 20.0, np.inf, np.nan]], np.float32), False)
     for found, span in ((metres, (1.0, 20.0)), (inverse, (0.2, 4.0))):
         shades = overlays.depth_colours(found, span)[0].astype(int).sum(-1)
         assert shades[0] > shades[1] > shades[2] and shades[3] == shades[4] == 228 + 231 + 235

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from link import journal
-from link.config import Profile
+from link.config import ProfileConfig
 from link.errors import UsageError
 from link.fingerprint import fingerprint
 from link.weights import FOLDER
@@ -471,7 +471,7 @@ def test_other_weights_on_one_end_stop_the_run_and_both_fingerprints_are_named(t
     _, err = link.communicate(timeout=150)
     assert link.returncode == 5, err
     plan = schema.load("mars-relay").session()
-    strange = plan.model_copy(update={"profile": Profile(transform=str(other))})
+    strange = plan.model_copy(update={"profile": ProfileConfig(transform=str(other))})
     assert fingerprint(plan) in err
     assert fingerprint(strange) in err
     for end in ends:

@@ -328,7 +328,7 @@ def test_what_is_kept_is_told_inside_the_sizes_that_were_measured(tmp_path):
     made = Made(frames=2)
     for size, accuracy in ((100, 0.4), (400, 0.8)):
         made.cell("gsc", size, accuracy, ideal=0.8, tasks=("depth",), settings={"codec.frame_bytes": size})
-    (row,) = tables.kept(results_of(made, tmp_path))
+    (row,) = tables.list_kept(results_of(made, tmp_path))
     assert dict(zip(tables.SIZES, row.shares, strict=True)) == pytest.approx(
         {64: None, 100: 0.5, 200: 0.75, 500: None, 1000: None}
     )
@@ -357,16 +357,18 @@ def test_the_least_loss_makes_one_line_a_codec(tmp_path):
 
 
 def test_published_points_are_those_of_the_data_set():
-    table = published.published("kitti:val", "depth", "delta1")
+    table = published.find_published("kitti:val", "depth", "delta1")
     assert table is not None
     assert dict(table.line("GSC, paper", "delta1"))[0.0069] == 0.796
-    assert published.published("cityscapes:x", "segmentation", "miou").line("PerCo, paper", "miou")[-1] == (
+    assert published.find_published("cityscapes:x", "segmentation", "miou").line("PerCo, paper", "miou")[
+        -1
+    ] == (
         0.033,
         0.383,
     )
-    assert published.published("coco:x", "detection", "map50").original[3] == 0.835
-    assert published.published("camvid:x", "segmentation", "miou") is None
-    assert published.published("kitti:val", "segmentation", "miou") is None
+    assert published.find_published("coco:x", "detection", "map50").original[3] == 0.835
+    assert published.find_published("camvid:x", "segmentation", "miou") is None
+    assert published.find_published("kitti:val", "segmentation", "miou") is None
     for table in published.PUBLISHED.values():
         assert len(table.original) == len(table.keys)
         assert set(table.methods) == set(published.METHODS)

@@ -189,7 +189,7 @@ def test_the_decoder_crops_to_the_scenarios_size(home):
     from link.frame import Payload
 
     sent = wish(channels=(0, 1, 2, 3))
-    tables = latent.Tables.generic(fluxes.CHANNELS)
+    tables = latent.LatentTables.generic(fluxes.CHANNELS)
     payload = gsc.write(
         session.codec, Transmission("a street", (0, 1, 2, 3), sent.maps[:4]), tables, (0, 1, 2, 3)
     )

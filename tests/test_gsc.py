@@ -31,12 +31,12 @@ from scenarios import run as runs
 from scenarios import schema
 from sender.camera.testcard import TestCard
 from sender.codecs.gsc import GscEncoder
-from sender.transform import Analysis, similarity
+from sender.transform import AnalysisTransform, similarity
 
 WIDTH, HEIGHT = 256, 192
 SHAPE = (12, 16)
 N = 32
-GENERIC = latent.Tables.generic(N)
+GENERIC = latent.LatentTables.generic(N)
 
 
 def codec(**fields):
@@ -310,7 +310,7 @@ def test_networks_compute_with_one_thread_and_leave_the_setting_as_it_was(monkey
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(3)
     try:
-        inner = Analysis.from_pretrained(transform_folder(session()))
+        inner = AnalysisTransform.from_pretrained(transform_folder(session()))
         monkeypatch.setattr(
             inner._network, "forward", lambda given: seen.append(torch.get_num_threads()) or given
         )
@@ -421,7 +421,7 @@ def test_sizes_that_are_none_are_refused(sizes, tmp_path):
 def test_no_model_is_shown_a_size_that_it_was_not_made_for():
     seen = []
 
-    class Watched(Analysis):
+    class Watched(AnalysisTransform):
         def __call__(self, pixels):
             seen.append(pixels.shape)
             return super().__call__(pixels)

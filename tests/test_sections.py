@@ -23,7 +23,7 @@ class Encoder:
     """Sends the same caption and random maps in eight channels."""
 
     def __init__(self, codec):
-        self._codec, self._tables = codec, latent.Tables.generic(32)
+        self._codec, self._tables = codec, latent.LatentTables.generic(32)
 
     def encode(self, frame):
         rng = generator(frame.number, "maps")
@@ -35,7 +35,7 @@ class Encoder:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run of three frames in which every third packet is lost, with tables that adapt."""
-    monkeypatch.setattr(gsc, "load_tables", lambda folder, channels: latent.Tables.generic(channels))
+    monkeypatch.setattr(gsc, "load_tables", lambda folder, channels: latent.LatentTables.generic(channels))
     hop = {"name": "hop", "rate_bps": 2000, "loss": {"model": "pattern", "pattern": "..x"}}
     plan = Session.model_validate(
         {

@@ -27,12 +27,12 @@ from scenarios.training import autoencoder, captions, flow, gsc
 from scenarios.training import text as text_table
 from scenarios.training.autoencoder import Autoencoder
 from scenarios.training.data import Pictures
-from scenarios.training.decoder import Decoder
+from scenarios.training.decoder import DecoderTraining
 from scenarios.training.drawn import DrawnLatents
-from scenarios.training.examples import kept, make, stamp
+from scenarios.training.examples import load_or_make, make, stamp
 from scenarios.training.loop import Ema, Recipe, train
 from scenarios.training.parts import PARTS
-from scenarios.training.request import SHIPPED, Request, find
+from scenarios.training.request import SHIPPED, TrainingRequest, find
 from scenarios.training.sources import open_streets
 from scenarios.training.transform import Transform
 
@@ -179,7 +179,7 @@ def test_a_decoder_learns_what_it_is_shown_and_resumes_to_the_same_bits(runs, da
         held = Pictures.open(data / "train")
         draws = [(1.0, lambda rng: held.whole(0, (64, 48)))]
         start = runs[0] / "autoencoder" / "model"
-        return Decoder(draws, [held.whole(0, (64, 48))], 1, start, lpips_model())
+        return DecoderTraining(draws, [held.whole(0, (64, 48))], 1, start, lpips_model())
 
     recipe = Recipe(24, 3e-3, warmup=2, ema=0.0, save_every=8, sample_every=8)
     train(part(), recipe, tmp_path / "whole", lambda: 0.0, lambda line: None)
@@ -211,7 +211,7 @@ def test_drawn_windows_are_where_their_pictures_are_and_are_kept(tmp_path):
 
 
 def test_a_drive_that_is_left_out_is_never_shown(data, tmp_path):
-    request = Request(streets=data / "train", leave_out="1")
+    request = TrainingRequest(streets=data / "train", leave_out="1")
     assert [path.stem for path in open_streets(request).files] == ["0", "2"]
     assert [path.stem for path in Pictures.open(data / "train", only="1").files] == ["1"]
     done = farlink_train(
@@ -333,7 +333,9 @@ def test_two_steps_of_the_papers_recipe(base, data, tmp_path):
 
 
 def flux_part(base, data, out, batch=1):
-    request = Request(out=out, pictures=data / "photos", captions=data / "photos.jsonl", base=base / "base")
+    request = TrainingRequest(
+        out=out, pictures=data / "photos", captions=data / "photos.jsonl", base=base / "base"
+    )
     return gsc.control(replace(request, transform=base / "transform"), batch)
 
 
@@ -621,9 +623,9 @@ def test_examples_are_the_same_again_and_are_kept(data, tmp_path):
     torch.manual_seed(1)
     vae, analysis = autoencoder.build().eval(), nn.Conv2d(3, 5, 16, 16)
     path = tmp_path / "deep" / "examples.safetensors"
-    first = kept(path, draws, 18, 3, vae, analysis)
+    first = load_or_make(path, draws, 18, 3, vae, analysis)
     again = make(draws, 18, 3, vae, analysis)
-    read = kept(path, None, 0, 0, None)  # nothing is computed
+    read = load_or_make(path, None, 0, 0, None)  # nothing is computed
     for other in (again, read):
         assert torch.equal(first.latents, other.latents) and torch.equal(first.maps, other.maps)
         assert first.captions == other.captions

@@ -20,7 +20,7 @@ from scenarios.scoring.boxes import Boxes
 from scenarios.truth import labels, truth
 from scenarios.truth import sets as truth_sets
 from scenarios.truth.files import along_axis
-from scenarios.truth.truth import Kept, Truth, domain_of, open_truth
+from scenarios.truth.truth import Truth, TruthCache, domain_of, open_truth
 from sender.camera import PREFIXES, Shot, open_source
 from sender.camera.picture import window
 from sender.camera.world.view import CLASSES, THINGS
@@ -584,7 +584,7 @@ def test_what_is_kept_has_a_bound(monkeypatch):
             return name
 
     monkeypatch.setattr(truth, "KEPT_BYTES", 250)
-    kept = Kept(Toy())
+    kept = TruthCache(Toy())
     for name in "ababcaba":
         kept.of(name)
     assert "".join(asked) == "abcab"  # c pushed out a; b, the older of two, had to go for a

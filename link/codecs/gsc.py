@@ -147,7 +147,7 @@ def has_caption(codec: Codec) -> bool:
     return codec.caption != "none"
 
 
-def write(codec: Codec, sent: Transmission, tables: latent.Tables, priority: Sequence[int]) -> Payload:
+def write(codec: Codec, sent: Transmission, tables: latent.LatentTables, priority: Sequence[int]) -> Payload:
     """Return the sections of *sent*, at most `codec.frame_bytes` in all.
 
     *priority* lists the channels of *sent*, the most important first: the last ones are dropped to fit. Raises
@@ -169,7 +169,7 @@ def write(codec: Codec, sent: Transmission, tables: latent.Tables, priority: Seq
     return Payload((*head, _encode_ids(codec, chosen, tables.n), *(coded[channel] for channel in chosen)))
 
 
-def read(codec: Codec, payload: Payload, shape: tuple[int, int], tables: latent.Tables) -> Transmission:
+def read(codec: Codec, payload: Payload, shape: tuple[int, int], tables: latent.LatentTables) -> Transmission:
     """Return what the sections that arrived hold; sections that are no captions or maps count as lost.
 
     *shape* is (rows, columns) of the latents.
@@ -216,16 +216,16 @@ def load_caption_tables(codec: Codec) -> None:
         raise ModelMissingError(f"caption tables: {error}") from None
 
 
-def load_tables(folder: Path, channels: int) -> latent.Tables:
+def load_tables(folder: Path, channels: int) -> latent.LatentTables:
     """Return the tables of the transform in *folder* for its *channels*, or those that adapt.
 
     Raise ModelMissingError where the file is there and is not what it should be.
     """
     path = folder / TABLES
     if not path.is_file():
-        return latent.Tables.generic(channels)
+        return latent.LatentTables.generic(channels)
     try:
-        tables = latent.Tables.from_arrays(load(path.read_bytes()))
+        tables = latent.LatentTables.from_arrays(load(path.read_bytes()))
     except Exception as error:  # safetensors raises its own kinds
         raise ModelMissingError(f"{path}: no usable tables: {error}") from None
     if tables.n != channels:

@@ -15,12 +15,12 @@ from typing import Any
 
 from link import png
 from link.config import TASKS as TASK_NAMES
-from link.config import Camera, Profile
+from link.config import Camera, ProfileConfig
 from link.errors import FarlinkError
 from link.frame import Pixels
 from link.journal import Run
 from receiver.analysis import analyst, findings
-from receiver.analysis.analyst import Cache, Chosen, Model
+from receiver.analysis.analyst import AnalysisModel, Cache, Chosen
 from receiver.analysis.findings import FindingError, Found, Record
 from scenarios.models.analysts import unasked
 from scenarios.results.frame_stats import stats_of, true_of
@@ -253,13 +253,13 @@ class _Originals:
         self._run, self._cache = run, cache
         self.notes: dict[str, str] = {}
         about = run.head["scenario"]
-        self._profile = Profile.model_validate(about["profile"])
+        self._profile = ProfileConfig.model_validate(about["profile"])
         self._chosen: dict[str, Chosen] = {}
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, AnalysisModel] = {}
         self._kept: dict[tuple[str, int], bytes | None] = {}
         for task in tasks:
             try:
-                (chosen,) = analyst.chosen_by([task], self._profile)
+                (chosen,) = analyst.choose_all([task], self._profile)
             except FarlinkError as error:
                 self.notes[task] = str(error)
                 continue
@@ -303,7 +303,7 @@ class _Originals:
             self.notes.setdefault(task, f"the model failed on {what}: {reason}")
         return None
 
-    def _model(self, chosen: Chosen) -> Model:
+    def _model(self, chosen: Chosen) -> AnalysisModel:
         if chosen.task not in self._models:
             from receiver.device import pick_device
 
