@@ -15,6 +15,7 @@ from test_metrics import BODIES, Book, S, arrives, data, result_of, story
 from test_report import render, with_pictures
 from typer.testing import CliRunner
 
+from link.channel.path import path_loss
 from link.config import Link
 from link.errors import UsageError
 from scenarios import run as runs
@@ -110,7 +111,7 @@ def test_a_run_and_a_cell_of_one_journal_have_equal_columns(tmp_path):
 )
 def test_the_loss_of_a_path(losses, share):
     hops = [{"name": f"h{at}", "rate_bps": 100, "loss": loss} for at, loss in enumerate(losses)]
-    assert cell.path_loss(Link.model_validate({"hops": hops})) == pytest.approx(share)
+    assert path_loss(Link.model_validate({"hops": hops})) == pytest.approx(share)
 
 
 def test_a_trace_is_known_again_by_what_is_in_it(tmp_path):
