@@ -1,6 +1,7 @@
 """Whole runs with analysis models: findings in the journal, scores in the figures, the table and the report."""
 
 import json
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -25,6 +26,7 @@ from scenarios.results.judge import REFERENCES, analyse
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
 from scenarios.truth.names import NONE, match_classes
+from scenarios.truth.truth import Truth, open_truth
 
 SIZE = (64, 48)
 FRAMES = 4
@@ -247,7 +249,7 @@ def test_a_cache_of_findings_in_sent_pictures_is_used_and_changes_nothing(done, 
     cache = Memory()
     first = analyse(read, cache=cache, intervals=False)
     assert len(cache) == 3 * FRAMES
-    monkeypatch.setattr(analyses.analyst, "load", None)  # a model that is loaded now is a mistake
+    monkeypatch.setattr("receiver.analysis.analyst.load", None)  # a model that is loaded now is a mistake
     again = analyse(read, cache=cache, intervals=False)
     assert again.stats == first.stats and again.tasks == first.tasks
     assert "miou_ci95_low" not in again.tasks["segmentation"]["truth"]
@@ -284,7 +286,7 @@ def test_without_the_truth_the_originals_are_still_compared(done, read):
 
 def scored(read, monkeypatch, task, **changed):
     """Return the analysis of *read* with another truth."""
-    given = analyses.open_truth
+    given = open_truth
 
     def other(camera, seed):
         truths = given(camera, seed)
@@ -297,7 +299,7 @@ def scored(read, monkeypatch, task, **changed):
 
 
 def test_a_truth_of_another_size_is_told_with_both_sizes(done, read, monkeypatch):
-    small = frame_stats.Truth(None, np.zeros((5, 7), np.uint8), None)
+    small = Truth(None, np.zeros((5, 7), np.uint8), None)
     found = scored(read, monkeypatch, "segmentation", of=lambda name: small)
     note = found.notes["tasks.segmentation.truth"]
     assert "7x5" in note and "64x48" in note and note.startswith("frame 0 (0.png)") and "\n" not in note
@@ -316,7 +318,8 @@ def test_a_model_without_any_of_the_truths_classes_is_told(done, read, monkeypat
 
 def test_a_class_that_the_model_does_not_know_counts_as_missed(done, read, monkeypatch):
     found = scored(read, monkeypatch, "segmentation", label_names=("car", "sky", "wreck"))
-    per_class = TASKS["segmentation"].per_class([row["segmentation_truth"] for row in found.stats.values()])
+    task: Any = TASKS["segmentation"]
+    per_class = task.per_class([row["segmentation_truth"] for row in found.stats.values()])
     assert per_class["accuracy"][2] == 0.0 and per_class["accuracy"][0] > 0.0
 
 
@@ -505,7 +508,7 @@ def test_three_processes_write_the_journal_that_one_writes(source, models, tmp_p
 def test_what_a_cache_is_asked_for_is_named_by_the_picture():
     item = Chosen("depth", "toy", SHIPPED, "0" * 16)
     one = np.zeros((4, 4, 3), np.uint8)
-    assert cache_key(item, one) == cache_key(item, one.copy()) != cache_key(item, one + 1)
+    assert cache_key(item, one) == cache_key(item, one.copy()) != cache_key(item, np.ones_like(one))
 
 
 def test_boxes_of_a_truth_keep_what_is_to_be_ignored():

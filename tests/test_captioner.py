@@ -19,7 +19,7 @@ SKY, BUILDING, ROAD, CAR, PEDESTRIAN = (
 BLUE, GREY, RED, BLACK = (60, 110, 230), (120, 120, 120), (200, 20, 30), (10, 10, 10)
 
 
-def street():
+def street() -> tuple[np.ndarray, np.ndarray]:
     """Sky above a road, a red car on the right, a black pedestrian on the left."""
     labels = np.full((192, 256), SKY, np.uint8)
     pixels = np.full((192, 256, 3), BLUE, np.uint8)

@@ -209,7 +209,7 @@ def test_a_curve_is_made_monotonic_and_says_so():
 
 def test_the_fit_is_the_nearest_monotonic_one():
     values = generator(3, "fit").normal(0, 1, 9) + np.arange(9) * 0.3
-    curve = fit.curve(range(1, 10), values)
+    curve = fit.curve(range(1, 10), values.tolist())
     assert (np.diff(curve.fitted) >= -1e-12).all()
     best = ((curve.fitted - values) ** 2).sum()
     other = generator(4, "fit")
@@ -238,9 +238,10 @@ def test_reading_a_curve_backwards_and_forwards_over_log_rate():
 @pytest.mark.parametrize("method", ["pchip", "akima"])
 @pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
 def test_bd_rate_of_a_shifted_curve_is_its_factor(method, factor):
-    rates = np.array([40, 70, 130, 300, 800])
-    scores = np.array([0.2, 0.35, 0.5, 0.62, 0.7])
-    found = fit.bd_rate(fit.curve(rates, scores), fit.curve(rates * factor, scores), method)
+    rates, scores = [40, 70, 130, 300, 800], [0.2, 0.35, 0.5, 0.62, 0.7]
+    found = fit.bd_rate(
+        fit.curve(rates, scores), fit.curve([rate * factor for rate in rates], scores), method
+    )
     assert found.percent == pytest.approx((factor - 1) * 100, abs=1e-6)
     assert found.overlap == pytest.approx(1.0)
     assert found.span == pytest.approx((0.2, 0.7))
@@ -257,7 +258,7 @@ def test_bd_rate_turns_round_when_the_curves_are_exchanged_and_for_scores_where_
     assert (1 + forth / 100) * (1 + back / 100) == pytest.approx(1)
     errors = [0.9, 0.7, 0.5, 0.4]
     down = [fit.curve([factor * rate for rate in rates], errors, higher_is_better=False) for factor in (1, 2)]
-    found = fit.bd_rate(*down)
+    found = fit.bd_rate(down[0], down[1])
     assert found.percent == pytest.approx(100)
     assert found.span == pytest.approx((0.4, 0.9))
 

@@ -383,7 +383,7 @@ def test_other_sizes(size):
     )
     from receiver.codecs import DECODERS
 
-    pixels = TestCard(*size, 1).frame(0)
+    pixels = TestCard(size[0], size[1], 1).frame(0)
     payload = encoder().encode(Frame(0, 0, pixels, "card"))
     assert DECODERS["gsc"](plan).decode(payload).shape == pixels.shape
 

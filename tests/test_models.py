@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -70,7 +71,7 @@ def _old(match):
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("FARLINK_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr(models, "SPARE_BYTES", 0)
-    monkeypatch.setattr(models.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 50))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 50))
     return tmp_path / "models"
 
 
@@ -213,7 +214,7 @@ def test_the_lock_file_says_what_was_pulled_and_what_is_to_be(home, tmp_path, mo
     with pytest.raises(ModelMissingError, match="flux/controlnet is not on this machine"):
         models.verify(None, file)
     shop = Shop()
-    shop.newest = lambda hub_id: "d" * 40
+    monkeypatch.setattr(shop, "newest", lambda hub_id: "d" * 40)
     models.pull("flux/controlnet", shop, lambda line: None, file)
     assert shop.asked == [(CATALOGUE["flux/controlnet"].source, COMMIT)]
     assert json.loads(file.read_text()) == locked
@@ -271,7 +272,7 @@ def test_what_comes_with_farlink_is_verified(home):
 def test_a_full_disk_is_told_before_and_during(home, monkeypatch):
     with pytest.raises(StorageError, match="the disk is full"):
         pull("flux/preview", Shop(OSError(errno.ENOSPC, "No space left on device")))
-    monkeypatch.setattr(models.shutil, "disk_usage", lambda path: SimpleNamespace(free=20_000_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=20_000_000_000))
     with pytest.raises(StorageError, match=r"57\.\d GB needed, 20.0 GB free; set FARLINK_MODELS"):
         pull("flux")
     assert pull("flux/captioner")[0], "there is room for that one"

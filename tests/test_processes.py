@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -56,12 +57,13 @@ def ours():
 
 def test_three_processes_write_the_journal_that_one_writes(tmp_path):
     digests = {}
-    for name, transport, seed in (
+    cases: tuple[tuple[str, Literal["inproc", "zmq"], int], ...] = (
         ("one", "inproc", 1),
         ("three", "zmq", 1),
         ("again", "zmq", 1),
         ("other", "zmq", 2),
-    ):
+    )
+    for name, transport, seed in cases:
         scenario = plan(f"seed={seed}", "link.hops.0.bit_error_rate=0.0001")
         folder = runs.prepare(tmp_path / name, scenario)
         assert runs.execute(scenario, folder, transport=transport) is None

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -436,7 +437,8 @@ def test_naks_tell_the_loss():
         def __getattr__(self, name):
             return lambda *_: None
 
-    Conductor(session, {}, sender, receiver, Quiet()).run()
+    quiet: Any = Quiet()
+    Conductor(session, {}, sender, receiver, quiet).run()
     assert 0.2 < own.link.loss < 0.45, own.link.loss
 
 
@@ -513,7 +515,7 @@ def test_the_receiver_reads_what_was_chosen(order):
     from receiver.codecs import DECODERS
 
     session = plan(codec={"order": order, "channels": 16})
-    decoder = DECODERS["gsc"](session)
+    decoder: Any = DECODERS["gsc"](session)
     whole = encoder(order=order, channels=16)
     sizes = []
     for channels, words in ((0, 4), (1, 4), (1, 12), (7, 12), (16, 24)):
@@ -534,10 +536,10 @@ def test_captions_are_shortened_to_their_first_words():
     labels = np.repeat(np.array([0, 1, 5, 3], np.uint8), 8)[:, None].repeat(32, 1)
     pixels = np.repeat(labels[..., None] * np.uint8(40), 3, axis=2)
     long = describe(labels, pixels, 24).sentence()
-    for words in (3, 6, 10, 24):
-        short = shorten(Codec(caption="grammar"), long, words)
-        assert short == describe(labels, pixels, words).sentence()
-        assert len(short.split()) <= words
+    for most in (3, 6, 10, 24):
+        short = shorten(Codec(caption="grammar"), long, most)
+        assert short == describe(labels, pixels, most).sentence()
+        assert len(short.split()) <= most
     assert len(long.split()) > 12
 
 

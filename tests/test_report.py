@@ -21,7 +21,7 @@ from scenarios.report import page as report
 from scenarios.results import cell, traffic
 from scenarios.results import table as results
 from scenarios.scoring.pairs import Scores
-from scenarios.words import duration
+from scenarios.words import duration, rate
 
 HOSTILE = '<script>alert("1")</script>\'$x^{$</title>'
 
@@ -270,7 +270,7 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 
 def test_rates_in_words() -> None:
-    assert [report.rate(bps) for bps in (16, 500, 2000, 1.5e6)] == [
+    assert [rate(bps) for bps in (16, 500, 2000, 1.5e6)] == [
         "16 bit/s",
         "500 bit/s",
         "2 kbit/s",

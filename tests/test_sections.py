@@ -58,6 +58,7 @@ def test_sections_are_told_as_the_receiver_had_them(run):
         assert made_of.caption_arrived == had[frame][0]
         assert made_of.sizes.keys() == {"caption", "channels"}
         assert made_of.sizes["channels"] > 8 * 20
+        assert made_of.channels is not None
         with Image.open(io.BytesIO(made_of.channels)) as tiles:
             assert tiles.width > 8 * sections.TILE[0]
         lost_channels += sum(not ok for ok in had[frame][1:])

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import psutil
 import pytest
+import yaml
 from PIL import Image
 
 from link import journal
 from link.errors import StorageError, UsageError
 from link.frame import Frame, Payload
-from receiver.codecs import DecoderRow
+from receiver.codecs import DECODERS, DecoderRow
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.results import cell as results
@@ -205,7 +207,7 @@ def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     assert {(row[frame_columns.index("width")], row[frame_columns.index("height")]) for row in frames} == {
         (64, 48)
     }
-    assert json.loads(json.dumps(work.yaml.safe_load((out / "sweep.yaml").read_text())))["seeds"] == [1, 2]
+    assert json.loads(json.dumps(yaml.safe_load((out / "sweep.yaml").read_text())))["seeds"] == [1, 2]
     assert not (out / ".work").exists()
 
 
@@ -448,8 +450,8 @@ class Batches:
 
 
 def test_pictures_that_are_drawn_in_batches_are_all_known_before_the_run(tmp_path, monkeypatch):
-    made = Batches()
-    monkeypatch.setitem(parts.DECODERS, "webp", DecoderRow(lambda _session: made))
+    made: Any = Batches()
+    monkeypatch.setitem(DECODERS, "webp", DecoderRow(lambda _session: made))
     found = parts.ends
 
     def batched(session, bench):
@@ -475,10 +477,11 @@ def test_a_batched_picture_does_not_depend_on_its_neighbours(monkeypatch):
     encoder, decoder = GscEncoder.from_session(session), gsc.GscDecoder.from_session(session)
     rng = np.random.Generator(np.random.PCG64(5))
     made = [encoder.encode(Frame(n, 0, rng.integers(0, 255, (48, 64, 3), np.uint8), "")) for n in range(5)]
-    whole = decoder.decode_many([*made, Payload((None,))])
+    whole: Any = decoder.decode_many([*made, Payload((None,))])
     assert whole[5] is None
     for number, payload in enumerate(made):
         (alone,) = decoder.decode_many([payload])
+        assert alone is not None
         assert np.array_equal(alone, whole[number])
         single = decoder.decode(payload)
         assert np.abs(single.astype(int) - alone).max() <= 4

@@ -172,6 +172,7 @@ def test_a_segmenter_grows_by_new_classes(tmp_path):
     large = segmenter.load_grown(tmp_path)
     assert [large.config.id2label[at] for at in range(len(segmenter.NAMES))] == segmenter.NAMES
     old, new = small.decode_head.classifier, large.decode_head.classifier
+    assert old.bias is not None and new.bias is not None
     assert torch.equal(new.weight[:13], old.weight) and torch.equal(new.bias[:13], old.bias)
     assert all(
         torch.equal(value, large.state_dict()[key])

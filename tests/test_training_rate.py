@@ -130,8 +130,8 @@ def test_the_same_seed_loses_the_same_packets():
 
 
 def test_what_arrives_is_what_the_link_would_put_together():
-    payload = Payload(tuple(bytes([at]) * 15 for at in range(5)))
-    bodies = fragment.fragment(payload.sections, 40)
+    sections = tuple(bytes([at]) * 15 for at in range(5))
+    payload, bodies = Payload(sections), fragment.fragment(sections, 40)
     assert drop_packets(payload, 40, [False] * 9) == payload
     assert len(bodies) == 3
     found = drop_packets(payload, 40, [True, False, False])

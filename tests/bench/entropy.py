@@ -49,7 +49,7 @@ def row(name: str, maps: np.ndarray, tables: LatentTables, goal_us: int) -> None
     channels = [at % maps.shape[1] for at in range(CHANNELS)]
     frames = [one[channels] for one in maps[:FRAMES]]
     coded = [encode(frame, channels, tables) for frame in frames]
-    shape = maps.shape[2:]
+    shape = (maps.shape[2], maps.shape[3])
     write = best_us(lambda at: encode(frames[at], channels, tables), len(frames))
     read = best_us(lambda at: decode(coded[at], channels, shape, tables), len(frames))
     size = sum(len(data) for sections in coded for data in sections) / len(frames)
