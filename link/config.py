@@ -267,6 +267,8 @@ class Repair(Model):
     """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
     arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL] = 4
     """How often the receiver asks for one frame before it makes do."""
+    show_early: Annotated[bool, Affects.CHANNEL] = True
+    """With arq: whether a picture is shown of what is there when the rest is asked for, and refined when that comes."""
     priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
 

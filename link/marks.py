@@ -26,7 +26,7 @@ class Affects(Flag):
     PACKETS = auto()
     """How much a packet holds, which some encoders fill."""
     CHANNEL = auto()
-    """What becomes of packets, and when."""
+    """What becomes of packets, and when; when what arrived is shown."""
     FINDINGS = auto()
     """What is looked for in the pictures."""
     PLACE = auto()

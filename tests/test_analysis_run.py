@@ -387,6 +387,51 @@ def test_a_model_that_fails_on_a_picture_leaves_an_event_and_a_note(tmp_path):
     assert "failed on 3 of 3 pictures" in found.notes["tasks.depth"]
 
 
+def test_what_counts_is_what_was_found_in_the_refined_picture(tmp_path):
+    """Each picture is looked at when it is shown; the last look at a frame is the one that is scored."""
+
+    class Toy:
+        def __init__(self, fails):
+            self.fails, self.count = fails, 0
+
+        def find(self, pixels):
+            self.count += 1
+            if self.count in self.fails:
+                raise RuntimeError("blurred")
+            return Depth(np.full(pixels.shape[:2], float(self.count), np.float32), True)
+
+    from link.conductor import Conductor
+
+    hop = {
+        "name": "a",
+        "rate_bps": 8000,
+        "delay_s": 60,
+        "loss": {"model": "pattern", "pattern": "..x" + "." * 99},
+    }
+    link = {"hops": [hop], "return": {"rate_bps": 1000}, "repair": {"arq": True}}
+    for name, fails, depth, failed in (
+        ("both", (), 2.0, 0),
+        ("first", (1,), 2.0, 0),
+        ("second", (2,), None, 1),
+    ):
+        session = toys.session(link)
+        session = type(session).model_validate({**session.model_dump(by_alias=True), "analysis": ["depth"]})
+        sender, receiver = toys.cores(session, 1)
+        receiver._analyst = Analyst([(Chosen("depth", "toy", SHIPPED, "0" * 16), Toy(fails))])
+        head = {"scenario": session.model_dump(mode="json", by_alias=True), "seed": 1}
+        with journal.Journal(tmp_path / name, head) as book:
+            Conductor(session, {}, sender, receiver, book).run()
+        read = journal.read(tmp_path / name)
+        assert len(toys.kinds(read, "decoded")) == 2
+        assert len(toys.kinds(read, "found")) + len(toys.kinds(read, "not_found")) == 2
+        judge = analyses.Judge(read)
+        seen = judge._received.get("depth", {}).get(0)
+        assert (None if seen is None else float(seen.values.max())) == (
+            None if depth is None else pytest.approx(depth, rel=0.01)
+        ), name
+        assert ("failed on 1 of 1" in judge.judged().notes.get("tasks.depth", "")) == bool(failed), name
+
+
 def test_findings_survive_a_journal_that_is_cut_at_any_place(done, tmp_path):
     data = (done[0] / "run.mcap").read_bytes()
     whole = journal.read(done[0] / "run.mcap")

@@ -266,6 +266,55 @@ def test_an_encoder_remembers_nothing():
     assert encoder().encode(Frame(2, 9, card(), "again")) == one
 
 
+@pytest.mark.parametrize(
+    ("fields", "there", "worth"),
+    [
+        ({}, "", False),
+        ({}, "0", True),
+        ({}, "2", True),
+        ({"order": "ssim"}, "0", True),
+        ({"order": "ssim"}, "23", False),
+        ({"order": "ssim"}, "12", True),
+        ({"order": "ssim"}, "1", False),
+        ({"caption": "none"}, "0", True),
+        ({"caption": "none", "order": "ssim"}, "1", False),
+        ({"caption": "none", "order": "ssim"}, "01", True),
+    ],
+)
+def test_what_is_worth_showing_is_what_the_decoder_can_draw(fields, there, worth):
+    payload = encoder(**fields).encode(Frame(0, 0, card(), "card"))
+    kept = Payload(tuple(part if str(at) in there else None for at, part in enumerate(payload.sections)))
+    assert SYNTAXES["gsc"].worth_showing(codec(**fields), kept) == worth
+    assert (decoder(steps=1, **fields).decode(kept) is not None) == worth
+
+
+@pytest.mark.slow
+def test_pictures_that_start_from_others_and_are_refined_are_alike_in_three_processes(tmp_path):
+    """Each starts from the one drawn last, refined ones too: an order that the run's clock gives."""
+    digests = set()
+    for transport in ("inproc", "zmq"):
+        hop = {
+            "name": "air",
+            "rate_bps": 500,
+            "delay_s": 600,
+            "loss": {"model": "pattern", "pattern": "..x" + "." * 99},
+        }
+        wanted = {
+            "camera.source": "testcard", "camera.frames": 2, "codec.steps": 2, "codec.strength": 0.5,
+            "link.hops": [hop], "link.mtu_bytes": 64, "link.repair.arq": True, "link.repair.fec": 0.0,
+        }  # fmt: skip
+        plan = schema.load("mars-relay", [], wanted)
+        folder = runs.prepare(tmp_path / transport, plan)
+        assert runs.execute(plan, folder, transport=transport) is None
+        found = journal.read(folder / "run.mcap")
+        shown = [event for event in found.events if event["kind"] == "decoded"]
+        assert [(event["frame"], event.get("refines", False)) for event in shown] == [
+            (0, False), (1, False), (0, True),
+        ]  # fmt: skip
+        digests.add(journal.digest(folder / "run.mcap"))
+    assert len(digests) == 1
+
+
 @pytest.mark.slow
 def test_three_processes_draw_what_one_draws(tmp_path):
     digests = set()

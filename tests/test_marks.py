@@ -88,6 +88,7 @@ def test_what_a_field_has_a_say_in_moves_its_key_and_no_other():
     assert stamped(**{"codec.caption_words": 12})[2] == decoding
     assert stamped(**{"link.mtu_bytes": 64}) == (shots, coding, decoding), "gsc fills no packets"
     assert stamped(**{"profile.offload": True})[2] != decoding
+    assert stamped(**{"link.repair.show_early": False}) == (shots, coding, decoding), "when, not what"
     assert stamped(**{"camera.fit": "pad"})[0] != shots
     webp = stamped(**{"codec.name": "webp"})
     assert stamped(**{"codec.name": "webp", "link.mtu_bytes": 64, "codec.frame_bytes": 900})[1] != webp[1]

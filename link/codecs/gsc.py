@@ -107,6 +107,11 @@ class GscSyntax(PayloadSyntax):
         most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
         return most if codec.rate_control == "fixed" else min(codec.frame_bytes or 1, most)
 
+    def worth_showing(self, codec: Codec, payload: Payload) -> bool:
+        """Return whether a caption is there, or channels and, where they are chosen, which ones they are."""
+        kinds = {self.kind(codec, at) for at, section in enumerate(payload.sections) if section is not None}
+        return "caption" in kinds or ("channels" in kinds and (codec.order == "nested" or "ids" in kinds))
+
     def stateful(self, session: Session) -> bool:
         """Return whether a picture starts from the last one's latents."""
         return session.codec.strength < 1.0

@@ -51,6 +51,7 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 class _Watched:
     """A receiver's core that says on stderr which frames came, and keeps their pictures in *folder*, if given.
 
+    A picture that is refined takes the place of the first.
     They are named after the number of their frame alone: what else the journal or the link says names no file.
     """
 
@@ -68,8 +69,7 @@ class _Watched:
             if event.kind == "decoded" and event.picture is not None and self._folder is not None:
                 with replacing(self._folder / f"{int(event.frame):06d}.png") as fresh:
                     fresh.write_bytes(event.picture)
-            complete = bool(event.fields.get("complete"))
-            self._arrivals.take(event.kind, event.frame, event.time_ns, complete)
+            self._arrivals.take(event.kind, event.frame, event.time_ns, event.fields)
         self._arrivals.flush()
         return out
 
