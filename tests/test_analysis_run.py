@@ -398,7 +398,7 @@ def test_what_counts_is_what_was_found_in_the_refined_picture(tmp_path):
             self.count += 1
             if self.count in self.fails:
                 raise RuntimeError("blurred")
-            return Depth(np.full(pixels.shape[:2], float(self.count), np.float32), True)
+            return DepthMap(np.full(pixels.shape[:2], float(self.count), np.float32), True)
 
     from link.conductor import Conductor
 

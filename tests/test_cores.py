@@ -357,6 +357,7 @@ def test_a_picture_that_was_shown_early_is_on_the_disk_before_the_rest_comes(tmp
     with Journal(tmp_path / "run.mcap", {"scenario": {}}) as book:
         conductor = Conductor(plan, {}, sender, receiver, book)
         while conductor.now < 700 * S:
+            assert conductor.next_ns is not None
             conductor.advance(conductor.next_ns)
         found = read(tmp_path / "run.mcap")
         conductor.finish("aborted")

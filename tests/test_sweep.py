@@ -495,8 +495,8 @@ def test_pictures_that_are_drawn_in_batches_are_all_known_before_the_run(tmp_pat
 
 
 def test_a_rehearsal_knows_what_will_be_drawn_early_and_refined(tmp_path, monkeypatch):
-    made = Batches()
-    monkeypatch.setitem(parts.DECODERS, "jpeg2000", DecoderRow(lambda _session: made))
+    made: Any = Batches()
+    monkeypatch.setitem(DECODERS, "jpeg2000", DecoderRow(lambda _session: made))
     found = parts.ends
 
     def batched(session, bench):

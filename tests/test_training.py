@@ -277,7 +277,7 @@ def test_grammar_tables(data, tmp_path):
 @pytest.mark.slow
 def test_the_caption_model(data, tmp_path):
     done = trained("text", "--captions", data / "captions", "--out", tmp_path, "--steps", 1)
-    tables = text_code.Tables(load_file(done["file"]))
+    tables = text_code.TextTables(load_file(done["file"]))
     said = "a red car under a grey sky"
     assert text_code.decode(text_code.encode(said, tables), tables) == said
     (tmp_path / "none").mkdir()
