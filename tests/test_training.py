@@ -276,7 +276,7 @@ def test_grammar_tables(data, tmp_path):
 @pytest.mark.slow
 def test_the_caption_model(data, tmp_path):
     done = trained("text", "--captions", data / "captions", "--out", tmp_path, "--steps", 1)
-    tables = text_table.Tables(load_file(done["file"]))
+    tables = text_table.TextTables(load_file(done["file"]))
     said = "a red car under a grey sky"
     assert text_table.decode(text_table.encode(said, tables), tables) == said
     (tmp_path / "none").mkdir()

@@ -22,7 +22,7 @@ from scenarios.training.segmenter import (
     weights,
 )
 from sender.captioner import CARD, PICTURE, UNKNOWN, describe
-from sender.segmenter import SegmenterTraining as Finder
+from sender.segmenter import Segmenter as Finder
 
 
 @pytest.fixture(scope="module")
