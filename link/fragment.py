@@ -160,11 +160,11 @@ def reassemble(bodies: Mapping[int, bytes], count: int | None) -> Payload:
     tail = count is not None and count - 1 in bodies
     for index in sorted(bodies):
         try:
-            found = chunks(bodies[index])
+            body_chunks = chunks(bodies[index])
         except ValueError:
             tail = tail and index != (count or 0) - 1
             continue
-        for chunk in found:
+        for chunk in body_chunks:
             pieces.setdefault(chunk.section, {}).setdefault(chunk.piece, chunk.data)
             if chunk.final:
                 ends.setdefault(chunk.section, chunk.piece)

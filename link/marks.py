@@ -51,7 +51,7 @@ def fields_marked(model: type[BaseModel], mark: Affects) -> frozenset[str]:
     return frozenset(
         name
         for name, field in model.model_fields.items()
-        if (found := mark_of(field)) is not None and mark in found
+        if (marks := mark_of(field)) is not None and mark in marks
     )
 
 
@@ -63,8 +63,8 @@ def fields_unmarked(model: type[BaseModel], mark: Affects) -> frozenset[str]:
 def values(model: BaseModel, mark: Affects) -> Iterator[tuple[str, object]]:
     """Yield (dotted path, value) of all fields with *mark*, those of the models within *model* included."""
     for name, field in type(model).model_fields.items():
-        value, found = getattr(model, name), mark_of(field)
-        if found is not None and mark in found:
+        value, marks = getattr(model, name), mark_of(field)
+        if marks is not None and mark in marks:
             yield name, value
-        elif found is None and isinstance(value, BaseModel):
+        elif marks is None and isinstance(value, BaseModel):
             yield from ((f"{name}.{path}", item) for path, item in values(value, mark))

@@ -30,10 +30,10 @@ def load_weights(kind: Any, folder: str | Path, **options: Any) -> Any:
     Raise ModelMissingError where weights are missing or of another shape, one of `BROKEN` where the folder cannot be
     read.
     """
-    model, found = kind.from_pretrained(
+    model, report = kind.from_pretrained(
         str(folder), use_safetensors=True, output_loading_info=True, **_safe(kind), **options
     )
-    lost = sorted({*found["missing_keys"], *(item[0] for item in found["mismatched_keys"])})
+    lost = sorted({*report["missing_keys"], *(item[0] for item in report["mismatched_keys"])})
     if lost:
         raise ModelMissingError(
             f"{folder}: {len(lost)} weights of the {type(model).__name__} are missing, {lost[0]} first"

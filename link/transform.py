@@ -108,23 +108,23 @@ def sizes(folder: Path) -> tuple[Size, ...]:
     what is said is no list of sizes.
     """
     try:
-        found = json.loads((folder / "config.json").read_text()).get(SIZES, [])
+        sizes_given = json.loads((folder / "config.json").read_text()).get(SIZES, [])
     except OSError:
         return ()
     except (ValueError, AttributeError) as error:
         raise ModelMissingError(f"transform {folder}: no usable config.json: {error}") from None
-    if not isinstance(found, list) or not all(map(_is_size, found)):
+    if not isinstance(sizes_given, list) or not all(map(_is_size, sizes_given)):
         raise ModelMissingError(
             f"transform {folder}: {SIZES} in config.json: [[width, height], ...] was expected"
         )
-    return tuple((width, height) for width, height in found)
+    return tuple((width, height) for width, height in sizes_given)
 
 
-def _is_size(found: Any) -> bool:
+def _is_size(item: Any) -> bool:
     return (
-        isinstance(found, list)
-        and len(found) == 2
-        and all(type(side) is int and CELL <= side <= 8192 for side in found)
+        isinstance(item, list)
+        and len(item) == 2
+        and all(type(side) is int and CELL <= side <= 8192 for side in item)
     )
 
 

@@ -36,9 +36,9 @@ class Block:
         """Return all bodies of each frame, where what arrived suffices for that; else nothing."""
         have = self._have(bodies)
         if len(have) < sum(self.counts):
-            if (found := fec.decode(sum(self.counts), have, self.symbols)) is None:
+            if (restored := fec.decode(sum(self.counts), have, self.symbols)) is None:
                 return {}
-            have = found
+            have = restored
         self.done = True
         whole: dict[int, dict[int, bytes]] = {}
         at = 0
@@ -49,12 +49,12 @@ class Block:
 
     def _have(self, bodies: Bodies) -> dict[int, bytes]:
         """Return the data bodies at hand by their place in the block."""
-        found: dict[int, bytes] = {}
+        have: dict[int, bytes] = {}
         at = 0
         for frame, count in zip(self.frames, self.counts, strict=True):
-            found |= {at + index: body for index, body in bodies(frame).items() if index < count}
+            have |= {at + index: body for index, body in bodies(frame).items() if index < count}
             at += count
-        return found
+        return have
 
 
 class Blocks:

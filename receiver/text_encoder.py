@@ -51,8 +51,8 @@ class TextEncoder:
 
     def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Return embeddings by token (batch, tokens, features) and pooled (batch, features)."""
-        found = [self._one(caption) for caption in captions]
-        return torch.cat([tokens for tokens, _ in found]), torch.cat([pooled for _, pooled in found])
+        encodings = [self._one(caption) for caption in captions]
+        return torch.cat([tokens for tokens, _ in encodings]), torch.cat([pooled for _, pooled in encodings])
 
     def forget(self) -> None:
         """Drop the embeddings that are kept: the models have changed."""
@@ -74,13 +74,13 @@ class TextEncoder:
         for model in (self._clip, self._t5) if self._visits is not None else ():
             model.to(self._visits)
         with torch.inference_mode():
-            found = embed(self, [caption])
+            encoding = embed(self, [caption])
         for model in (self._clip, self._t5) if self._visits is not None else ():
             model.to(home)
-        self._kept[caption] = found
+        self._kept[caption] = encoding
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
-        return found
+        return encoding
 
     def tokens(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Return the token numbers for T5 and for CLIP, both padded."""

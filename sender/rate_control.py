@@ -155,12 +155,12 @@ def _rarest(table: Calibration, link: LinkState, grid: _Grid) -> Choice:
         int(index) for index in np.unravel_index(int(grid.air[..., 0].argmin()), grid.air.shape[:2])
     )
     air = float(grid.air[row, column, 0])
-    found = _choice(table, link, grid, row, column, 1)
+    choice = _choice(table, link, grid, row, column, 1)
     measured = grid.air.shape[2]
     every = max(1, ceil(air / link.period_bytes)) if link.period_bytes > 0 else measured
     # Beyond the ages that were measured the oldest share stands for all.
     share = float(grid.share[row, column, min(every, measured) - 1])
-    return replace(found, every=every, share=share, air_bytes=air / every)
+    return replace(choice, every=every, share=share, air_bytes=air / every)
 
 
 def _evaluate(table: Calibration, link: LinkState, tasks: tuple[str, ...]) -> _Grid:
@@ -202,7 +202,7 @@ def _missing(packets: NDArray[np.int64], spare: NDArray[np.int64], loss: float) 
 
     Losses are taken as independent; bursts leave more to mend at a time.
     """
-    found = np.full(packets.shape, float(loss))
+    chances = np.full(packets.shape, float(loss))
     for n, r in {(int(n), int(r)) for n, r in zip(packets.ravel(), spare.ravel(), strict=True) if r}:
         total = n + r
         chance = np.zeros(total + 1)  # of so many lost
@@ -211,8 +211,8 @@ def _missing(packets: NDArray[np.int64], spare: NDArray[np.int64], loss: float) 
             chance[1:] = chance[1:] * (1.0 - loss) + chance[:-1] * loss
             chance[0] *= 1.0 - loss
         lost = np.arange(total + 1)
-        found[(packets == n) & (spare == r)] = float((chance * lost)[r + 1 :].sum() / total)
-    return found
+        chances[(packets == n) & (spare == r)] = float((chance * lost)[r + 1 :].sum() / total)
+    return chances
 
 
 def _at_loss(table: Calibration, task: str, loss: Floats) -> Floats:
@@ -227,8 +227,8 @@ def _at_loss(table: Calibration, task: str, loss: Floats) -> Floats:
     part = (loss - knots[left]) / (knots[left + 1] - knots[left])
     low = np.take_along_axis(values, left[..., None], 2)[..., 0]
     high = np.take_along_axis(values, left[..., None] + 1, 2)[..., 0]
-    found: Floats = low + (high - low) * part
-    return found
+    scores: Floats = low + (high - low) * part
+    return scores
 
 
 def link_state(session: Session, times: Times) -> LinkState:
@@ -249,13 +249,13 @@ def link_state(session: Session, times: Times) -> LinkState:
 
 def stamps(session: Session) -> dict[str, str]:
     """Return what tells the sender's models from others: the transform, and who writes the captions."""
-    found = {}
+    stamps_by_part = {}
     for part, where in folders.of_gsc(session).items():
         large = part == "captioner" and session.codec.caption == "vlm"  # its weights take a minute to read
-        found[part] = str(Path(where).name if large else where)
+        stamps_by_part[part] = str(Path(where).name if large else where)
         if isinstance(where, Path) and not large:
-            found[part] = transform_digest(where)[:16]
-    return found
+            stamps_by_part[part] = transform_digest(where)[:16]
+    return stamps_by_part
 
 
 def table_path(session: Session) -> Path:

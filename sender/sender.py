@@ -209,14 +209,14 @@ class Sender:
             made.append(Packet(Kind.DATA, low, index, body, urgent if priorities else 0, last))
         return self._repairs(before), [item.pack(self._short) for item in made], self._repairs(after)
 
-    def _repairs(self, found: fec.Repairs | None) -> list[bytes]:
-        if found is None:
+    def _repairs(self, repairs: fec.Repairs | None) -> list[bytes]:
+        if repairs is None:
             return []
-        low, level = found.frame % packet.FRAMES, 3 if self._link.repair.priorities else 0
-        end = found.first_index + len(found.bodies) - 1
+        low, level = repairs.frame % packet.FRAMES, 3 if self._link.repair.priorities else 0
+        end = repairs.first_index + len(repairs.bodies) - 1
         return [
             Packet(Kind.FEC, low, index, body, level, index == end).pack(self._short)
-            for index, body in enumerate(found.bodies, found.first_index)
+            for index, body in enumerate(repairs.bodies, repairs.first_index)
         ]
 
     def _wrap(self, data: bytes) -> bytes:
@@ -226,17 +226,17 @@ class Sender:
     def _feedback(self, data: bytes, now: int, out: Output) -> Fate:
         """Answer one feedback packet."""
         try:
-            found = packet.parse(packet.unwrap(data, self._link.framing), self._short)
-            request = arq.parse(found.body)
+            parsed = packet.parse(packet.unwrap(data, self._link.framing), self._short)
+            request = arq.parse(parsed.body)
         except packet.ChecksumError:
             return Fate.BAD_CHECKSUM
         except packet.VersionError:
             return Fate.VERSION
         except ValueError:
             return Fate.MALFORMED
-        if found.kind != Kind.FEEDBACK:
+        if parsed.kind != Kind.FEEDBACK:
             return Fate.MALFORMED
-        number = packet.frame_until(found.frame, self._frames - 1)
+        number = packet.frame_until(parsed.frame, self._frames - 1)
         box = self._outboxes.get(number)
         if box is None:
             return Fate.DEADLINE

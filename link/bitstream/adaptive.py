@@ -62,9 +62,9 @@ def code_beyond(code: Callable[[int], int], value: int, reach: int) -> int:
     length = 0
     while length < 16 and code(int(value >> length > 1)):
         length += 1
-    found = 1
+    coded = 1
     for at in reversed(range(length)):
-        found = found << 1 | code(value >> at & 1)
-    if found + reach > LIMIT:
+        coded = coded << 1 | code(value >> at & 1)
+    if coded + reach > LIMIT:
         raise ValueError(f"a symbol is beyond {LIMIT}")
-    return found
+    return coded

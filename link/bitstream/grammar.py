@@ -214,10 +214,10 @@ ROOMS = 4
 
 def shapes() -> dict[str, tuple[int, ...]]:
     """Return the shape of each table: its contexts, the one that tells most first, then its symbols."""
-    found: dict[str, tuple[int, ...]] = {"scene": (len(SCENES),)}
+    shape_of: dict[str, tuple[int, ...]] = {"scene": (len(SCENES),)}
     for name, scene in SCENES.items():
         nouns = len(scene.nouns)
-        found |= {
+        shape_of |= {
             f"{name}/level": (len(LEVELS),),
             f"{name}/tint": (len(LEVELS), len(TINTS)),
             f"{name}/count": (nouns + 1,),
@@ -225,9 +225,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
             f"{name}/colour": (nouns, len(COLOURS) + 1, len(LEVELS), len(COLOURS)),
         }
         if scene.sized:
-            found[f"{name}/size"] = (nouns, ROOMS, len(SIZES))
-            found[f"{name}/place"] = (nouns, len(SIZES), len(PLACES) + 1, len(PLACES))
-    return found
+            shape_of[f"{name}/size"] = (nouns, ROOMS, len(SIZES))
+            shape_of[f"{name}/place"] = (nouns, len(SIZES), len(PLACES) + 1, len(PLACES))
+    return shape_of
 
 
 def walk(choose: Choose, caption: Caption) -> Caption:

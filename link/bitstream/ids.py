@@ -27,9 +27,9 @@ def decode_ids(data: bytes, n: int, count: int) -> tuple[int, ...]:
     size, rank = _id_bytes(n, count), int.from_bytes(data, "big")
     if len(data) != size or rank >= comb(n, count):
         raise ValueError(f"expected {size} bytes below {comb(n, count)}, got {len(data)} bytes")
-    found: list[int] = []
+    ids: list[int] = []
     for left in range(count, 0, -1):
-        below = found[0] if found else n
-        found.insert(0, next(one for one in reversed(range(below)) if comb(one, left) <= rank))
-        rank -= comb(found[0], left)
-    return tuple(found)
+        below = ids[0] if ids else n
+        ids.insert(0, next(one for one in reversed(range(below)) if comb(one, left) <= rank))
+        rank -= comb(ids[0], left)
+    return tuple(ids)

@@ -126,10 +126,10 @@ class LatentTables:
         """Return the tables in *arrays*, as `to_arrays()` gave them; raise `ValueError` if they do not fit together."""
         # safetensors writes an array's memory as it lies.
         arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-        found = arrays.get("channels", np.zeros(0))
-        if found.shape != (1,) or not 1 <= found[0] <= 4096:
-            raise ValueError(f"tables: expected a number of 1 to 4096 channels, got {found}")
-        return cls(arrays, n := int(found[0]), _channels(arrays, n) if len(arrays) > 1 else [])
+        counts = arrays.get("channels", np.zeros(0))
+        if counts.shape != (1,) or not 1 <= counts[0] <= 4096:
+            raise ValueError(f"tables: expected a number of 1 to 4096 channels, got {counts}")
+        return cls(arrays, n := int(counts[0]), _channels(arrays, n) if len(arrays) > 1 else [])
 
     def to_arrays(self) -> dict[str, Array]:
         """Return the arrays that make up these tables, all of integers."""
@@ -137,10 +137,10 @@ class LatentTables:
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the tables' numbers, shapes and names, and of the format of what they code."""
-        found = hashlib.sha256(f"{FORMAT}\n".encode() if self.channels else b"")
+        sha = hashlib.sha256(f"{FORMAT}\n".encode() if self.channels else b"")
         for key, array in sorted(self._arrays.items()):
-            found.update(f"{key} {array.shape}\n".encode() + array.astype("<i4").tobytes())
-        return found.digest()
+            sha.update(f"{key} {array.shape}\n".encode() + array.astype("<i4").tobytes())
+        return sha.digest()
 
 
 def _channels(arrays: dict[str, Array], n: int) -> list[_Channel]:
@@ -249,18 +249,18 @@ def _encode(symbols: Array, channel: _Channel, sums: Array) -> bytes:
 
     def cells(size: int) -> tuple[Array, int]:
         """Return the cells of all symbols if *size* is the length, and by how much their cost is over it."""
-        found = skew + channel.spread_cell[spread + channel.level(size, symbols.size)]
-        return found, int(channel.costs[found, index].sum()) + raw_cost - 8 * _COST * size
+        cell = skew + channel.spread_cell[spread + channel.level(size, symbols.size)]
+        return cell, int(channel.costs[cell, index].sum()) + raw_cost - 8 * _COST * size
 
     size = 8
     for _ in range(2):
         size = max(0, size + -(-cells(size)[1] // (8 * _COST)))
     size = max(1, size - 2)
     while True:
-        found, lack = cells(size)
+        cell_of, lack = cells(size)
         if lack <= _LUCK:
-            starts: list[int] = channel.starts[found, index].tolist()
-            frequencies: list[int] = channel.frequencies[found, index].tolist()
+            starts: list[int] = channel.starts[cell_of, index].tolist()
+            frequencies: list[int] = channel.frequencies[cell_of, index].tolist()
             for at, bits in reversed(escaped):
                 starts[at + 1 : at + 1] = [_TOTAL // 2 * bit for bit in bits]
                 frequencies[at + 1 : at + 1] = [_TOTAL // 2] * len(bits)
@@ -329,10 +329,10 @@ def _decode(data: bytes, channel: _Channel, height: int, width: int) -> Array:
                 if value >= _TOTAL:
                     raise ValueError(_IMPOSSIBLE)
                 _, _, ends, starts, frequencies, symbols = row
-                found = bisect_right(ends, value)
-                code -= part * starts[found]
-                wide = part * frequencies[found]
-                symbol = symbols[found]
+                at_symbol = bisect_right(ends, value)
+                code -= part * starts[at_symbol]
+                wide = part * frequencies[at_symbol]
+                symbol = symbols[at_symbol]
             if wide < _LOW:
                 code, wide = code << 32 | next(words), wide << 32
             if symbol == 0:

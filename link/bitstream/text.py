@@ -236,17 +236,17 @@ class TextTables:
 
 def paths(tree: list[list[int]]) -> list[dict[int, int]]:
     """Return the bit each symbol takes at each node; *tree* has two children a node, -1 - symbol for a leaf."""
-    found: list[dict[int, int]] = [{} for _ in range(SYMBOLS)]
+    paths_of: list[dict[int, int]] = [{} for _ in range(SYMBOLS)]
 
     def walk(node: int, path: dict[int, int]) -> None:
         for bit, child in enumerate(tree[node]):
             if child < 0:
-                found[-1 - child] = {**path, node: bit}
+                paths_of[-1 - child] = {**path, node: bit}
             else:
                 walk(child, {**path, node: bit})
 
     walk(0, {})
-    return found
+    return paths_of
 
 
 @cache
@@ -291,7 +291,7 @@ class TextModel:
         node = 0
         while node >= 0:
             logits = []
-            found = 0
+            contexts_known = 0
             for context, row in contexts:
                 key = ((context | node) * _HASH) & _M64
                 key = ((key ^ key >> 32) * 0xD6E8FEB86659FD93) & _M64
@@ -301,7 +301,7 @@ class TextModel:
                     ^ cells[2 * third + (key >> 42) % third]
                 )
                 if cell >> 6 == key >> 54:
-                    found += 1
+                    contexts_known += 1
                     logits.append(row[cell & 63])
                 else:
                     logits.append(row[64])
@@ -309,7 +309,7 @@ class TextModel:
                 logits.append(row[histories.get(recent | node, 1)])
             logits.append(match_row[0 if match_path is None else match_base + match_path[node]])
             logits.append(line_row[0 if line_path is None else line_base + line_path[node]])
-            total = sum(map(mul, logits, shipped.by_count[found])) + sum(
+            total = sum(map(mul, logits, shipped.by_count[contexts_known])) + sum(
                 map(mul, logits, shipped.by_node[node])
             )
             bit = coder.code(squash[max(0, min(top, (total >> shift) + half))], path.get(node, 0))

@@ -108,6 +108,6 @@ class Channel:
         queue, step = env._queue, env.step  # peek() and a bound method a packet are a tenth of the time
         while queue and queue[0][0] <= now:
             step()
-        found = self._arrivals[:]
+        arrived = self._arrivals[:]
         self._arrivals.clear()
-        return found
+        return arrived

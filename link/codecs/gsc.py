@@ -141,8 +141,8 @@ class GscSyntax(PayloadSyntax):
         shape = transform.grid(*self.coded_size(session))
 
         def contents(payload: Payload) -> Contents:
-            found = read(session.codec, payload, shape, tables)
-            return Contents(found.caption, dict(zip(found.channels, found.maps, strict=True)))
+            sent = read(session.codec, payload, shape, tables)
+            return Contents(sent.caption, dict(zip(sent.channels, sent.maps, strict=True)))
 
         return contents
 
@@ -188,14 +188,16 @@ def read(codec: Codec, payload: Payload, shape: tuple[int, int], tables: latent.
     if codec.order == "ssim" and codec.channels and sections:
         listed = sections.pop(0)
         ids = (None if listed is None else _or_none(lambda: _decode_ids(codec, listed, tables.n))) or ()
-    found: dict[int, Maps] = {}
+    maps_by_channel: dict[int, Maps] = {}
     for channel, section in zip(ids, sections, strict=False):
         if section is not None:
             decode = partial(latent.decode, [section], [channel], shape, tables)
             if (maps := _or_none(decode)) is not None:
-                found[channel] = maps
-    together = np.concatenate(list(found.values())) if found else np.zeros((0, *shape), np.int32)
-    return Transmission(caption, tuple(found), together)
+                maps_by_channel[channel] = maps
+    together = (
+        np.concatenate(list(maps_by_channel.values())) if maps_by_channel else np.zeros((0, *shape), np.int32)
+    )
+    return Transmission(caption, tuple(maps_by_channel), together)
 
 
 def encode_caption(codec: Codec, caption: str) -> bytes:

@@ -115,13 +115,13 @@ def decode(total: int, data: Mapping[int, bytes], repair: Mapping[int, bytes]) -
 
 def _decode_one(decoder: raptorq.Decoder, packet: bytes) -> bytes | None:
     try:
-        found: bytes | None = decoder.decode(packet)
+        body: bytes | None = decoder.decode(packet)
     except BaseException as error:
         # The library panics with a class that is no Exception (pyo3's PanicException) on input it cannot use.
         if type(error).__name__ != "PanicException":
             raise
         return None
-    return found
+    return body
 
 
 def _pad(body: bytes, width: int) -> bytes:

@@ -26,7 +26,7 @@ def read(name: str) -> dict[str, NDArray[Any]]:
     """Return the arrays in the safetensors file *name*; raise `ValueError` if it is not the listed one."""
     expected = digest(name)
     data = (FOLDER / name).read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise ValueError(f"{FOLDER / name}: expected SHA-256 {expected}, got {found}")
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != expected:
+        raise ValueError(f"{FOLDER / name}: expected SHA-256 {expected}, got {actual}")
     return load(data)

@@ -164,14 +164,14 @@ def choose_all(tasks: Sequence[str], profile: ProfileConfig) -> list[Chosen]:
 
     Raise ModelMissingError where one is not on this machine, UsageError where none is named.
     """
-    found = []
+    models = []
     for task in TASKS:
         if task in tasks:
             name = getattr(profile, task)
             if name is None:
                 raise UsageError(f"analysis {task}: no model is named; give profile.{task}")
-            found.append(choose(task, name))
-    return found
+            models.append(choose(task, name))
+    return models
 
 
 class Analyst:
@@ -239,11 +239,11 @@ def cache_key(chosen: Chosen, pixels: Pixels) -> str:
     return f"finding-{chosen.task}-{chosen.stamp}-{digest}"
 
 
-def check_size(found: Found, pixels: Pixels) -> Found:
-    """Return *found*. Raise FindingError where it is a map of another size than *pixels*."""
+def check_size(finding: Found, pixels: Pixels) -> Found:
+    """Return *finding*. Raise FindingError where it is a map of another size than *pixels*."""
     size = pixels.shape[:2]
-    if isinstance(found, findings.Segments) and found.labels.shape != size:
-        raise FindingError(f"labels of shape {found.labels.shape} for a picture of {size}")
-    if isinstance(found, findings.DepthMap) and found.values.shape != size:
-        raise FindingError(f"depth of shape {found.values.shape} for a picture of {size}")
-    return found
+    if isinstance(finding, findings.Segments) and finding.labels.shape != size:
+        raise FindingError(f"labels of shape {finding.labels.shape} for a picture of {size}")
+    if isinstance(finding, findings.DepthMap) and finding.values.shape != size:
+        raise FindingError(f"depth of shape {finding.values.shape} for a picture of {size}")
+    return finding

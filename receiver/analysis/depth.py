@@ -68,8 +68,8 @@ class DepthModel:
 
     def _at_size(self, out: Any, size: tuple[int, int]) -> Tensor:
         if self._padded:
-            found = self._processor.post_process_depth_estimation(out, source_sizes=[size])
-            depth: Tensor = found[0]["predicted_depth"]
+            outputs = self._processor.post_process_depth_estimation(out, source_sizes=[size])
+            depth: Tensor = outputs[0]["predicted_depth"]
             return depth
         if self._bins_m is not None:
             logits = functional.interpolate(out.logits.float(), size, mode="bilinear")
@@ -82,13 +82,15 @@ class DepthModel:
 
 def _bins(folder: Path, said: dict[str, Any]) -> list[float] | None:
     """Return the depths that the classes of a model stand for, where they do."""
-    found = said.get(bins.SETTING)
-    if found is None:
+    centres = said.get(bins.SETTING)
+    if centres is None:
         return None
-    if not isinstance(found, list) or not all(
-        isinstance(depth, int | float) and depth > 0 for depth in found
+    if not isinstance(centres, list) or not all(
+        isinstance(depth, int | float) and depth > 0 for depth in centres
     ):
         raise UsageError(f"{folder}: {bins.SETTING} in config.json: a list of depths over 0 was expected")
-    if len(found) != len(said.get("id2label", {})):
-        raise UsageError(f"{folder}: {len(found)} {bins.SETTING} for {len(said.get('id2label', {}))} classes")
-    return [float(depth) for depth in found]
+    if len(centres) != len(said.get("id2label", {})):
+        raise UsageError(
+            f"{folder}: {len(centres)} {bins.SETTING} for {len(said.get('id2label', {}))} classes"
+        )
+    return [float(depth) for depth in centres]

@@ -49,10 +49,10 @@ class DetectionModel:
         given = self._processor(images=pixels.copy(), return_tensors="pt", input_data_format="channels_last")
         out = self._model(pixel_values=given["pixel_values"].to(self._device))
         size = [(pixels.shape[0], pixels.shape[1])]
-        found = self._processor.post_process_object_detection(out, threshold=LEAST_SCORE, target_sizes=size)[
+        answer = self._processor.post_process_object_detection(out, threshold=LEAST_SCORE, target_sizes=size)[
             0
         ]
-        boxes, kinds, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
+        boxes, kinds, scores = (answer[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
         return tidy_boxes(boxes, kinds, scores, self.names, size[0])
 
 
@@ -74,8 +74,8 @@ class FcosModel:
     def find(self, pixels: Pixels) -> Detections:
         """Return the things in *pixels*, as `DetectionModel.find`."""
         given = torch.from_numpy(pixels.copy()).to(self._device).permute(2, 0, 1).float() / 255
-        found = self._model(given[None])[0]
-        boxes, kinds, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
+        answer = self._model(given[None])[0]
+        boxes, kinds, scores = (answer[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
         return tidy_boxes(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
 
 
@@ -108,10 +108,10 @@ class YoloModel:
         """Return the things in *pixels*, as `DetectionModel.find`."""
         # ultralytics takes arrays as OpenCV has them: blue first
         blue_first = np.ascontiguousarray(pixels[..., ::-1])
-        found = self._model.predict(
+        answer = self._model.predict(
             blue_first, conf=LEAST_SCORE, max_det=MOST, device=self._device, verbose=False
         )[0].boxes
-        boxes, kinds, scores = (np.asarray(part.cpu()) for part in (found.xyxy, found.cls, found.conf))
+        boxes, kinds, scores = (np.asarray(part.cpu()) for part in (answer.xyxy, answer.cls, answer.conf))
         return tidy_boxes(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
 
 

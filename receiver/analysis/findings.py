@@ -96,23 +96,23 @@ class Record:
     """A PNG file, for segments and depth."""
 
 
-def write(found: Found) -> Record:
-    """Return the record of *found*, the same bytes every time. Raise FindingError where it is not usable."""
-    if isinstance(found, Segments):
-        if len(found.names) > MOST_CLASSES:
-            raise FindingError(f"{len(found.names)} classes: at most {MOST_CLASSES} are written")
-        return Record({"names": list(found.names)}, _paletted(found.labels, found.names))
-    if isinstance(found, DepthMap):
-        return _depth(found)
-    numbers = np.concatenate([found.xyxy.ravel(), found.scores])
+def write(finding: Found) -> Record:
+    """Return the record of *finding*, the same bytes every time. Raise FindingError where it is not usable."""
+    if isinstance(finding, Segments):
+        if len(finding.names) > MOST_CLASSES:
+            raise FindingError(f"{len(finding.names)} classes: at most {MOST_CLASSES} are written")
+        return Record({"names": list(finding.names)}, _paletted(finding.labels, finding.names))
+    if isinstance(finding, DepthMap):
+        return _depth(finding)
+    numbers = np.concatenate([finding.xyxy.ravel(), finding.scores])
     if not np.isfinite(numbers).all():
         raise FindingError(f"{int((~np.isfinite(numbers)).sum())} numbers of boxes and scores are not finite")
     return Record(
         {
-            "names": list(found.names),
-            "boxes": np.round(found.xyxy, 2).tolist(),
-            "kinds": found.kinds.tolist(),
-            "scores": np.round(found.scores, 4).tolist(),
+            "names": list(finding.names),
+            "boxes": np.round(finding.xyxy, 2).tolist(),
+            "kinds": finding.kinds.tolist(),
+            "scores": np.round(finding.scores, 4).tolist(),
         },
         None,
     )
@@ -173,19 +173,19 @@ def _paletted(labels: NDArray[np.uint8], names: Sequence[str]) -> bytes:
     return _png(image)
 
 
-def _depth(found: DepthMap) -> Record:
-    values = found.values.astype(np.float64)
+def _depth(depth: DepthMap) -> Record:
+    values = depth.values.astype(np.float64)
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise FindingError(f"depth is not finite at {bad} of {values.size} pixels")
     if values.min(initial=0.0) < 0.0:
         raise FindingError(f"depth is negative at {int((values < 0.0).sum())} of {values.size} pixels")
-    if found.metric:
+    if depth.metric:
         values = np.minimum(values, FARTHEST_M)
     most = float(values.max(initial=0.0))
     scale = most / _LAST if most > 0.0 else 1.0
     codes = np.rint(values / scale).astype(np.uint16)
-    return Record({"metric": found.metric, "scale": scale}, _png(Image.fromarray(codes)))
+    return Record({"metric": depth.metric, "scale": scale}, _png(Image.fromarray(codes)))
 
 
 def _png(image: Image.Image) -> bytes:

@@ -40,16 +40,16 @@ def settings(folder: Path, what: str) -> dict[str, Any]:
     Raise ModelMissingError where there is none, UsageError where it is not a model's.
     """
     try:
-        found = json.loads((folder / "config.json").read_text("utf-8"))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
     except FileNotFoundError:
         raise ModelMissingError(f"{folder}: no {what} model there (config.json is missing)") from None
     except (OSError, ValueError) as error:
         raise make_unreadable_error(folder, what, error) from None
-    if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise UsageError(f"{folder}: its config.json names no model_type: not a {what} model")
     if not any(folder.glob("*.safetensors")):
         raise ModelMissingError(f"{folder}: no weights there (model.safetensors is missing)")
-    return found
+    return config
 
 
 def load(folder: Path, auto: Any, what: str, known: Collection[Any]) -> tuple[Any, Any]:

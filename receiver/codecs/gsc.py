@@ -121,7 +121,7 @@ class GscDecoder:
         """Return what *arrived* tells the generator."""
         maps = np.zeros((self._tables.n, *grid(*self._coded)), np.int32)
         there = np.zeros(self._tables.n, np.bool_)
-        for channel, found in zip(arrived.channels, arrived.maps, strict=True):
-            maps[channel] = found
+        for channel, channel_map in zip(arrived.channels, arrived.maps, strict=True):
+            maps[channel] = channel_map
             there[channel] = True
         return Conditioning(maps, there, arrived.caption or "")

@@ -70,12 +70,12 @@ def looks(results: Results) -> dict[tuple[str, str, str], LineLook]:
             for at, key in enumerate(keys)
         }
     others = [codec for codec in codecs if codec not in _CODECS]
-    found: dict[tuple[str, str, str], LineLook] = {}
+    looks_by_line: dict[tuple[str, str, str], LineLook] = {}
     for key in keys:
         colour, mark = _CODECS.get(key[1]) or _SPARE[others.index(key[1]) % len(_SPARE)]
         place = kinds.index((key[0], key[2]))
-        found[key] = LineLook(colour, mark, STYLES[place % len(STYLES)], place == 0)
-    return found
+        looks_by_line[key] = LineLook(colour, mark, STYLES[place % len(STYLES)], place == 0)
+    return looks_by_line
 
 
 def _grid(figure: Figure, count: int, narrow: bool) -> tuple[list[Axes], Axes | None]:
@@ -157,11 +157,11 @@ def key_of(line: Series) -> tuple[str, str, str]:
 def handles_of(results: Results, lines: Sequence[Series]) -> list[Any]:
     """Return the legend's handles of *lines*, each name once."""
     style = looks(results)
-    found: dict[str, Line2D] = {}
+    handles: dict[str, Line2D] = {}
     for line in lines:
         name = results.name(line)
-        found.setdefault(name, Line2D([], [], label=clip(name, 48), **style[key_of(line)].options()))
-    return list(found.values())
+        handles.setdefault(name, Line2D([], [], label=clip(name, 48), **style[key_of(line)].options()))
+    return list(handles.values())
 
 
 def reference(

@@ -58,7 +58,7 @@ def differences(
             if not alone:
                 key = (point.source, point.codec, _settings(point))
             points[line.sweep][key] = point
-    found, missing = [], []
+    rows, missing = [], []
     first = sweeps[0].label
     shown = [*panels(results), *picture_panels(results)]
     for sweep in sweeps[1:]:
@@ -73,8 +73,8 @@ def differences(
             one, two = points[first][key], others[key]
             for source, metric in shown:
                 if source == one.source and metric.name in one.scores and metric.name in two.scores:
-                    found.append(_difference(opened[first], sweep, one, two, metric, resamples))
-    return found, missing
+                    rows.append(_difference(opened[first], sweep, one, two, metric, resamples))
+    return rows, missing
 
 
 def _settings(point: Point) -> str:
@@ -133,7 +133,7 @@ def _paired(
     return float(low), float(high)
 
 
-def records(found: Sequence[Difference]) -> list[Mapping[str, object]]:
+def records(rows: Sequence[Difference]) -> list[Mapping[str, object]]:
     """Return the differences as rows for JSON."""
     return [
         {
@@ -155,5 +155,5 @@ def records(found: Sequence[Difference]) -> list[Mapping[str, object]]:
             "first_bytes_per_frame": row.first.bytes_per_frame,
             "other_bytes_per_frame": row.other.bytes_per_frame,
         }
-        for row in found
+        for row in rows
     ]

@@ -41,20 +41,20 @@ def read(path: Path) -> ExternalLine:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
-    found = tree.get("results") if isinstance(tree, dict) else None
-    if not isinstance(found, dict) or "bpp" not in found:
+    entries = tree.get("results") if isinstance(tree, dict) else None
+    if not isinstance(entries, dict) or "bpp" not in entries:
         raise UsageError(
             f'{path}: no results in CompressAI\'s layout: {{"name", "results": {{"bpp": [...], ...}}}}'
         )
-    bpp = _numbers(path, found, "bpp")
+    bpp = _numbers(path, entries, "bpp")
     if not bpp or min(bpp) <= 0:
         raise UsageError(f"{path}: results.bpp holds no rate, or one that is not above 0")
     scores: dict[str, tuple[float, ...]] = {}
     for key, names in _KEYS.items():
-        name = next((name for name in names if name in found), None)
+        name = next((name for name in names if name in entries), None)
         if name is None:
             continue
-        scores[key] = _numbers(path, found, name)
+        scores[key] = _numbers(path, entries, name)
         if len(scores[key]) != len(bpp):
             raise UsageError(f"{path}: results.{name} has {len(scores[key])} numbers, results.bpp {len(bpp)}")
         if key == "ms_ssim" and max(scores[key]) > 1.0:
@@ -66,8 +66,8 @@ def read(path: Path) -> ExternalLine:
     return ExternalLine(name, str(tree.get("description") or ""), bpp, scores)
 
 
-def _numbers(path: Path, found: Mapping[str, Any], name: str) -> tuple[float, ...]:
-    values = found[name]
+def _numbers(path: Path, entries: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    values = entries[name]
     good = isinstance(values, list) and all(
         isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         for value in values

@@ -32,7 +32,7 @@ def draw(results: Results, external: Sequence[ExternalLine] = ()) -> list[Drawin
     calm = least_loss(results)
     spared = len(calm.series) < len(results.series)
     note = " Lines are those of the least loss; the rest is further down." if spared else ""
-    found = [
+    drawings = [
         accuracy(
             calm,
             "headline",
@@ -75,8 +75,8 @@ def draw(results: Results, external: Sequence[ExternalLine] = ()) -> list[Drawin
         _pictures(calm, "quality-bpp", "bpp", external) if external else None,
     ]
     if panels(calm) == panels(calm, "original"):
-        found[3] = None  # the headline shows it already
-    return [figure for figure in found if figure is not None]
+        drawings[3] = None  # the headline shows it already
+    return [figure for figure in drawings if figure is not None]
 
 
 # Loss
@@ -96,7 +96,7 @@ def loss_lines(
                 rest = {path: value for path, value in point.others.items() if not is_loss(path)}
                 group = groups.setdefault((line.sweep, line.codec, repr(sorted(rest.items()))), {})
                 group.setdefault(repr(sorted(point.knobs.items())), []).append((line, point))
-    found = []
+    by_line = []
     for settings in groups.values():
         varied = [pairs for pairs in settings.values() if len({point.mean("loss") for _, point in pairs}) > 1]
         if not varied:
@@ -112,8 +112,8 @@ def loss_lines(
         if len(results.sweeps) > 1:
             name = f"{line.sweep}: {name}"
         places = sorted(((point.mean("loss") or 0.0, point) for _, point in chosen), key=lambda pair: pair[0])
-        found.append((name, line, places))
-    return found
+        by_line.append((name, line, places))
+    return by_line
 
 
 def _loss(results: Results) -> Drawing | None:
@@ -178,11 +178,11 @@ def _age(results: Results) -> Drawing | None:
         for panel, (source, name, title) in zip(axes, shown, strict=True):
             places: list[float] = []
             for line in results.of(source):
-                found = _ages(line, name, by_link)
-                if not found:
+                ages = _ages(line, name, by_link)
+                if not ages:
                     continue
                 lines.append(line)
-                x, mean, low, high = (list(column) for column in zip(*found, strict=True))
+                x, mean, low, high = (list(column) for column in zip(*ages, strict=True))
                 look = style[key_of(line)]
                 places += x
                 several = line.several_knobs or len(set(x)) < len(x)
@@ -214,15 +214,15 @@ def _age(results: Results) -> Drawing | None:
 
 def _ages(line: Series, name: str, by_link: bool) -> list[tuple[float, float, float, float]]:
     """Return (rate, mean, lowest, highest over the seeds) of each point, by rate."""
-    found = []
+    ages = []
     # A caption alone shares its rates with the other points, and would tear the line.
     points = [point for point in line.points if not point.caption_only] or line.points
     for point in points:
         rate = point.mean("rate_bps") if by_link else point.on_air_bps
         values = [value for cell in point.cells if (value := getattr(cell, name)) is not None and value > 0]
         if rate and values:
-            found.append((rate, float(np.mean(values)), min(values), max(values)))
-    return sorted(found)
+            ages.append((rate, float(np.mean(values)), min(values), max(values)))
+    return sorted(ages)
 
 
 # Pictures

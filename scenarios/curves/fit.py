@@ -97,8 +97,8 @@ def _monotonic(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values
     from scipy.optimize import isotonic_regression
 
-    found: NDArray[np.float64] = isotonic_regression(values).x
-    return found
+    rising: NDArray[np.float64] = isotonic_regression(values).x
+    return rising
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The tables of a sweep, or of a run, read from their folder: the one place that knows the columns' names.
+"""The tables of a sweep, or of a run, read from their folder: which columns the curves need, and what they mean.
 
 Cells are read whole; the numbers that tasks keep of each frame are long and are fetched point by point.
 """
@@ -124,10 +124,10 @@ class Sweep:
             names = [name for name in names if name != "cell"]
         rows = _read(self.frames_table, names, "" if self.is_run else f"cell IN {_words(cells)}")
         known = {cell.cell: at for at, cell in enumerate(cells)}
-        found = []
+        frame_rows = []
         for row in rows:
             cell = cells[0].cell if self.is_run else str(row["cell"])
-            found.append(
+            frame_rows.append(
                 FrameValues(
                     cell=cell,
                     frame=int(row["frame"]),
@@ -139,7 +139,7 @@ class Sweep:
                     values={name: row.get(name) for name in values},
                 )
             )
-        return sorted(found, key=lambda row: (row.frame, known[row.cell]))
+        return sorted(frame_rows, key=lambda row: (row.frame, known[row.cell]))
 
 
 def is_sweep(folder: Path) -> bool:
@@ -218,12 +218,12 @@ def _open_run(folder: Path, label: str) -> Sweep:
 
 def _asked(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text("utf-8"))
+        tree = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    return found if isinstance(found, dict) else {}
+    return tree if isinstance(tree, dict) else {}
 
 
 # Parquet

@@ -55,14 +55,14 @@ def panels(results: Results, reference: str | None = None) -> list[tuple[str, Me
 
     Without *reference* it is the truth where a source has it, else the same model's findings on the originals.
     """
-    found = []
+    pairs = []
     for source in results.sources:
         for truth, original in zip(metrics("truth"), metrics("original"), strict=True):
             choice = {"truth": [truth], "original": [original]}.get(reference or "", [truth, original])
             metric = next((metric for metric in choice if results.has(source, *metric.name)), None)
             if metric is not None:
-                found.append((source, metric))
-    return found
+                pairs.append((source, metric))
+    return pairs
 
 
 def picture_panels(results: Results) -> list[tuple[str, Metric]]:
@@ -96,22 +96,22 @@ RATES: Mapping[str, Callable[[Point], float | None]] = MappingProxyType(
 
 def select_points(line: Series, metric: Metric, rate: str) -> list[tuple[float, Point]]:
     """Return (rate, point) of the points that have both the score and a rate above 0, by rising rate."""
-    found = [(RATES[rate](point), point) for point in line.points if metric.name in point.scores]
-    return sorted(((x, point) for x, point in found if x), key=lambda pair: pair[0])
+    pairs = [(RATES[rate](point), point) for point in line.points if metric.name in point.scores]
+    return sorted(((x, point) for x, point in pairs if x), key=lambda pair: pair[0])
 
 
 def select_frontier(line: Series, metric: Metric, rate: str) -> list[tuple[float, Point]]:
     """Return those of select_points() that no other beats at the same rate or less, by rising rate."""
     sign = 1.0 if metric.higher_is_better else -1.0
-    found: list[tuple[float, Point]] = []
+    unbeaten: list[tuple[float, Point]] = []
     best = -math.inf
     for x, point in sorted(
         select_points(line, metric, rate), key=lambda at: (at[0], -sign * _value(at[1], metric))
     ):
         if sign * _value(point, metric) > best:
             best = sign * _value(point, metric)
-            found.append((x, point))
-    return found
+            unbeaten.append((x, point))
+    return unbeaten
 
 
 def _value(point: Point, metric: Metric) -> float:

@@ -67,8 +67,8 @@ def write(
                 fresh.write_bytes(data)
     points = write_points(results, out / "points.parquet")
     needs, bd = tables.needs(results), tables.bd_tables(least_loss(results), external)
-    found, unmatched = changes.differences(results, sweeps, resamples) if len(sweeps) > 1 else ([], [])
-    page = _render(sweeps, results, drawings, needs, bd, found, unmatched, external)
+    changed, unmatched = changes.differences(results, sweeps, resamples) if len(sweeps) > 1 else ([], [])
+    page = _render(sweeps, results, drawings, needs, bd, changed, unmatched, external)
     with replacing(out / PAGE) as fresh:
         fresh.write_text(page, "utf-8")
     summary = {
@@ -77,7 +77,7 @@ def write(
         "failed": sum(len(sweep.failed) for sweep in sweeps),
         "needs": [asdict(need) for need in needs],
         "bd_rates": tables.bd_records(bd),
-        "differences": changes.records(found),
+        "differences": changes.records(changed),
         "page": str(out / PAGE),
         "points": str(points),
         "figures": [str(out / "figures" / f"{drawing.name}.png") for drawing in drawings],
@@ -98,7 +98,7 @@ def _render(
     drawings: Sequence[Drawing],
     needs: Sequence[Need],
     bd: Sequence[BdTable],
-    found: Sequence[Difference],
+    changed: Sequence[Difference],
     unmatched: Sequence[str],
     external: Sequence[ExternalLine],
 ) -> str:
@@ -130,7 +130,7 @@ def _render(
         kept=_grouped([_kept_row(results, row) for row in tables.list_kept(least_loss(results))]),
         bd=[_bd_rows(table) for table in bd],
         overlap=f"{MIN_OVERLAP * 100:.0f} %",
-        differences=[_difference_row(row) for row in found],
+        differences=[_difference_row(row) for row in changed],
         unmatched=unmatched,
         missing=_missing(results),
         points=_point_rows(results),
@@ -178,11 +178,11 @@ def _reference(metric_reference: str) -> str:
 
 def _grouped(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return rows under their headings, in the order of the figures."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(f"{row['source']} · {row['task']}", []).append(row)
+        groups.setdefault(f"{row['source']} · {row['task']}", []).append(row)
     named: list[tuple[str, list[dict[str, Any]]]] = []
-    for heading, group in found.items():
+    for heading, group in groups.items():
         ideals = {row["ideal"] for row in group if row.get("ideal")}
         # Several sweeps may have measured other frames, or with other models.
         span = " or ".join(sorted(ideals))
@@ -358,12 +358,12 @@ def summarise(summary: Mapping[str, Any]) -> list[str]:
         if need["bytes_per_frame"] is not None:
             sign = "<= " if need["at_smallest"] else ""
             size = f"{sign}{count(need['bytes_per_frame'])} bytes a frame"
-            found = f"{SHARE * 100:.0f} % of the accuracy on originals at {size}"
+            need_text = f"{SHARE * 100:.0f} % of the accuracy on originals at {size}"
         elif need["best_share"] is not None:
-            found = f"{SHARE * 100:.0f} % is not reached, {need['best_share'] * 100:.1f} % at best"
+            need_text = f"{SHARE * 100:.0f} % is not reached, {need['best_share'] * 100:.1f} % at best"
         else:
-            found = need["reason"]
-        lines.append(f"{need['source']}, {need['task']}, {prefix}{name}: {found}")
+            need_text = need["reason"]
+        lines.append(f"{need['source']}, {need['task']}, {prefix}{name}: {need_text}")
     lines.append(f"{'page':12}{summary['page']}")
     lines.append(f"{'points':12}{summary['points']}")
     return lines

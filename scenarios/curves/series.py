@@ -139,14 +139,14 @@ def is_loss(path: str) -> bool:
 
 def least_loss(results: Results) -> Results:
     """Return the lines of the least loss alone, where a sweep varies it: one line a codec again."""
-    found: dict[tuple[str, str, str, str], tuple[float, Series]] = {}
+    least: dict[tuple[str, str, str, str], tuple[float, Series]] = {}
     for line in results.series:
         rest = {path: value for path, value in line.points[0].others.items() if not is_loss(path)}
         key = (line.sweep, line.source, line.codec, words(rest))
         loss = line.points[0].mean("loss") or 0.0
-        if key not in found or loss < found[key][0]:
-            found[key] = (loss, line)
-    return Results(tuple(line for _, line in found.values()), results.ideal)
+        if key not in least or loss < least[key][0]:
+            least[key] = (loss, line)
+    return Results(tuple(line for _, line in least.values()), results.ideal)
 
 
 def without_caption_only(line: Series) -> Series:
@@ -168,7 +168,7 @@ def _plain(value: Any) -> str:
 def results(sweeps: Sequence[Sweep], resamples: int = bootstrap.RESAMPLES) -> Results:
     """Return points and lines of *sweeps*. Raise UsageError where a frame's numbers do not belong together."""
     names = _sources(sweeps)
-    found: list[Series] = []
+    series: list[Series] = []
     ideal: dict[tuple[str, str, str, str], float] = {}
     for sweep in sweeps:
         varied = _varied(sweep.cells)
@@ -183,20 +183,20 @@ def results(sweeps: Sequence[Sweep], resamples: int = bootstrap.RESAMPLES) -> Re
                 lines.setdefault((source, codec, words(point.others)), []).append(point)
         for (source, codec, variant), points in lines.items():
             ordered = tuple(sorted(points, key=lambda point: point.bytes_per_frame))
-            found.append(Series(sweep.label, source, codec, variant, ordered))
+            series.append(Series(sweep.label, source, codec, variant, ordered))
         ideal |= _ideals(sweep, names)
-    return Results(tuple(found), ideal)
+    return Results(tuple(series), ideal)
 
 
 def _sources(sweeps: Iterable[Sweep]) -> dict[tuple[str, str], str]:
     """Return a short name for each (sweep, source): without folders, where that leaves them different."""
-    found: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], str] = {}
     for sweep in sweeps:
         mine = sorted({_drives(cell.source) for cell in sweep.cells})
         short = [_short(source) for source in mine]
         for source, name in zip(mine, short, strict=True):
-            found[sweep.label, source] = name if short.count(name) == 1 else source
-    return found
+            names[sweep.label, source] = name if short.count(name) == 1 else source
+    return names
 
 
 def _drives(source: str) -> str:
@@ -244,11 +244,11 @@ def _point(
             column = f"{name}_{reference}_stats"
             known = [row for row in rows if row.values[column] is not None]
             try:
-                found = _task_scores(TASKS[name], known, column, resamples)
+                task_scores = _task_scores(TASKS[name], known, column, resamples)
             except (ValueError, KeyError, TypeError) as error:
                 where = f"{sweep.folder}: column {column} of {codec} on {source}"
                 raise UsageError(f"{where}: {error}") from None
-            scores |= {(name, reference, key): score for key, score in found.items()}
+            scores |= {(name, reference, key): score for key, score in task_scores.items()}
     for key in pictures.EACH:
         score = _mean_score(rows, key, resamples)
         if score is not None:
@@ -308,12 +308,12 @@ def _task_scores(task: Task, rows: list[FrameValues], column: str, resamples: in
     clusters, moments = [row.sequence for row in kept], [row.name for row in kept]
     values = task.scores(stats)
     spans = bootstrap.intervals(task, stats, clusters, SEED, resamples, moments=moments)
-    found = {}
+    scores = {}
     for key, value in values.items():
         if value is not None:
             low, high = spans[key] or (None, None)
-            found[key] = Score(value, low, high, len(rows), len(set(clusters)))
-    return found
+            scores[key] = Score(value, low, high, len(rows), len(set(clusters)))
+    return scores
 
 
 def _mean_score(rows: Sequence[FrameValues], key: str, resamples: int) -> Score | None:
@@ -339,7 +339,7 @@ def _ideals(sweep: Sweep, names: Mapping[tuple[str, str], str]) -> dict[tuple[st
     by_source: dict[str, list[CellRow]] = {}
     for cell in sweep.done:
         by_source.setdefault(names[sweep.label, _drives(cell.source)], []).append(cell)
-    found = {}
+    ideals = {}
     for source, cells in by_source.items():
         distinct: dict[str, dict[str, FrameValues]] = {column: {} for column in columns}
         seeds: dict[Any, CellRow] = {}
@@ -362,5 +362,5 @@ def _ideals(sweep: Sweep, names: Mapping[tuple[str, str], str]) -> dict[tuple[st
                 raise UsageError(f"{sweep.folder}: column {column} on {source}: {error}") from None
             for key, value in values.items():
                 if value is not None:
-                    found[sweep.label, source, task, key] = value
-    return found
+                    ideals[sweep.label, source, task, key] = value
+    return ideals

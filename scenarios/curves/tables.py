@@ -39,12 +39,12 @@ class Need:
 
 def needs(results: Results, share: float = SHARE) -> list[Need]:
     """Return a row for each source, task and line."""
-    found = []
+    rows = []
     for source, metric in panels(results):
         for line in results.of(source):
             if select_points(line, metric, "bytes"):
-                found.append(_need(results, line, metric, share))
-    return found
+                rows.append(_need(results, line, metric, share))
+    return rows
 
 
 def _need(results: Results, line: Series, metric: Metric, share: float) -> Need:
@@ -98,7 +98,7 @@ class KeptAccuracy:
 
 def list_kept(results: Results) -> list[KeptAccuracy]:
     """Return a row for each source, task and line whose accuracy on originals is known."""
-    found = []
+    rows = []
     for source, metric in panels(results):
         for line in results.of(source):
             best = ideal(results, line.sweep, source, metric)
@@ -107,8 +107,8 @@ def list_kept(results: Results) -> list[KeptAccuracy]:
                 values = [size.at(float(count)) for count in SIZES]
                 shares = tuple(None if value is None else value / best for value in values)
                 ends = (float(size.rates[0]), float(size.rates[-1]))
-                found.append(KeptAccuracy(line.sweep, source, metric, line, shares, ends))
-    return found
+                rows.append(KeptAccuracy(line.sweep, source, metric, line, shares, ends))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def bd_tables(results: Results, external: Sequence[ExternalLine] = ()) -> list[B
 
     A caption alone is no point of a codec's curve there: it would widen the range that others must overlap.
     """
-    found = []
+    tables = []
     for source, metric in [*panels(results), *picture_panels(results)]:
         rate = "bpp" if external and metric.task == PICTURE else "bytes"
         lines: list[tuple[str, Curve]] = []
@@ -150,8 +150,8 @@ def bd_tables(results: Results, external: Sequence[ExternalLine] = ()) -> list[B
                     bpp, values = zip(*other.points(metric.key), strict=True)
                     lines.append((other.name, curve(bpp, values, higher_is_better=metric.higher_is_better)))
         if len(lines) > 1:
-            found.append(_bd_table(source, metric, rate, lines))
-    return found
+            tables.append(_bd_table(source, metric, rate, lines))
+    return tables
 
 
 def _bd_table(source: str, metric: Metric, rate: str, lines: Sequence[tuple[str, Curve]]) -> BdTable:

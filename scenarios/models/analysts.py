@@ -19,8 +19,8 @@ def shipped(domain: str) -> dict[str, str]:
     """Return the models that come with farlink for pictures of *domain*, by task; the tasks in the usual order."""
     from receiver.analysis.analyst import NAMES
 
-    found = {task: name for name, (own, task) in NAMES.items() if own == domain}
-    return {task: found[task] for task in TASKS if task in found}
+    names = {task: name for name, (own, task) in NAMES.items() if own == domain}
+    return {task: names[task] for task in TASKS if task in names}
 
 
 def every_task(tree: Mapping[str, Any]) -> list[str]:

@@ -28,20 +28,20 @@ def read(path: Path) -> Entries:
     Raise UsageError where it is no lock file.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        entries = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: no usable lock file: {error}") from None
-    if not isinstance(found, dict) or not all(map(_is_entry, found.values())):
+    if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
         raise UsageError(f"{path}: no usable lock file: names with revision and files were expected")
-    return found
+    return entries
 
 
-def _is_entry(found: Any) -> bool:
-    if not isinstance(found, dict) or not isinstance(found.get("revision"), str):
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("revision"), str):
         return False
-    files = found.get("files")
+    files = entry.get("files")
     return isinstance(files, dict) and all(isinstance(digest, str) for digest in files.values())
 
 
@@ -67,13 +67,13 @@ def revision(path: Path, locked: Entries, name: str, pinned: str | None) -> str 
 
     Raise ModelMissingError where farlink pins another: neither is what the user can have meant.
     """
-    found = locked[name]["revision"] if name in locked else None
-    if found is not None and pinned is not None and found != pinned:
+    locked_revision = locked[name]["revision"] if name in locked else None
+    if locked_revision is not None and pinned is not None and locked_revision != pinned:
         raise ModelMissingError(
-            f"{path} has {name} at {found[:12]}, but this farlink pins {pinned[:12]}: take {name} out of the file, or "
-            "pull with the farlink that wrote it"
+            f"{path} has {name} at {locked_revision[:12]}, but this farlink pins {pinned[:12]}: "
+            f"take {name} out of the file, or pull with the farlink that wrote it"
         )
-    return found
+    return locked_revision
 
 
 def differences(path: Path, locked: Entries, name: str, entry: Mapping[str, Any]) -> list[str]:

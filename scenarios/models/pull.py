@@ -51,12 +51,12 @@ class ModelSource(Protocol):
 
 def select_parts(name: str) -> list[str]:
     """Return the parts that *name* stands for: a profile, or one part. Raise UsageError for neither."""
-    found = [key for key, part in CATALOGUE.items() if key.startswith(f"{name}/") and part.by_profile]
-    if not found and name in CATALOGUE:
-        found = [name]
-    if not found:
+    names = [key for key, part in CATALOGUE.items() if key.startswith(f"{name}/") and part.by_profile]
+    if not names and name in CATALOGUE:
+        names = [name]
+    if not names:
         raise UsageError(f"no model {name!r}: choose from {', '.join(['flux', *CATALOGUE])}")
-    return found
+    return names
 
 
 def pull(name: str, source: ModelSource, tell: Tell, lock_file: Path | None = None) -> list[Path]:
@@ -119,10 +119,10 @@ def _fetch_transform(part: CataloguePart, revision: str, folder: Path, source: M
 
     file = folder / "checkpoint.part"
     source.checkpoint(part.source, file)
-    found = sha256(file)
-    if not found.startswith(revision):
+    actual = sha256(file)
+    if not actual.startswith(revision):
         file.unlink()
-        raise ModelMissingError(f"{part.source}: SHA-256 {found[:16]} instead of {revision}; pull it again")
+        raise ModelMissingError(f"{part.source}: SHA-256 {actual[:16]} instead of {revision}; pull it again")
     state: Any = zoo.load_pretrained(torch.load(file, map_location="cpu", weights_only=True))
     # Old checkpoints name the entropy model's parameters otherwise; unmapped they would stay random, silently.
     state = utils.remap_old_keys("entropy_bottleneck", state)
@@ -222,10 +222,10 @@ def _verify_shipped() -> tuple[int, list[str]]:
 
 def _wrong(path: Path, expected: str) -> str | None:
     try:
-        found = sha256(path)
+        actual = sha256(path)
     except OSError as error:
         return f"{path}: {error.strerror or error}"
-    return None if found == expected else f"{path}: SHA-256 {found[:16]}... instead of {expected[:16]}..."
+    return None if actual == expected else f"{path}: SHA-256 {actual[:16]}... instead of {expected[:16]}..."
 
 
 def sha256(path: Path) -> str:
@@ -262,12 +262,12 @@ def _known(key: str) -> bool:
 def _manifest(key: str) -> dict[str, Any]:
     path = places.home() / key.split("/")[0] / MANIFEST
     try:
-        found = json.loads(path.read_text())
+        manifest = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise ModelMissingError(f"{path}: no usable manifest ({error}); delete it and pull again") from None
-    return found if isinstance(found, dict) else {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _note(key: str, entry: dict[str, Any]) -> None:

@@ -153,8 +153,8 @@ class Control:
             arrived = mask_first(shown.order, kept)
             maps = (shown.maps * arrived[:, :, None, None]).numpy().astype(np.int32)
             there = zip(maps, arrived.numpy(), shown.captions, strict=True)
-            found = drawn.generate([Conditioning(*item) for item in there])
-            pictures = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2) / 255.0
+            generated = drawn.generate([Conditioning(*item) for item in there])
+            pictures = torch.from_numpy(np.stack(generated)).permute(0, 3, 1, 2) / 255.0
             rows.append(pictures)
             error = (pictures - truth).square().flatten(1).mean(1)
             scores[f"psnr_db_{kept}"] = float((-10 * error.log10()).mean())

@@ -81,14 +81,14 @@ class DecoderTraining:
         if count < self._batch:
             seen = to_tensor(draw_mixed(rng, self._draws, self._batch - count)).to(device)
             with torch.no_grad():
-                found = encode(self.vae, seen).float()
+                encoded = encode(self.vae, seen).float()
             noisy = torch.from_numpy((rng.random(len(seen)) >= CLEAN) * rng.random(len(seen)) * NOISE)
             deviation = noisy.float().to(device)[:, None, None, None]
-            latents.append(found + deviation * torch.randn_like(found))
+            latents.append(encoded + deviation * torch.randn_like(encoded))
             pictures.append(seen)
         if count and self._drawn is not None:
-            found, seen = self._drawn.draw(rng, count)
-            latents.append(found.to(device))
+            encoded, seen = self._drawn.draw(rng, count)
+            latents.append(encoded.to(device))
             pictures.append(seen.to(device))
         return torch.cat(latents), torch.cat(pictures)
 
@@ -127,12 +127,12 @@ class DecoderTraining:
                 item.to(decoded.device)
                 for item in (self._held_drawn.latents.float(), self._held_drawn.pictures / 255.0)
             )
-            found = decode(self.vae, shown).clamp(0, 1)
-            grid(torch.cat([wanted[:8], found[:8]]), 8).save(folder / f"{step:06d}-drawn.png")
-            scores["drawn_lpips"] = float(self._eye(found, wanted).mean())
-            scores["drawn_misjudged"] = float(measure_misjudgement(self._judge, wanted, found).mean())
+            drawn = decode(self.vae, shown).clamp(0, 1)
+            grid(torch.cat([wanted[:8], drawn[:8]]), 8).save(folder / f"{step:06d}-drawn.png")
+            scores["drawn_lpips"] = float(self._eye(drawn, wanted).mean())
+            scores["drawn_misjudged"] = float(measure_misjudgement(self._judge, wanted, drawn).mean())
             scores["drawn_psnr_db"] = float(
-                (-10 * (found - wanted).square().flatten(1).mean(1).log10()).mean()
+                (-10 * (drawn - wanted).square().flatten(1).mean(1).log10()).mean()
             )
         return {
             **scores,

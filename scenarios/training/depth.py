@@ -95,13 +95,15 @@ class DepthTraining:
             logits = functional.interpolate(
                 self._logits(pictures(views)), views[0].depth_m.shape, mode="bilinear"
             )
-            for view, found in zip(views, metres(logits, BINS_M).cpu().numpy(), strict=True):
+            for view, estimate in zip(views, metres(logits, BINS_M).cpu().numpy(), strict=True):
                 there = np.isfinite(view.depth_m) & (view.depth_m < MOST_M)
-                ratio = found[there] / view.depth_m[there]
+                ratio = estimate[there] / view.depth_m[there]
                 shares.append(float((np.maximum(ratio, 1 / ratio) < 1.25).mean()))
                 relative.append(float(np.abs(ratio - 1).mean()))
                 if len(shown) < 6:
-                    shown.append(np.concatenate([view.pixels, paint_depth(view.depth_m), paint_depth(found)]))
+                    shown.append(
+                        np.concatenate([view.pixels, paint_depth(view.depth_m), paint_depth(estimate)])
+                    )
         Image.fromarray(np.concatenate(shown, 1)).save(folder / f"{step:06d}.png")
         return {"val_delta1": float(np.mean(shares)), "val_abs_rel": float(np.mean(relative))}
 

@@ -67,10 +67,10 @@ class DetectionTraining:
     def sample(self, folder: Path, step: int) -> Losses:
         """Write held-out pictures with the boxes found; return the scores over all of them."""
         device = next(self.modules.parameters()).device
-        found: list[Boxes] = []
+        guesses: list[Boxes] = []
         for at in range(0, len(self._held_out), 16):
             answers = self.modules["model"](pictures(self._held_out[at : at + 16]).to(device))
-            found += [_boxes(answer) for answer in answers]
+            guesses += [_boxes(answer) for answer in answers]
         task = TASKS["detection"]
         truth = [
             Boxes(
@@ -81,8 +81,8 @@ class DetectionTraining:
             )
             for view in self._held_out
         ]
-        frames = [task.frame(true, guess) for true, guess in zip(truth, found, strict=True)]
-        shown = list(zip(self._held_out, found, strict=True))[:6]
+        frames = [task.frame(true, guess) for true, guess in zip(truth, guesses, strict=True)]
+        shown = list(zip(self._held_out, guesses, strict=True))[:6]
         columns = [_drawn(view, guess) for view, guess in shown]
         Image.fromarray(np.concatenate(columns, 1)).save(folder / f"{step:06d}.png")
         return {f"val_{key}": value for key, value in task.scores(frames).items() if value is not None}
@@ -94,10 +94,10 @@ def _boxes(answer: dict[str, Tensor]) -> Boxes:
     return Boxes(xyxy, answer["labels"].cpu().numpy().astype(np.int64), scores, np.zeros(len(scores), bool))
 
 
-def _drawn(view: LabelledView, found: Boxes) -> NDArray[np.uint8]:
+def _drawn(view: LabelledView, boxes: Boxes) -> NDArray[np.uint8]:
     picture = Image.fromarray(view.pixels)
     draw = ImageDraw.Draw(picture)
-    for box, kind, score in zip(found.xyxy, found.kinds, found.scores, strict=True):
+    for box, kind, score in zip(boxes.xyxy, boxes.kinds, boxes.scores, strict=True):
         if score >= SHOWN_SCORE:
             draw.rectangle(box.tolist(), outline=COLOURS[int(kind)])
     return np.asarray(picture)

@@ -166,6 +166,6 @@ def stamp(*things: Any) -> str:
         for path in sorted(thing.rglob("*")) if isinstance(thing, Path) and thing.is_dir() else [thing]:
             whole.update(f"{path}\n".encode())
             if isinstance(path, Path) and path.is_file():
-                found = path.stat()
-                whole.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+                status = path.stat()
+                whole.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
     return whole.hexdigest()[:16]

@@ -90,14 +90,14 @@ def build_text() -> TextEncoder:
     return TextEncoder(clip, tokens, t5, tokens, LENGTH)
 
 
-def extend_vocabulary(found: TextEncoder) -> TextEncoder:
-    """Return *found* with untrained rows for the words of the grammar that it does not know yet."""
-    old, _ = found.tokenizers()
+def extend_vocabulary(encoder: TextEncoder) -> TextEncoder:
+    """Return *encoder* with untrained rows for the words of the grammar that it does not know yet."""
+    old, _ = encoder.tokenizers()
     new = build_text()
     words, known = new.tokenizers()[0].get_vocab(), old.get_vocab()
     if words == known:
-        return found
-    for mine, theirs in zip(new.modules(), found.modules(), strict=True):
+        return encoder
+    for mine, theirs in zip(new.modules(), encoder.modules(), strict=True):
         own = mine.state_dict()
         for key, value in theirs.state_dict().items():
             if value.shape == own[key].shape and len(value) != len(known):

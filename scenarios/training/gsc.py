@@ -137,10 +137,10 @@ def read_captions(path: Path | None, files: list[Path]) -> dict[Path, str]:
             said[str(row["file"])] = " ".join(str(row["caption"]).split())
         except (ValueError, KeyError, TypeError):
             raise UsageError(f'{path}, line {number}: expected {{"file": ..., "caption": ...}}') from None
-    found = {file: said.get(file.name, "") for file in files}
-    if not any(found.values()):
+    captions = {file: said.get(file.name, "") for file in files}
+    if not any(captions.values()):
         raise UsageError(f"{path}: names none of the pictures, as {files[0].name}")
-    return found
+    return captions
 
 
 class KeptText(TextEncoder):
@@ -169,8 +169,10 @@ class KeptText(TextEncoder):
 
     def encode(self, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Return the embeddings of captions that were kept."""
-        found = [load_file(self._file(caption)) for caption in captions]
-        return torch.stack([one["tokens"] for one in found]), torch.stack([one["pooled"] for one in found])
+        encodings = [load_file(self._file(caption)) for caption in captions]
+        return torch.stack([one["tokens"] for one in encodings]), torch.stack(
+            [one["pooled"] for one in encodings]
+        )
 
     def to(self, device: torch.device, offload: bool = False) -> "KeptText":
         """Return the same: nothing here is on a device."""
@@ -218,9 +220,9 @@ class Photos:
 
     def rows(self, picks: Tensor) -> Rows:
         """Return the examples of these numbers."""
-        found = [load_file(self._kept[at]) for at in picks.tolist()]
-        latents = torch.stack([one["latents"].float() for one in found])  # autocast on CPUs knows no float16
-        maps, order = (torch.stack([one[key] for one in found]) for key in ("maps", "order"))
+        photos = [load_file(self._kept[at]) for at in picks.tolist()]
+        latents = torch.stack([one["latents"].float() for one in photos])  # autocast on CPUs knows no float16
+        maps, order = (torch.stack([one[key] for one in photos]) for key in ("maps", "order"))
         return Rows(latents, [self._captions[at] for at in picks.tolist()], maps, order.long())
 
     def groups(self, most: int) -> list[Tensor]:

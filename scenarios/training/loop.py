@@ -238,11 +238,11 @@ def _resume(part: TrainedPart, path: Path, ema: Ema, optimizer: torch.optim.Opti
         return 0, 0.0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["part"]
+        name = state["part"]
     except Exception as error:  # a damaged file makes torch raise many kinds
         raise UsageError(f"{path}: no checkpoint: {(str(error).splitlines() or ['unreadable'])[0]}") from None
-    if found != part.name:
-        raise UsageError(f"{path}: a checkpoint of {found}, not of {part.name}")
+    if name != part.name:
+        raise UsageError(f"{path}: a checkpoint of {name}, not of {part.name}")
     try:
         part.modules.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])

@@ -110,7 +110,7 @@ def measure(shots: Sequence[Shot], coder: Coder, scorer: Scorer, plan: Plan, say
     originals = [scorer.find(shot.pixels) for shot in shots]
     best: dict[str, float] = {}
     for task in sorted(scorer.stamps):
-        value = scorer.score(task, names, [found.get(task) for found in originals])
+        value = scorer.score(task, names, [findings.get(task) for findings in originals])
         if value is not None and value > 0:
             best[task] = value
     say(dumps({"frames": len(shots), "originals": best}))
@@ -123,9 +123,9 @@ def measure(shots: Sequence[Shot], coder: Coder, scorer: Scorer, plan: Plan, say
     shares: dict[str, Floats] = {task: np.zeros((*grid, len(plan.losses))) for task in best}
     for column, words in enumerate(plan.words):
         for row, channels in enumerate(plan.channels):
-            size[row, column], found = _setting(shots, coder, scorer, plan, Quality(channels, words))
+            size[row, column], by_loss = _setting(shots, coder, scorer, plan, Quality(channels, words))
             for task, accuracy in best.items():
-                for at, seen in enumerate(found):
+                for at, seen in enumerate(by_loss):
                     value = scorer.score(
                         task, names, [None if one is None else one.get(task) for one in seen]
                     )
@@ -153,7 +153,7 @@ def _setting(
 ) -> tuple[float, list[list[Findings | None]]]:
     """Return the mean payload of *quality*, and for each loss what is found in each frame; None: nothing is shown."""
     total = 0
-    found: list[list[Findings | None]] = [[] for _ in plan.losses]
+    by_loss: list[list[Findings | None]] = [[] for _ in plan.losses]
     for number, shot in enumerate(shots):
         payload = coder.encode_at(Frame(number, 0, shot.pixels, shot.name), quality)
         total += payload.size_bytes
@@ -164,8 +164,8 @@ def _setting(
             if arrived not in seen:
                 pixels = coder.decode(arrived)
                 seen[arrived] = None if pixels is None else scorer.find(pixels)
-            found[at].append(seen[arrived])
-    return total / len(shots), found
+            by_loss[at].append(seen[arrived])
+    return total / len(shots), by_loss
 
 
 def drop_packets(payload: Payload, body_bytes: int, lost: Any) -> Payload:
@@ -255,16 +255,16 @@ def rate(profile: str, request: TrainingRequest, say: Say) -> Path:
     if request.size is not None:
         changes |= {"camera.width": request.size[0], "camera.height": request.size[1]}
     name = request.scenario or SCENARIO
-    found = schema.load(name, (), changes)
-    truths = open_truth(found.camera, found.seed)
+    scenario = schema.load(name, (), changes)
+    truths = open_truth(scenario.camera, scenario.seed)
     if truths is None:
         raise UsageError(
-            f"--source {found.camera.source}: nothing is known to be true of its pictures; expected one with truth"
+            f"--source {scenario.camera.source}: nothing is known to be true of its pictures; expected one with truth"
         )
-    shots = [item for item in open_source(found.camera, seed=found.seed) if isinstance(item, Shot)]
+    shots = [item for item in open_source(scenario.camera, seed=scenario.seed) if isinstance(item, Shot)]
     tasks = tasks_of(truths, shots)
-    most = transform.channels(transform_folder(found))
-    channels, words = grid_of(found.codec, most)
+    most = transform.channels(transform_folder(scenario))
+    channels, words = grid_of(scenario.codec, most)
     plan_of = schema.load(name, (), {**changes, "analysis": list(tasks), "codec.channels": most})
     session = plan_of.session()
     plan = Plan(

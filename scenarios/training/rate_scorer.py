@@ -23,10 +23,10 @@ def tasks_of(truths: Truths, shots: Sequence[Shot]) -> tuple[Task, ...]:
     if not shots:
         raise UsageError("--source: no picture could be read from it")
     truth = truths.of(shots[0].name)
-    found = tuple(task for task in TASK_NAMES if true_of(task, truths, truth) is not None)
-    if not found:
+    tasks = tuple(task for task in TASK_NAMES if true_of(task, truths, truth) is not None)
+    if not tasks:
         raise UsageError(f"--source: nothing is known to be true of {shots[0].name}")
-    return found
+    return tasks
 
 
 class ModelScorer:

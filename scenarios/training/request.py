@@ -81,13 +81,13 @@ class TrainingRequest:
 
     def folder(self, name: str) -> Path:
         """Return the folder that option *name* gives. Raise UsageError where it gives none, or none is there."""
-        found = getattr(self, name)
-        if found is None:
+        path = getattr(self, name)
+        if path is None:
             raise UsageError(f"{OPTIONS[name]} is needed")
-        if not found.is_dir():
-            raise UsageError(f"{OPTIONS[name]} {found}: no such folder")
-        assert isinstance(found, Path)
-        return found
+        if not path.is_dir():
+            raise UsageError(f"{OPTIONS[name]} {path}: no such folder")
+        assert isinstance(path, Path)
+        return path
 
     def part(self, name: str) -> Path:
         """Return the folder of an earlier part, which is in --from, or else the shipped one."""

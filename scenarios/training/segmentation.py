@@ -117,23 +117,25 @@ class SegmentationTraining:
 
     @torch.no_grad()
     def _found(self, cuts: list[Cut]) -> NDArray[np.int64]:
-        found = []
+        labels = []
         for at in range(0, len(cuts), 8):
             pictures = to_tensor(cuts[at : at + 8]).to(self._weights.device)
             logits = self._logits(pictures, (pictures.shape[2], pictures.shape[3]))
-            found.append(logits.argmax(1).cpu().numpy())
-        return np.concatenate(found)
+            labels.append(logits.argmax(1).cpu().numpy())
+        return np.concatenate(labels)
 
     def sample(self, folder: Path, step: int) -> Losses:
         """Write pictures above the true classes above those found; return scores on what is held out."""
-        found = self._found(self._held_out)
+        guesses = self._found(self._held_out)
         columns = [
             np.concatenate([cut.pixels, paint_labels(cut.labels), paint_labels(guess)])
-            for cut, guess in list(zip(self._held_out, found, strict=True))[:: max(1, len(found) // 6)][:6]
+            for cut, guess in list(zip(self._held_out, guesses, strict=True))[:: max(1, len(guesses) // 6)][
+                :6
+            ]
             if cut.labels is not None
         ]
         Image.fromarray(np.concatenate(columns, 1)).save(folder / f"{step:06d}.png")
-        ious = intersections(to_labels(self._held_out).numpy(), found)
+        ious = intersections(to_labels(self._held_out).numpy(), guesses)
         scores = {f"val_{self._names[number]}": iou for number, iou in ious.items()}
         return {"val_miou": float(np.mean(list(ious.values()))), **scores}
 
@@ -143,10 +145,10 @@ def take_weights(model: Any, folder: Path) -> None:
 
     What was learned of edges and textures in one kind of picture saves most of the time in another.
     """
-    found = load(UperNetForSemanticSegmentation, folder, dtype=torch.float32).state_dict()
+    start = load(UperNetForSemanticSegmentation, folder, dtype=torch.float32).state_dict()
     own = model.state_dict()
     model.load_state_dict(
-        {name: value for name, value in found.items() if name in own and own[name].shape == value.shape},
+        {name: value for name, value in start.items() if name in own and own[name].shape == value.shape},
         strict=False,
     )
 
@@ -178,9 +180,9 @@ def paste_classes(
 def missing_overlap(logits: Tensor, labels: Tensor) -> Tensor:
     """Return one minus the soft Dice overlap, averaged over the classes that *labels* (batch, height, width) has."""
     known = (labels != UNKNOWN).unsqueeze(1)
-    found = logits.softmax(1) * known
+    predicted = logits.softmax(1) * known
     true = functional.one_hot(labels.where(labels != UNKNOWN, 0), logits.shape[1]).permute(0, 3, 1, 2) * known
-    both = (found * true).sum((0, 2, 3))
-    sizes = found.sum((0, 2, 3)) + true.sum((0, 2, 3))
+    both = (predicted * true).sum((0, 2, 3))
+    sizes = predicted.sum((0, 2, 3)) + true.sum((0, 2, 3))
     there = true.sum((0, 2, 3)) > 0
     return 1.0 - (2.0 * both / sizes.clamp_min(1.0))[there].mean()

@@ -137,18 +137,18 @@ class SegmenterTraining:
 
     @torch.no_grad()
     def _found(self, cuts: list[Cut]) -> NDArray[np.int64]:
-        found = []
+        labels = []
         for at in range(0, len(cuts), 16):
             pictures = to_tensor(cuts[at : at + 16]).to(self._weights.device)
-            found.append(self._logits(pictures).argmax(1).cpu().numpy())
-        return np.concatenate(found)
+            labels.append(self._logits(pictures).argmax(1).cpu().numpy())
+        return np.concatenate(labels)
 
     def sample(self, folder: Path, step: int) -> Losses:
         """Write pictures above the true classes above those found; return scores on the held-out streets."""
         shown = self._found(self._shown)
         columns = [
-            np.concatenate([cut.pixels, paint_labels(cut.labels), paint_labels(found)])
-            for cut, found in zip(self._shown, shown, strict=True)
+            np.concatenate([cut.pixels, paint_labels(cut.labels), paint_labels(guess)])
+            for cut, guess in zip(self._shown, shown, strict=True)
             if cut.labels is not None
         ]
         Image.fromarray(np.concatenate(columns, 1)).save(folder / f"{step:06d}.png")
@@ -193,8 +193,8 @@ def measure_misjudgement(judge: nn.Module | None, pictures: Tensor, decoded: Ten
         return torch.zeros(len(pictures), device=pictures.device)
     with torch.no_grad():
         wanted = judge((pictures - MEAN) / DEVIATION).logits.float().log_softmax(1)
-    found = judge((decoded - MEAN) / DEVIATION).logits.float().log_softmax(1)
-    divergence: Tensor = (wanted.exp() * (wanted - found)).sum(1).flatten(1).mean(1)
+    actual = judge((decoded - MEAN) / DEVIATION).logits.float().log_softmax(1)
+    divergence: Tensor = (wanted.exp() * (wanted - actual)).sum(1).flatten(1).mean(1)
     return divergence
 
 
@@ -203,10 +203,10 @@ def load_grown(folder: Path) -> UperNetForSemanticSegmentation:
 
     Raise ModelMissingError where there is none.
     """
-    found: Any = load(UperNetForSemanticSegmentation, folder, dtype=torch.float32)
-    known = [found.config.id2label[number] for number in range(found.config.num_labels)]
-    model: Any = found if known == NAMES else build()
-    state = found.state_dict()
+    stored: Any = load(UperNetForSemanticSegmentation, folder, dtype=torch.float32)
+    known = [stored.config.id2label[number] for number in range(stored.config.num_labels)]
+    model: Any = stored if known == NAMES else build()
+    state = stored.state_dict()
     rows = [known.index(name) if name in known else None for name in NAMES]
     own = model.state_dict()
     for key, value in state.items():
@@ -248,11 +248,11 @@ def vary_light(rng: np.random.Generator, pictures: Tensor) -> Tensor:
     return (lit + 0.02 * torch.randn_like(lit)).clamp(0, 1)
 
 
-def intersections(truth: NDArray[np.int64], found: NDArray[np.int64]) -> dict[int, float]:
+def intersections(truth: NDArray[np.int64], guesses: NDArray[np.int64]) -> dict[int, float]:
     """Return the intersection over union of each class that *truth* has."""
     ious = {}
     for number in np.unique(truth[truth != UNKNOWN]).tolist():
-        true, guess = truth == number, (found == number) & (truth != UNKNOWN)
+        true, guess = truth == number, (guesses == number) & (truth != UNKNOWN)
         ious[number] = float((true & guess).sum() / (true | guess).sum())
     return ious
 

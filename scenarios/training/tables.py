@@ -87,16 +87,16 @@ class _Model:
     def sums(self, seen: Array, lengths: Array) -> Array:
         """Return (skew, spread) of every symbol; *seen* is (maps * places, inputs), *lengths* one a map."""
         weights, places, _, _, _, length = self.parts()
-        found = (seen @ weights.astype(np.float32)).reshape(-1, self.places, 2) + places.astype(np.float32)
-        found[..., 1] += (length[0] * lengths[:, None]).astype(np.float32)
-        return np.asarray(found.reshape(-1, 2))
+        sums = (seen @ weights.astype(np.float32)).reshape(-1, self.places, 2) + places.astype(np.float32)
+        sums[..., 1] += (length[0] * lengths[:, None]).astype(np.float32)
+        return np.asarray(sums.reshape(-1, 2))
 
     def logits(self, sums: Array) -> Array:
         """Return the natural logarithm of each symbol's probability."""
         _, _, base, phi, psi, _ = self.parts()
-        found = sums @ np.stack([phi, psi]).astype(np.float32) + base.astype(np.float32)
-        found = found - found.max(1, keepdims=True)
-        return np.asarray(found - np.log(np.exp(found).sum(1, keepdims=True)))
+        scores = sums @ np.stack([phi, psi]).astype(np.float32) + base.astype(np.float32)
+        scores = scores - scores.max(1, keepdims=True)
+        return np.asarray(scores - np.log(np.exp(scores).sum(1, keepdims=True)))
 
     def bits(self, seen: Array, lengths: Array, index: Array) -> Array:
         """Return the cost of each map."""
@@ -151,8 +151,8 @@ def _improve(model: _Model, seen: Array, lengths: Array, index: Array, steps: in
         total += 0.5 * float(ridge.vector @ (away * away))
         return total / len(index), (gradient + ridge.vector * away) / len(index)
 
-    found = minimize(loss, model.vector, jac=True, method="L-BFGS-B", options={"maxiter": steps})
-    return _Model(found.x, model.inputs, model.places, model.symbols)
+    optimum = minimize(loss, model.vector, jac=True, method="L-BFGS-B", options={"maxiter": steps})
+    return _Model(optimum.x, model.inputs, model.places, model.symbols)
 
 
 def _log_length(size_bytes: Array) -> Array:
@@ -273,9 +273,9 @@ def _frequencies(counts: Array, expected: Array) -> Array:
     """Return integers of at least 1 that add up to 2**BITS in each cell; the escape is the last."""
     rare = 1e-4
     model = np.concatenate([expected * (1 - rare), np.full((len(expected), 1), rare)], 1)
-    found = counts + STRENGTH * model
-    found /= found.sum(1, keepdims=True)
-    whole = np.maximum(1, np.floor(found * (1 << BITS))).astype(np.int64)
+    mixture = counts + STRENGTH * model
+    mixture /= mixture.sum(1, keepdims=True)
+    whole = np.maximum(1, np.floor(mixture * (1 << BITS))).astype(np.int64)
     likeliest = whole.argmax(1)
     whole[np.arange(len(whole)), likeliest] += (1 << BITS) - whole.sum(1)
     return np.asarray(whole.astype(np.uint16))
@@ -296,15 +296,6 @@ def report(tables: LatentTables, train: Array, held_out: Array) -> dict[str, Arr
         "laplace": area * np.array([_laplace(*pair) for pair in pairs]),
         "histogram": area * np.array([_histogram(*pair) for pair in pairs]),
     }
-
-
-def print_report(found: dict[str, Array]) -> None:
-    """Print `report()` as a table, with what is saved on the Laplace distribution."""
-    print(f"{'channel':>8}" + "".join(f"{name:>11}" for name in found) + f"{'saved':>9}")
-    rows = [(str(at), [part[at] for part in found.values()]) for at in range(len(found["coded"]))]
-    rows.append(("all", [part.sum() for part in found.values()]))
-    for name, row in rows:
-        print(f"{name:>8}" + "".join(f"{bits:11.1f}" for bits in row) + f"{1 - row[0] / row[1]:9.1%}")
 
 
 def _laplace(train: Array, held_out: Array) -> float:

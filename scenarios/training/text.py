@@ -241,7 +241,7 @@ def peel(keys: list[int], values: list[int], third: int) -> Array:
     return np.array(cells, np.uint16)
 
 
-def fit(states: Array, bits: Array, nodes: Array, found: Array, epochs: int) -> tuple[Array, Array, Array]:
+def fit(states: Array, bits: Array, nodes: Array, contexts: Array, epochs: int) -> tuple[Array, Array, Array]:
     """Learn the worth of each state and the weights of the inputs, by count of contexts found and by node.
 
     Minimises the coded bits with Adam; batches are drawn by a named stream, so a run is repeatable.
@@ -256,7 +256,7 @@ def fit(states: Array, bits: Array, nodes: Array, found: Array, epochs: int) -> 
             ones = np.bincount(states[:, row], weights=bits, minlength=STATES)
             worth[row] = 0.3 * torch.from_numpy(np.log((ones + 0.5) / (total - ones + 0.5)))
     rows = torch.arange(INPUTS)
-    data = [torch.from_numpy(part.astype(np.int64)) for part in (states, nodes, found)]
+    data = [torch.from_numpy(part.astype(np.int64)) for part in (states, nodes, contexts)]
     truth = torch.from_numpy(bits.astype(np.float32))
     rate, batch = 0.02, 2048
     optimizer = torch.optim.Adam([worth, by_count, by_node], lr=rate)
@@ -305,12 +305,12 @@ def train(folder: Path, epochs: int, third: int = THIRD) -> dict[str, Array]:
             seen[rows, context] = np.where(kept >= 0, kept, MISSING)
     train_rows = np.nonzero(counts.decision_fold < FOLDS)[0]
     chosen = counts.domain[train_rows]
-    found = (seen != MISSING).sum(1)
+    contexts = (seen != MISSING).sum(1)
     worth, by_count, by_node = fit(
         np.concatenate([seen, decisions.recent], 1)[train_rows],
         decisions.bit[chosen],
         decisions.node[chosen].astype(np.int64),
-        found[train_rows],
+        contexts[train_rows],
         epochs,
     )
     stored: dict[int, int] = {}  # the few that collide in 64 bits share the first one's state

@@ -237,13 +237,13 @@ def joint(request: TrainingRequest, batch: int) -> Joint:
 def streets(request: TrainingRequest, batch: int) -> SegmentationTraining:
     """Return the receiver's segmentation model of streets to be trained."""
     size, held = frame_size(request), open_held_out(request)
-    found = require_labels(open_streets(request), request.folder("streets"))
+    pictures = require_labels(open_streets(request), request.folder("streets"))
     require_labels(held, held.files[0].parent)
     names = list(SCENES["street"].nouns)
     return SegmentationTraining(
         names,
-        [(1.0, lambda rng: mask_unlabelled(found.random_cut(rng, size, (1.0, 2.0))))],
-        [mask_unlabelled(found.whole(at, size)) for at in range(len(found))],
+        [(1.0, lambda rng: mask_unlabelled(pictures.random_cut(rng, size, (1.0, 2.0))))],
+        [mask_unlabelled(pictures.whole(at, size)) for at in range(len(pictures))],
         [mask_unlabelled(held.whole(at, size)) for at in range(0, len(held), 2)],
         batch,
         (size[0] * 3 // 2, size[1] * 3 // 2),
@@ -253,15 +253,15 @@ def streets(request: TrainingRequest, batch: int) -> SegmentationTraining:
 
 def planets(request: TrainingRequest, batch: int) -> SegmentationTraining:
     """Return the receiver's segmentation model of the rendered world to be trained."""
-    size, found, held = (
+    size, pictures, held = (
         frame_size(request),
         Pictures.open(request.folder("world")),
         open_held_out_worlds(request),
     )
     return SegmentationTraining(
         list(CLASSES),
-        [(1.0, lambda rng: found.random_cut(rng, size, (1.0, 1.3)))],
-        [found.whole(at, size) for at in range(0, len(found), 4)],
+        [(1.0, lambda rng: pictures.random_cut(rng, size, (1.0, 1.3)))],
+        [pictures.whole(at, size) for at in range(0, len(pictures), 4)],
         [held.whole(at, size) for at in range(len(held))],
         batch,
         (size[0] * 3 // 2, size[1] * 3 // 2),
@@ -319,8 +319,8 @@ def grammar(request: TrainingRequest, say: Say) -> Path:
             relabel_world(worlds.whole(at, SIZE)) for at in range(len(worlds))
         )
     say(f'{{"captions": {len(said)}}}')
-    found = grammar_tables.fit(said)
-    return _written(request, GRAMMAR, lambda path: text_table.write(found, path))
+    fitted = grammar_tables.fit(said)
+    return _written(request, GRAMMAR, lambda path: text_table.write(fitted, path))
 
 
 def tables(request: TrainingRequest, say: Say) -> Path:
@@ -338,19 +338,19 @@ def tables(request: TrainingRequest, say: Say) -> Path:
         draws = draw_cuts(request, size, (0.7, 0.15, 0.15), ((1.0, 1.3), (1.0, 1.2), (1.0, 1.2)))
     maps = symbols(analysis, draws, request.examples or SYMBOLS, request.seed)
     say(f'{{"maps": {len(maps)}, "channels": {maps.shape[1]}}}')
-    found = latent_tables.fit(maps, request.seed)
-    data = save({key: np.ascontiguousarray(part) for key, part in found.to_arrays().items()})
+    fitted = latent_tables.fit(maps, request.seed)
+    data = save({key: np.ascontiguousarray(part) for key, part in fitted.to_arrays().items()})
     return _written(request, TABLES, lambda path: path.write_bytes(data), folder)
 
 
 def symbols(analysis: Any, draws: list[Draw], count: int, seed: int) -> latent_tables.Array:
     """Return the rounded latents, shape (count, channels, rows, columns), of *count* cuts of *draws*."""
-    found = []
+    batches = []
     with torch.inference_mode():
         for at in range(0, count, BATCH):
             cuts = draw_mixed(generator(seed, f"symbols/{at}"), draws, BATCH)
-            found.append(analysis(to_tensor(cuts)).round().to(torch.int32).numpy())
-    maps: latent_tables.Array = np.concatenate(found)[:count]
+            batches.append(analysis(to_tensor(cuts)).round().to(torch.int32).numpy())
+    maps: latent_tables.Array = np.concatenate(batches)[:count]
     return maps
 
 

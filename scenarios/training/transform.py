@@ -252,7 +252,7 @@ class Transform:
 def maps(part: Transform, draws: list[Draw], count: int, seed: int) -> NDArray[np.int32]:
     """Return the rounded latents, shape (count, channels, height, width), of *count* cuts of *draws*."""
     rng = generator(seed, "maps")
-    found = []
+    batches = []
     for _ in range(0, count, 16):
-        found.append(part.model.g_a(to_tensor(draw_mixed(rng, draws, 16))).round().to(torch.int32).numpy())
-    return np.asarray(np.concatenate(found)[:count])
+        batches.append(part.model.g_a(to_tensor(draw_mixed(rng, draws, 16))).round().to(torch.int32).numpy())
+    return np.asarray(np.concatenate(batches)[:count])

@@ -130,9 +130,9 @@ class Views:
         """Return view *index* with its truth."""
         picture, labels = self.pictures.read(index)
         name = self.names[index]
-        found = json.loads(beside(self.folder, "boxes", name, "json").read_text())
-        boxes = np.array([item["box"] for item in found], np.float32).reshape(-1, 4)
-        kinds = np.array([THINGS.index(item["kind"]) for item in found], np.int64)
+        items = json.loads(beside(self.folder, "boxes", name, "json").read_text())
+        boxes = np.array([item["box"] for item in items], np.float32).reshape(-1, 4)
+        kinds = np.array([THINGS.index(item["kind"]) for item in items], np.int64)
         depth = np.load(beside(self.folder, "depth", name, "npy"), allow_pickle=False).astype(np.float32)
         return LabelledView(np.asarray(picture), np.asarray(labels), depth, boxes, kinds)
 

@@ -38,11 +38,11 @@ def read_labels(path: Path, size: Size, table: Table) -> Labels:
     Shape (height, width); 255 where not labelled.
     """
     given = _picture(path, size, ("L", "P"), "8-bit class numbers, one channel")
-    found: Table = table[given]
-    if (found < 0).any():
-        wrong = ", ".join(map(str, np.unique(given[found < 0])[:5].tolist()))
+    labels: Table = table[given]
+    if (labels < 0).any():
+        wrong = ", ".join(map(str, np.unique(given[labels < 0])[:5].tolist()))
         raise UsageError(f"{path}: holds class numbers that are no classes: {wrong}")
-    return found.astype(np.uint8)
+    return labels.astype(np.uint8)
 
 
 def read_depth_png(path: Path, size: Size) -> Depth:
@@ -195,11 +195,11 @@ def read_coco(path: Path) -> CocoBoxes:
         raise UsageError(f"{path}: not COCO's annotations of instances: {said}") from None
     if not kinds:
         raise UsageError(f"{path}: names no categories")
-    found = {
+    boxes_by_picture = {
         name: _boxes(path, [row for row, _, _ in given], [k for _, k, _ in given], [c for _, _, c in given])
         for name, given in rows.items()
     }
-    return CocoBoxes(path, tuple(name for _number, name in ids), sizes, found)
+    return CocoBoxes(path, tuple(name for _number, name in ids), sizes, boxes_by_picture)
 
 
 def read_names(path: Path) -> tuple[str, ...]:

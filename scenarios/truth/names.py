@@ -49,10 +49,10 @@ def normalise_name(name: str) -> str:
 def match_classes(model: Sequence[str], truth: Sequence[str]) -> NDArray[np.uint8]:
     """Return the number in *truth* of each class of *model*, `NONE` where there is none; shape (256,)."""
     known = {normalise_name(name): number for number, name in enumerate(truth)}
-    found = np.full(256, NONE, np.uint8)
+    numbers = np.full(256, NONE, np.uint8)
     for number, name in enumerate(map(normalise_name, model)):
         for word in (name, *OTHERS.get(name, ())):
             if word in known:
-                found[number] = known[word]
+                numbers[number] = known[word]
                 break
-    return found
+    return numbers

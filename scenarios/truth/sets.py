@@ -58,9 +58,9 @@ def _camvid_sequences(names: Sequence[str]) -> dict[str, str]:
     numbered: list[tuple[str, int, str]] = []
     sequences = {name: name for name in names}
     for name in names:
-        found = re.fullmatch(r"(.+)_[a-z]?(\d+)", name.rpartition("/")[2].rpartition(".")[0])
-        if found:
-            numbered.append((found[1], int(found[2]), name))
+        match = re.fullmatch(r"(.+)_[a-z]?(\d+)", name.rpartition("/")[2].rpartition(".")[0])
+        if match:
+            numbered.append((match[1], int(match[2]), name))
     before, first = ("", 0), ""
     for video, number, name in sorted(numbered):
         if video != before[0] or number - before[1] > CAMVID_JUMP:
@@ -140,9 +140,9 @@ class Cityscapes(Alone):
 class Coco(Alone):
     """COCO's annotations of instances in JSON."""
 
-    def __init__(self, found: CocoBoxes) -> None:
-        self._found = found
-        self.box_names: tuple[str, ...] | None = found.names
+    def __init__(self, coco: CocoBoxes) -> None:
+        self._found = coco
+        self.box_names: tuple[str, ...] | None = coco.names
 
     def read(self, picture: Path, size: Size) -> Found:
         """Return the boxes; crowds are ignored ones."""
@@ -192,15 +192,15 @@ class Folder(Alone):
 
     def needed(self, picture: Path) -> list[Path]:
         """Return one file of each kind that the folder has."""
-        found = []
+        paths = []
         if self._labels is not None:
-            found.append(self._labels / f"{picture.stem}.png")
+            paths.append(self._labels / f"{picture.stem}.png")
         if self._depth is not None:
             array = self._depth / f"{picture.stem}.npy"
-            found.append(array if array.is_file() else array.with_suffix(".png"))
+            paths.append(array if array.is_file() else array.with_suffix(".png"))
         if self._boxes is not None:
-            found.append(self._boxes / f"{picture.stem}.json")
-        return found
+            paths.append(self._boxes / f"{picture.stem}.json")
+        return paths
 
     def read(self, picture: Path, size: Size) -> Found:
         """Return what there is."""
@@ -226,8 +226,8 @@ def _beside(folder: Path, part: str) -> Path | None:
 
 def _first(pattern: str, name: str) -> str:
     """Return what *pattern* matches in *name*, all of it where it matches nothing."""
-    found = re.search(pattern, name)
-    return found[0] if found else name
+    match = re.search(pattern, name)
+    return match[0] if match else name
 
 
 @dataclass(frozen=True)

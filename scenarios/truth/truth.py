@@ -130,14 +130,14 @@ class TruthCache:
 
     def of(self, name: str) -> Truth:
         """Return the truth about the shot called *name*, read at most once while it is kept."""
-        found = self._found.pop(name, None)
-        if found is None:
-            found = self._truths.of(name)
-            self._bytes += _bytes(found)
-        self._found[name] = found
+        known = self._found.pop(name, None)
+        if known is None:
+            known = self._truths.of(name)
+            self._bytes += _bytes(known)
+        self._found[name] = known
         while self._bytes > KEPT_BYTES and len(self._found) > 1:
             self._bytes -= _bytes(self._found.popitem(last=False)[1])
-        return found
+        return known
 
     def sequence(self, name: str) -> str:
         """Return the sequence of the shot called *name*."""
@@ -179,10 +179,10 @@ class _World:
         return self._parts(name)[0]
 
     def _parts(self, name: str) -> tuple[str, str, int, int]:
-        found = _FRAME.fullmatch(name)
-        if found is None:
+        match = _FRAME.fullmatch(name)
+        if match is None:
             raise UsageError(f"{name!r} is no frame of the world; expected world:THEME:SEED#INDEX")
-        drive, theme, seed, index = found.groups()
+        drive, theme, seed, index = match.groups()
         return drive, theme, int(seed), int(index)
 
 
@@ -199,14 +199,14 @@ class _Files:
             size = size_of(path)
         except PictureError as error:
             raise UsageError(f"{path}: cannot read the picture: {error}") from None
-        found = self._known.read(path, size)
+        known = self._known.read(path, size)
         camera = self._camera
         view = window(size, camera.width, camera.height, camera.fit)
         given = camera.width, camera.height
         return Truth(
-            None if found.depth_m is None else fit_cells(found.depth_m, view, given, np.float32(np.nan)),
-            None if found.labels is None else fit_cells(found.labels, view, given, np.uint8(UNLABELLED)),
-            None if found.boxes is None else fit_boxes(found.boxes, view),
+            None if known.depth_m is None else fit_cells(known.depth_m, view, given, np.float32(np.nan)),
+            None if known.labels is None else fit_cells(known.labels, view, given, np.uint8(UNLABELLED)),
+            None if known.boxes is None else fit_boxes(known.boxes, view),
         )
 
     def sequence(self, name: str) -> str:

@@ -147,9 +147,9 @@ def find(kind: str, folder: Path) -> list[Path]:
     try:
         next(folder.iterdir(), None)  # what may not be listed is an error, not an empty folder
         for finder in layout.finders:
-            found = {path for path in finder(folder) if _is_picture(path)}
-            if found:
-                return sorted(found, key=lambda path: name_of(folder, path))
+            paths = {path for path in finder(folder) if _is_picture(path)}
+            if paths:
+                return sorted(paths, key=lambda path: name_of(folder, path))
     except OSError as error:
         raise UsageError(
             f"camera.source {f'{kind}:{folder}'!r}: cannot be listed: {error.strerror}"

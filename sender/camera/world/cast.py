@@ -190,13 +190,13 @@ class Ground:
         g1 = height[start + after] - eye - slope * r1
         rise = (g1 - g0).clamp_min(1e-4)
         reach = r0 + (r1 - r0) * (-g0 / rise).clamp(-0.3, 1.3)
-        found = torch.nonzero(~sky).squeeze(1)
-        reach[found] = self._exact(
-            view[found],
-            direction[found] / flat[found, None],
-            slope[found],
-            reach[found],
-            (rise / (r1 - r0))[found],
+        rays = torch.nonzero(~sky).squeeze(1)
+        reach[rays] = self._exact(
+            view[rays],
+            direction[rays] / flat[rays, None],
+            slope[rays],
+            reach[rays],
+            (rise / (r1 - r0))[rays],
         )
         return torch.where(sky, torch.full_like(reach, math.inf), reach / flat)
 

@@ -300,7 +300,7 @@ def _boxes(
     order = np.argsort(numbers, kind="stable")
     rows, columns, numbers = rows[order], columns[order], numbers[order]
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    found = []
+    boxes = []
     for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
         y, x = rows[start:end], columns[start:end]
         kind = CLASSES[labels[y[0], x[0]]]
@@ -309,5 +309,5 @@ def _boxes(
         middle = float(np.median(depth[y, x]))
         left, top, right, bottom = float(x.min()), float(y.min()), float(x.max() + 1), float(y.max() + 1)
         assert kind in THINGS
-        found.append(Box(kind, left, top, right, bottom, len(y), middle))
-    return tuple(sorted(found, key=lambda box: (-box.visible_px, box.left, box.top)))
+        boxes.append(Box(kind, left, top, right, bottom, len(y), middle))
+    return tuple(sorted(boxes, key=lambda box: (-box.visible_px, box.left, box.top)))

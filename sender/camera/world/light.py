@@ -58,14 +58,14 @@ class SurfaceLook:
         label = torch.full((count,), SKY_CLASS, dtype=torch.int64, device=self.device)
         on_ground = torch.nonzero(hits.part == GROUND).squeeze(1)
         if len(on_ground):
-            found = self._ground(cameras, hits, on_ground)
-            albedo[on_ground], normal[on_ground] = found.albedo, found.normal
-            lit[on_ground], open_[on_ground], label[on_ground] = found.lit, found.open, found.label
+            region = self._ground(cameras, hits, on_ground)
+            albedo[on_ground], normal[on_ground] = region.albedo, region.normal
+            lit[on_ground], open_[on_ground], label[on_ground] = region.lit, region.open, region.label
         on_part = torch.nonzero(hits.part >= 0).squeeze(1)
         if len(on_part):
-            found = self._parts(cameras, parts, hits, on_part)
-            albedo[on_part], normal[on_part], label[on_part] = found.albedo, found.normal, found.label
-            lit[on_part], open_[on_part] = found.lit, found.open
+            region = self._parts(cameras, parts, hits, on_part)
+            albedo[on_part], normal[on_part], label[on_part] = region.albedo, region.normal, region.label
+            lit[on_part], open_[on_part] = region.lit, region.open
         return Surface(albedo, normal, lit, open_, label)
 
     def _ground(self, cameras: Cameras, hits: Hits, some: Tensor) -> Surface:

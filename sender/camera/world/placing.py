@@ -122,7 +122,7 @@ class Placing:
         numbers = np.arange(first, last + 1)
         keys = mix_hash(numbers.astype(np.int64).view(np.uint64), self._key)
         draws = np.stack([uniform(keys, stream) for stream in range(4)], 1)
-        found = []
+        sites = []
         for number, draw in zip(numbers.tolist(), draws.tolist(), strict=True):
             share = draw[0]
             for kind, part, (low, high) in BUILT:
@@ -137,10 +137,10 @@ class Placing:
                         heading = (
                             math.atan(slope[0]) + 0.8 * (draw[3] - 0.5) + (math.pi if draw[3] < 0.5 else 0.0)
                         )
-                    found.append(Site(kind, number, at[0], at[1], heading))
+                    sites.append(Site(kind, number, at[0], at[1], heading))
                     break
                 share -= part
-        return found
+        return sites
 
     def model_generator(self, site: Site) -> np.random.Generator:
         """Return the generator of the details of what stands at *site*."""
@@ -151,8 +151,8 @@ class Placing:
 
         Each site comes with the radius that is clear.
         """
-        found = [self._layer(layer, number, x, y, yaw, spread) for number, layer in enumerate(LAYERS)]
-        rock_x, rock_y, radius, keys = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        layers = [self._layer(layer, number, x, y, yaw, spread) for number, layer in enumerate(LAYERS)]
+        rock_x, rock_y, radius, keys = (np.concatenate(parts) for parts in zip(*layers, strict=True))
         keep = self._clear(rock_x, rock_y, radius)
         for site, free in sites:
             keep &= np.hypot(rock_x - site.x, rock_y - site.y) > free + radius
