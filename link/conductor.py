@@ -96,7 +96,7 @@ class Conductor:
         self._record()
         for event in out.events:
             self._journal.event(event)
-        if any(event.kind == "closed" for event in out.events):
+        if any(event.kind in ("closed", "decoded") for event in out.events):
             self._journal.flush()
         if self._progress is not None:
             for event in out.events:

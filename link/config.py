@@ -90,7 +90,7 @@ class Codec(Model):
         return given
 
 
-class Profile(Model):
+class ProfileConfig(Model):
     """Where the models of `codec.profile` are taken from, and how they run. A folder replaces a profile's part."""
 
     transform: ModelPlace = None
@@ -191,7 +191,7 @@ class Outage(Model):
         return self.up_s / (self.up_s + self.down_s)
 
 
-class Queue(Model):
+class QueueConfig(Model):
     """The drop-tail queue in front of a hop's transmitter."""
 
     limit_bytes: Bytes = 1 << 20
@@ -217,7 +217,7 @@ class Retransmit(Model):
     """Of reports."""
 
 
-class Hop(Model):
+class HopConfig(Model):
     """One link of the path: a queue, a transmitter, losses, a propagation delay."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -230,12 +230,12 @@ class Hop(Model):
     bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     duplicate_ratio: Ratio = 0.0
     outage: Outage | None = None
-    queue: Queue = Queue()
+    queue: QueueConfig = QueueConfig()
     retransmit: Retransmit | None = None
     """Whether the hop sends again by itself what was lost on it; None: what is lost is lost."""
 
     @model_validator(mode="after")
-    def _one_rate(self) -> "Hop":
+    def _one_rate(self) -> "HopConfig":
         if (self.rate_bps is None) == (self.trace is None):
             raise ValueError("give rate_bps or trace, one of the two")
         return self
@@ -252,7 +252,7 @@ class ReturnHop(Model):
     bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     duplicate_ratio: Ratio = 0.0
     outage: Outage | None = None
-    queue: Queue = Queue()
+    queue: QueueConfig = QueueConfig()
 
 
 class Repair(Model):
@@ -267,6 +267,8 @@ class Repair(Model):
     """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
     arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL] = 4
     """How often the receiver asks for one frame before it makes do."""
+    show_early: Annotated[bool, Affects.CHANNEL] = True
+    """With arq: whether a picture is shown of what is there when the rest is asked for, and refined when that comes."""
     priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
 
@@ -276,7 +278,7 @@ class Link(Model):
 
     framing: Annotated[Literal["compact", "ccsds"], _PACKETS | Affects.SYNTAX] = "compact"
     mtu_bytes: Annotated[int, Field(le=65535), _PACKETS] = 128
-    hops: Annotated[tuple[Hop, ...], Field(min_length=1), Affects.CHANNEL]
+    hops: Annotated[tuple[HopConfig, ...], Field(min_length=1), Affects.CHANNEL]
     return_: Annotated[ReturnHop | None, Affects.CHANNEL] = Field(default=None, alias="return")
     """None: a one-way link."""
     repair: Repair = Repair()
@@ -295,7 +297,7 @@ class Link(Model):
             )
         if self.repair.arq and self.return_ is None:
             raise ValueError("repair.arq needs a return channel: give link.return")
-        ways: dict[str, Hop | ReturnHop] = {hop.name: hop for hop in self.hops}
+        ways: dict[str, HopConfig | ReturnHop] = {hop.name: hop for hop in self.hops}
         if self.return_ is not None:
             ways["return"] = self.return_
         for name, hop in ways.items():
@@ -325,7 +327,7 @@ class Session(Model):
     camera: Camera
     codec: Codec
     link: Link
-    profile: Annotated[Profile, Affects.MACHINE] = Profile()
+    profile: Annotated[ProfileConfig, Affects.MACHINE] = ProfileConfig()
     analysis: Annotated[tuple[Task, ...], Affects.FINDINGS] = ()
     """Vision models that the receiver runs on what arrives; not part of the fingerprint or the wire. `all` in a
     scenario: every task that a model of the profile is made for at this source."""

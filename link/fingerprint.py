@@ -4,7 +4,7 @@ import hashlib
 
 from link.codecs import SYNTAXES
 from link.config import Codec, Session
-from link.marks import Affects, unmarked
+from link.marks import Affects, fields_unmarked
 from link.packet import VERSION
 
 
@@ -17,7 +17,7 @@ def fingerprint(session: Session) -> str:
         camera.width,
         camera.height,
         link.framing,
-        codec.model_dump_json(exclude=set(unmarked(Codec, Affects.SYNTAX))),
+        codec.model_dump_json(exclude=set(fields_unmarked(Codec, Affects.SYNTAX))),
     )
     digest = hashlib.sha256(repr(parts).encode())
     digest.update(SYNTAXES[codec.name].tables(session))

@@ -13,7 +13,7 @@ MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are allocated."""
 
 
-def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def scale(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """Return *pixels* resampled (Lanczos) to *size* (width, height); the same array where they have it."""
     if pixels.shape[1::-1] == size:
         return pixels

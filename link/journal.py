@@ -255,7 +255,7 @@ class Run:
     data: dict[int, bytes]
     """Bytes of each packet as it was sent, by its number; also of what a hop sent again, and of its reports."""
     pictures: dict[str, dict[int, bytes]]
-    """PNG files by topic (`sent`, `received`) and frame number."""
+    """PNG files by topic (`sent`, `received`) and frame number; of a picture that was refined the last."""
     complete: bool
     """Whether the run came to its end (its last event is `finished`)."""
     findings: dict[str, dict[int, bytes]] = field(default_factory=dict)
@@ -274,7 +274,10 @@ def read(path: Path, *, pictures: bool = True) -> Run:
         if topic == "/scenario":
             head = json.loads(message)
         elif topic == "/events":
-            events.append(json.loads(message))
+            event = json.loads(message)
+            events.append(event)
+            if event["kind"] in ("found", "not_found"):  # what was seen in the picture before is no more
+                findings.get(event["task"], {}).pop(event["frame"], None)
         elif topic == "/packets":
             batch = PacketRows.FromString(message)
             block = np.array([getattr(batch, name) for name in _FIELDS], np.int64).T

@@ -26,7 +26,7 @@ class Affects(Flag):
     PACKETS = auto()
     """How much a packet holds, which some encoders fill."""
     CHANNEL = auto()
-    """What becomes of packets, and when."""
+    """What becomes of packets, and when; when what arrived is shown."""
     FINDINGS = auto()
     """What is looked for in the pictures."""
     PLACE = auto()
@@ -46,7 +46,7 @@ def mark_of(field: FieldInfo) -> Affects | None:
     return next((item for item in field.metadata if isinstance(item, Affects)), None)
 
 
-def marked(model: type[BaseModel], mark: Affects) -> frozenset[str]:
+def fields_marked(model: type[BaseModel], mark: Affects) -> frozenset[str]:
     """Return the names of the fields of *model* with *mark* among theirs."""
     return frozenset(
         name
@@ -55,9 +55,9 @@ def marked(model: type[BaseModel], mark: Affects) -> frozenset[str]:
     )
 
 
-def unmarked(model: type[BaseModel], mark: Affects) -> frozenset[str]:
+def fields_unmarked(model: type[BaseModel], mark: Affects) -> frozenset[str]:
     """Return the names of the fields of *model* without *mark*."""
-    return frozenset(model.model_fields) - marked(model, mark)
+    return frozenset(model.model_fields) - fields_marked(model, mark)
 
 
 def values(model: BaseModel, mark: Affects) -> Iterator[tuple[str, object]]:

@@ -14,7 +14,7 @@ from link.config import Session
 from link.end import Core
 from link.errors import FarlinkError
 from link.packet import VERSION
-from link.relay import USER, PeerGoneError, StoppedError, bound, check_address, read_key
+from link.relay import USER, PeerGoneError, StoppedError, check_address, read_key, set_limits
 from link.timing import Times
 
 Build = Callable[[Session, Times], tuple[Core, str]]
@@ -37,7 +37,7 @@ def serve(
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     try:
-        bound(socket, 64 << 20)
+        set_limits(socket, 64 << 20)
         if curve is not None:
             public, secret = read_key(curve, "peer", secret=True)
             socket.setsockopt(zmq.CURVE_SERVERKEY, read_key(curve, "link", secret=False)[0])

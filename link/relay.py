@@ -106,7 +106,7 @@ def read_key(folder: Path, name: str, *, secret: bool) -> tuple[bytes, bytes | N
         raise UsageError(f"{path}: no CURVE key: {error}; make keys with `farlink keys {folder}`") from None
 
 
-def bound(socket: "zmq.Socket[bytes]", size_bytes: int) -> None:
+def set_limits(socket: "zmq.Socket[bytes]", size_bytes: int) -> None:
     """Bound messages, queues and waiting of *socket*, and have it notice dead peers."""
     socket.setsockopt(zmq.MAXMSGSIZE, size_bytes)
     socket.setsockopt(zmq.RCVHWM, _QUEUE)
@@ -131,7 +131,7 @@ class Hub:
         self._session, self._times, self._fingerprint = session, times, fingerprint
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        bound(self._socket, max_message_bytes(session))
+        set_limits(self._socket, max_message_bytes(session))
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.SNDTIMEO, 0)
         self._auth: ThreadAuthenticator | None = None

@@ -9,7 +9,7 @@ from link.channel.delay import TAIL, tail_ns
 from link.channel.path import hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
-from link.config import Hop, Link, ReturnHop, Session
+from link.config import HopConfig, Link, ReturnHop, Session
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
@@ -35,7 +35,7 @@ class Times:
     """How long after a frame the last frame of its block of the erasure code may be taken."""
 
 
-def _hold_ns(hop: Hop | ReturnHop) -> int:
+def _hold_ns(hop: HopConfig | ReturnHop) -> int:
     """Return how long a packet may be held up by an outage of *hop*."""
     outage = hop.outage
     if outage is None or not outage.hold:
@@ -92,7 +92,7 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking, fec_span_ns)
 
 
-def _repeats_ns(hop: Hop, link: Link, traces: Mapping[str, Trace]) -> int:
+def _repeats_ns(hop: HopConfig, link: Link, traces: Mapping[str, Trace]) -> int:
     """Return how long a packet of a full MTU may take a hop that sends again, besides once."""
     if hop.retransmit is None:
         return 0

@@ -31,7 +31,7 @@ from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from link.config import Profile
+from link.config import ProfileConfig
 from link.errors import ModelMissingError, UsageError
 from link.models import pull_hint
 from link.pretrained import first_line, load_settings, load_weights
@@ -143,14 +143,14 @@ class Parts:
 
     @classmethod
     def from_pretrained(
-        cls, folders: dict[str, Path], dtype: torch.dtype, profile: Profile | None = None
+        cls, folders: dict[str, Path], dtype: torch.dtype, profile: ProfileConfig | None = None
     ) -> "Parts":
         """Return the parts, each from its folder in *folders* by its name here, set up as *profile* says.
 
         Nothing is downloaded. Raise ModelMissingError where a folder is not there or does not hold its part,
         or where an optional package is not installed.
         """
-        profile = profile or Profile()
+        profile = profile or ProfileConfig()
         diffusers.utils.logging.disable_progress_bar()
         # It warns of settings that ChannelControlNet inherits; what matters is checked in `_load`.
         diffusers.utils.logging.set_verbosity_error()

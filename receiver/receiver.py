@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import Any
 
 from link import fragment, packet, png
+from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import FingerprintError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
-from link.frame import Pixels
+from link.frame import Payload, Pixels
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
@@ -32,25 +34,31 @@ class _Open:
     """Number of data packets, once the last of them or a repair packet told."""
     planned_ns: int | None = None
     """The frame's entry on the agenda."""
+    show_ns: int | None = None
+    """When to draw what is there, while the rest has been asked for."""
+    drawn: Payload | None = None
+    """What the decoder was given then."""
+    shown: bool = False
+    """Whether that made a picture."""
 
     @property
     def due_ns(self) -> int:
         """When the frame next wants something done."""
-        due = self.timer.due_ns
-        return self.deadline_ns if due is None else min(due, self.deadline_ns)
+        wanted = (self.timer.due_ns, self.show_ns, self.deadline_ns)
+        return min(due for due in wanted if due is not None)
 
     @property
     def complete(self) -> bool:
         return self.count is not None and len(self.data) >= self.count
 
-    def request(self, lacking: int | None) -> arq.Request:
+    def request(self, lacking: int | None) -> arq.RepairRequest:
         """Return what to ask for, where *lacking* packets would do for the frame's block of the erasure code."""
         last = self.count if self.count is not None else max(self.data, default=-1) + 1
         missing = tuple(index for index in range(last) if index not in self.data)
         if self.count is None:
-            return arq.Request(missing, last)
+            return arq.RepairRequest(missing, last)
         enough = 0 if lacking is None else max(1, lacking)
-        return arq.Request(missing, None, enough if enough < len(missing) else 0)
+        return arq.RepairRequest(missing, None, enough if enough < len(missing) else 0)
 
 
 @dataclass
@@ -63,6 +71,10 @@ class _Closed:
 
 class Receiver:
     """Puts frames together, asks for what is missing, decodes what arrived, looks at it.
+
+    With requests on, a frame with holes is drawn when they are first asked for (`repair.show_early`) and once more
+    when it is closed with more sections than that: two drawings at most. A decoder that starts from its last picture
+    starts from the one that it drew last before, be that the same frame's first or a later frame's.
 
     *clock* measures decoding and analysis for `timings.json`; it decides nothing.
     """
@@ -89,6 +101,7 @@ class Receiver:
         self._newest = -1
         self._blocks = Blocks()
         self._coded = session.link.repair.fec > 0.0
+        self._codec, self._syntax = session.codec, SYNTAXES[session.codec.name]
         self._repaired = -1  # all repair packets for the frames up to this one have gone by
         self._sequence = 0
         self._strange: list[int] = []
@@ -108,9 +121,12 @@ class Receiver:
             state.planned_ns = None
             if state.deadline_ns <= now:
                 self._close(frame, now, out)
+                continue
+            if state.show_ns is not None and state.show_ns <= now:
+                self._show_early(frame, state, now, out)
             else:
                 self._ask(frame, state, now, out)
-                self._plan(frame, state)
+            self._plan(frame, state)
         out.next_ns = due
         return out
 
@@ -303,8 +319,19 @@ class Receiver:
         state.timer.fired(now)
         wish = {"missing": list(request.missing), "open_from": request.open_from, "enough": request.enough}
         out.events.append(Event("nak", now, frame, wish))
+        if self._link.repair.show_early and state.drawn is None:
+            state.show_ns = now + 1  # in the next step: the request does not wait for the decoder
 
-    def _feedback(self, frame: int, request: arq.Request, turn: int, out: Output) -> None:
+    def _show_early(self, frame: int, state: _Open, now: int, out: Output) -> None:
+        """Draw what is there of an open frame, once, where its codec finds that worth showing."""
+        state.show_ns = None
+        payload = fragment.reassemble(state.data, state.count)
+        if self._syntax.worth_showing(self._codec, payload):
+            state.drawn = payload
+            have = [section is not None for section in payload.sections]
+            state.shown = self._draw(frame, payload, {"complete": False, "sections": have}, now, out)
+
+    def _feedback(self, frame: int, request: arq.RepairRequest, turn: int, out: Output) -> None:
         room = packet.body_bytes(self._link.mtu_bytes, self._link.framing)
         body = Packet(Kind.FEEDBACK, frame % packet.FRAMES, turn, request.pack(room))
         self._sequence += 1
@@ -327,17 +354,23 @@ class Receiver:
             "packets": len(state.data),
         }
         out.events.append(Event("closed", now, frame, about))
+        if payload != state.drawn:
+            drawn = {"complete": about["complete"], **({"refines": True} if state.shown else {})}
+            self._draw(frame, payload, drawn, now, out)
+        if self._link.repair.arq and about["complete"]:
+            self._feedback(frame, arq.RepairRequest(()), 0, out)
+            out.events.append(Event("ack", now, frame))
+
+    def _draw(self, frame: int, payload: Payload, about: dict[str, Any], now: int, out: Output) -> bool:
+        """Decode *payload*, show and analyse the picture; return whether there is one."""
         started = self._clock()
         pixels = self._decoder.decode(payload)
         out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
-        if pixels is not None:
-            out.events.append(
-                Event("decoded", now, frame, {"complete": about["complete"]}, png.encode(pixels))
-            )
-            self._analyse(frame, pixels, now, out)
-        if self._link.repair.arq and about["complete"]:
-            self._feedback(frame, arq.Request(()), 0, out)
-            out.events.append(Event("ack", now, frame))
+        if pixels is None:
+            return False
+        out.events.append(Event("decoded", now, frame, about, png.encode(pixels)))
+        self._analyse(frame, pixels, now, out)
+        return True
 
     def _analyse(self, frame: int, pixels: Pixels, now: int, out: Output) -> None:
         if self._analyst is None:

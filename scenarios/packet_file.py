@@ -18,13 +18,13 @@ from link.config import LEAST_SIDE, MOST_SIDE, Session
 from link.errors import FingerprintError, PartialError, StorageError, UsageError
 from link.fingerprint import fingerprint, short
 from link.frame import Frame
-from link.marks import Affects, marked
+from link.marks import Affects, fields_marked
 from link.packet import Kind, Packet
 from link.timing import body_bytes
 
 _MAGIC = b"FLNK"
 _MAX_BYTES = 64 << 20
-_LOCAL = marked(Session, Affects.MACHINE)  # which models load is not a file's to say
+_LOCAL = fields_marked(Session, Affects.MACHINE)  # which models load is not a file's to say
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from link.fingerprint import fingerprint
 from link.packet import VERSION
 from link.timing import times
 from scenarios import schema
-from scenarios.models.rate_table import stale
+from scenarios.models.rate_table import find_stale_models
 from scenarios.results.folder import LOCK, locked, make_new
 from scenarios.schema import Scenario
 
@@ -171,7 +171,7 @@ def execute(
 
     Raise UsageError where it could not even begin.
     """
-    for line in stale(scenario):
+    for line in find_stale_models(scenario):
         progress({"kind": "warned", "frame": None, "time_ns": 0, "reason": line})
     try:
         if transport == "inproc":

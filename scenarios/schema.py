@@ -18,7 +18,7 @@ from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
 from link.config import Codec, Session
 from link.errors import UsageError
-from link.marks import Affects, marked
+from link.marks import Affects, fields_marked
 from link.terminal import escape
 from link.timing import SHARE, body_bytes, times
 from scenarios.models.analysts import every_task, with_analysts
@@ -122,7 +122,7 @@ def with_local_models(session: Session, settings: Iterable[str]) -> Session:
 
     Raise UsageError for any other key: all else is said by the link.
     """
-    own = {name: getattr(session, name) for name in sorted(marked(Session, Affects.MACHINE))}
+    own = {name: getattr(session, name) for name in sorted(fields_marked(Session, Affects.MACHINE))}
     tree: dict[str, Any] = {name: group.model_dump() for name, group in own.items()}
     for setting in settings:
         key, equals, value = setting.partition("=")

@@ -11,7 +11,7 @@ from link.timing import Times
 from sender.camera import Shot, Skipped, open_source
 from sender.codecs import ENCODERS
 from sender.encoder import Encoder
-from sender.rate_control import RateControl, wanted
+from sender.rate_control import RateControl, is_controlled
 from sender.sender import Sender
 
 
@@ -31,7 +31,7 @@ def build(
     own = fingerprint(session)
     if encoder is None:
         encoder = ENCODERS[session.codec.name](session)
-    control = RateControl.from_session(session, times) if wanted(session) else None
+    control = RateControl.from_session(session, times) if is_controlled(session) else None
     return Sender(session, times, shots, encoder, own, time.perf_counter, control), own
 
 

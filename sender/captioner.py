@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from link.bitstream.grammar import COLOURS, LEVELS, PLACES, SCENES, SIZE_FROM, SIZES, Caption, Item, arranged
+from link.bitstream.grammar import COLOURS, LEVELS, PLACES, SCENES, SIZE_FROM, SIZES, Caption, Item, arrange
 
 Pixels = NDArray[np.uint8]
 """Shape (height, width, 3)."""
@@ -63,7 +63,7 @@ def describe(labels: Labels, pixels: Pixels, words: int) -> Caption:
             for noun, third in zip(SCENES["picture"].nouns, thirds, strict=True)
         ]
     level, tint = _light(pixels)
-    return Caption(scene, level, tint, arranged(scene, tuple(items))).cut(words)
+    return Caption(scene, level, tint, arrange(scene, tuple(items))).cut(words)
 
 
 def _things(scene: str, labels: Labels, counts: NDArray[np.int64], named: NDArray[np.uint8]) -> list[Item]:

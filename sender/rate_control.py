@@ -345,6 +345,6 @@ class RateControl:
         self._choice = None
 
 
-def wanted(session: Session) -> bool:
+def is_controlled(session: Session) -> bool:
     """Return whether the session's codec is controlled by the task."""
     return SYNTAXES[session.codec.name].facts.adjustable and session.codec.rate_control == "task"

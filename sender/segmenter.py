@@ -62,7 +62,7 @@ class Segmenter:
             ) from None
         self._model = model.to(device)
         self._device = device
-        self._ours = torch.tensor(ours(self._model.config.id2label), dtype=torch.uint8)
+        self._ours = torch.tensor(map_classes(self._model.config.id2label), dtype=torch.uint8)
         if bool((self._ours == UNKNOWN).all()):
             raise UsageError(f"{folder}: names none of the classes of the captions")
 
@@ -89,7 +89,7 @@ def full_name(scene: str, noun: str) -> str:
     return noun if scene == "street" else f"{SCENES[scene].words} {noun}"
 
 
-def ours(names: dict[int, str]) -> list[int]:
+def map_classes(names: dict[int, str]) -> list[int]:
     """Return our class number for each of a model's classes, `UNKNOWN` for those that we have no word for."""
     known: dict[str, int] = {}
     for scene, numbers in CLASSES.items():

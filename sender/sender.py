@@ -256,7 +256,7 @@ class Sender:
             out.events.append(Event("resent", now, number, {"packets": indices}))
         return Fate.DELIVERED
 
-    def _count_missing(self, number: int, box: arq.Outbox, request: arq.Request) -> None:
+    def _count_missing(self, number: int, box: arq.Outbox, request: arq.RepairRequest) -> None:
         """Tell rate control what the first answer for a frame says of the loss; later ones are about repeats."""
         if self._control is None or self._link.repair.fec or number in self._told:
             return  # what the erasure code mended nobody hears of: the scenario's loss is the better guess

@@ -16,7 +16,7 @@ Maps = NDArray[np.int32]
 """Shape (channels, rows, columns): rounded latents, one for each cell of 16x16 pixels."""
 
 
-class Analysis:
+class AnalysisTransform:
     """g_a of a transform folder; see `link.transform`."""
 
     def __init__(self, network: nn.Module, channels: int) -> None:
@@ -24,7 +24,7 @@ class Analysis:
         self.channels = channels
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> "Analysis":
+    def from_pretrained(cls, folder: Path) -> "AnalysisTransform":
         """Return the analysis transform in *folder*. Raise ModelMissingError where it is not whole."""
         return cls(transform.load(folder, "analysis"), transform.channels(folder))
 

@@ -47,7 +47,7 @@ def prompt(words: int) -> str:
     )
 
 
-def trimmed(text: str, words: int) -> str:
+def trim(text: str, words: int) -> str:
     """Return *text* as one line of printable characters, at most *words* words and 1 KiB of UTF-8."""
     spaced = "".join(character if character.isprintable() else " " for character in text)
     kept = spaced.split()[:words]
@@ -109,7 +109,7 @@ class QwenCaptioner:
                 **given, max_new_tokens=_TOKENS_PER_WORD * self._words, do_sample=False, num_beams=1
             )
         new = said[0, given["input_ids"].shape[1] :]
-        return trimmed(self._processor.tokenizer.decode(new, skip_special_tokens=True), self._words)
+        return trim(self._processor.tokenizer.decode(new, skip_special_tokens=True), self._words)
 
 
 def device_map(device: str, weights_bytes: int, memory_bytes: int) -> str | dict[str, str]:
@@ -168,8 +168,8 @@ class EndpointCaptioner:
             "temperature": 0,
         }
         request = Request(self._url, json.dumps(question).encode(), self._headers, method="POST")
-        answer = within(self._timeout_s, lambda: self._post(request), self._shown)
-        caption = trimmed(self._text(answer), self._words)
+        answer = run_within(self._timeout_s, lambda: self._post(request), self._shown)
+        caption = trim(self._text(answer), self._words)
         if not caption:
             raise UsageError(f"{self._shown}: the answer holds no caption")
         return caption
@@ -180,7 +180,7 @@ class EndpointCaptioner:
                 answer: bytes = response.read(ANSWER_BYTES + 1)
         except HTTPError as error:
             with error:
-                why = trimmed(error.read(300).decode(errors="replace"), 40)
+                why = trim(error.read(300).decode(errors="replace"), 40)
             raise UsageError(
                 f"{self._shown}: HTTP {error.code} {_line(error.reason)} {why}".rstrip()
             ) from None
@@ -218,7 +218,7 @@ def endpoint(url: str) -> str:
     return parts._replace(path=path if path.endswith(_PATH) else path + _PATH, fragment="").geturl()
 
 
-def within(timeout_s: float, work: Callable[[], bytes], name: str) -> bytes:
+def run_within(timeout_s: float, work: Callable[[], bytes], name: str) -> bytes:
     """Return what *work* returns, or raise what it raises; OSError naming *name* after *timeout_s* seconds.
 
     A socket's own timeout starts again with every byte: a server that drips them would hold us for hours.
@@ -251,4 +251,4 @@ class _NoRedirects(HTTPRedirectHandler):
 
 def _line(text: object) -> str:
     """Return *text* as one line without what could move a terminal's cursor."""
-    return trimmed(str(text), 40)
+    return trim(str(text), 40)

@@ -48,14 +48,16 @@ def build(home: Path) -> None:
     build_controlnet("ChannelControlNet", transformer).save_pretrained(home / "flux" / "channels")
     ChannelControlNet.from_base(transformer, CHANNELS, 2, 1).save_pretrained(home / "flux" / "fresh")
     build_vae().save_pretrained(base / "vae")
-    AutoencoderTiny(
+    tiny: Any = AutoencoderTiny(
         encoder_block_out_channels=(8,) * 4,
         decoder_block_out_channels=(8,) * 4,
         num_encoder_blocks=(1,) * 4,
         num_decoder_blocks=(1,) * 4,
         latent_channels=16,
-    ).save_pretrained(home / "flux" / "preview")
-    FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True).save_pretrained(base / "scheduler")
+    )
+    tiny.save_pretrained(home / "flux" / "preview")
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    scheduler.save_pretrained(base / "scheduler")
     build_text(base)
     model = MeanScaleHyperprior(8, CHANNELS)
     torch.nn.init.normal_(model.g_s[-1].weight, std=0.1)
@@ -108,7 +110,7 @@ def build_text(folder: Path) -> None:
     )
     special = {name: f"<{name[:3]}>" for name in ("pad_token", "unk_token", "bos_token", "eos_token")}
     tokens = PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=12, **special)
-    size = {"vocab_size": len(words), "pad_token_id": 0, "eos_token_id": 3}
+    size: dict[str, Any] = {"vocab_size": len(words), "pad_token_id": 0, "eos_token_id": 3}
     clip = CLIPTextConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=12, bos_token_id=2, **size,

@@ -1,6 +1,7 @@
 """Toy analysis models: random weights of the real classes, saved in the real layout."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -35,6 +36,11 @@ def _labels(names):
     return {"id2label": dict(enumerate(names)), "label2id": {name: at for at, name in enumerate(names)}}
 
 
+def _config(kind: Any, **fields: Any) -> Any:
+    """Return *kind* of *fields*, some of which its signature hides from type checkers."""
+    return kind(**fields)
+
+
 def _save(folder, model, processor):
     logging.disable_progress_bar()
     model.save_pretrained(folder)
@@ -66,8 +72,8 @@ def upernet(folder: Path, names=NAMES, seed=0, **settings) -> Path:
 
 def mask2former(folder: Path, names=NAMES) -> Path:
     torch.manual_seed(1)
-    swin = SwinConfig(
-        image_size=32, patch_size=4, embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=2,
+    swin = _config(
+        SwinConfig, image_size=32, patch_size=4, embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=2,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
     config = Mask2FormerConfig(
@@ -80,8 +86,8 @@ def mask2former(folder: Path, names=NAMES) -> Path:
 
 def glpn(folder: Path) -> Path:
     torch.manual_seed(2)
-    config = GLPNConfig(
-        num_encoder_blocks=2, depths=[1, 1], hidden_sizes=[8, 16], num_attention_heads=[1, 2], sr_ratios=[4, 2],
+    config = _config(
+        GLPNConfig, num_encoder_blocks=2, depths=[1, 1], hidden_sizes=[8, 16], num_attention_heads=[1, 2], sr_ratios=[4, 2],
         patch_sizes=[7, 3], strides=[4, 2], mlp_ratios=[2, 2], decoder_hidden_size=16, out_indices=[0, 1],
         max_depth=80,
     )  # fmt: skip
@@ -90,8 +96,8 @@ def glpn(folder: Path) -> Path:
 
 def depth_anything(folder: Path, kind="relative") -> Path:
     torch.manual_seed(3)
-    backbone = Dinov2Config(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=28, patch_size=14, mlp_ratio=2,
+    backbone = _config(
+        Dinov2Config, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=28, patch_size=14, mlp_ratio=2,
         out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False,
     )  # fmt: skip
     config = DepthAnythingConfig(
@@ -109,8 +115,8 @@ def depth_anything(folder: Path, kind="relative") -> Path:
 
 def rtdetr(folder: Path, names=THINGS) -> Path:
     torch.manual_seed(4)
-    backbone = RTDetrResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1] * 4, layer_type="basic",
+    backbone = _config(
+        RTDetrResNetConfig, embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1] * 4, layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )  # fmt: skip
     config = RTDetrV2Config(

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ class Made:
             makers: dict[str, Callable[[float], str]] = {
                 "segmentation": segmentation,
                 "depth": depth,
-                "detection": lambda share, at=frame: detection(share, at),
+                "detection": partial(detection, frame=frame),
             }
             for task in tasks:
                 row[f"{task}_{reference}_stats"] = makers[task](value)

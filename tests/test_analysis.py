@@ -15,8 +15,8 @@ from link.errors import ModelMissingError, UsageError
 from receiver.analysis import analyst, findings
 from receiver.analysis.analyst import Analyst, Chosen, choose, load
 from receiver.analysis.depth import DepthModel
-from receiver.analysis.detection import DetectionModel, FcosModel, YoloModel, tidied
-from receiver.analysis.findings import Depth, Detections, FindingError, Record, Segments
+from receiver.analysis.detection import DetectionModel, FcosModel, YoloModel, tidy_boxes
+from receiver.analysis.findings import DepthMap, Detections, FindingError, Record, Segments
 from receiver.analysis.segmentation import SegmentationModel
 
 SHAPE = (40, 72, 3)
@@ -106,7 +106,7 @@ def test_detection_gives_boxes_inside_the_picture_the_surest_first(kind, name, f
 
 def test_boxes_are_cut_to_the_picture_and_those_outside_are_dropped():
     boxes = np.array([[-5, 2, 4, 6], [70, 0, 90, 10], [80, 0, 90, 10], [1, 1, 2, 2]], np.float32)
-    found = tidied(boxes, np.array([0, 1, 1, 0]), np.array([0.2, 0.9, 0.8, 0.5]), ("a", "b"), SHAPE[:2])
+    found = tidy_boxes(boxes, np.array([0, 1, 1, 0]), np.array([0.2, 0.9, 0.8, 0.5]), ("a", "b"), SHAPE[:2])
     assert found.xyxy.tolist() == [[70, 0, 72, 10], [1, 1, 2, 2], [0, 2, 4, 6]]
     assert found.scores.tolist() == [0.9, 0.5, 0.2] and found.kinds.tolist() == [1, 0, 0]
 
@@ -271,15 +271,17 @@ def test_segments_come_back_exactly_and_show_in_colour():
 def test_depth_comes_back_to_a_65535th_of_its_largest(metric, most):
     values = np.random.default_rng(2).uniform(0, most, (25, 31)).astype(np.float32)
     values[0, 0] = most
-    back = findings.read(findings.write(Depth(values, metric)))
+    back = findings.read(findings.write(DepthMap(values, metric)))
     assert back.metric == metric and back.values.dtype == np.float32
     assert np.abs(back.values - values).max() <= most / 65535 * 0.51
 
 
 def test_far_metres_are_cut_and_an_empty_depth_is_zero():
     far = np.array([[1.0, 5e6]], np.float32)
-    assert findings.read(findings.write(Depth(far, True))).values.max() == pytest.approx(findings.FARTHEST_M)
-    assert not findings.read(findings.write(Depth(np.zeros((2, 2), np.float32), False))).values.any()
+    assert findings.read(findings.write(DepthMap(far, True))).values.max() == pytest.approx(
+        findings.FARTHEST_M
+    )
+    assert not findings.read(findings.write(DepthMap(np.zeros((2, 2), np.float32), False))).values.any()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_depth_that_is_no_depth_is_refused(value, words):
     values = np.ones((2, 3), np.float32)
     values[0, :2] = value
     with pytest.raises(FindingError, match=words):
-        findings.write(Depth(values, True))
+        findings.write(DepthMap(values, True))
 
 
 def test_boxes_come_back_to_a_hundredth_of_a_pixel():
@@ -311,7 +313,7 @@ def test_boxes_come_back_to_a_hundredth_of_a_pixel():
 
 @pytest.mark.parametrize(
     "found",
-    [Segments(np.zeros((4, 5), np.uint8), ("a",)), Depth(np.ones((4, 5), np.float32), True), detections()],
+    [Segments(np.zeros((4, 5), np.uint8), ("a",)), DepthMap(np.ones((4, 5), np.float32), True), detections()],
 )
 def test_records_survive_a_cache(found):
     record = findings.write(found)
@@ -382,7 +384,7 @@ def chosen(task="segmentation"):
 
 
 def test_a_failing_model_says_so_and_the_others_go_on(pixels):
-    depth = Toy(Depth(np.full(SHAPE[:2], np.nan, np.float32), True))
+    depth = Toy(DepthMap(np.full(SHAPE[:2], np.nan, np.float32), True))
     wrong = Toy(Segments(np.zeros((3, 3), np.uint8), ("a",)))
     broken = Toy(RuntimeError("out of memory\nand so on"))
     good = Toy(detections())

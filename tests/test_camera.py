@@ -561,7 +561,7 @@ def test_sound_is_no_video(tmp_path):
 def test_oversized_video_is_refused(tmp_path, monkeypatch):
     path = video(tmp_path / "v.mkv", [0, 40])
     monkeypatch.setattr(sender.camera.picture, "MAX_PIXELS", 64 * 48 - 1)
-    monkeypatch.setattr(sender.camera.video, "decoded", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(sender.camera.video, "decode_frames", lambda *_: pytest.fail("decoded"))
     assert "64x48" in refusal(path, width=16, height=16)
 
 
@@ -628,14 +628,14 @@ def test_colours_follow_the_video_s_own_matrix(tmp_path, matrix):
 def test_video_is_decoded_only_as_far_as_it_is_asked_for(tmp_path, monkeypatch):
     path = video(tmp_path / "v.mkv", [40 * k for k in range(200)], "mpeg4", level=lambda index: index)
     asked = []
-    real = sender.camera.video.stamped
+    real = sender.camera.video.stamp_times
 
     def counting(frames, name):
         for item in real(frames, name):
             asked.append(item)
             yield item
 
-    monkeypatch.setattr(sender.camera.video, "stamped", counting)
+    monkeypatch.setattr(sender.camera.video, "stamp_times", counting)
     source = open_source(camera(path, frames=3), seed=1)
     assert len(asked) == 1
     assert len(list(source)) == 3

@@ -10,7 +10,7 @@ from link.bitstream.grammar import SCENES, Item
 from link.errors import ModelMissingError, UsageError
 from link.seeds import generator
 from sender.captioner import CARD, CLASSES, LEAST_SHARE, PICTURE, UNKNOWN, GrammarCaptioner, describe
-from sender.vlm import QwenCaptioner, device_map, trimmed
+from sender.vlm import QwenCaptioner, device_map, trim
 
 NOUNS = tuple(SCENES["street"].nouns)
 SKY, BUILDING, ROAD, CAR, PEDESTRIAN = (
@@ -19,7 +19,7 @@ SKY, BUILDING, ROAD, CAR, PEDESTRIAN = (
 BLUE, GREY, RED, BLACK = (60, 110, 230), (120, 120, 120), (200, 20, 30), (10, 10, 10)
 
 
-def street():
+def street() -> tuple[np.ndarray, np.ndarray]:
     """Sky above a road, a red car on the right, a black pedestrian on the left."""
     labels = np.full((192, 256), SKY, np.uint8)
     pixels = np.full((192, 256, 3), BLUE, np.uint8)
@@ -173,12 +173,12 @@ def test_the_grammar_captioner_says_what_its_finder_finds():
 
 
 def test_trimmed():
-    assert trimmed("  a quiet\n\tstreet, with   cars ", 4) == "a quiet street, with"
-    assert trimmed("a quiet street, with cars", 3) == "a quiet street"
-    assert trimmed("\x1b[31mred\x00\u202e \ud800x", 9) == "[31mred x"
-    assert len(trimmed("é" * 2000, 1).encode()) == 1024
-    assert trimmed(" ", 3) == trimmed("a", 0) == ""
-    text.encode(trimmed("🎉" * 3000, 9))
+    assert trim("  a quiet\n\tstreet, with   cars ", 4) == "a quiet street, with"
+    assert trim("a quiet street, with cars", 3) == "a quiet street"
+    assert trim("\x1b[31mred\x00\u202e \ud800x", 9) == "[31mred x"
+    assert len(trim("é" * 2000, 1).encode()) == 1024
+    assert trim(" ", 3) == trim("a", 0) == ""
+    text.encode(trim("🎉" * 3000, 9))
 
 
 # The segmenter
@@ -206,14 +206,16 @@ def toy_segmenter(tmp_path_factory):
 
 
 def test_a_segmenter_speaks_our_classes(toy_segmenter):
-    from sender.segmenter import Segmenter, ours
+    from sender.segmenter import Segmenter, map_classes
 
     segmenter = Segmenter(toy_segmenter)
     pixels = street()[1]
     pixels.flags.writeable = False
     labels = segmenter.segment(pixels)
     assert labels.shape == (192, 256) and labels.dtype == np.uint8
-    numbers = ours({0: "road", 1: "Sidewalk", 2: "sky", 3: "person", 4: "lava", 5: "test card", 6: "picture"})
+    numbers = map_classes(
+        {0: "road", 1: "Sidewalk", 2: "sky", 3: "person", 4: "lava", 5: "test card", 6: "picture"}
+    )
     assert numbers == [ROAD, NOUNS.index("pavement"), SKY, PEDESTRIAN, UNKNOWN, CARD, PICTURE]
     assert set(np.unique(labels)) <= set(numbers)
     assert (labels == segmenter.segment(pixels)).all()

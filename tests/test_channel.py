@@ -300,7 +300,11 @@ def test_jitter_has_its_distribution(model, cdf):
 
 
 def test_without_reorder_jitter_keeps_the_order():
-    hop = {"rate_bps": 1e6, "delay_s": 0.1, "jitter": {"model": "exponential", "scale_s": 0.05}}
+    hop: dict[str, typing.Any] = {
+        "rate_bps": 1e6,
+        "delay_s": 0.1,
+        "jitter": {"model": "exponential", "scale_s": 0.05},
+    }
     for reorder, in_order in ((False, True), (True, False)):
         link = channel({**hop, "jitter": {**hop["jitter"], "reorder": reorder}})
         for number in range(500):

@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 from link import journal
-from link.config import Profile
+from link.config import ProfileConfig
 from link.errors import UsageError
+from link.events import Event, Output
 from link.fingerprint import fingerprint
 from link.weights import FOLDER
 from scenarios import run as runs
 from scenarios import schema
+from scenarios.commands.ends import _Watched
 from scenarios.commands.progress import Arrivals
 from scenarios.results import traffic
 
@@ -471,7 +473,7 @@ def test_other_weights_on_one_end_stop_the_run_and_both_fingerprints_are_named(t
     _, err = link.communicate(timeout=150)
     assert link.returncode == 5, err
     plan = schema.load("mars-relay").session()
-    strange = plan.model_copy(update={"profile": Profile(transform=str(other))})
+    strange = plan.model_copy(update={"profile": ProfileConfig(transform=str(other))})
     assert fingerprint(plan) in err
     assert fingerprint(strange) in err
     for end in ends:
@@ -491,7 +493,7 @@ def test_a_line_tells_of_each_frame_that_arrives(capsys):
         ("captured", 3, 80, False),
         ("closed", 3, 90, False),
     ):
-        arrivals.take(kind, frame, seconds * 10**9, complete)
+        arrivals.take(kind, frame, seconds * 10**9, {"complete": complete})
     arrivals.flush()
     assert capsys.readouterr().err.splitlines() == [
         "farlink: frame 0 is complete, at 2 s",
@@ -499,6 +501,55 @@ def test_a_line_tells_of_each_frame_that_arrives(capsys):
         "farlink: frame 2 is lost, at 1 min 10 s: nothing could be shown",
         "farlink: frame 3 is lost, at 1 min 30 s: nothing could be shown",
     ]
+
+
+def test_a_refined_picture_takes_the_place_of_the_first_in_the_folder(tmp_path, capsys):
+    class Core:
+        def step(self, now, arrivals):
+            events = {
+                1: [Event("decoded", 1, 7, {"complete": False, "sections": [True, False]}, b"first")],
+                2: [
+                    Event("closed", 2, 7, {"complete": True}),
+                    Event("decoded", 2, 7, {"complete": True, "refines": True}, b"last"),
+                ],
+            }
+            return Output(events=events[now])
+
+    watched = _Watched(Core(), tmp_path)
+    watched.step(1, [])
+    assert (tmp_path / "000007.png").read_bytes() == b"first"
+    watched.step(2, [])
+    assert (tmp_path / "000007.png").read_bytes() == b"last"
+    assert [path.name for path in tmp_path.iterdir()] == ["000007.png"]
+    assert [line.partition(", at")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "farlink: frame 7 came in part, the rest is asked for",
+        "farlink: frame 7 is complete, refined",
+    ]
+
+
+def test_lines_tell_of_a_picture_that_is_shown_early_and_of_what_becomes_of_it(capsys):
+    arrivals = Arrivals()
+    for kind, frame, seconds, fields in (
+        ("decoded", 4, 5, {"complete": False, "sections": [True, False]}),
+        ("decoded", 5, 6, {"complete": False, "sections": [True, False]}),
+        ("decoded", 6, 7, {"complete": False, "sections": [True, False]}),
+        ("closed", 4, 50, {"complete": True}),
+        ("decoded", 4, 50, {"complete": True, "refines": True}),
+        ("closed", 5, 60, {"complete": False}),
+        ("decoded", 5, 60, {"complete": False, "refines": True}),
+        ("closed", 6, 70, {"complete": False}),
+    ):
+        arrivals.take(kind, frame, seconds * 10**9, fields)
+    arrivals.flush()
+    assert capsys.readouterr().err.splitlines() == [
+        "farlink: frame 4 came in part, the rest is asked for, at 5 s",
+        "farlink: frame 5 came in part, the rest is asked for, at 6 s",
+        "farlink: frame 6 came in part, the rest is asked for, at 7 s",
+        "farlink: frame 4 is complete, refined, at 50 s",
+        "farlink: frame 5 came in part, refined, at 1 min",
+        "farlink: frame 6 stays as it was shown, at 1 min 10 s: no more came in time",
+    ]
+    assert not arrivals._early
 
 
 def test_an_end_sets_its_own_models_only():

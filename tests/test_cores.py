@@ -2,12 +2,13 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import toys
 from test_metrics import result_of
 from toys import ToyDecoder, ToyEncoder, cores, kinds, run, sections, session
 
-from link import timing
+from link import png, timing
 from link.conductor import Conductor
 from link.errors import FingerprintError, UsageError
 from link.events import Fate
@@ -171,8 +172,9 @@ def test_a_packet_lost_on_a_short_hop_costs_no_round_trip_of_the_path(tmp_path):
         ways = [{**hops[0], **({"retransmit": {}} if repairs else {})}, hops[1]]
         plan = session(link(hops=ways, repair={"arq": True}, **{"return": {"rate_bps": 16}}), frame_bytes=160)
         found = run(plan, tmp_path / f"{repairs}.mcap", 1, ToyEncoder(2, 110))
-        latency[repairs] = kinds(found, "decoded")[0]["time_ns"] / S
-        assert kinds(found, "decoded")[0]["complete"]
+        latency[repairs] = kinds(found, "decoded")[-1]["time_ns"] / S
+        assert kinds(found, "decoded")[-1]["complete"]
+        assert len(kinds(found, "decoded")) == 1 + (not repairs)
         assert len(kinds(found, "nak")) == (not repairs)
         traffics.conserved(found)
     assert latency[False] > 3 * 635.24
@@ -198,6 +200,169 @@ def test_a_packet_lost_on_a_short_hop_costs_no_round_trip_of_the_path(tmp_path):
     assert row.on_air_bytes == figures["bytes"]["on_air"] - 14 * reports
     lines = "\n".join(listing.lines(found))
     assert "a try of near that failed" in lines and "what near has" in lines
+
+
+FAR = {"name": "air", "rate_bps": 2000, "delay_s": 600.0}
+ROUND_TRIP_S = 1200.0
+
+
+def far(lost, **repair):
+    """Return a session over a way of ten minutes on which the packets of the pattern *lost* are lost."""
+    hop = {**FAR, "loss": {"model": "pattern", "pattern": lost + "." * 300}} if "x" in lost else FAR
+    return session(link(hops=[hop], repair={"arq": True, **repair}, **{"return": {"rate_bps": 1000}}))
+
+
+class CountingDecoder(ToyDecoder):
+    """Shows how many sections it got, so that pictures differ."""
+
+    def decode(self, payload):
+        shown = super().decode(payload)
+        return None if shown is None else shown + np.uint8(sum(map(bool, payload.sections)))
+
+
+def test_a_picture_with_holes_is_shown_at_once_and_refined_when_it_is_repaired(tmp_path):
+    decoder = CountingDecoder()
+    found = run(far("....x"), tmp_path / "run.mcap", 1, ToyEncoder(9, 100), decoder)
+    first, second = kinds(found, "decoded")
+    last_came = max(row[0] for row in found.rows.tolist() if row[1] == 8 and row[2] == Fate.DELIVERED)
+    assert first["time_ns"] == kinds(found, "nak")[0]["time_ns"] + 1 == last_came + 1
+    assert (first["complete"], first["sections"]) == (False, [True] * 4 + [False] + [True] * 4)
+    assert (second["complete"], second["refines"]) == (True, True)
+    assert second["time_ns"] == kinds(found, "closed")[0]["time_ns"]
+    assert (second["time_ns"] - first["time_ns"]) / S == pytest.approx(ROUND_TRIP_S, abs=2)
+    assert [sum(map(bool, payload.sections)) for payload in decoder.payloads] == [8, 9]
+    assert png.decode(found.pictures["received"][0]).max() == 9, "the journal's picture is the last"
+    (row,) = result_of(found).rows
+    assert (row.shown_ns, row.refined_ns, row.status) == (first["time_ns"], second["time_ns"], "complete")
+
+
+def test_what_is_shown_early_changes_nothing_on_the_air(tmp_path):
+    found = {}
+    for early in (True, False):
+        plan = far("....x..x" + "." * 9 + "x", show_early=early)
+        found[early] = run(plan, tmp_path / f"{early}.mcap", 3, ToyEncoder(9, 100))
+    assert found[True].rows.tolist() == found[False].rows.tolist() and found[True].data == found[False].data
+    said = [[event for event in one.events if event["kind"] != "decoded"] for one in found.values()]
+    assert said[0] == said[1]
+    assert [event["frame"] for event in kinds(found[True], "decoded")] == [0, 1, 2, 0, 1]
+    assert [event["frame"] for event in kinds(found[False], "decoded")] == [2, 0, 1]
+    assert not any("refines" in event for event in kinds(found[False], "decoded"))
+
+
+def test_where_nothing_is_lost_nothing_is_shown_early(tmp_path):
+    found = [
+        run(far("", show_early=early), tmp_path / f"{early}.mcap", 3, ToyEncoder(9, 100))
+        for early in (True, False)
+    ]
+    assert found[0].events == found[1].events
+    assert [event["complete"] for event in kinds(found[0], "decoded")] == [True] * 3
+
+
+def test_a_deadline_without_repair_leaves_the_picture_as_it_was_shown(tmp_path):
+    """Not decoded again: there is nothing new to draw."""
+    decoder = ToyDecoder()
+    found = run(far("....x....xxxx", arq_rounds=2), tmp_path / "run.mcap", 1, ToyEncoder(9, 100), decoder)
+    (shown,), (closed,) = kinds(found, "decoded"), kinds(found, "closed")
+    assert len(kinds(found, "nak")) == 2 and len(decoder.payloads) == 1
+    assert not shown["complete"] and not closed["complete"]
+    assert closed["time_ns"] - shown["time_ns"] > 2 * ROUND_TRIP_S * S
+    (row,) = result_of(found).rows
+    assert (row.status, row.shown_ns, row.refined_ns) == ("partial", shown["time_ns"], None)
+    assert row.sections_received == 8
+
+
+def test_a_picture_that_is_repaired_in_part_is_drawn_twice_and_no_more(tmp_path):
+    """Two packets are lost, one of them each time; the other comes at the first request."""
+    decoder = ToyDecoder()
+    found = run(far("..x..x....xx", arq_rounds=2), tmp_path / "run.mcap", 1, ToyEncoder(9, 100), decoder)
+    assert [sum(map(bool, payload.sections)) for payload in decoder.payloads] == [7, 8]
+    assert [(event["complete"], event.get("refines")) for event in kinds(found, "decoded")] == [
+        (False, None),
+        (False, True),
+    ]
+    assert len(kinds(found, "nak")) == 2
+
+
+def test_what_is_not_worth_showing_waits_for_the_answer(tmp_path):
+    """The beginning of a file is missing, or the whole frame; the second answer brings the rest."""
+    for name, lost, early in (
+        ("head", "x", []),
+        ("all", "x" * 9 + "x", []),
+        ("later", "x" * 9 + "." * 9 + "." + "x", [8]),
+    ):
+        decoder = ToyDecoder()
+        plan = far(lost)
+        found = run(plan, tmp_path / f"{name}.mcap", 2 if name != "head" else 1, ToyEncoder(9, 100), decoder)
+        mine = [event for event in kinds(found, "decoded") if event["frame"] == 0]
+        assert [sum(event["sections"]) for event in mine if "sections" in event] == early, name
+        assert mine[-1]["complete"]
+        assert mine[-1].get("refines", False) == bool(early)
+
+
+def test_a_request_does_not_wait_for_the_decoder():
+    plan, decoder = far(""), ToyDecoder()
+    sender, receiver = cores(plan, 1, ToyEncoder(9, 100), decoder)
+    packets = sender.step(0, []).packets
+    asked = receiver.step(5, [item for item in enumerate(packets) if item[0] != 4])
+    assert [event.kind for event in asked.events] == ["nak"]
+    assert (len(asked.packets), asked.next_ns, decoder.payloads) == (1, 6, [])
+    shown = receiver.step(6, [])
+    assert [event.kind for event in shown.events] == ["decoded"] and len(decoder.payloads) == 1
+    assert shown.next_ns > ROUND_TRIP_S * S
+
+
+def test_what_comes_before_the_drawing_is_in_it():
+    """Jitter may bring the missing packet at the same instant: the frame is then closed, and drawn once."""
+    plan, decoder = far(""), ToyDecoder()
+    sender, receiver = cores(plan, 1, ToyEncoder(9, 100), decoder)
+    packets = list(enumerate(sender.step(0, []).packets))
+    receiver.step(5, packets[:4] + packets[5:])
+    out = receiver.step(6, [packets[4]])
+    assert [event.kind for event in out.events] == ["closed", "decoded", "ack"]
+    assert len(decoder.payloads) == 1
+
+
+def test_a_decoder_that_starts_from_its_last_picture_starts_from_the_one_drawn_last(tmp_path):
+    """In the order of the run's clock: frame 0 in part, frame 1, then frame 0 refined from frame 1."""
+
+    class Warm(ToyDecoder):
+        def __init__(self):
+            super().__init__()
+            self.last, self.starts = None, []
+
+        def decode(self, payload):
+            shown = super().decode(payload)
+            if shown is not None:
+                number = next(n for n in range(3) if set(payload.sections) & set(sections(n, 9, 100)))
+                self.starts.append((number, self.last))
+                self.last = number
+                shown = shown + np.uint8(10 * len(self.starts) + number)
+            return shown
+
+    digests = set()
+    for name in ("a", "b"):
+        decoder = Warm()
+        found = run(far("....x"), tmp_path / name, 3, ToyEncoder(9, 100), decoder)
+        assert decoder.starts == [(0, None), (1, 0), (2, 1), (0, 2)]
+        assert [png.decode(found.pictures["received"][n]).max() for n in range(3)] == [40, 21, 32]
+        digests.add(digest(tmp_path / name))
+    assert len(digests) == 1
+
+
+def test_a_picture_that_was_shown_early_is_on_the_disk_before_the_rest_comes(tmp_path):
+    from link.journal import Journal
+
+    plan = far("....x")
+    sender, receiver = cores(plan, 1, ToyEncoder(9, 100))
+    with Journal(tmp_path / "run.mcap", {"scenario": {}}) as book:
+        conductor = Conductor(plan, {}, sender, receiver, book)
+        while conductor.now < 700 * S:
+            assert conductor.next_ns is not None
+            conductor.advance(conductor.next_ns)
+        found = read(tmp_path / "run.mcap")
+        conductor.finish("aborted")
+    assert [event["kind"] for event in found.events if event["frame"] == 0][-1] == "decoded"
+    assert set(found.pictures["received"]) == {0} and not kinds(found, "closed")
 
 
 def test_a_hop_that_repairs_writes_the_same_journal_again(tmp_path):

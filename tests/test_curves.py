@@ -209,7 +209,7 @@ def test_a_curve_is_made_monotonic_and_says_so():
 
 def test_the_fit_is_the_nearest_monotonic_one():
     values = generator(3, "fit").normal(0, 1, 9) + np.arange(9) * 0.3
-    curve = fit.curve(range(1, 10), values)
+    curve = fit.curve(range(1, 10), values.tolist())
     assert (np.diff(curve.fitted) >= -1e-12).all()
     best = ((curve.fitted - values) ** 2).sum()
     other = generator(4, "fit")
@@ -238,9 +238,10 @@ def test_reading_a_curve_backwards_and_forwards_over_log_rate():
 @pytest.mark.parametrize("method", ["pchip", "akima"])
 @pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
 def test_bd_rate_of_a_shifted_curve_is_its_factor(method, factor):
-    rates = np.array([40, 70, 130, 300, 800])
-    scores = np.array([0.2, 0.35, 0.5, 0.62, 0.7])
-    found = fit.bd_rate(fit.curve(rates, scores), fit.curve(rates * factor, scores), method)
+    rates, scores = [40, 70, 130, 300, 800], [0.2, 0.35, 0.5, 0.62, 0.7]
+    found = fit.bd_rate(
+        fit.curve(rates, scores), fit.curve([rate * factor for rate in rates], scores), method
+    )
     assert found.percent == pytest.approx((factor - 1) * 100, abs=1e-6)
     assert found.overlap == pytest.approx(1.0)
     assert found.span == pytest.approx((0.2, 0.7))
@@ -257,7 +258,7 @@ def test_bd_rate_turns_round_when_the_curves_are_exchanged_and_for_scores_where_
     assert (1 + forth / 100) * (1 + back / 100) == pytest.approx(1)
     errors = [0.9, 0.7, 0.5, 0.4]
     down = [fit.curve([factor * rate for rate in rates], errors, higher_is_better=False) for factor in (1, 2)]
-    found = fit.bd_rate(*down)
+    found = fit.bd_rate(down[0], down[1])
     assert found.percent == pytest.approx(100)
     assert found.span == pytest.approx((0.4, 0.9))
 
@@ -328,7 +329,7 @@ def test_what_is_kept_is_told_inside_the_sizes_that_were_measured(tmp_path):
     made = Made(frames=2)
     for size, accuracy in ((100, 0.4), (400, 0.8)):
         made.cell("gsc", size, accuracy, ideal=0.8, tasks=("depth",), settings={"codec.frame_bytes": size})
-    (row,) = tables.kept(results_of(made, tmp_path))
+    (row,) = tables.list_kept(results_of(made, tmp_path))
     assert dict(zip(tables.SIZES, row.shares, strict=True)) == pytest.approx(
         {64: None, 100: 0.5, 200: 0.75, 500: None, 1000: None}
     )
@@ -357,16 +358,18 @@ def test_the_least_loss_makes_one_line_a_codec(tmp_path):
 
 
 def test_published_points_are_those_of_the_data_set():
-    table = published.published("kitti:val", "depth", "delta1")
+    table = published.find_published("kitti:val", "depth", "delta1")
     assert table is not None
     assert dict(table.line("GSC, paper", "delta1"))[0.0069] == 0.796
-    assert published.published("cityscapes:x", "segmentation", "miou").line("PerCo, paper", "miou")[-1] == (
+    assert published.find_published("cityscapes:x", "segmentation", "miou").line("PerCo, paper", "miou")[
+        -1
+    ] == (
         0.033,
         0.383,
     )
-    assert published.published("coco:x", "detection", "map50").original[3] == 0.835
-    assert published.published("camvid:x", "segmentation", "miou") is None
-    assert published.published("kitti:val", "segmentation", "miou") is None
+    assert published.find_published("coco:x", "detection", "map50").original[3] == 0.835
+    assert published.find_published("camvid:x", "segmentation", "miou") is None
+    assert published.find_published("kitti:val", "segmentation", "miou") is None
     for table in published.PUBLISHED.values():
         assert len(table.original) == len(table.keys)
         assert set(table.methods) == set(published.METHODS)

@@ -190,12 +190,12 @@ def test_a_folder_that_may_not_be_listed_is_said(tmp_path):
 )
 def test_the_window_is_where_the_picture_is_shown(how, own, size):
     """Of a picture whose pixels tell where they are, each pixel shown is from where the window says."""
-    view = window(own, *size, how)
+    view = window(own, size[0], size[1], how)
     left, top, right, bottom = view.part
     assert 0 <= left < right <= own[0] and 0 <= top < bottom <= own[1]
     row, column = np.mgrid[0 : own[1], 0 : own[0]]
     drawn = np.stack([column, row, np.full_like(row, 255)], -1).astype(np.uint8)
-    pixels, _ = fit(Image.fromarray(drawn), *size, how)
+    pixels, _ = fit(Image.fromarray(drawn), size[0], size[1], how)
     y, x = np.mgrid[0 : view.inner_height, 0 : view.inner_width]
     inside = pixels[view.place[1] : view.place[3], view.place[0] : view.place[2]].astype(float)
     scale = (right - left) / view.inner_width, (bottom - top) / view.inner_height

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fluxes
 import numpy as np
@@ -19,7 +20,7 @@ from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
 from link.frame import Payload
 from receiver import parts as parts_module
-from receiver.acceleration import FirstBlockCache
+from receiver.acceleration import FirstBlockCache, compile_blocks
 from receiver.codecs.gsc import GscDecoder, part_folders
 from receiver.conditioning import Conditioning
 from receiver.generator import Flow, Sampling, decode, working_bytes
@@ -95,7 +96,7 @@ def test_picture_control_is_spread_as_in_diffusers_own_pipeline(home, monkeypatc
     parts, text = own._parts, own._text
     clip, t5 = text.modules()
     clip_tokens, t5_tokens = text.tokenizers()
-    pipeline = FluxControlNetPipeline(
+    pipeline: Any = FluxControlNetPipeline(
         parts.scheduler, parts.vae, clip, clip_tokens, t5, t5_tokens, parts.transformer, parts.controlnet
     )
     pipeline.set_progress_bar_config(disable=True)
@@ -149,13 +150,13 @@ def test_the_kind_of_control_may_be_asked_for(home):
 def test_a_union_controlnet_without_the_mode_and_one_of_pixels_are_refused(home, tmp_path):
     from diffusers import FluxControlNetModel
 
-    few = FluxControlNetModel(
+    few: Any = FluxControlNetModel(
         num_layers=1, num_single_layers=0, guidance_embeds=True, num_mode=3, **fluxes.SIZE
     )
     few.save_pretrained(tmp_path / "few")
     with pytest.raises(UsageError, match="3 modes only"):
         load(home, controlnet=tmp_path / "few")
-    pixels = FluxControlNetModel(
+    pixels: Any = FluxControlNetModel(
         num_layers=1, num_single_layers=0, conditioning_embedding_channels=4, **fluxes.SIZE
     )
     pixels.save_pretrained(tmp_path / "pixels")
@@ -442,7 +443,7 @@ def test_offloaded_layers_draw_the_same_picture(home):
 @pytest.mark.slow
 def test_compiled_blocks_draw_the_same_picture(home, monkeypatch):
     compiled = []
-    own = parts_module.compile_blocks
+    own = compile_blocks
 
     def eagerly(models):
         compiled.extend(models)

@@ -189,7 +189,7 @@ def test_the_decoder_crops_to_the_scenarios_size(home):
     from link.frame import Payload
 
     sent = wish(channels=(0, 1, 2, 3))
-    tables = latent.Tables.generic(fluxes.CHANNELS)
+    tables = latent.LatentTables.generic(fluxes.CHANNELS)
     payload = gsc.write(
         session.codec, Transmission("a street", (0, 1, 2, 3), sent.maps[:4]), tables, (0, 1, 2, 3)
     )
@@ -216,7 +216,9 @@ def test_steps_are_the_pipelines(home):
     timesteps, sigmas = draw._schedule(1200)
     scheduler = draw._parts.scheduler
     shift = calculate_shift(1200, 256, 4096, 0.5, 1.15)
-    expected, _ = retrieve_timesteps(scheduler, 7, "cpu", sigmas=np.linspace(1.0, 1 / 7, 7), mu=shift)
+    expected, _ = retrieve_timesteps(
+        scheduler, 7, "cpu", sigmas=np.linspace(1.0, 1 / 7, 7).tolist(), mu=shift
+    )
     assert torch.allclose(timesteps, expected)
     assert float(sigmas[-1]) == 0.0
 

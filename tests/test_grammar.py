@@ -23,7 +23,7 @@ from link.bitstream.grammar import (
     TINTS,
     Caption,
     Item,
-    arranged,
+    arrange,
     decode,
     encode,
     parse,
@@ -31,7 +31,7 @@ from link.bitstream.grammar import (
     tables,
     vocabulary,
 )
-from scenarios.training.grammar import captions, fit
+from scenarios.training.grammar import caption_cuts, fit
 from sender.captioner import CLASSES
 
 TABLE_SHA256 = "64bc4f3e1aba4c6c71a8ab9ebb3d4f60084fd1730a85cee30452e099e25f266b"
@@ -64,14 +64,14 @@ def all_captions(draw):
         place = draw(st.sampled_from(PLACES)) if scene.sized else ""
         items.append(Item(noun, draw(st.sampled_from(COLOURS)), size, place))
     light = draw(st.sampled_from(LEVELS)), draw(st.sampled_from(TINTS))
-    return Caption(name, *light, arranged(name, tuple(items)))
+    return Caption(name, *light, arrange(name, tuple(items)))
 
 
 FULL = Caption(
     "street",
     "glaring",
     "cool",
-    arranged("street", tuple(Item(noun, "pink", "huge", "sides") for noun in SCENES["street"].nouns)),
+    arrange("street", tuple(Item(noun, "pink", "huge", "sides") for noun in SCENES["street"].nouns)),
 )
 
 
@@ -216,7 +216,7 @@ def test_what_matters_comes_first():
         Item("car", "red", "small", "right"),
         Item("building", "brown", "medium", "left"),
     )
-    nouns = [item.noun for item in arranged("street", items)]
+    nouns = [item.noun for item in arrange("street", items)]
     assert nouns == ["road", "pedestrian", "car", "building", "pole"]
 
 
@@ -234,7 +234,7 @@ def test_captions_of_streets_held_back_from_training():
     streets = Pictures.open(CAMVID)
     cuts = [streets.whole(index, (256, 192)) for index in range(0, len(streets), 10)]
     for words, least, most in ((24, 3.5, 6.0), (32, 4.5, 7.0)):
-        said = captions(cuts, (words,))
+        said = caption_cuts(cuts, (words,))
         sizes = [len(encode(caption)) for caption in said]
         assert all(caption.words() <= words for caption in said)
         assert least <= statistics.mean(sizes) <= most

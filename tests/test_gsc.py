@@ -31,12 +31,12 @@ from scenarios import run as runs
 from scenarios import schema
 from sender.camera.testcard import TestCard
 from sender.codecs.gsc import GscEncoder
-from sender.transform import Analysis, similarity
+from sender.transform import AnalysisTransform, similarity
 
 WIDTH, HEIGHT = 256, 192
 SHAPE = (12, 16)
 N = 32
-GENERIC = latent.Tables.generic(N)
+GENERIC = latent.LatentTables.generic(N)
 
 
 def codec(**fields):
@@ -266,6 +266,55 @@ def test_an_encoder_remembers_nothing():
     assert encoder().encode(Frame(2, 9, card(), "again")) == one
 
 
+@pytest.mark.parametrize(
+    ("fields", "there", "worth"),
+    [
+        ({}, "", False),
+        ({}, "0", True),
+        ({}, "2", True),
+        ({"order": "ssim"}, "0", True),
+        ({"order": "ssim"}, "23", False),
+        ({"order": "ssim"}, "12", True),
+        ({"order": "ssim"}, "1", False),
+        ({"caption": "none"}, "0", True),
+        ({"caption": "none", "order": "ssim"}, "1", False),
+        ({"caption": "none", "order": "ssim"}, "01", True),
+    ],
+)
+def test_what_is_worth_showing_is_what_the_decoder_can_draw(fields, there, worth):
+    payload = encoder(**fields).encode(Frame(0, 0, card(), "card"))
+    kept = Payload(tuple(part if str(at) in there else None for at, part in enumerate(payload.sections)))
+    assert SYNTAXES["gsc"].worth_showing(codec(**fields), kept) == worth
+    assert (decoder(steps=1, **fields).decode(kept) is not None) == worth
+
+
+@pytest.mark.slow
+def test_pictures_that_start_from_others_and_are_refined_are_alike_in_three_processes(tmp_path):
+    """Each starts from the one drawn last, refined ones too: an order that the run's clock gives."""
+    digests = set()
+    for transport in ("inproc", "zmq"):
+        hop = {
+            "name": "air",
+            "rate_bps": 500,
+            "delay_s": 600,
+            "loss": {"model": "pattern", "pattern": "..x" + "." * 99},
+        }
+        wanted = {
+            "camera.source": "testcard", "camera.frames": 2, "codec.steps": 2, "codec.strength": 0.5,
+            "link.hops": [hop], "link.mtu_bytes": 64, "link.repair.arq": True, "link.repair.fec": 0.0,
+        }  # fmt: skip
+        plan = schema.load("mars-relay", [], wanted)
+        folder = runs.prepare(tmp_path / transport, plan)
+        assert runs.execute(plan, folder, transport=transport) is None
+        found = journal.read(folder / "run.mcap")
+        shown = [event for event in found.events if event["kind"] == "decoded"]
+        assert [(event["frame"], event.get("refines", False)) for event in shown] == [
+            (0, False), (1, False), (0, True),
+        ]  # fmt: skip
+        digests.add(journal.digest(folder / "run.mcap"))
+    assert len(digests) == 1
+
+
 @pytest.mark.slow
 def test_three_processes_draw_what_one_draws(tmp_path):
     digests = set()
@@ -310,7 +359,7 @@ def test_networks_compute_with_one_thread_and_leave_the_setting_as_it_was(monkey
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(3)
     try:
-        inner = Analysis.from_pretrained(transform_folder(session()))
+        inner = AnalysisTransform.from_pretrained(transform_folder(session()))
         monkeypatch.setattr(
             inner._network, "forward", lambda given: seen.append(torch.get_num_threads()) or given
         )
@@ -383,7 +432,7 @@ def test_other_sizes(size):
     )
     from receiver.codecs import DECODERS
 
-    pixels = TestCard(*size, 1).frame(0)
+    pixels = TestCard(size[0], size[1], 1).frame(0)
     payload = encoder().encode(Frame(0, 0, pixels, "card"))
     assert DECODERS["gsc"](plan).decode(payload).shape == pixels.shape
 
@@ -421,7 +470,7 @@ def test_sizes_that_are_none_are_refused(sizes, tmp_path):
 def test_no_model_is_shown_a_size_that_it_was_not_made_for():
     seen = []
 
-    class Watched(Analysis):
+    class Watched(AnalysisTransform):
         def __call__(self, pixels):
             seen.append(pixels.shape)
             return super().__call__(pixels)

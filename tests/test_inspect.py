@@ -48,6 +48,7 @@ below each packet, in s: hop time-in-queue + time-on-transmitter at time-of-arri
        9.1720       5 <-  feedback 0.0          0     8 delivered      ACK
                   return 0.000+0.640 at 11.312
 
+frame 0: shown at 9.172 s
 6 of 10 packets
   forward  3 data (173 B), 1 again (64 B), 237 B on the air
            3 delivered, 1 channel loss
@@ -75,6 +76,18 @@ def _on_air(run: Run) -> int:
 def test_the_listing_of_a_frame(tmp_path: Path) -> None:
     run = _run(tmp_path)
     assert "\n".join(inspect.lines(run, frame=0)) + "\n" == LISTING
+
+
+def test_the_listing_says_when_pictures_were_shown_and_refined(tmp_path: Path) -> None:
+    hop = _hop(loss={"model": "pattern", "pattern": "..x" + "." * 20})
+    run = _run(tmp_path, {"hops": [hop, LINK["hops"][1]]})
+    both = "frame 0: shown in part with 1 section at 13.036 s, refined at 17.996 s"
+    assert both in list(inspect.lines(run, frame=0))
+    assert [line.partition(":")[0] for line in inspect.lines(run) if ": shown" in line] == [
+        "frame 0",
+        "frame 1",
+    ]
+    assert not any(": shown" in line for line in inspect.lines(run, drops=True))
 
 
 def test_a_frame_that_the_run_has_not_is_an_error(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from link.bitstream.latent import (
     LEVELS,
     LIMIT,
     OFFSETS,
-    Tables,
+    LatentTables,
     decode,
     encode,
 )
@@ -81,8 +81,8 @@ GENERIC_GOLDEN = (
 """Other bytes for `golden_maps()` are another format."""
 
 ARRAYS = made_arrays()
-MADE = Tables.from_arrays(ARRAYS)
-GENERIC = Tables.generic(N)
+MADE = LatentTables.from_arrays(ARRAYS)
+GENERIC = LatentTables.generic(N)
 KINDS = pytest.mark.parametrize("tables", [MADE, GENERIC], ids=["trained", "generic"])
 
 
@@ -261,19 +261,21 @@ def test_too_much_is_refused(tables):
 
 
 def test_tables_come_back_from_their_arrays():
-    again = Tables.from_arrays({key: array.copy() for key, array in reversed(MADE.to_arrays().items())})
+    again = LatentTables.from_arrays({key: array.copy() for key, array in reversed(MADE.to_arrays().items())})
     assert again.kind == "trained" and again.n == N
     assert again.digest() == MADE.digest() and len(MADE.digest()) == 32
     assert (
-        Tables.from_arrays(GENERIC.to_arrays()).digest() == GENERIC.digest() != Tables.generic(N + 1).digest()
+        LatentTables.from_arrays(GENERIC.to_arrays()).digest()
+        == GENERIC.digest()
+        != LatentTables.generic(N + 1).digest()
     )
-    assert Tables.from_arrays(GENERIC.to_arrays()).kind == "generic"
+    assert LatentTables.from_arrays(GENERIC.to_arrays()).kind == "generic"
     other = {**ARRAYS, "levels": ARRAYS["levels"] + np.int16(1)}
-    assert Tables.from_arrays(other).digest() != MADE.digest()
+    assert LatentTables.from_arrays(other).digest() != MADE.digest()
 
 
 def test_the_type_of_a_table_is_no_part_of_it():
-    wide = Tables.from_arrays({key: array.astype(np.int32) for key, array in ARRAYS.items()})
+    wide = LatentTables.from_arrays({key: array.astype(np.int32) for key, array in ARRAYS.items()})
     assert wide.digest() == MADE.digest()
     assert encode(golden_maps(), range(N), wide) == encode(golden_maps(), range(N), MADE)
 
@@ -307,7 +309,7 @@ def changed(key, where, value):
 )
 def test_tables_that_do_not_fit_together_are_refused(arrays, message):
     with pytest.raises(ValueError, match=message):
-        Tables.from_arrays(arrays)
+        LatentTables.from_arrays(arrays)
 
 
 def test_ids_of_small_sets_are_all_different():
@@ -376,7 +378,7 @@ def test_learned_tables_are_integers_and_small(learned):
     arrays = learned[0].to_arrays()
     assert all(array.dtype.kind in "iu" for array in arrays.values())
     assert sum(array.nbytes for array in arrays.values()) * 16 < 1_500_000
-    assert Tables.from_arrays(load(save(arrays))).digest() == learned[0].digest()
+    assert LatentTables.from_arrays(load(save(arrays))).digest() == learned[0].digest()
 
 
 def test_learning_repeats_and_bears_flat_channels():
@@ -419,5 +421,5 @@ def test_empty_maps_change_no_tables():
 
 
 def test_no_network_is_imported():
-    code = f"import sys, {latent.__name__} as c; c.Tables.generic(2); assert not {{'torch', 'scipy'}} & set(sys.modules)"
+    code = f"import sys, {latent.__name__} as c; c.LatentTables.generic(2); assert not {{'torch', 'scipy'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

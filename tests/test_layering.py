@@ -1,6 +1,7 @@
 """The picture in the design, enforced: who imports whom, where sockets, offsets and clocks may be."""
 
 import ast
+import collections
 import graphlib
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def test_others_classes_read_folders_in_one_place():
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 if node.func.attr == "from_pretrained":
                     calls.append((str(path.relative_to(ROOT)), ast.unparse(node.func.value)))
-    assert own == {"Analysis", "FcosDetector", "Parts", "Synthesis", "TextEncoder"}
+    assert own == {"AnalysisTransform", "FcosDetector", "Parts", "Synthesis", "TextEncoder"}
     assert {path for path, name in calls if name not in own} == {"link/pretrained.py"}
 
 
@@ -167,3 +168,12 @@ def test_the_top_level_is_the_designs():
     tops = {line.split("/")[0] for line in done.stdout.splitlines()}
     allowed = {*PACKAGES, "tests", "pyproject.toml", "README.md", "LICENSE"}
     assert {top for top in tops if not top.startswith(".")} <= allowed
+
+
+def test_a_class_name_stands_for_one_class():
+    classes = collections.defaultdict(set)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                classes[node.name].add(str(path.relative_to(ROOT)))
+    assert {name: sorted(paths) for name, paths in classes.items() if len(paths) > 1} == {}

@@ -4,8 +4,8 @@ import typing
 
 from pydantic import BaseModel
 
-from link.config import Camera, Codec, Hop, Link, Profile, Repair, Session
-from link.marks import Affects, mark_of, marked, unmarked, values
+from link.config import Camera, Codec, HopConfig, Link, ProfileConfig, Repair, Session
+from link.marks import Affects, fields_marked, fields_unmarked, mark_of, values
 from scenarios import schema
 from scenarios.schema import Scenario
 from scenarios.sweep import stamps
@@ -32,13 +32,13 @@ def bare(model, inherited=None):
 def test_every_field_of_the_configuration_is_marked():
     assert list(bare(Scenario)) == []
     # Below Session.profile, which is a machine's own, each field says what it has a say in.
-    assert [name for name, field in Profile.model_fields.items() if mark_of(field) is None] == []
+    assert [name for name, field in ProfileConfig.model_fields.items() if mark_of(field) is None] == []
 
 
 def test_a_field_without_a_mark_is_noticed():
     class Careless(BaseModel):
         speed: float = 1.0
-        hop: Hop | None = None
+        hop: HopConfig | None = None
 
     assert next(iter(bare(Careless))) == "Careless.speed"
 
@@ -46,23 +46,23 @@ def test_a_field_without_a_mark_is_noticed():
 def test_the_lists_that_are_made_of_the_marks():
     sender = {"frame_bytes", "unfit", "rate_control", "alpha", "beta", "task", "caption_words"}
     receiver = {"steps", "noise_seed", "guidance", "control_scale", "strength"}
-    assert unmarked(Codec, Affects.SYNTAX) == sender | receiver
-    assert unmarked(Codec, Affects.DECODING) == sender
-    assert unmarked(Codec, Affects.ENCODING) == receiver
-    assert marked(Profile, Affects.PLACE) == {
+    assert fields_unmarked(Codec, Affects.SYNTAX) == sender | receiver
+    assert fields_unmarked(Codec, Affects.DECODING) == sender
+    assert fields_unmarked(Codec, Affects.ENCODING) == receiver
+    assert fields_marked(ProfileConfig, Affects.PLACE) == {
         "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
         "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
     }  # fmt: skip
-    assert unmarked(Profile, Affects.RUNNING) - marked(Profile, Affects.PLACE) == {
+    assert fields_unmarked(ProfileConfig, Affects.RUNNING) - fields_marked(ProfileConfig, Affects.PLACE) == {
         "device",
         "dtype",
         "load_s",
     }
-    assert marked(Session, Affects.MACHINE) == {"profile"}
-    assert marked(Camera, Affects.FRAMES) == set(Camera.model_fields)
-    assert marked(Camera, Affects.SYNTAX) == {"width", "height"}, "as link.fingerprint hashes them"
-    assert marked(Link, Affects.SYNTAX) == {"framing"}
-    assert marked(Repair, Affects.SYNTAX) == set()
+    assert fields_marked(Session, Affects.MACHINE) == {"profile"}
+    assert fields_marked(Camera, Affects.FRAMES) == set(Camera.model_fields)
+    assert fields_marked(Camera, Affects.SYNTAX) == {"width", "height"}, "as link.fingerprint hashes them"
+    assert fields_marked(Link, Affects.SYNTAX) == {"framing"}
+    assert fields_marked(Repair, Affects.SYNTAX) == set()
 
 
 def test_values_of_a_mark_are_found_at_any_depth():
@@ -88,6 +88,7 @@ def test_what_a_field_has_a_say_in_moves_its_key_and_no_other():
     assert stamped(**{"codec.caption_words": 12})[2] == decoding
     assert stamped(**{"link.mtu_bytes": 64}) == (shots, coding, decoding), "gsc fills no packets"
     assert stamped(**{"profile.offload": True})[2] != decoding
+    assert stamped(**{"link.repair.show_early": False}) == (shots, coding, decoding), "when, not what"
     assert stamped(**{"camera.fit": "pad"})[0] != shots
     webp = stamped(**{"codec.name": "webp"})
     assert stamped(**{"codec.name": "webp", "link.mtu_bytes": 64, "codec.frame_bytes": 900})[1] != webp[1]

@@ -206,6 +206,45 @@ def test_rows_of_frames_add_up_to_the_run() -> None:
     assert rows[2].latency_s is None
 
 
+def refined_story() -> Book:
+    """The story, with frame 0 shown in part at 3 s and refined when it is repaired at 5 s."""
+    book = story()
+    at = next(n for n, event in enumerate(book.events) if event["kind"] == "decoded")
+    book.events[at]["refines"] = True
+    early = {"kind": "decoded", "time_ns": 3 * S, "frame": 0, "complete": False, "sections": [True, False]}
+    book.events.insert(at - 1, early)
+    return book
+
+
+def test_waiting_and_age_count_to_the_first_picture_and_the_refined_one_has_its_own_time() -> None:
+    found, plain = result_of(refined_story().run()), result_of(story().run())
+    first, second, third = found.rows
+    assert (first.shown_ns, first.refined_ns, first.status) == (3 * S, 5 * S, "complete")
+    assert (first.latency_s, first.refined_after_s, first.sections_received) == (3.0, 5.0, 2)
+    assert second.refined_ns is third.refined_ns is None
+    assert found.figures["latency_s"] == {"p50": 3.0, "p95": 4.0, "max": 4.0}
+    assert found.figures["refined_s"] == {"frames": 1, "p50": 5.0, "max": 5.0}
+    assert plain.figures["refined_s"] == {"frames": 0, "p50": None, "max": None}
+    assert plain.figures["notes"]["refined_s"] and "refined_s" not in found.figures["notes"]
+    # From 3 s (age 3) to 14 s (age 14), then from age 4 to age 10 at 20 s.
+    assert found.figures["age_s"] == {"mean": (11 * 8.5 + 6 * 7) / 17, "peak": 14.0}
+    assert [row["refined_s"] for row in cell.frames(found)] == [5.0, None, None]
+    assert [row["shown_s"] for row in cell.frames(found)] == [3.0, 14.0, None]
+    assert found.figures["frames"] == plain.figures["frames"]
+
+
+def test_a_run_that_is_cut_short_before_the_repair_keeps_the_first_picture() -> None:
+    book = refined_story()
+    book.events = [event for event in book.events if event["frame"] is None or event["time_ns"] < 5 * S]
+    book.events = [*[event for event in book.events if event["kind"] != "finished"]]
+    book.event("aborted", 4 * S, reason="gone")
+    found = result_of(book.run(complete=False))
+    assert [(row.status, row.sections_received, row.refined_ns) for row in found.rows] == [
+        ("partial", 1, None)
+    ]
+    assert "0 of the frames" in found.figures["notes"]["frames"]
+
+
 def test_ccsds_headers_are_counted() -> None:
     book = Book(scenario(framing="ccsds"))
     book.event("captured", 0, 0, name="x")

@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -70,7 +71,7 @@ def _old(match):
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("FARLINK_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr(models, "SPARE_BYTES", 0)
-    monkeypatch.setattr(models.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 50))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 50))
     return tmp_path / "models"
 
 
@@ -89,10 +90,15 @@ def test_the_table_is_complete():
         assert part.size_bytes > 1_000_000
         assert part.kind == "zoo" or part.revision is None or re.fullmatch("[0-9a-f]{40}", part.revision)
         assert not any(fnmatch("model" + ending, pattern) for ending in (".bin", ".pt", ".ckpt", ".py") for pattern in part.files)  # fmt: skip
-    assert models.chosen("flux") == ["flux/generator", "flux/controlnet", "flux/transform", "flux/captioner"]
-    assert models.chosen("flux/preview") == ["flux/preview"]
+    assert models.select_parts("flux") == [
+        "flux/generator",
+        "flux/controlnet",
+        "flux/transform",
+        "flux/captioner",
+    ]
+    assert models.select_parts("flux/preview") == ["flux/preview"]
     with pytest.raises(UsageError, match="flux/lora-turbo"):
-        models.chosen("fluxx")
+        models.select_parts("fluxx")
 
 
 def test_most_revisions_are_pinned():
@@ -141,20 +147,20 @@ def test_a_commit_that_is_not_pinned_is_the_first_pulls(home):
     assert shop.asked == [("newest", source), (source, COMMIT)]
     (home / CATALOGUE["flux/controlnet"].folder / "config.json").unlink()
     assert pull("flux/controlnet")[1].asked == [(source, COMMIT)], "asked for once"
-    row = next(row for row in models.listing() if row["name"] == "flux/controlnet")
+    row = next(row for row in models.list_parts() if row["name"] == "flux/controlnet")
     assert (row["pinned"], row["revision"], row["here"]) == (False, COMMIT, True)
 
 
 def test_a_pull_that_was_cut_short_goes_on(home):
     with pytest.raises(ModelMissingError):
         pull("flux/captioner", Shop(ModelMissingError("no network")))
-    assert models.missing("flux") == models.chosen("flux")
+    assert models.find_missing("flux") == models.select_parts("flux")
     assert models.verify("flux/captioner") == (
         0,
         ["flux/captioner: not complete; farlink models pull flux/captioner"],
     )
     pull("flux/captioner")
-    assert "flux/captioner" not in models.missing("flux")
+    assert "flux/captioner" not in models.find_missing("flux")
 
 
 def test_the_transform_is_made_of_compressais_checkpoint(home, monkeypatch):
@@ -208,7 +214,7 @@ def test_the_lock_file_says_what_was_pulled_and_what_is_to_be(home, tmp_path, mo
     with pytest.raises(ModelMissingError, match="flux/controlnet is not on this machine"):
         models.verify(None, file)
     shop = Shop()
-    shop.newest = lambda hub_id: "d" * 40
+    monkeypatch.setattr(shop, "newest", lambda hub_id: "d" * 40)
     models.pull("flux/controlnet", shop, lambda line: None, file)
     assert shop.asked == [(CATALOGUE["flux/controlnet"].source, COMMIT)]
     assert json.loads(file.read_text()) == locked
@@ -266,7 +272,7 @@ def test_what_comes_with_farlink_is_verified(home):
 def test_a_full_disk_is_told_before_and_during(home, monkeypatch):
     with pytest.raises(StorageError, match="the disk is full"):
         pull("flux/preview", Shop(OSError(errno.ENOSPC, "No space left on device")))
-    monkeypatch.setattr(models.shutil, "disk_usage", lambda path: SimpleNamespace(free=20_000_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=20_000_000_000))
     with pytest.raises(StorageError, match=r"57\.\d GB needed, 20.0 GB free; set FARLINK_MODELS"):
         pull("flux")
     assert pull("flux/captioner")[0], "there is room for that one"
@@ -276,7 +282,7 @@ def test_a_manifest_that_is_none_is_told(home):
     (home / "flux").mkdir(parents=True)
     (home / "flux" / "manifest.json").write_text("{")
     with pytest.raises(ModelMissingError, match="delete it and pull again"):
-        models.missing("flux")
+        models.find_missing("flux")
 
 
 def test_the_hubs_errors_become_one_line(monkeypatch):
@@ -291,7 +297,7 @@ def test_the_hubs_errors_become_one_line(monkeypatch):
     def away():
         raise ConnectionError("Name or service not known\nmore")
 
-    hub = models.Hub()
+    hub = models.ModelHub()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(ModelMissingError, match=r"a/b is gated.*accept its licence.*set HF_TOKEN"):

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from link.channel.loss import LOSS_MODELS, LossModel
 from link.channel.rate import Trace, read_trace
-from link.config import Hop, Outage, Profile, Session
+from link.config import HopConfig, Outage, ProfileConfig, Session
 from link.errors import UsageError
 from link.events import Fate
 from link.frame import Frame, Pixels
@@ -150,7 +150,7 @@ def _leaves(annotation: object) -> Iterator[object]:
 
 def test_a_number_has_its_unit_in_its_name() -> None:
     found = list(_fields(schema.Scenario, set()))
-    assert ("Hop", "rate_bps") in found
+    assert ("HopConfig", "rate_bps") in found
     assert ("GilbertElliottLoss", "mean_burst") in found
     assert ("Outage", "windows_s") in found
     assert ("ReturnHop", "delay_s") in found
@@ -172,7 +172,7 @@ def _share_up(outage: Outage | None, rate_bps: float, packet_bytes: int) -> floa
     return fit * packet_bytes * 8 / rate_bps / (outage.up_s + outage.down_s)
 
 
-def _rate_bps(hop: Hop, traces: dict[str, Trace], packet_bytes: int) -> float:
+def _rate_bps(hop: HopConfig, traces: dict[str, Trace], packet_bytes: int) -> float:
     rate = hop.rate_bps or traces[hop.name].mean_bps
     return rate * _share_up(hop.outage, rate, packet_bytes)
 
@@ -262,7 +262,7 @@ def test_every_preset_draws_what_was_seen(name: str, source: str) -> None:
     if plan.codec.profile != "tiny":
         pytest.skip("its models are not on this machine")
     # Presets whose pictures are coded alike share them.
-    rest = {"name": "one", "link": schema.load("mars-relay").link, "profile": Profile()}
+    rest = {"name": "one", "link": schema.load("mars-relay").link, "profile": ProfileConfig()}
     seen, drawn, size_bytes = _redrawn(plan.session().model_copy(update=rest))
     assert drawn.shape == seen.shape == (plan.camera.height, plan.camera.width, 3)
     error = np.mean((drawn.astype(float) - seen) ** 2) / 255**2

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -436,7 +437,8 @@ def test_naks_tell_the_loss():
         def __getattr__(self, name):
             return lambda *_: None
 
-    Conductor(session, {}, sender, receiver, Quiet()).run()
+    quiet: Any = Quiet()
+    Conductor(session, {}, sender, receiver, quiet).run()
     assert 0.2 < own.link.loss < 0.45, own.link.loss
 
 
@@ -513,7 +515,7 @@ def test_the_receiver_reads_what_was_chosen(order):
     from receiver.codecs import DECODERS
 
     session = plan(codec={"order": order, "channels": 16})
-    decoder = DECODERS["gsc"](session)
+    decoder: Any = DECODERS["gsc"](session)
     whole = encoder(order=order, channels=16)
     sizes = []
     for channels, words in ((0, 4), (1, 4), (1, 12), (7, 12), (16, 24)):
@@ -526,18 +528,18 @@ def test_the_receiver_reads_what_was_chosen(order):
 
 
 def test_captions_are_shortened_to_their_first_words():
-    from sender.codecs.gsc import shortened
+    from sender.codecs.gsc import shorten
 
     words = Codec(caption="vlm")
-    assert shortened(words, "a grey road, under trees", 3) == "a grey road"
-    assert shortened(words, "a road", 3) == "a road"
+    assert shorten(words, "a grey road, under trees", 3) == "a grey road"
+    assert shorten(words, "a road", 3) == "a road"
     labels = np.repeat(np.array([0, 1, 5, 3], np.uint8), 8)[:, None].repeat(32, 1)
     pixels = np.repeat(labels[..., None] * np.uint8(40), 3, axis=2)
     long = describe(labels, pixels, 24).sentence()
-    for words in (3, 6, 10, 24):
-        short = shortened(Codec(caption="grammar"), long, words)
-        assert short == describe(labels, pixels, words).sentence()
-        assert len(short.split()) <= words
+    for most in (3, 6, 10, 24):
+        short = shorten(Codec(caption="grammar"), long, most)
+        assert short == describe(labels, pixels, most).sentence()
+        assert len(short.split()) <= most
     assert len(long.split()) > 12
 
 
@@ -588,14 +590,14 @@ def test_both_ends_know_the_receivers_models_too(tmp_path):
     own = rate_models.model_stamps(plan())
     assert set(own) == {"transform", "captioner", "generator"}
     same = plan(tmp_path, table=toy_table(models=own))
-    assert rate_models.stale(same) == []
+    assert rate_models.find_stale_models(same) == []
     changed = plan(tmp_path, table=toy_table(models={**own, "generator": "00", "captioner": "11"}))
-    (line,) = rate_models.stale(changed)
+    (line,) = rate_models.find_stale_models(changed)
     assert "the generator model is" in line and "the table has 00" in line, (
         "the captioner is the sender's to tell"
     )
     fixed = changed.model_copy(update={"codec": changed.codec.model_copy(update={"rate_control": "fixed"})})
-    assert rate_models.stale(fixed) == []
+    assert rate_models.find_stale_models(fixed) == []
 
 
 def test_a_table_of_other_settings(tmp_path):

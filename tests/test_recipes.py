@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -99,7 +100,11 @@ def test_a_codec_that_is_added_is_inspected(bands, tmp_path):
 
 
 def test_a_codec_that_is_added_is_swept_by_what_it_reads(bands, tmp_path):
-    vary = {"codec.name": ["bands", "webp"], "codec.channels": [2, 4], "codec.steps": [1, 2]}
+    vary: dict[str, list[Any]] = {
+        "codec.name": ["bands", "webp"],
+        "codec.channels": [2, 4],
+        "codec.steps": [1, 2],
+    }
     settings = tuple(f"{key}={value}" for key, value in SMALL.items())
     result = work.sweep(Request("mars-relay", settings, vary), work.Options(workers=0), tmp_path / "sweep")
     assert result.tally.done == 3, "its channels tell its cells apart, its steps do not; webp reads neither"
@@ -212,7 +217,7 @@ def steps(monkeypatch, tmp_path):
     layout = Layout("Steps", "shots/*.png", (lambda folder: folder.glob("shots/*"),))
     monkeypatch.setattr(layouts, "LAYOUTS", {**layouts.LAYOUTS, "steps": layout})
     monkeypatch.setattr(camera, "LAYOUTS", layouts.LAYOUTS)
-    monkeypatch.setattr(truth, "SETS", {**sets.SETS, "steps": DataSet(Steps, "steps")})
+    monkeypatch.setattr(truth, "SETS", {**sets.SETS, "steps": DataSet(cast(Any, Steps), "steps")})
     folder = tmp_path / "steps"
     for part in ("shots", "sides"):
         (folder / part).mkdir(parents=True)

@@ -205,8 +205,12 @@ def test_a_second_sender_and_a_stranger_are_refused(hub):
 def test_addresses_of_other_machines_need_keys(address):
     with pytest.raises(UsageError, match="--curve"):
         Hub(address, PLAN, TIMES, "x")
+
+    def build(_plan, _times):
+        raise AssertionError("nobody was let in")
+
     with pytest.raises(UsageError, match="--curve"):
-        serve("sender", address, lambda _plan, _times: None)
+        serve("sender", address, build)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from link.repair import arq, fec
-from link.repair.arq import AskTimer, Outbox, Request
+from link.repair.arq import AskTimer, Outbox, RepairRequest
 
 body_lists = st.lists(st.binary(max_size=120), min_size=1, max_size=40)
 
@@ -126,7 +126,7 @@ def test_more_packets_than_a_frame_may_have_are_refused():
 
 
 requests = st.builds(
-    lambda missing, tail, enough: Request(
+    lambda missing, tail, enough: RepairRequest(
         tuple(sorted(missing)), None if tail is None else max(missing, default=-1) + 1 + tail, enough
     ),
     st.sets(st.integers(0, 600), max_size=30),
@@ -150,7 +150,7 @@ def test_a_request_cut_to_its_room_keeps_the_first_wishes(request, room):
 
 
 def test_an_ack_is_an_empty_body():
-    assert Request(()).pack(10) == b""
+    assert RepairRequest(()).pack(10) == b""
     assert arq.parse(b"").complete
 
 
@@ -188,8 +188,8 @@ def test_the_receiver_asks_a_fixed_number_of_times():
 
 def test_the_sender_answers_what_is_not_on_its_way_already():
     box = Outbox([b"0", b"1", b"2", b"3"], deadline_ns=10_000)
-    assert box.answer(Request((1, 3)), 100, not_before_ns=0) == [1, 3]
-    assert box.answer(Request((1, 3), 2), 150, not_before_ns=50) == [2]
-    assert box.answer(Request((1, 3)), 300, not_before_ns=200) == [1, 3]
-    assert box.answer(Request((0, 1, 2), enough=2), 900, not_before_ns=800) == [0, 1]
-    assert box.answer(Request((4, 700)), 950, not_before_ns=940) == []
+    assert box.answer(RepairRequest((1, 3)), 100, not_before_ns=0) == [1, 3]
+    assert box.answer(RepairRequest((1, 3), 2), 150, not_before_ns=50) == [2]
+    assert box.answer(RepairRequest((1, 3)), 300, not_before_ns=200) == [1, 3]
+    assert box.answer(RepairRequest((0, 1, 2), enough=2), 900, not_before_ns=800) == [0, 1]
+    assert box.answer(RepairRequest((4, 700)), 950, not_before_ns=940) == []

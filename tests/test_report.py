@@ -10,18 +10,31 @@ import duckdb
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from test_metrics import BODIES, NO_SCORES, Book, S, arrives, data, picture, result_of, scenario, story
+from test_metrics import (
+    BODIES,
+    NO_SCORES,
+    Book,
+    S,
+    arrives,
+    data,
+    picture,
+    refined_story,
+    result_of,
+    scenario,
+    story,
+)
 
 from link import png
 from link.errors import StorageError
 from link.journal import Run
 from scenarios import drawing
+from scenarios.commands import progress
 from scenarios.report import overlays, timeline
 from scenarios.report import page as report
 from scenarios.results import cell, traffic
 from scenarios.results import table as results
 from scenarios.scoring.pairs import Scores
-from scenarios.words import duration
+from scenarios.words import duration, rate
 
 HOSTILE = '<script>alert("1")</script>\'$x^{$</title>'
 
@@ -110,6 +123,25 @@ def test_figures_lie_beside_it(folder: Path) -> None:
     drawn = ("timeline", "bytes", "latency", "age", "quality")
     assert names == {f"{name}.{form}" for name in drawn for form in ("svg", "png")}
     assert not [path for path in folder.rglob("*.tmp")]
+
+
+def test_a_refined_picture_has_both_times_on_the_page_and_in_the_figure() -> None:
+    whole = result_of(with_pictures(refined_story().run()))
+    facts = [report._facts(row) for row in whole.rows]
+    assert "shown after 3 s, refined after 5 s" in facts[0]
+    assert "shown after 4 s · " in facts[1] and "refined" not in facts[1]
+    drawn = timeline.draw(whole.run, whole.rows, whole.traffic.sent)
+    plain = timeline.draw(story().run(), result_of(story().run()).rows, whole.traffic.sent)
+    assert drawn is not None and plain is not None
+    assert "the repaired one took its place" in drawn.caption and drawn.wide != plain.wide
+    assert "repaired" not in plain.caption
+    notes = {card["label"]: card["note"] for card in report._cards(whole)}
+    assert (
+        "1 was shown in part first, and refined 5 s after capture" in notes["from capture to first display"]
+    )
+    lines = progress.table(whole.figures)
+    assert any(line.startswith("latency") and line.endswith("to the first picture shown") for line in lines)
+    assert "refined       1 of them, a median of 5 s after capture" in lines
 
 
 def test_figures_are_the_same_every_time(folder: Path) -> None:
@@ -270,7 +302,7 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 
 def test_rates_in_words() -> None:
-    assert [report.rate(bps) for bps in (16, 500, 2000, 1.5e6)] == [
+    assert [rate(bps) for bps in (16, 500, 2000, 1.5e6)] == [
         "16 bit/s",
         "500 bit/s",
         "2 kbit/s",

@@ -44,8 +44,8 @@ def labels(rng: np.random.Generator, classes: int, empty: int | None = None) -> 
 def test_segmentation_agrees_with_torchmetrics(seed):
     rng = generator(seed)
     pairs = [(labels(rng, 5, 2), labels(rng, 5, 2)) for _ in range(4)]
-    for truth, _ in pairs:
-        truth[rng.random(truth.shape) < 0.1] = 255
+    for marked, _ in pairs:
+        marked[rng.random(marked.shape) < 0.1] = 255
     scores = SEGMENTATION.scores([again(SEGMENTATION.frame(t, f, classes=5)) for t, f in pairs])
     truth, found = (
         torch.from_numpy(np.stack([pair[at] for pair in pairs]).astype(np.int64)) for at in (0, 1)
@@ -116,9 +116,9 @@ def test_label_maps_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"8x6.*4x3"):
         SEGMENTATION.frame(small, large, classes=3)
     with pytest.raises(ValueError, match="truth: 12 pixels have the label 7; 0 to 2 expected"):
-        SEGMENTATION.frame(small + 7, small, classes=3)
+        SEGMENTATION.frame(np.full_like(small, 7), small, classes=3)
     with pytest.raises(ValueError, match="findings: 12 pixels"):
-        SEGMENTATION.frame(small, small + 3, classes=3)
+        SEGMENTATION.frame(small, np.full_like(small, 3), classes=3)
     with pytest.raises(ValueError, match="3 and of 4 classes"):
         SEGMENTATION.scores([SEGMENTATION.frame(small, small, classes=k) for k in (3, 4)])
     with pytest.raises(ValueError, match="not those of segmentation"):
@@ -283,9 +283,11 @@ def test_detection_agrees_with_torchmetrics():
 
 
 def test_equal_overlaps_and_overlaps_on_the_threshold_are_taken_as_coco_takes_them():
-    truth = Boxes.of([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 40, 10], [60.1, 0, 80.3, 10.7]], [0] * 4)
+    first: list[list[float]] = [[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 40, 10], [60.1, 0, 80.3, 10.7]]
+    second: list[list[float]] = [[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10], [60.1, 0, 80.3, 5.35]]
+    truth = Boxes.of(first, [0] * 4)
     found = Boxes.of(
-        [[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10], [60.1, 0, 80.3, 5.35]],
+        second,
         [0] * 4,
         [0.9, 0.8, 0.7, 0.6],
     )
@@ -413,7 +415,9 @@ def test_resamples_taken_in_parts_are_the_same(name, monkeypatch):
     assert bootstrap.interval(task, frames, clusters, task.primary, 3, 50) == whole[task.primary]
     assert bootstrap.intervals(task, frames, clusters, 4, 50) != whole
     value = task.scores(frames)[task.primary]
-    low, high = whole[task.primary]
+    within = whole[task.primary]
+    assert within is not None
+    low, high = within
     assert low < value < high
 
 
@@ -424,9 +428,9 @@ def plain_depth(values: np.ndarray) -> list[dict[str, Any]]:
 def covered(draw: Any, clusters: list[int], truth: float, trials: int = 200) -> float:
     inside = 0
     for trial in range(trials):
-        low, high = bootstrap.interval(
-            DEPTH, plain_depth(draw(generator(trial))), clusters, "delta1", trial, 300
-        )
+        found = bootstrap.interval(DEPTH, plain_depth(draw(generator(trial))), clusters, "delta1", trial, 300)
+        assert found is not None
+        low, high = found
         inside += low <= truth <= high
     return inside / trials
 
@@ -447,8 +451,9 @@ def test_intervals_cover_a_known_mean_over_blocks():
 
 
 def width(values: np.ndarray, clusters: list[int], **more: Any) -> float:
-    low, high = bootstrap.interval(DEPTH, plain_depth(values), clusters, "delta1", 1, **more)
-    return high - low
+    found = bootstrap.interval(DEPTH, plain_depth(values), clusters, "delta1", 1, **more)
+    assert found is not None
+    return found[1] - found[0]
 
 
 def test_copies_in_a_cluster_do_not_narrow_the_interval():

@@ -23,7 +23,7 @@ class Encoder:
     """Sends the same caption and random maps in eight channels."""
 
     def __init__(self, codec):
-        self._codec, self._tables = codec, latent.Tables.generic(32)
+        self._codec, self._tables = codec, latent.LatentTables.generic(32)
 
     def encode(self, frame):
         rng = generator(frame.number, "maps")
@@ -35,7 +35,7 @@ class Encoder:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run of three frames in which every third packet is lost, with tables that adapt."""
-    monkeypatch.setattr(gsc, "load_tables", lambda folder, channels: latent.Tables.generic(channels))
+    monkeypatch.setattr(gsc, "load_tables", lambda folder, channels: latent.LatentTables.generic(channels))
     hop = {"name": "hop", "rate_bps": 2000, "loss": {"model": "pattern", "pattern": "..x"}}
     plan = Session.model_validate(
         {
@@ -58,6 +58,7 @@ def test_sections_are_told_as_the_receiver_had_them(run):
         assert made_of.caption_arrived == had[frame][0]
         assert made_of.sizes.keys() == {"caption", "channels"}
         assert made_of.sizes["channels"] > 8 * 20
+        assert made_of.channels is not None
         with Image.open(io.BytesIO(made_of.channels)) as tiles:
             assert tiles.width > 8 * sections.TILE[0]
         lost_channels += sum(not ok for ok in had[frame][1:])

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import psutil
 import pytest
+import yaml
 from PIL import Image
 
 from link import journal
 from link.errors import StorageError, UsageError
 from link.frame import Frame, Payload
-from receiver.codecs import DecoderRow
+from receiver.codecs import DECODERS, DecoderRow
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.results import cell as results
@@ -205,7 +207,7 @@ def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     assert {(row[frame_columns.index("width")], row[frame_columns.index("height")]) for row in frames} == {
         (64, 48)
     }
-    assert json.loads(json.dumps(work.yaml.safe_load((out / "sweep.yaml").read_text())))["seeds"] == [1, 2]
+    assert json.loads(json.dumps(yaml.safe_load((out / "sweep.yaml").read_text())))["seeds"] == [1, 2]
     assert not (out / ".work").exists()
 
 
@@ -223,6 +225,33 @@ def test_a_cell_is_the_run_of_its_scenario_from_cold_and_from_warm_caches(tmp_pa
             kept = tmp_path / out / "cells" / item.id / "run.mcap"
             assert journal.digest(kept) == journal.digest(alone / "run.mcap")
     assert tables(tmp_path / "cold") == tables(tmp_path / "warm")
+
+
+def repaired(lost):
+    """Return settings of a way of ten minutes on which the packets of the pattern *lost* are lost and asked for."""
+    hop = (
+        f"{{name: air, rate_bps: 500, delay_s: 600, loss: {{model: pattern, pattern: '{lost + '.' * 99}'}}}}"
+    )
+    return (f"link.hops=[{hop}]", "link.mtu_bytes=64", "link.repair.fec=0", "link.repair.arq=true")
+
+
+@pytest.mark.parametrize(("codec", "lost"), [("gsc", ".x"), ("jpeg2000", "......x")])
+def test_a_picture_and_its_refinement_are_both_found_in_the_cache(tmp_path, codec, lost):
+    """Each is known by the sections that it was drawn of, so a warm cache draws neither."""
+    request = asked({"codec.name": [codec], "codec.frame_bytes": [400]}, repaired(lost))
+    options = dataclasses.replace(HERE, keep_journals=True)
+    cold = work.sweep(request, options, tmp_path / "cold")
+    warm = work.sweep(request, dataclasses.replace(options, fresh=True), tmp_path / "warm")
+    assert cold.tally.misses["pictures"] == 3 == warm.tally.hits["pictures"] and not warm.tally.misses
+    (item,) = plan.cells(request)
+    (tmp_path / "alone").mkdir()
+    assert runs.execute(item.scenario, tmp_path / "alone", transport="inproc") is None
+    events = journal.read(tmp_path / "alone" / "run.mcap").events
+    shown = [(event["frame"], "refines" in event) for event in events if event["kind"] == "decoded"]
+    assert shown == [(0, False), (1, False), (0, True)]
+    for out in ("cold", "warm"):
+        kept = tmp_path / out / "cells" / item.id / "run.mcap"
+        assert journal.digest(kept) == journal.digest(tmp_path / "alone" / "run.mcap")
 
 
 def test_a_warm_cache_computes_nothing(tmp_path, monkeypatch):
@@ -448,8 +477,8 @@ class Batches:
 
 
 def test_pictures_that_are_drawn_in_batches_are_all_known_before_the_run(tmp_path, monkeypatch):
-    made = Batches()
-    monkeypatch.setitem(parts.DECODERS, "webp", DecoderRow(lambda _session: made))
+    made: Any = Batches()
+    monkeypatch.setitem(DECODERS, "webp", DecoderRow(lambda _session: made))
     found = parts.ends
 
     def batched(session, bench):
@@ -465,6 +494,25 @@ def test_pictures_that_are_drawn_in_batches_are_all_known_before_the_run(tmp_pat
     assert sum(made.calls) == result.tally.misses["pictures"] > 0, "drawn once, and found by the run"
 
 
+def test_a_rehearsal_knows_what_will_be_drawn_early_and_refined(tmp_path, monkeypatch):
+    made: Any = Batches()
+    monkeypatch.setitem(DECODERS, "jpeg2000", DecoderRow(lambda _session: made))
+    found = parts.ends
+
+    def batched(session, bench):
+        ends = found(session, bench)
+        ends.decoder.batched = True
+        return ends
+
+    monkeypatch.setattr(parts, "ends", batched)
+    request = asked({"codec.name": ["jpeg2000"], "codec.frame_bytes": [400]}, repaired("......x"))
+    result = work.sweep(request, HERE, tmp_path / "out")
+    assert result.tally.done == 1, result.failures
+    assert made.calls == [3] == [result.tally.misses["pictures"]], (
+        "two pictures and a refinement, in one batch"
+    )
+
+
 def test_a_batched_picture_does_not_depend_on_its_neighbours(monkeypatch):
     from receiver.codecs import gsc
     from sender.codecs.gsc import GscEncoder
@@ -475,10 +523,11 @@ def test_a_batched_picture_does_not_depend_on_its_neighbours(monkeypatch):
     encoder, decoder = GscEncoder.from_session(session), gsc.GscDecoder.from_session(session)
     rng = np.random.Generator(np.random.PCG64(5))
     made = [encoder.encode(Frame(n, 0, rng.integers(0, 255, (48, 64, 3), np.uint8), "")) for n in range(5)]
-    whole = decoder.decode_many([*made, Payload((None,))])
+    whole: Any = decoder.decode_many([*made, Payload((None,))])
     assert whole[5] is None
     for number, payload in enumerate(made):
         (alone,) = decoder.decode_many([payload])
+        assert alone is not None
         assert np.array_equal(alone, whole[number])
         single = decoder.decode(payload)
         assert np.abs(single.astype(int) - alone).max() <= 4

@@ -237,7 +237,7 @@ def test_a_sweep_says_its_failures_without_harm(farlink, tmp_path, monkeypatch):
 
     from scenarios.sweep import work
 
-    cell = SimpleNamespace(id="0" * 16, label=hostile(2))
+    cell: Any = SimpleNamespace(id="0" * 16, label=hostile(2))
     result = work.Result(Tally(2, done=1, failed=1), [(cell, hostile(3))], [tmp_path / "x"], None)
     monkeypatch.setattr(work, "sweep", lambda *_arguments: result)
     done = farlink("sweep", "mars-relay", "--out", tmp_path / "out")

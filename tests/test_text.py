@@ -167,7 +167,7 @@ def test_captions_held_back_from_training(at, most_bits, least_bits):
     from scenarios.training.captions import TEST, domain
 
     held_back = [row[at] for row in domain(CAPTIONS) if row[0] == TEST]
-    coded = [encode(text) for text in held_back]
+    coded = [encode(str(text)) for text in held_back]
     assert [decode(data) for data in coded] == held_back
     assert least_bits <= 8 * statistics.mean(map(len, coded)) <= most_bits
 

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from link import transform as transform_files
+from link.bitstream import text as text_code
 from link.codecs import gsc as codec
 from link.errors import ModelMissingError, UsageError
 from link.seeds import generator
@@ -24,15 +26,14 @@ from receiver.text_encoder import TextEncoder
 from scenarios.commands import train as command
 from scenarios.scoring.perceptual import lpips_model
 from scenarios.training import autoencoder, captions, flow, gsc
-from scenarios.training import text as text_table
 from scenarios.training.autoencoder import Autoencoder
 from scenarios.training.data import Pictures
-from scenarios.training.decoder import Decoder
+from scenarios.training.decoder import DecoderTraining
 from scenarios.training.drawn import DrawnLatents
-from scenarios.training.examples import kept, make, stamp
+from scenarios.training.examples import load_or_make, make, stamp
 from scenarios.training.loop import Ema, Recipe, train
 from scenarios.training.parts import PARTS
-from scenarios.training.request import SHIPPED, Request, find
+from scenarios.training.request import SHIPPED, TrainingRequest, find
 from scenarios.training.sources import open_streets
 from scenarios.training.transform import Transform
 
@@ -179,7 +180,7 @@ def test_a_decoder_learns_what_it_is_shown_and_resumes_to_the_same_bits(runs, da
         held = Pictures.open(data / "train")
         draws = [(1.0, lambda rng: held.whole(0, (64, 48)))]
         start = runs[0] / "autoencoder" / "model"
-        return Decoder(draws, [held.whole(0, (64, 48))], 1, start, lpips_model())
+        return DecoderTraining(draws, [held.whole(0, (64, 48))], 1, start, lpips_model())
 
     recipe = Recipe(24, 3e-3, warmup=2, ema=0.0, save_every=8, sample_every=8)
     train(part(), recipe, tmp_path / "whole", lambda: 0.0, lambda line: None)
@@ -211,7 +212,7 @@ def test_drawn_windows_are_where_their_pictures_are_and_are_kept(tmp_path):
 
 
 def test_a_drive_that_is_left_out_is_never_shown(data, tmp_path):
-    request = Request(streets=data / "train", leave_out="1")
+    request = TrainingRequest(streets=data / "train", leave_out="1")
     assert [path.stem for path in open_streets(request).files] == ["0", "2"]
     assert [path.stem for path in Pictures.open(data / "train", only="1").files] == ["1"]
     done = farlink_train(
@@ -276,9 +277,9 @@ def test_grammar_tables(data, tmp_path):
 @pytest.mark.slow
 def test_the_caption_model(data, tmp_path):
     done = trained("text", "--captions", data / "captions", "--out", tmp_path, "--steps", 1)
-    tables = text_table.Tables(load_file(done["file"]))
+    tables = text_code.TextTables(load_file(done["file"]))
     said = "a red car under a grey sky"
-    assert text_table.decode(text_table.encode(said, tables), tables) == said
+    assert text_code.decode(text_code.encode(said, tables), tables) == said
     (tmp_path / "none").mkdir()
     refused = farlink_train("text", "--captions", tmp_path / "none", "--out", tmp_path)
     assert refused.exit_code == 2 and captions.DOMAIN in refused.stderr
@@ -292,15 +293,17 @@ def base(tmp_path_factory):
     """A guidance-distilled FLUX of toy size with its VAE and texts, and a transform of 12 channels."""
     folder = tmp_path_factory.mktemp("flux")
     torch.manual_seed(1)
-    FluxTransformer2DModel(
+    transformer: Any = FluxTransformer2DModel(
         patch_size=1, in_channels=16, num_layers=5, num_single_layers=3, attention_head_dim=16,
         num_attention_heads=2, joint_attention_dim=128, pooled_projection_dim=64, guidance_embeds=True,
         axes_dims_rope=(4, 6, 6),
-    ).save_pretrained(folder / "base" / "transformer")  # fmt: skip
+    )  # fmt: skip
+    transformer.save_pretrained(folder / "base" / "transformer")
     autoencoder.build().save_pretrained(folder / "base" / "vae")
     flow.save_text(flow.build_text(), folder / "base")
     shifting = {"use_dynamic_shifting": True, "base_image_seq_len": 256, "max_image_seq_len": 4096}
-    FlowMatchEulerDiscreteScheduler(**shifting).save_pretrained(folder / "base" / "scheduler")
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(**shifting)
+    scheduler.save_pretrained(folder / "base" / "scheduler")
     from compressai.models import FactorizedPrior
 
     transform_files.save(folder / "transform", FactorizedPrior(8, 12), {"N": 8, "M": 12})
@@ -333,7 +336,9 @@ def test_two_steps_of_the_papers_recipe(base, data, tmp_path):
 
 
 def flux_part(base, data, out, batch=1):
-    request = Request(out=out, pictures=data / "photos", captions=data / "photos.jsonl", base=base / "base")
+    request = TrainingRequest(
+        out=out, pictures=data / "photos", captions=data / "photos.jsonl", base=base / "base"
+    )
     return gsc.control(replace(request, transform=base / "transform"), batch)
 
 
@@ -456,7 +461,7 @@ def test_interrupted_by_the_user(data, tmp_path, monkeypatch):
     arguments = (
         "autoencoder", "--streets", data / "train", *SMALL, "--out", tmp_path, "--batch", 1, "--steps",
     )  # fmt: skip
-    entry = PARTS["tiny"]["autoencoder"]
+    entry: Any = PARTS["tiny"]["autoencoder"]
     often = replace(entry.recipe, save_every=2, log_every=1)
     monkeypatch.setitem(PARTS["tiny"], "autoencoder", replace(entry, recipe=often))
     monkeypatch.setattr(command, "_say", interrupted(3))
@@ -595,7 +600,7 @@ def test_cuts_have_their_size_and_labels_follow_pixels(tmp_path):
     pictures = Pictures.open(tmp_path / "a")
     sides = []
     for number in range(40):
-        cut = pictures.random_cut(generator(number, "cut"), (40, 32), (1.0, 1.6))
+        cut: Any = pictures.random_cut(generator(number, "cut"), (40, 32), (1.0, 1.6))
         assert cut.pixels.shape == (32, 40, 3) and cut.labels.shape == (32, 40)
         assert set(np.unique(cut.labels)) <= {0, 3, 7}  # never between classes
         assert np.mean(np.abs(cut.pixels[..., 0] - cut.labels * 30.0) < 20) > 0.9
@@ -603,8 +608,8 @@ def test_cuts_have_their_size_and_labels_follow_pixels(tmp_path):
         sides.append(columns.size and columns.mean() > 20)
     assert 5 < sum(sides) < 35  # some are mirrored, some not
     same = [pictures.random_cut(generator(1, "cut"), (40, 32)).pixels for _ in range(2)]
-    assert np.array_equal(*same)
-    whole = pictures.whole(0, (120, 90))
+    assert np.array_equal(same[0], same[1])
+    whole: Any = pictures.whole(0, (120, 90))
     assert np.array_equal(whole.labels, labels)
     (tmp_path / "a" / "y.png").write_text("no picture")
     Image.fromarray(labels).save(tmp_path / "a_labels" / "y.png")
@@ -621,9 +626,9 @@ def test_examples_are_the_same_again_and_are_kept(data, tmp_path):
     torch.manual_seed(1)
     vae, analysis = autoencoder.build().eval(), nn.Conv2d(3, 5, 16, 16)
     path = tmp_path / "deep" / "examples.safetensors"
-    first = kept(path, draws, 18, 3, vae, analysis)
-    again = make(draws, 18, 3, vae, analysis)
-    read = kept(path, None, 0, 0, None)  # nothing is computed
+    first: Any = load_or_make(path, draws, 18, 3, vae, analysis)
+    again: Any = make(draws, 18, 3, vae, analysis)
+    read: Any = load_or_make(path, None, 0, 0, None)  # nothing is computed
     for other in (again, read):
         assert torch.equal(first.latents, other.latents) and torch.equal(first.maps, other.maps)
         assert first.captions == other.captions

@@ -20,7 +20,7 @@ from receiver.text_encoder import TextEncoder
 from scenarios.commands import train as command
 from scenarios.training import depth, flow, segmenter
 from scenarios.training.request import SHIPPED
-from scenarios.training.segmentation import missing_overlap, pasted
+from scenarios.training.segmentation import missing_overlap, paste_classes
 from scenarios.training.ship import ship
 from scenarios.training.world import Views
 from sender.camera.world.view import CLASSES, THINGS
@@ -143,7 +143,7 @@ def test_pasted_classes_bring_their_pixels():
     pictures = torch.stack([torch.full((3, 4, 6), 0.25), torch.full((3, 4, 6), 0.75)])
     changed = 0
     for seed in range(20):
-        mixed, classes = pasted(generator(seed, "paste"), pictures, labels, 3)
+        mixed, classes = paste_classes(generator(seed, "paste"), pictures, labels, 3)
         for at in range(2):
             other = mixed[at, 0] != pictures[at, 0]
             assert torch.equal(classes[at][other], labels[1 - at][other])
@@ -169,9 +169,10 @@ def test_a_segmenter_grows_by_new_classes(tmp_path):
         {name: at for at, name in enumerate(names)},
     )
     small.save_pretrained(tmp_path)
-    large = segmenter.grown(tmp_path)
+    large = segmenter.load_grown(tmp_path)
     assert [large.config.id2label[at] for at in range(len(segmenter.NAMES))] == segmenter.NAMES
     old, new = small.decode_head.classifier, large.decode_head.classifier
+    assert old.bias is not None and new.bias is not None
     assert torch.equal(new.weight[:13], old.weight) and torch.equal(new.bias[:13], old.bias)
     assert all(
         torch.equal(value, large.state_dict()[key])
@@ -184,14 +185,14 @@ def test_text_encoders_keep_the_words_they_know(tmp_path, monkeypatch):
     monkeypatch.setattr(flow, "vocabulary", lambda: tuple(word for word in vocabulary() if word != "lander"))
     old = flow.build_text()
     monkeypatch.undo()
-    new = flow.grown_text(old)
+    new = flow.extend_vocabulary(old)
     (_, old_t5), (_, new_t5) = old.modules(), new.modules()
     before, after = old.tokenizers()[0].get_vocab(), new.tokenizers()[0].get_vocab()
     assert "lander" in after and "lander" not in before
     for word in ("road", "red", "<pad>"):
         kept = old_t5.shared.weight[before[word]]
         assert torch.equal(new_t5.shared.weight[after[word]], kept)
-    assert flow.grown_text(new) is new
+    assert flow.extend_vocabulary(new) is new
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from link.frame import Payload
 from receiver.analysis.segmentation import SegmentationModel
 from scenarios import run as runs
 from scenarios import schema
-from scenarios.training.rate import Plan, grid_of, lossy, measure
+from scenarios.training.rate import Plan, drop_packets, grid_of, measure
 from sender import calibration
 from sender.camera.picture import Shot
 from sender.rate_control import LinkState, choose
@@ -130,13 +130,13 @@ def test_the_same_seed_loses_the_same_packets():
 
 
 def test_what_arrives_is_what_the_link_would_put_together():
-    payload = Payload(tuple(bytes([at]) * 15 for at in range(5)))
-    bodies = fragment.fragment(payload.sections, 40)
-    assert lossy(payload, 40, [False] * 9) == payload
+    sections = tuple(bytes([at]) * 15 for at in range(5))
+    payload, bodies = Payload(sections), fragment.fragment(sections, 40)
+    assert drop_packets(payload, 40, [False] * 9) == payload
     assert len(bodies) == 3
-    found = lossy(payload, 40, [True, False, False])
+    found = drop_packets(payload, 40, [True, False, False])
     assert found.sections[:2] == (None, None) and found.sections[2:] == payload.sections[2:]
-    assert lossy(payload, 40, [True] * 9).sections == (None,)
+    assert drop_packets(payload, 40, [True] * 9).sections == (None,)
 
 
 def test_ages_end_where_the_frames_do():

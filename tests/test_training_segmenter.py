@@ -12,7 +12,15 @@ from link.seeds import generator
 from scenarios.training.cards import Cards
 from scenarios.training.data import Cut, Pictures
 from scenarios.training.loop import Recipe, train
-from scenarios.training.segmenter import NAMES, Segmenter, intersections, known, plain, varied, weights
+from scenarios.training.segmenter import (
+    NAMES,
+    SegmenterTraining,
+    intersections,
+    label_picture,
+    mask_unlabelled,
+    vary_light,
+    weights,
+)
 from sender.captioner import CARD, PICTURE, UNKNOWN, describe
 from sender.segmenter import Segmenter as Finder
 
@@ -42,7 +50,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def part(folders):
     streets, others = Pictures.open(folders / "street"), Pictures.open(folders / "other")
-    return Segmenter(streets, others, Cards(seed=3, label=CARD, size=(64, 48)), streets, 4, (64, 64))
+    return SegmenterTraining(streets, others, Cards(seed=3, label=CARD, size=(64, 48)), streets, 4, (64, 64))
 
 
 def test_two_steps_give_a_model_that_the_sender_loads(part, tmp_path, folders):
@@ -85,8 +93,8 @@ def test_a_checkpoint_of_another_part_is_refused(part, tmp_path):
 def test_what_is_not_labelled_teaches_nothing():
     pixels = np.zeros((2, 3, 3), np.uint8)
     labels = np.array([[0, 10, 11], [3, 12, 255]], np.uint8)
-    assert known(Cut(pixels, labels)).labels.tolist() == [[0, 10, UNKNOWN], [3, UNKNOWN, UNKNOWN]]
-    assert (plain(Cut(pixels, None)).labels == PICTURE).all()
+    assert mask_unlabelled(Cut(pixels, labels)).labels.tolist() == [[0, 10, UNKNOWN], [3, UNKNOWN, UNKNOWN]]
+    assert (label_picture(Cut(pixels, None)).labels == PICTURE).all()
 
 
 def test_rare_classes_weigh_more_by_the_root():
@@ -104,9 +112,9 @@ def test_varied_pictures_stay_pictures():
     pictures[0] = 0.0
     pictures[1] = 1.0
     torch.manual_seed(1)
-    first = varied(generator(1, "light"), pictures)
+    first = vary_light(generator(1, "light"), pictures)
     torch.manual_seed(1)
-    assert torch.equal(first, varied(generator(1, "light"), pictures))
+    assert torch.equal(first, vary_light(generator(1, "light"), pictures))
     assert first.shape == pictures.shape and 0 <= float(first.min()) and float(first.max()) <= 1
     assert bool(first.isfinite().all()) and float((first - pictures).abs().mean()) > 0.02
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, hypot, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from scenarios.scoring.boxes import Boxes
 from scenarios.truth import labels, truth
 from scenarios.truth import sets as truth_sets
 from scenarios.truth.files import along_axis
-from scenarios.truth.truth import Kept, Truth, domain_of, open_truth
+from scenarios.truth.truth import Truth, TruthCache, domain_of, open_truth
 from sender.camera import PREFIXES, Shot, open_source
 from sender.camera.picture import window
 from sender.camera.world.view import CLASSES, THINGS
@@ -57,7 +58,7 @@ def refusal(call, *args):
 
 def by_hand(cells, own, size, how):
     """Fit by the definition, in fractions: each pixel's centre, traced back to the cell it lies in."""
-    view = window(own, *size, how)
+    view = window(own, size[0], size[1], how)
     left, top, right, bottom = view.part
     fitted = np.full((size[1], size[0]), np.nan)
     for y in range(size[1]):
@@ -82,7 +83,7 @@ def test_labels_and_depth_are_fitted_to_the_pixel(how, own, tmp_path):
     (tmp_path / "set_labels" / "classes.txt").write_text("\n".join(labels.CAMVID))
     (tmp_path / "set_depth").mkdir()
     np.save(tmp_path / "set_depth" / "a.npy", depth)
-    known = open_truth(camera(f"folder:{tmp_path / 'set'}", fit=how), 1)
+    known: Any = open_truth(camera(f"folder:{tmp_path / 'set'}", fit=how), 1)
     found = known.of("a.png")
     assert found.labels.dtype == np.uint8 and found.depth_m.dtype == np.float32
     expected = by_hand(values, own, (32, 24), how)
@@ -160,7 +161,7 @@ def test_camvid_has_the_streets_classes(tmp_path):
     picture(tmp_path / "test" / "0001TP_008550.webp")
     values = np.arange(12, dtype=np.uint8).repeat(2)[:, None].repeat(32, 1)
     file = marks(tmp_path / "test_labels" / "0001TP_008550.png", values)
-    known = open_truth(camera(f"camvid:{tmp_path / 'test'}"), 1)
+    known: Any = open_truth(camera(f"camvid:{tmp_path / 'test'}"), 1)
     assert known.label_names == tuple(SCENES["street"].nouns) and len(known.label_names) == 11
     assert known.label_names[0] == "sky" and known.label_names[8] == "car"
     assert (known.box_names, known.domain) == (None, "street")
@@ -169,9 +170,8 @@ def test_camvid_has_the_streets_classes(tmp_path):
     assert found.labels[::2, 3].tolist() == [*range(11), 255]
 
     Image.fromarray(values, "L").convert("P").save(file)  # as the palette pictures of other tools
-    assert np.array_equal(
-        open_truth(camera(f"camvid:{tmp_path / 'test'}"), 1).of("0001TP_008550.webp").labels, found.labels
-    )
+    again: Any = open_truth(camera(f"camvid:{tmp_path / 'test'}"), 1).of("0001TP_008550.webp")
+    assert np.array_equal(again.labels, found.labels)
 
 
 def test_camvid_in_segnets_folders(tmp_path):
@@ -270,7 +270,7 @@ def test_hypersims_files(tmp_path):
     with h5py.File(file, "w") as book:
         book["dataset"] = distance
     source = camera(f"hypersim:{tmp_path}")
-    found = open_truth(source, 1).of(name)
+    found: Any = open_truth(source, 1).of(name)
     assert np.isnan(found.depth_m[3, 4]) and np.isnan(found.depth_m).sum() == 1
     assert np.allclose(found.depth_m, along_axis(distance.astype(np.float32)), equal_nan=True)
     file.write_bytes(b"no hdf5")
@@ -318,7 +318,7 @@ def coco(root, tree=COCO):
 
 
 def test_cocos_boxes(tmp_path):
-    known = open_truth(coco(tmp_path), 1)
+    known: Any = open_truth(coco(tmp_path), 1)
     assert known.box_names == ("person", "toothbrush")
     assert (known.label_names, known.domain) == (None, "coco")
     found = known.of("val2017/000000000139.jpg").boxes
@@ -374,7 +374,7 @@ def test_cocos_boxes_as_yolo_has_them(pictures, text, tmp_path):
     file.parent.mkdir(parents=True)
     file.write_text("45 0.5 0.25 0.2 0.5\n\n0 0.1 0.5 0.1 0.2\n")
     source = camera(f"coco:{tmp_path}", (200, 100))
-    known = open_truth(source, 1)
+    known: Any = open_truth(source, 1)
     assert (
         len(known.box_names) == 80 and known.box_names[45] == "bowl" and known.box_names[79] == "toothbrush"
     )
@@ -526,7 +526,7 @@ def world(monkeypatch):
                 depth_m=depth, labels=np.full((height, width), 3, np.uint8), boxes=boxes
             )
 
-    module = types.ModuleType("sender.camera.world.source")
+    module: Any = types.ModuleType("sender.camera.world.source")
     module.parse = lambda rest, seed: (rest, seed)
     module.World = World
     monkeypatch.setitem(sys.modules, "sender.camera.world.source", module)
@@ -555,7 +555,7 @@ def test_the_worlds_truth_is_rendered_once(world):
 
 def test_the_real_world_is_as_its_pictures_are():
     source = camera("world:mars:5", (64, 48), frames=2)
-    known = open_truth(source, 1)
+    known: Any = open_truth(source, 1)
     assert known.label_names[0] == "sky" and known.box_names[0] == "rock"
     shots = list(open_source(source, seed=1))
     assert [known.sequence(shot.name) for shot in shots] == ["world:mars:5"] * 2
@@ -574,7 +574,9 @@ def test_what_is_kept_has_a_bound(monkeypatch):
     asked = []
 
     class Toy:
-        label_names, box_names, domain = ("a",), None, "toy"
+        label_names: tuple[str, ...] | None = ("a",)
+        box_names: tuple[str, ...] | None = None
+        domain = "toy"
 
         def of(self, name):
             asked.append(name)
@@ -584,7 +586,7 @@ def test_what_is_kept_has_a_bound(monkeypatch):
             return name
 
     monkeypatch.setattr(truth, "KEPT_BYTES", 250)
-    kept = Kept(Toy())
+    kept = TruthCache(Toy())
     for name in "ababcaba":
         kept.of(name)
     assert "".join(asked) == "abcab"  # c pushed out a; b, the older of two, had to go for a
@@ -622,7 +624,7 @@ def test_a_set_that_is_not_there_is_said(tmp_path):
 @pytest.mark.skipif(not (SHARED / "camvid").is_dir(), reason="the data sets are not part of the project")
 def test_camvids_real_labels():
     source = camera(f"camvid:{SHARED / 'camvid' / 'test'}", (256, 192), frames=2)
-    known = open_truth(source, 1)
+    known: Any = open_truth(source, 1)
     shots = list(open_source(source, seed=1))
     assert [shot.name for shot in shots] == ["0001TP_008550.webp", "0001TP_008580.webp"]
     for shot in shots:
@@ -642,7 +644,7 @@ def test_camvids_real_labels():
 @pytest.mark.skipif(not (SHARED / "coco128").is_dir(), reason="the data sets are not part of the project")
 def test_coco128s_real_boxes():
     source = camera(f"coco:{SHARED / 'coco128'}", (640, 480), fit="pad")
-    known = open_truth(source, 1)
+    known: Any = open_truth(source, 1)
     assert known.box_names == labels.COCO
     names = sorted(path.name for path in (SHARED / "coco128" / "images").iterdir())
     found = [known.of(f"images/{name}").boxes for name in names]

@@ -25,11 +25,11 @@ from sender.camera.world.bodies import (
     PLAIN,
     PRISM,
     STONE,
-    Part,
+    BodyPart,
+    rotation,
     shapes,
-    turned,
 )  # fmt: skip
-from sender.camera.world.cast import CENTRE, GROUND, SKY, Ground, cast, shaded
+from sender.camera.world.cast import CENTRE, GROUND, SKY, Ground, cast, shade
 from sender.camera.world.drive import FOV_RAD, _boxes, _cameras, _parts
 from sender.camera.world.placing import GAUGE_M, TRACK_WAVES, WHEEL_M, track_offset
 from sender.camera.world.source import THEMES, World, parse
@@ -139,7 +139,7 @@ def test_depth_of_a_known_height_follows_from_geometry():
     """On the truth alone: ground of height h lies at t with z + t d_z = h, d from the pose that the view states."""
     view = seen("mars", 25, size=(128, 96))
     pose = view.pose
-    turn = turned(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
+    turn = rotation(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
     focal = 0.5 * 96 / math.tan(pose.fov_rad / 2)
     row, column = 84, 64
     ray = turn @ np.array([1.0, -(column + 0.5 - 64) / focal, -(row + 0.5 - 48) / focal])
@@ -303,9 +303,11 @@ def test_rays_meet_shapes_where_points_are_inside():
     """The interval of each unit shape against points along the ray."""
     unit, rng = shapes(1), generator(2, "rays")
     kinds = (BOX, CYLINDER, BALL, DOME, PRISM, FRUSTUM, FIRST_ROCK, FIRST_ROCK + 7)
-    turn = turned(0.7, 0.3, -0.2) * np.array([0.8, 1.3, 0.6])
+    turn = rotation(0.7, 0.3, -0.2) * np.array([0.8, 1.3, 0.6])
     parts = _parts(
-        [(0, 0, 3, Part(kind, np.zeros(3), turn, (1, 1, 1), (1, 1, 1), STONE)) for kind in kinds], unit, "cpu"
+        [(0, 0, 3, BodyPart(kind, np.zeros(3), turn, (1, 1, 1), (1, 1, 1), STONE)) for kind in kinds],
+        unit,
+        "cpu",
     )
     eye = rng.normal(size=(40, 3))
     eye = 6.0 * eye / np.linalg.norm(eye, axis=1, keepdims=True)
@@ -338,8 +340,8 @@ def test_a_box_stands_where_it_is_and_throws_its_shadow():
     ahead = np.array([math.cos(pose.yaw_rad), math.sin(pose.yaw_rad), 0.0])
     left = np.array([-ahead[1], ahead[0], 0.0])
     ground = inner._heights(np.array([pose.x_m + 6 * ahead[0]]), np.array([pose.y_m + 6 * ahead[1]]))[0]
-    cube = Part(
-        BOX, 6 * ahead + [0, 0, ground + 0.5], turned(pose.yaw_rad) * 0.5, (1, 1, 1), (1, 1, 1), PLAIN
+    cube = BodyPart(
+        BOX, 6 * ahead + [0, 0, ground + 0.5], rotation(pose.yaw_rad) * 0.5, (1, 1, 1), (1, 1, 1), PLAIN
     )
     parts = _parts([(0, 0, 6, cube)], inner._shapes, "cpu")
     cameras = _cameras([pose], 0.5 * 96 / math.tan(FOV_RAD / 2), 128, 96, "cpu")
@@ -351,7 +353,7 @@ def test_a_box_stands_where_it_is_and_throws_its_shadow():
     sun = torch.tensor(0.8 * left + [0, 0, 0.6], dtype=torch.float32)
     eye = torch.tensor([0.0, 0.0, pose.z_m])
     points = eye + hits.direction * torch.where(torch.isinf(hits.depth_m), 0.0, hits.depth_m)[:, None]
-    dark, closed = shaded(cameras, parts, hits, points, sun, 90.0)
+    dark, closed = shade(cameras, parts, hits, points, sun, 90.0)
     assert ((dark >= 0) & (dark <= 1)).all() and ((closed >= 0) & (closed <= 1)).all()
     shadow = torch.nonzero(dark.view(96, 128) * (part == GROUND))
     columns = torch.nonzero(part >= 0)[:, 1]

@@ -53,11 +53,11 @@ class AdaptiveMap:
         while value <= _UNARY and self._bit(larger[value - 1], int(size > value)):
             value += 1
         if value > _UNARY:
-            value = _UNARY + beyond(partial(self._code, ONE // 2), size - _UNARY, _UNARY)
+            value = _UNARY + code_beyond(partial(self._code, ONE // 2), size - _UNARY, _UNARY)
         return -value if negative else value
 
 
-def beyond(code: Callable[[int], int], value: int, reach: int) -> int:
+def code_beyond(code: Callable[[int], int], value: int, reach: int) -> int:
     """Code *value*, 1 or more, in Exp-Golomb bits, and return it; *code* writes a bit or reads another."""
     length = 0
     while length < 16 and code(int(value >> length > 1)):

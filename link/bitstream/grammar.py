@@ -126,7 +126,7 @@ class Caption:
     tint: str = TINTS[0]
     """What colour the light has."""
     items: tuple[Item, ...] = ()
-    """Most important first, as `arranged()` returns them; no noun twice."""
+    """Most important first, as `arrange()` returns them; no noun twice."""
 
     def __post_init__(self) -> None:
         """Check every word and the order."""
@@ -141,7 +141,7 @@ class Caption:
             _expect("place", item.place, PLACES if scene.sized else ("",))
         if len({item.noun for item in self.items}) < len(self.items):
             raise ValueError("expected each noun once in a caption")
-        if self.items != arranged(self.scene, self.items):
+        if self.items != arrange(self.scene, self.items):
             raise ValueError("expected the items of a caption most important first")
 
     def sentence(self) -> str:
@@ -171,7 +171,7 @@ def _expect(what: str, word: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"expected a {what} of {', '.join(known)}, got {word[:40]!r}")
 
 
-def arranged(scene: str, items: tuple[Item, ...]) -> tuple[Item, ...]:
+def arrange(scene: str, items: tuple[Item, ...]) -> tuple[Item, ...]:
     """Return *items* most important first; equals stand in the order of the scene's table."""
     nouns = tuple(SCENES[scene].nouns)
     return tuple(sorted(items, key=lambda item: (-SCENES[scene].rank(item), nouns.index(item.noun))))
@@ -264,7 +264,7 @@ def walk(choose: Choose, caption: Caption) -> Caption:
             size_word, place_word = SIZES[size], PLACES[place]
         colour = choose(f"{name}/colour", (at, colour, level), COLOURS.index(item.colour))
         items.append(Item(noun, COLOURS[colour], size_word, place_word))
-    return Caption(name, LEVELS[level], TINTS[tint], arranged(name, tuple(items)))
+    return Caption(name, LEVELS[level], TINTS[tint], arrange(name, tuple(items)))
 
 
 Tables = dict[str, Any]

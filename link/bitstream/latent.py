@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.bitstream.adaptive import LIMIT as LIMIT
-from link.bitstream.adaptive import AdaptiveMap, beyond
+from link.bitstream.adaptive import AdaptiveMap, code_beyond
 from link.bitstream.entropy import BitReader, BitWriter
 
 Array = NDArray[Any]
@@ -108,7 +108,7 @@ class _Channel:
         return self.levels[min(LEVELS - 1, size_bytes * self.places.size // area)]
 
 
-class Tables:
+class LatentTables:
     """What the coder knows of a transform's channels; both ends must have the same."""
 
     def __init__(self, arrays: dict[str, Array], n: int, channels: list[_Channel]) -> None:
@@ -117,12 +117,12 @@ class Tables:
         self.kind: Literal["generic", "trained"] = "trained" if channels else "generic"
 
     @classmethod
-    def generic(cls, n: int) -> "Tables":
+    def generic(cls, n: int) -> "LatentTables":
         """Return tables for *n* channels of which nothing is known."""
         return cls.from_arrays({"channels": np.array([n], np.int32)})
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Array]) -> "Tables":
+    def from_arrays(cls, arrays: dict[str, Array]) -> "LatentTables":
         """Return the tables in *arrays*, as `to_arrays()` gave them; raise `ValueError` if they do not fit together."""
         # safetensors writes an array's memory as it lies.
         arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
@@ -175,14 +175,14 @@ def _channels(arrays: dict[str, Array], n: int) -> list[_Channel]:
     return [_Channel(wide, at, part) for at, part in enumerate(parts)]
 
 
-def _check(count: int, channels: Sequence[int], shape: tuple[int, ...], tables: Tables) -> None:
+def _check(count: int, channels: Sequence[int], shape: tuple[int, ...], tables: LatentTables) -> None:
     if count != len(channels) or any(not 0 <= channel < tables.n for channel in channels):
         raise ValueError(f"{count} maps for {list(channels)}; expected one for each, of 0 to {tables.n - 1}")
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS:
         raise ValueError(f"maps of {shape}; expected 1 to {MAX_PIXELS} symbols")
 
 
-def encode(maps: Array, channels: Sequence[int], tables: Tables) -> list[bytes]:
+def encode(maps: Array, channels: Sequence[int], tables: LatentTables) -> list[bytes]:
     """Return a section for each of the *channels*, whose symbols are *maps*: integers of shape (C, H, W).
 
     A section may be empty. Raise `ValueError` for symbols beyond `LIMIT` and for what does not fit the tables.
@@ -205,7 +205,7 @@ def encode(maps: Array, channels: Sequence[int], tables: Tables) -> list[bytes]:
 
 
 def decode(
-    sections: Sequence[bytes], channels: Sequence[int], shape: tuple[int, int], tables: Tables
+    sections: Sequence[bytes], channels: Sequence[int], shape: tuple[int, int], tables: LatentTables
 ) -> NDArray[np.int32]:
     """Return the maps of the *channels*, int32 of shape (C, H, W), that `encode()` made *sections* of.
 
@@ -359,5 +359,5 @@ def _escape(reach: int, code: int, wide: int, words: Iterator[int]) -> tuple[int
             code, wide = code << 32 | next(words), wide << 32
         return one
 
-    size = reach + beyond(bit, 0, reach)
+    size = reach + code_beyond(bit, 0, reach)
     return -size if bit(0) else size, code, wide

@@ -220,7 +220,7 @@ class Repeats:
         self._pointer, self._agreed = self._lines[self._model], 0
 
 
-class Tables:
+class TextTables:
     """The shipped table, as Python's own sequences: they are read one number at a time."""
 
     def __init__(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
@@ -250,9 +250,9 @@ def paths(tree: list[list[int]]) -> list[dict[int, int]]:
 
 
 @cache
-def tables() -> Tables:
+def tables() -> TextTables:
     """Return the shipped table, read once; raise `ValueError` if it is damaged."""
-    return Tables(read(TABLE))
+    return TextTables(read(TABLE))
 
 
 def history_keys(context: Context) -> list[int]:
@@ -265,10 +265,10 @@ def remember(history: int, bit: int) -> int:
     return history << 1 | bit if history < 16 else 16 | (history << 1 | bit) & 15
 
 
-class Model:
+class TextModel:
     """Codes symbols through a `BitCoder`, writing or reading alike."""
 
-    def __init__(self, coder: BitCoder, shipped: Tables) -> None:
+    def __init__(self, coder: BitCoder, shipped: TextTables) -> None:
         self._coder = coder
         self._tables = shipped
         self._context = Context()
@@ -326,7 +326,7 @@ class Model:
         return symbol
 
 
-def encode(text: str, shipped: Tables | None = None) -> bytes:
+def encode(text: str, shipped: TextTables | None = None) -> bytes:
     """Return *text* in as few bytes as the model can, at most one more than its UTF-8.
 
     Raise `ValueError` for more than `MAX_BYTES` of UTF-8, or for text that has none (lone surrogates).
@@ -338,7 +338,7 @@ def encode(text: str, shipped: Tables | None = None) -> bytes:
         return b""
     writer = BitWriter()
     writer.code(_NOT_RAW, 1)
-    model = Model(writer, shipped or tables())
+    model = TextModel(writer, shipped or tables())
     for symbol, byte in to_symbols(text):
         model.code(symbol)
         if symbol == BYTE:
@@ -348,7 +348,7 @@ def encode(text: str, shipped: Tables | None = None) -> bytes:
     return coded if len(coded) <= len(raw) else bytes([_RAW]) + raw
 
 
-def decode(data: bytes, shipped: Tables | None = None) -> str:
+def decode(data: bytes, shipped: TextTables | None = None) -> str:
     """Return the text that `encode()` made *data* of; any other bytes give some text or `ValueError`."""
     if len(data) > MAX_BYTES + 1:
         raise ValueError(f"expected at most {MAX_BYTES + 1} bytes, got {len(data)}")
@@ -358,7 +358,7 @@ def decode(data: bytes, shipped: Tables | None = None) -> str:
         return data[1:].decode()
     reader = BitReader(data)
     reader.code(_NOT_RAW)
-    model, case, raw = Model(reader, shipped or tables()), Case(), bytearray()
+    model, case, raw = TextModel(reader, shipped or tables()), Case(), bytearray()
     shifted = False
     while (symbol := model.code(END)) != END:
         if shifted and symbol not in LETTERS:

@@ -18,7 +18,7 @@ from link.channel.draw import Uniform
 from link.channel.outage import Outages
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import Rate
-from link.config import Hop as HopConfig
+from link.config import HopConfig as HopConfig
 from link.config import ReturnHop
 from link.events import Fate, Row
 from link.seeds import generator

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from math import prod
 
 from link.channel.rate import Trace
-from link.config import Hop, Link
+from link.config import HopConfig, Link
 
 
-def hop_loss(hop: Hop, packet_bytes: int) -> float:
+def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
     """Return the mean share, 0 to 1, of packets of *packet_bytes* that *hop* loses.
 
     That is its loss model, bit errors anywhere in the packet, and regular outages that hold nothing; the three are
@@ -33,7 +33,7 @@ def path_loss(link: Link) -> float:
     return 1.0 - prod(1.0 - hop_loss(hop, link.mtu_bytes) for hop in link.hops)
 
 
-def hop_rate_bps(hop: Hop, traces: Mapping[str, Trace]) -> float:
+def hop_rate_bps(hop: HopConfig, traces: Mapping[str, Trace]) -> float:
     """Return the mean rate of *hop* in bit/s, its regular outages counted in; *traces* by hop name."""
     rate = hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps
     return rate * (hop.outage.share_up if hop.outage is not None else 1.0)

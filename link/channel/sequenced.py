@@ -24,7 +24,7 @@ from link.channel.hop import Hop
 from link.channel.outage import Outages
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate
-from link.config import Hop as HopConfig
+from link.config import HopConfig as HopConfig
 from link.events import Fate
 from link.seeds import generator
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from link.codecs.syntax import CodecFacts, PayloadSyntax
 from link.config import Codec, Session
+from link.frame import Payload
 
 TITLES = {
     "jpeg2000": "raw codestream in quality layers, one section each: a lost tail costs detail only",
@@ -57,6 +58,10 @@ class ClassicalSyntax(PayloadSyntax):
     def kind(self, codec: Codec, number: int) -> str:
         """Return `picture`, whatever the section."""
         return "picture"
+
+    def worth_showing(self, codec: Codec, payload: Payload) -> bool:
+        """Return whether the file's beginning is there, without which no section can be used."""
+        return bool(leading(payload.sections))
 
 
 def syntax(name: str) -> ClassicalSyntax:

@@ -107,6 +107,11 @@ class GscSyntax(PayloadSyntax):
         most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
         return most if codec.rate_control == "fixed" else min(codec.frame_bytes or 1, most)
 
+    def worth_showing(self, codec: Codec, payload: Payload) -> bool:
+        """Return whether a caption is there, or channels and, where they are chosen, which ones they are."""
+        kinds = {self.kind(codec, at) for at, section in enumerate(payload.sections) if section is not None}
+        return "caption" in kinds or ("channels" in kinds and (codec.order == "nested" or "ids" in kinds))
+
     def stateful(self, session: Session) -> bool:
         """Return whether a picture starts from the last one's latents."""
         return session.codec.strength < 1.0
@@ -147,7 +152,7 @@ def has_caption(codec: Codec) -> bool:
     return codec.caption != "none"
 
 
-def write(codec: Codec, sent: Transmission, tables: latent.Tables, priority: Sequence[int]) -> Payload:
+def write(codec: Codec, sent: Transmission, tables: latent.LatentTables, priority: Sequence[int]) -> Payload:
     """Return the sections of *sent*, at most `codec.frame_bytes` in all.
 
     *priority* lists the channels of *sent*, the most important first: the last ones are dropped to fit. Raises
@@ -169,7 +174,7 @@ def write(codec: Codec, sent: Transmission, tables: latent.Tables, priority: Seq
     return Payload((*head, _encode_ids(codec, chosen, tables.n), *(coded[channel] for channel in chosen)))
 
 
-def read(codec: Codec, payload: Payload, shape: tuple[int, int], tables: latent.Tables) -> Transmission:
+def read(codec: Codec, payload: Payload, shape: tuple[int, int], tables: latent.LatentTables) -> Transmission:
     """Return what the sections that arrived hold; sections that are no captions or maps count as lost.
 
     *shape* is (rows, columns) of the latents.
@@ -216,16 +221,16 @@ def load_caption_tables(codec: Codec) -> None:
         raise ModelMissingError(f"caption tables: {error}") from None
 
 
-def load_tables(folder: Path, channels: int) -> latent.Tables:
+def load_tables(folder: Path, channels: int) -> latent.LatentTables:
     """Return the tables of the transform in *folder* for its *channels*, or those that adapt.
 
     Raise ModelMissingError where the file is there and is not what it should be.
     """
     path = folder / TABLES
     if not path.is_file():
-        return latent.Tables.generic(channels)
+        return latent.LatentTables.generic(channels)
     try:
-        tables = latent.Tables.from_arrays(load(path.read_bytes()))
+        tables = latent.LatentTables.from_arrays(load(path.read_bytes()))
     except Exception as error:  # safetensors raises its own kinds
         raise ModelMissingError(f"{path}: no usable tables: {error}") from None
     if tables.n != channels:

@@ -82,6 +82,10 @@ class PayloadSyntax:
         """Return how large a frame's payload gets: the budget, which most codecs fill."""
         return session.codec.frame_bytes or 1
 
+    def worth_showing(self, codec: Codec, payload: Payload) -> bool:
+        """Return whether a picture of the sections at hand is worth showing while the rest is asked for."""
+        return any(section is not None for section in payload.sections)
+
     def stateful(self, session: Session) -> bool:
         """Return whether a picture depends on those drawn before it."""
         return False

@@ -18,7 +18,7 @@ from link.packet import MAX_PACKETS
 
 
 @dataclass(frozen=True)
-class Request:
+class RepairRequest:
     """What a NAK asks for. An ACK asks for nothing."""
 
     missing: tuple[int, ...]
@@ -51,10 +51,10 @@ class Request:
         return body
 
 
-def parse(body: bytes) -> Request:
+def parse(body: bytes) -> RepairRequest:
     """Return the request in a feedback *body*. Raise ValueError where it is not one."""
     if not body:
-        return Request(())
+        return RepairRequest(())
     enough, at = varint.get(body, 0)
     missing: list[int] = []
     index = 0
@@ -67,12 +67,12 @@ def parse(body: bytes) -> Request:
         if run == 0:
             if at != len(body):
                 raise ValueError("an open end stands before the end")
-            return Request(tuple(missing), index, enough)
+            return RepairRequest(tuple(missing), index, enough)
         missing.extend(range(index, index + run))
         index += run
     if not missing:
         raise ValueError("a NAK that asks for nothing")
-    return Request(tuple(missing), None, enough)
+    return RepairRequest(tuple(missing), None, enough)
 
 
 def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
@@ -128,7 +128,7 @@ class Outbox:
     sent_ns: dict[int, int] = field(default_factory=dict)
     """When an index was last sent again."""
 
-    def answer(self, request: Request, now: int, *, not_before_ns: int) -> list[int]:
+    def answer(self, request: RepairRequest, now: int, *, not_before_ns: int) -> list[int]:
         """Return the indices to send again; one sent since *not_before_ns* is still on its way."""
         wanted = [index for index in request.missing if index < len(self.packets)]
         if request.open_from is not None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from link.config import TASKS, Profile, Session
+from link.config import TASKS, ProfileConfig, Session
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
 from link.models import home
@@ -26,7 +26,7 @@ PULLED = "flux/"
 """How the names of models that `farlink models pull` fetches begin."""
 
 
-class Model(Protocol):
+class AnalysisModel(Protocol):
     """A model of one task."""
 
     def find(self, pixels: Pixels) -> Found:
@@ -48,7 +48,7 @@ class ModelKind:
     """A class of models of one task, and how its folders or files are told from others."""
 
     task: str
-    make: Callable[[Path, Any], Model]
+    make: Callable[[Path, Any], AnalysisModel]
     """Takes the folder or file and the device. Raise ModelMissingError or UsageError where it cannot be loaded."""
     title: str
     model_type: str | None = None
@@ -57,31 +57,31 @@ class ModelKind:
     """Of a file, as `.pt`; empty: a folder in `save_pretrained` layout."""
 
 
-def _segmentation(folder: Path, device: Any) -> Model:
+def _segmentation(folder: Path, device: Any) -> AnalysisModel:
     from receiver.analysis.segmentation import SegmentationModel  # torch takes seconds to import
 
     return SegmentationModel(folder, device)
 
 
-def _depth(folder: Path, device: Any) -> Model:
+def _depth(folder: Path, device: Any) -> AnalysisModel:
     from receiver.analysis.depth import DepthModel
 
     return DepthModel(folder, device)
 
 
-def _detection(folder: Path, device: Any) -> Model:
+def _detection(folder: Path, device: Any) -> AnalysisModel:
     from receiver.analysis.detection import DetectionModel
 
     return DetectionModel(folder, device)
 
 
-def _fcos(folder: Path, device: Any) -> Model:
+def _fcos(folder: Path, device: Any) -> AnalysisModel:
     from receiver.analysis.detection import FcosModel
 
     return FcosModel(folder, device)
 
 
-def _yolo(file: Path, device: Any) -> Model:
+def _yolo(file: Path, device: Any) -> AnalysisModel:
     from receiver.analysis.detection import YoloModel
 
     return YoloModel(file, device)
@@ -141,7 +141,7 @@ def choose(task: str, name: str) -> Chosen:
     return Chosen(task, name if is_name(name) else where.name, where, loading.stamp(where))
 
 
-def load(chosen: Chosen, device: Any) -> Model:
+def load(chosen: Chosen, device: Any) -> AnalysisModel:
     """Return the model that *chosen* names. Raise ModelMissingError or UsageError where it cannot be loaded."""
     suffix = chosen.place.suffix if chosen.place.is_file() else ""
     mine = [kind for kind in KINDS if kind.suffix == suffix and kind.task == chosen.task]
@@ -159,7 +159,7 @@ def load(chosen: Chosen, device: Any) -> Model:
     return mine[0].make(chosen.place, device)
 
 
-def chosen_by(tasks: Sequence[str], profile: Profile) -> list[Chosen]:
+def choose_all(tasks: Sequence[str], profile: ProfileConfig) -> list[Chosen]:
     """Return the models of *tasks* that *profile* names, in the order in which they are run.
 
     Raise ModelMissingError where one is not on this machine, UsageError where none is named.
@@ -177,7 +177,7 @@ def chosen_by(tasks: Sequence[str], profile: Profile) -> list[Chosen]:
 class Analyst:
     """Runs *models* on pictures. With *cache*, no picture is looked at twice by the same model."""
 
-    def __init__(self, models: Sequence[tuple[Chosen, Model]], cache: Cache | None = None) -> None:
+    def __init__(self, models: Sequence[tuple[Chosen, AnalysisModel]], cache: Cache | None = None) -> None:
         self._models, self._cache = models, cache
 
     @classmethod
@@ -188,7 +188,7 @@ class Analyst:
         """
         if not session.analysis:
             return None
-        chosen = chosen_by(session.analysis, session.profile)
+        chosen = choose_all(session.analysis, session.profile)
         from receiver.device import pick_device
 
         device = pick_device(session.profile.device)
@@ -212,7 +212,7 @@ class Analyst:
         return seen
 
 
-def record(chosen: Chosen, model: Callable[[], Model], pixels: Pixels, cache: Cache | None) -> Record:
+def record(chosen: Chosen, model: Callable[[], AnalysisModel], pixels: Pixels, cache: Cache | None) -> Record:
     """Return what the model finds in *pixels*, from the cache where it is there: *model* is called only if needed.
 
     Raise FindingError where what it found cannot be used.
@@ -223,13 +223,13 @@ def record(chosen: Chosen, model: Callable[[], Model], pixels: Pixels, cache: Ca
             return findings.unpack(kept)
         except FindingError:  # damaged: made again
             pass
-    made = findings.write(checked(model().find(pixels), pixels))
+    made = findings.write(check_size(model().find(pixels), pixels))
     if cache is not None:
         cache.put(key, findings.pack(made))
     return made
 
 
-def _same(model: Model) -> Model:
+def _same(model: AnalysisModel) -> AnalysisModel:
     return model
 
 
@@ -239,11 +239,11 @@ def cache_key(chosen: Chosen, pixels: Pixels) -> str:
     return f"finding-{chosen.task}-{chosen.stamp}-{digest}"
 
 
-def checked(found: Found, pixels: Pixels) -> Found:
+def check_size(found: Found, pixels: Pixels) -> Found:
     """Return *found*. Raise FindingError where it is a map of another size than *pixels*."""
     size = pixels.shape[:2]
     if isinstance(found, findings.Segments) and found.labels.shape != size:
         raise FindingError(f"labels of shape {found.labels.shape} for a picture of {size}")
-    if isinstance(found, findings.Depth) and found.values.shape != size:
+    if isinstance(found, findings.DepthMap) and found.values.shape != size:
         raise FindingError(f"depth of shape {found.values.shape} for a picture of {size}")
     return found

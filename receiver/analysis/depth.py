@@ -25,7 +25,7 @@ from link.errors import UsageError
 from link.frame import Pixels
 from link.threads import one_thread
 from receiver.analysis import bins, loading
-from receiver.analysis.findings import Depth
+from receiver.analysis.findings import DepthMap
 
 _AUTO: Any = AutoModelForDepthEstimation
 _KNOWN: Any = MODEL_FOR_DEPTH_ESTIMATION_MAPPING
@@ -54,7 +54,7 @@ class DepthModel:
 
     @one_thread()
     @torch.inference_mode()
-    def find(self, pixels: Pixels) -> Depth:
+    def find(self, pixels: Pixels) -> DepthMap:
         """Return the depth of each pixel of *pixels*, shape (height, width, 3), at their size.
 
         Below 0 there is no depth, metric or inverse: what a model's last layer gives there counts as 0. What is
@@ -64,7 +64,7 @@ class DepthModel:
         given = self._processor(images=pixels.copy(), return_tensors="pt", input_data_format="channels_last")
         out = self._model(pixel_values=given["pixel_values"].to(self._device))
         depth = self._at_size(out, (pixels.shape[0], pixels.shape[1]))
-        return Depth(depth.clamp(min=0.0).cpu().numpy().astype(np.float32), self.metric)
+        return DepthMap(depth.clamp(min=0.0).cpu().numpy().astype(np.float32), self.metric)
 
     def _at_size(self, out: Any, size: tuple[int, int]) -> Tensor:
         if self._padded:

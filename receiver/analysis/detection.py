@@ -53,7 +53,7 @@ class DetectionModel:
             0
         ]
         boxes, kinds, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
-        return tidied(boxes, kinds, scores, self.names, size[0])
+        return tidy_boxes(boxes, kinds, scores, self.names, size[0])
 
 
 class FcosModel:
@@ -64,7 +64,7 @@ class FcosModel:
         try:
             model = FcosDetector.from_pretrained(folder, local_files_only=True, strict=True)
         except BROKEN as error:
-            raise loading.unreadable(folder, "detection", error) from None
+            raise loading.make_unreadable_error(folder, "detection", error) from None
         self._model = model.eval().requires_grad_(False).to(device)
         self._device = device
         self.names = tuple(model.names)
@@ -76,7 +76,7 @@ class FcosModel:
         given = torch.from_numpy(pixels.copy()).to(self._device).permute(2, 0, 1).float() / 255
         found = self._model(given[None])[0]
         boxes, kinds, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
-        return tidied(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
+        return tidy_boxes(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
 
 
 class YoloModel:
@@ -112,10 +112,10 @@ class YoloModel:
             blue_first, conf=LEAST_SCORE, max_det=MOST, device=self._device, verbose=False
         )[0].boxes
         boxes, kinds, scores = (np.asarray(part.cpu()) for part in (found.xyxy, found.cls, found.conf))
-        return tidied(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
+        return tidy_boxes(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
 
 
-def tidied(
+def tidy_boxes(
     boxes: NDArray[Any],
     kinds: NDArray[Any],
     scores: NDArray[Any],

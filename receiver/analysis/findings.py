@@ -1,7 +1,7 @@
 """What models find in a picture, and how it is written down: exactly, small, and so that any viewer shows it.
 
     Segments      PNG with a palette: a pixel's value is its class, its colour is for people
-    Depth         PNG of 16 bits: value * scale is the depth, the scale stands beside it
+    DepthMap      PNG of 16 bits: value * scale is the depth, the scale stands beside it
     Detections    no picture: boxes to 0.01 pixels, kinds, scores to 0.0001, in fields
 
 What is written is what is scored: a finding is read back from its record, so runs that are measured later,
@@ -61,7 +61,7 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class Depth:
+class DepthMap:
     """The depth of each pixel."""
 
     values: NDArray[np.float32]
@@ -83,7 +83,7 @@ class Detections:
     names: tuple[str, ...]
 
 
-Found = Segments | Depth | Detections
+Found = Segments | DepthMap | Detections
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def write(found: Found) -> Record:
         if len(found.names) > MOST_CLASSES:
             raise FindingError(f"{len(found.names)} classes: at most {MOST_CLASSES} are written")
         return Record({"names": list(found.names)}, _paletted(found.labels, found.names))
-    if isinstance(found, Depth):
+    if isinstance(found, DepthMap):
         return _depth(found)
     numbers = np.concatenate([found.xyxy.ravel(), found.scores])
     if not np.isfinite(numbers).all():
@@ -131,7 +131,7 @@ def read(record: Record) -> Found:
         with Image.open(io.BytesIO(record.picture), formats=["PNG"]) as picture:
             if "scale" in fields:
                 values = np.asarray(picture, np.float32) * np.float32(fields["scale"])
-                return Depth(values, bool(fields["metric"]))
+                return DepthMap(values, bool(fields["metric"]))
             return Segments(np.array(picture, np.uint8), tuple(fields["names"]))
     except (OSError, KeyError, TypeError, SyntaxError) as error:
         raise FindingError(f"a damaged finding: {error!r}") from None
@@ -173,7 +173,7 @@ def _paletted(labels: NDArray[np.uint8], names: Sequence[str]) -> bytes:
     return _png(image)
 
 
-def _depth(found: Depth) -> Record:
+def _depth(found: DepthMap) -> Record:
     values = found.values.astype(np.float64)
     bad = int((~np.isfinite(values)).sum())
     if bad:

@@ -44,7 +44,7 @@ def settings(folder: Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelMissingError(f"{folder}: no {what} model there (config.json is missing)") from None
     except (OSError, ValueError) as error:
-        raise unreadable(folder, what, error) from None
+        raise make_unreadable_error(folder, what, error) from None
     if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
         raise UsageError(f"{folder}: its config.json names no model_type: not a {what} model")
     if not any(folder.glob("*.safetensors")):
@@ -62,7 +62,7 @@ def load(folder: Path, auto: Any, what: str, known: Collection[Any]) -> tuple[An
     try:
         config = load_settings(_CONFIGS, folder)
     except BROKEN as error:
-        raise unreadable(folder, what, error) from None
+        raise make_unreadable_error(folder, what, error) from None
     if type(config) not in known:
         raise UsageError(f"{folder}: a {kind} model, which is no {what} model")
     if not (folder / "preprocessor_config.json").is_file():
@@ -77,7 +77,7 @@ def load(folder: Path, auto: Any, what: str, known: Collection[Any]) -> tuple[An
     except ModelMissingError:
         raise
     except BROKEN as error:
-        raise unreadable(folder, what, error) from None
+        raise make_unreadable_error(folder, what, error) from None
     finally:
         _LOGGING.set_verbosity(before)
     return model, processor
@@ -89,6 +89,6 @@ def names(config: Any) -> tuple[str, ...]:
     return tuple(given.get(number, f"LABEL_{number}") for number in range(max(given, default=-1) + 1))
 
 
-def unreadable(folder: Path, what: str, error: Exception) -> UsageError:
+def make_unreadable_error(folder: Path, what: str, error: Exception) -> UsageError:
     """Return the error that says in one line why *folder* is no *what* model."""
     return UsageError(f"{folder}: cannot be read as a {what} model: {first_line(error)}")

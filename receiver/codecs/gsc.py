@@ -10,7 +10,7 @@ from link.bitstream import latent
 from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
-from link.frame import Payload, Pixels, scaled
+from link.frame import Payload, Pixels, scale
 from link.models import transform_folder
 from link.transform import grid
 from receiver.conditioning import Conditioning
@@ -37,7 +37,7 @@ class GscDecoder:
         codec: Codec,
         size: tuple[int, int],
         coded: tuple[int, int],
-        tables: latent.Tables,
+        tables: latent.LatentTables,
         generator: Generator,
     ) -> None:
         self._codec, self._tables, self._generator = codec, tables, generator
@@ -111,7 +111,7 @@ class GscDecoder:
     def _shown(self, drawn: Pixels) -> Pixels:
         """Return what was *drawn* in whole cells without what fills the last ones up, at the frame's size."""
         width, height = self._coded
-        return scaled(drawn[:height, :width], self._size)
+        return scale(drawn[:height, :width], self._size)
 
     def received(self, payload: Payload) -> Transmission:
         """Return what the sections at hand say."""

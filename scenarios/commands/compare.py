@@ -62,7 +62,7 @@ def _tell(summary: dict[str, Any], as_json: bool) -> None:
     else:
         from scenarios.curves import page
 
-        show(page.told(summary))
+        show(page.summarise(summary))
 
 
 def labels(folders: list[Path]) -> list[str]:

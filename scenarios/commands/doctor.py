@@ -94,7 +94,7 @@ def _profiles() -> list[str]:
         absent = {
             "profile tiny": [path for path in shipped if not (root / path).exists()],
             "analysis models": [name for name in NAMES if not (SHIPPED / name / "config.json").is_file()],
-            "profile flux": models.missing("flux"),
+            "profile flux": models.find_missing("flux"),
         }
     except ModelMissingError as error:
         return [f"{'--':4}{'models':26}{error}"]

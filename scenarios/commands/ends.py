@@ -19,6 +19,7 @@ from scenarios.commands.options import (
     Source,
     clean_errors,
     load_scenario,
+    say_unanalysed,
 )
 from scenarios.commands.options import Scenario as ScenarioArgument
 from scenarios.commands.printing import say, show_json
@@ -50,6 +51,7 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 class _Watched:
     """A receiver's core that says on stderr which frames came, and keeps their pictures in *folder*, if given.
 
+    A picture that is refined takes the place of the first.
     They are named after the number of their frame alone: what else the journal or the link says names no file.
     """
 
@@ -67,8 +69,7 @@ class _Watched:
             if event.kind == "decoded" and event.picture is not None and self._folder is not None:
                 with replacing(self._folder / f"{int(event.frame):06d}.png") as fresh:
                     fresh.write_bytes(event.picture)
-            complete = bool(event.fields.get("complete"))
-            self._arrivals.take(event.kind, event.frame, event.time_ns, complete)
+            self._arrivals.take(event.kind, event.frame, event.time_ns, event.fields)
         self._arrivals.flush()
         return out
 
@@ -185,6 +186,7 @@ def link(
         # The sender may bring its own source, and how many frames a preset takes of its own does not hold for that.
         limit = [] if frames or source_text(scenario)[1] else ["camera.frames=null"]
         plan = load_scenario(scenario, [*limit, *(settings or [])], None, codec, frames, seed)
+        say_unanalysed(scenario, settings, plan)
         failure: FarlinkError | None = None
         with runs.claim(out, plan, overwrite=overwrite) as folder:
             with Bar(arrivals=realtime is not None) as bar:

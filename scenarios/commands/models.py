@@ -31,7 +31,7 @@ def list_models(as_json: Json = False) -> None:
     from scenarios.models import pull as catalogue
 
     with clean_errors(as_json):
-        rows = catalogue.listing()
+        rows = catalogue.list_parts()
         if as_json:
             show_json(rows)
             return
@@ -72,7 +72,7 @@ def pull_models(name: Name, lock: Lock = None, as_json: Json = False) -> None:
     from scenarios.models import pull as catalogue
 
     with clean_errors(as_json):
-        folders = catalogue.pull(name, catalogue.Hub(), say, lock)
+        folders = catalogue.pull(name, catalogue.ModelHub(), say, lock)
         if as_json:
             show_json({"folders": [str(folder) for folder in folders]})
         else:

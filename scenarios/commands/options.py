@@ -126,10 +126,18 @@ def load_scenario(
 
     overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
     given = {key: value for key, value in overrides.items() if value is not None}
-    found = schema.load(scenario, settings or [], given)
-    if schema.asks_for_all(scenario, settings or [], given):
-        from scenarios.models.analysts import unasked
+    return schema.load(scenario, settings or [], given)
 
-        for task, why in unasked(found.model_dump(mode="json")).items():
-            say(f"analysis: all leaves out {task}: {why}")
-    return found
+
+def say_unanalysed(scenario: str, settings: list[str] | None, plan: Any) -> None:
+    """Say on stderr which tasks `analysis: all`, where it was asked for, leaves out of *plan*, and why."""
+    from scenarios import schema
+    from scenarios.models.analysts import unasked
+
+    if not schema.asks_for_all(scenario, settings or [], {}):
+        return
+    tasks: dict[str, list[str]] = {}
+    for task, why in unasked(plan.model_dump(mode="json")).items():
+        tasks.setdefault(why, []).append(task)
+    for why, names in tasks.items():
+        say(f"analysis: all leaves out {', '.join(names)}: {why}")

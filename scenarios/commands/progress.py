@@ -1,7 +1,7 @@
 """What a person sees of a run: a bar on stderr while it lasts, a table when it is over."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -22,28 +22,46 @@ _LINE_EVERY_S = 10.0  # where stderr is no terminal and a bar would be a mess
 
 
 class Arrivals:
-    """Says a line on stderr for each frame that the far end is done with."""
+    """Says a line on stderr for each picture that the far end shows, and for each frame that it gives up."""
 
     def __init__(self) -> None:
         self._closed: tuple[int, float] | None = None
+        self._early: set[int] = set()
 
-    def take(self, kind: str, frame: int | None, time_ns: int, complete: bool) -> None:
-        """Take an event of the run: a frame that is closed is decoded right after, if there is anything to show."""
-        if kind == "decoded":
-            self._closed = None
-            say(
-                f"frame {frame} {'is complete' if complete else 'came in part'}, at {duration(time_ns / 1e9)}"
-            )
+    def take(self, kind: str, frame: int | None, time_ns: int, fields: Mapping[str, Any]) -> None:
+        """Take an event of the run with its *fields*.
+
+        A frame that is closed is decoded right after, if there is anything more to show than before.
+        """
+        if kind == "decoded" and frame is not None:
+            early = self._closed is None or self._closed[0] != frame
+            words = "is complete" if fields.get("complete") else "came in part"
+            if fields.get("refines"):
+                words += ", refined"
+            if early:
+                self._early.add(frame)
+                words += ", the rest is asked for"
+            else:
+                self._done()
+            say(f"frame {frame} {words}, at {duration(time_ns / 1e9)}")
             return
         self.flush()
         if kind == "closed" and frame is not None:
             self._closed = frame, time_ns / 1e9
 
     def flush(self) -> None:
-        """Say of the last frame that was closed that there was nothing to show, if so it was."""
+        """Say of the last frame that was closed that there was nothing more to show, if so it was."""
         if self._closed is not None:
             frame, seconds = self._closed
-            say(f"frame {frame} is lost, at {duration(seconds)}: nothing could be shown")
+            if frame in self._early:
+                say(f"frame {frame} stays as it was shown, at {duration(seconds)}: no more came in time")
+            else:
+                say(f"frame {frame} is lost, at {duration(seconds)}: nothing could be shown")
+            self._done()
+
+    def _done(self) -> None:
+        if self._closed is not None:
+            self._early.discard(self._closed[0])
             self._closed = None
 
 
@@ -92,8 +110,7 @@ class Bar:
         """Take one event of the run."""
         kind = record["kind"]
         if self._arrivals is not None:
-            time_ns, complete = record.get("time_ns", 0), bool(record.get("complete"))
-            self._arrivals.take(kind, record.get("frame"), time_ns, complete)
+            self._arrivals.take(kind, record.get("frame"), record.get("time_ns", 0), record)
         if kind in ("warned", "waiting"):
             say(record["reason"])
         elif kind == "skipped" and record.get("by") != "rate_control":  # those would fill the screen
@@ -104,7 +121,7 @@ class Bar:
         elif kind == "captured":
             self._sent += 1
         elif kind == "decoded":
-            self._shown += 1
+            self._shown += not record.get("refines")
         elif kind == "measuring":
             self._bar.remove_task(self._task)
             what = "measuring pictures, writing the report"
@@ -162,7 +179,11 @@ def table(metrics: dict[str, Any]) -> list[str]:
             ("on the air", f"{size['on_air']:,} bytes, {size['on_air'] / frames['sent']:,.0f} a frame")
         )
     if latency["p50"] is not None:
-        rows.append(("latency", f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}"))
+        words = f"median {duration(latency['p50'])}, 95 % within {duration(latency['p95'])}, to the first picture shown"
+        rows.append(("latency", words))
+    if (refined := metrics["refined_s"])["frames"]:
+        words = f"{refined['frames']} of them, a median of {duration(refined['p50'])} after capture"
+        rows.append(("refined", words))
     # Scores of sets mean little for the few pictures of a run: the page has them.
     known = [
         f"{score.label} {score.text(quality[name])}"

@@ -22,6 +22,7 @@ from scenarios.commands.options import (
     Source,
     clean_errors,
     load_scenario,
+    say_unanalysed,
 )
 from scenarios.commands.printing import say
 
@@ -76,6 +77,7 @@ def run(
             bar = stack.enter_context(Bar(arrivals=realtime is not None))
             plan = load_scenario(scenario, settings, source, codec, frames, seed)
             runs.check_source(plan)
+            say_unanalysed(scenario, settings, plan)
             folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
             bar.begin(plan.name, plan.camera.source, plan.camera.frames)
             outcome = runs.run(plan, folder, transport=transport.value, factor=realtime, progress=bar)

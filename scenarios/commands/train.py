@@ -124,9 +124,9 @@ def train(
         farlink train control --profile flux --base FLUX.1-dev --transform mbt2018 --pictures photos --out runs/gsc
     """
     with clean_errors(as_json):
-        from scenarios.training.request import Request
+        from scenarios.training.request import TrainingRequest
 
-        request = Request(
+        request = TrainingRequest(
             out, seed, streets, natural, world, held_out, pictures, captions, earlier, init, base, transform,
             _size(size), examples, steps, batch, lr, ema, scenario, source, leave_out, perceptual,
         )  # fmt: skip
@@ -142,10 +142,10 @@ def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
     from link import memory
     from scenarios.training.loop import train as run
     from scenarios.training.parts import PARTS
-    from scenarios.training.request import Fitted, check, quiet, seeded
+    from scenarios.training.request import Fitted, check, seed_weights, silence_libraries
 
     memory.keep_blocks()
-    quiet()
+    silence_libraries()
     parts = PARTS[profile]
     if name not in parts:
         raise UsageError(f"the {profile} profile has no part {name!r} to train; it has {', '.join(parts)}")
@@ -158,7 +158,7 @@ def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
     recipe = replace(
         entry.recipe, seed=request.seed, **{key: value for key, value in given.items() if value is not None}
     )
-    seeded(name, request.seed)
+    seed_weights(name, request.seed)
     done = run(entry.build(request, request.batch or entry.batch), recipe, request.out, perf_counter, _say)
     if not PartialState().is_main_process:
         return None

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from scenarios.curves.canvas import (
     AXES,
-    Look,
+    LineLook,
     handles_of,
     key_of,
     log_x,
@@ -17,8 +17,8 @@ from scenarios.curves.canvas import (
     reference,
     title_panel,
 )
-from scenarios.curves.metric import Metric, frontier, ideal, known, panels
-from scenarios.curves.published import METHODS, published
+from scenarios.curves.metric import Metric, ideal, panels, select_frontier, select_points
+from scenarios.curves.published import METHODS, find_published
 from scenarios.curves.series import Point, Results, Series
 from scenarios.drawing import BLACK, BLUE, GREY, Drawing, drawing
 
@@ -35,7 +35,7 @@ def accuracy(
     shown: list[tuple[str, Metric]] = [
         (source, metric)
         for source, metric in panels(results, reference)
-        if any(known(line, metric, rate) for line in results.of(source))
+        if any(select_points(line, metric, rate) for line in results.of(source))
     ]
     if not shown:
         return None
@@ -70,7 +70,7 @@ def _said(results: Results, source: str, metric: Metric) -> str:
 def _panel(axes: Axes, results: Results, source: str, metric: Metric, rate: str) -> set[str]:
     """Draw one panel; return the methods whose published points are in it."""
     lines = results.of(source)
-    rates = [x for line in lines for x, _ in known(line, metric, rate)]
+    rates = [x for line in lines for x, _ in select_points(line, metric, rate)]
     tops = [
         point.scores[metric.name].high or point.scores[metric.name].value
         for line in lines
@@ -78,7 +78,9 @@ def _panel(axes: Axes, results: Results, source: str, metric: Metric, rate: str)
         if metric.name in point.scores
     ]
     table = (
-        published(source, metric.task, metric.key) if rate == "bpp" and metric.reference == "truth" else None
+        find_published(source, metric.task, metric.key)
+        if rate == "bpp" and metric.reference == "truth"
+        else None
     )
     overlaid = set()
     if table is not None:
@@ -112,15 +114,15 @@ def _panel(axes: Axes, results: Results, source: str, metric: Metric, rate: str)
     return overlaid
 
 
-def draw_line(axes: Axes, line: Series, metric: Metric, rate: str, look: Look) -> None:
+def draw_line(axes: Axes, line: Series, metric: Metric, rate: str, look: LineLook) -> None:
     """Draw one line into *axes*, with its band; of settings with several knobs the best and, faintly, the rest."""
-    pairs = known(line, metric, rate)
+    pairs = select_points(line, metric, rate)
     if not pairs:
         return
     if line.several_knobs:
         # No single path leads through such points: the line takes the best for each rate.
         axes.plot(*_columns(pairs, metric), alpha=0.35, zorder=2, **look.options(line=False))
-        pairs = frontier(line, metric, rate)
+        pairs = select_frontier(line, metric, rate)
     spans = [(x, point.scores[metric.name]) for x, point in pairs]
     banded = [
         (x, score.low, score.high) for x, score in spans if score.low is not None and score.high is not None

@@ -36,7 +36,7 @@ _COLUMNS = 3
 
 
 @dataclass(frozen=True)
-class Look:
+class LineLook:
     """How a line is drawn."""
 
     colour: str
@@ -58,7 +58,7 @@ class Look:
         }
 
 
-def looks(results: Results) -> dict[tuple[str, str, str], Look]:
+def looks(results: Results) -> dict[tuple[str, str, str], LineLook]:
     """Return the look of each line by (sweep, codec, variant): the same in every figure."""
     keys = list(dict.fromkeys((line.sweep, line.codec, line.variant) for line in results.series))
     codecs = list(dict.fromkeys(codec for _, codec, _ in keys))
@@ -66,15 +66,15 @@ def looks(results: Results) -> dict[tuple[str, str, str], Look]:
     if len(codecs) == 1:  # then colour is free to tell lines apart
         cycle = [*_CODECS.values(), *_SPARE]
         return {
-            key: Look(*cycle[at % len(cycle)], STYLES[at // len(cycle) % len(STYLES)], True)
+            key: LineLook(*cycle[at % len(cycle)], STYLES[at // len(cycle) % len(STYLES)], True)
             for at, key in enumerate(keys)
         }
     others = [codec for codec in codecs if codec not in _CODECS]
-    found: dict[tuple[str, str, str], Look] = {}
+    found: dict[tuple[str, str, str], LineLook] = {}
     for key in keys:
         colour, mark = _CODECS.get(key[1]) or _SPARE[others.index(key[1]) % len(_SPARE)]
         place = kinds.index((key[0], key[2]))
-        found[key] = Look(colour, mark, STYLES[place % len(STYLES)], place == 0)
+        found[key] = LineLook(colour, mark, STYLES[place % len(STYLES)], place == 0)
     return found
 
 
@@ -116,7 +116,7 @@ def painter(
     return whole
 
 
-def plain(value: float, _at: int = 0) -> str:
+def format_number(value: float, _at: int = 0) -> str:
     """Return a number without exponents, for an axis."""
     return f"{value:.0f}" if value >= 1 and value == round(value) else f"{value:g}"
 
@@ -131,7 +131,7 @@ def log_x(axes: Axes, values: Sequence[float]) -> None:
     subs = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.6 else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(plain))
+    axes.xaxis.set_major_formatter(FuncFormatter(format_number))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenarios.curves.load import FrameRow, Sweep
+from scenarios.curves.load import FrameValues, Sweep
 from scenarios.curves.metric import Metric, panels, picture_panels
-from scenarios.curves.series import PICTURE, SEED, Point, Results, Score, parsed
+from scenarios.curves.series import PICTURE, SEED, Point, Results, Score, parse_stats
 from scenarios.scoring import bootstrap, pictures
 from scenarios.scoring.tasks import TASKS
 
@@ -106,12 +106,12 @@ def _difference(
     return Difference(one.source, metric, one, two, change, low, high, note)
 
 
-def _seed(point: Point, row: FrameRow) -> int | None:
+def _seed(point: Point, row: FrameValues) -> int | None:
     return next((cell.seed for cell in point.cells if cell.cell == row.cell), None)
 
 
 def _paired(
-    one: list[FrameRow], two: list[FrameRow], column: str, metric: Metric, resamples: int
+    one: list[FrameValues], two: list[FrameValues], column: str, metric: Metric, resamples: int
 ) -> tuple[float, float] | None:
     weights = bootstrap.weights(
         [row.sequence for row in one], SEED, resamples, moments=[row.name for row in one]
@@ -124,7 +124,7 @@ def _paired(
             numbers = np.array([row.values[column] for row in rows], np.float64)
             values.append(weights @ numbers / weights.sum(1))
         else:
-            values.append(TASKS[metric.task].pool(parsed(rows, column)).scores(weights)[metric.key])
+            values.append(TASKS[metric.task].pool(parse_stats(rows, column)).scores(weights)[metric.key])
     change = values[1] - values[0]
     change = change[np.isfinite(change)]
     if not change.size:

@@ -13,16 +13,16 @@ from scenarios.curves.canvas import (
     AXES,
     STYLES,
     clip,
+    format_number,
     handles_of,
     key_of,
     log_x,
     looks,
     painter,
-    plain,
     title_panel,
 )
 from scenarios.curves.external import ExternalLine
-from scenarios.curves.metric import Metric, ideal, known, panels, picture_panels
+from scenarios.curves.metric import Metric, ideal, panels, picture_panels, select_points
 from scenarios.curves.series import Point, Results, Series, is_loss, least_loss
 from scenarios.drawing import BLACK, GREY, PURPLE, SKY, Drawing, drawing
 
@@ -192,7 +192,7 @@ def _age(results: Results) -> Drawing | None:
             log_x(panel, places)
             panel.set_yscale("log")
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            panel.yaxis.set_major_formatter(FuncFormatter(plain))
+            panel.yaxis.set_major_formatter(FuncFormatter(format_number))
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_title(f"{clip(source)} · {title}", loc="left", fontsize=10, fontweight="bold")
             panel.set_ylabel("seconds")
@@ -232,7 +232,7 @@ def _pictures(results: Results, name: str, rate: str, external: Sequence[Externa
     shown = [
         (source, metric)
         for source, metric in picture_panels(results)
-        if any(known(line, metric, rate) for line in results.of(source))
+        if any(select_points(line, metric, rate) for line in results.of(source))
     ]
     if not shown:
         return None
@@ -241,7 +241,7 @@ def _pictures(results: Results, name: str, rate: str, external: Sequence[Externa
         style = looks(results)
         handles = handles_of(results, [line for source in results.sources for line in results.of(source)])
         for panel, (source, metric) in zip(axes, shown, strict=True):
-            places = [x for line in results.of(source) for x, _ in known(line, metric, rate)]
+            places = [x for line in results.of(source) for x, _ in select_points(line, metric, rate)]
             for line in reversed(results.of(source)):
                 draw_line(panel, line, metric, rate, style[key_of(line)])
             for at, other in enumerate(external):

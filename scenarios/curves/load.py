@@ -46,7 +46,7 @@ _IDENTITY = ("seed", "codec", "codec.name", "source", "camera.source")
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellRow:
     """One cell of a sweep, or a run."""
 
     cell: str
@@ -73,7 +73,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class FrameRow:
+class FrameValues:
     """A frame of a cell as far as the curves need it."""
 
     cell: str
@@ -93,7 +93,7 @@ class Sweep:
 
     folder: Path
     label: str
-    cells: tuple[Cell, ...]
+    cells: tuple[CellRow, ...]
     asked: Mapping[str, Any]
     """What was asked for: scenario, vary, seeds."""
     columns: frozenset[str]
@@ -102,16 +102,16 @@ class Sweep:
     is_run: bool = False
 
     @property
-    def done(self) -> tuple[Cell, ...]:
+    def done(self) -> tuple[CellRow, ...]:
         """The cells with results."""
         return tuple(cell for cell in self.cells if cell.done)
 
     @property
-    def failed(self) -> tuple[Cell, ...]:
+    def failed(self) -> tuple[CellRow, ...]:
         """The cells without."""
         return tuple(cell for cell in self.cells if not cell.done)
 
-    def frames(self, cells: Sequence[Cell], values: Sequence[str]) -> list[FrameRow]:
+    def frames(self, cells: Sequence[CellRow], values: Sequence[str]) -> list[FrameValues]:
         """Return the frames of *cells* in the order of time, seed by seed at each, with the columns *values*.
 
         A column that the table does not have is None everywhere.
@@ -128,7 +128,7 @@ class Sweep:
         for row in rows:
             cell = cells[0].cell if self.is_run else str(row["cell"])
             found.append(
-                FrameRow(
+                FrameValues(
                     cell=cell,
                     frame=int(row["frame"]),
                     name=str(row["name"]),
@@ -179,7 +179,7 @@ def _open_sweep(folder: Path, label: str) -> Sweep:
     return Sweep(folder, label, cells, _asked(folder / "sweep.yaml"), frame_columns, paths["frames"])
 
 
-def _cell(row: Mapping[str, Any], path: Path) -> Cell:
+def _cell(row: Mapping[str, Any], path: Path) -> CellRow:
     try:
         settings = json.loads(row["settings"] or "{}")
     except ValueError:
@@ -187,7 +187,7 @@ def _cell(row: Mapping[str, Any], path: Path) -> Cell:
     if not isinstance(settings, dict):
         raise UsageError(f"{path}: the settings of cell {row['cell']} are no mapping of fields to values")
     numbers = ("rate_bps", "loss", "on_air_bps", "age_mean_s", "age_peak_s")
-    return Cell(
+    return CellRow(
         cell=str(row["cell"]),
         status=str(row["status"]),
         error=None if row["error"] is None else str(row["error"]),
@@ -233,7 +233,7 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def _words(cells: Sequence[Cell]) -> str:
+def _words(cells: Sequence[CellRow]) -> str:
     return "(" + ", ".join("'" + cell.cell.replace("'", "''") + "'" for cell in cells) + ")"
 
 

@@ -94,18 +94,20 @@ RATES: Mapping[str, Callable[[Point], float | None]] = MappingProxyType(
 """What accuracy is drawn against: bytes a frame and bit/s on the air, payload bits per pixel."""
 
 
-def known(line: Series, metric: Metric, rate: str) -> list[tuple[float, Point]]:
+def select_points(line: Series, metric: Metric, rate: str) -> list[tuple[float, Point]]:
     """Return (rate, point) of the points that have both the score and a rate above 0, by rising rate."""
     found = [(RATES[rate](point), point) for point in line.points if metric.name in point.scores]
     return sorted(((x, point) for x, point in found if x), key=lambda pair: pair[0])
 
 
-def frontier(line: Series, metric: Metric, rate: str) -> list[tuple[float, Point]]:
-    """Return those of known() that no other beats at the same rate or less, by rising rate."""
+def select_frontier(line: Series, metric: Metric, rate: str) -> list[tuple[float, Point]]:
+    """Return those of select_points() that no other beats at the same rate or less, by rising rate."""
     sign = 1.0 if metric.higher_is_better else -1.0
     found: list[tuple[float, Point]] = []
     best = -math.inf
-    for x, point in sorted(known(line, metric, rate), key=lambda at: (at[0], -sign * _value(at[1], metric))):
+    for x, point in sorted(
+        select_points(line, metric, rate), key=lambda at: (at[0], -sign * _value(at[1], metric))
+    ):
         if sign * _value(point, metric) > best:
             best = sign * _value(point, metric)
             found.append((x, point))
@@ -121,7 +123,7 @@ def curve_of(line: Series, metric: Metric, rate: str) -> Curve:
 
     Where several settings vary along the line, it is that of the best at each rate: an operator would take these.
     """
-    pairs = (frontier if line.several_knobs else known)(line, metric, rate)
+    pairs = (select_frontier if line.several_knobs else select_points)(line, metric, rate)
     return curve(
         [x for x, _ in pairs],
         [point.scores[metric.name].value for _, point in pairs],

@@ -21,10 +21,10 @@ from scenarios.curves.fit import MIN_OVERLAP
 from scenarios.curves.load import Sweep, is_sweep
 from scenarios.curves.metric import Metric, metrics, picture_metrics
 from scenarios.curves.outputs import write_points
-from scenarios.curves.published import CITATION, published
+from scenarios.curves.published import CITATION, find_published
 from scenarios.curves.series import PICTURE, Point, Results, Score, least_loss
 from scenarios.curves.series import results as gather
-from scenarios.curves.tables import SHARE, SIZES, BdTable, Kept, Need
+from scenarios.curves.tables import SHARE, SIZES, BdTable, KeptAccuracy, Need
 from scenarios.drawing import Drawing
 from scenarios.results.table import replacing
 from scenarios.scoring import pictures
@@ -113,7 +113,7 @@ def _render(
     environment.filters["data"] = lambda data: f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"
     failed = [(sweep.label, cell) for sweep in sweeps for cell in sweep.failed]
     cited = any(
-        published(source, metric.task, metric.key)
+        find_published(source, metric.task, metric.key)
         for source in results.sources
         for metric in metrics("truth")
     )
@@ -127,7 +127,7 @@ def _render(
         share=f"{SHARE * 100:.0f} %",
         needs=_grouped([_need_row(results, need) for need in needs]),
         sizes=SIZES,
-        kept=_grouped([_kept_row(results, row) for row in tables.kept(least_loss(results))]),
+        kept=_grouped([_kept_row(results, row) for row in tables.list_kept(least_loss(results))]),
         bd=[_bd_rows(table) for table in bd],
         overlap=f"{MIN_OVERLAP * 100:.0f} %",
         differences=[_difference_row(row) for row in found],
@@ -213,7 +213,7 @@ def _need_row(results: Results, need: Need) -> dict[str, Any]:
     }
 
 
-def _kept_row(results: Results, row: Kept) -> dict[str, Any]:
+def _kept_row(results: Results, row: KeptAccuracy) -> dict[str, Any]:
     cells = []
     for size, share in zip(SIZES, row.shares, strict=True):
         if share is not None:
@@ -347,7 +347,7 @@ def _ages(point: Point) -> str:
     return f"{duration(mean)} / {duration(peak)}"
 
 
-def told(summary: Mapping[str, Any]) -> list[str]:
+def summarise(summary: Mapping[str, Any]) -> list[str]:
     """Return the few figures that a person wants first, a line each."""
     lines = []
     cells, failed = summary["cells"], summary["failed"]

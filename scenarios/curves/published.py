@@ -35,7 +35,7 @@ class PublishedTable:
         return [(row[0], row[1 + column]) for row in self.methods[method]]
 
 
-def published(source: str, task: str, key: str) -> PublishedTable | None:
+def find_published(source: str, task: str, key: str) -> PublishedTable | None:
     """Return the table of the data set that *source* is of, where it has this score; else None."""
     table = PUBLISHED.get(source.partition(":")[0])
     return table if table is not None and table.task == task and key in table.keys else None

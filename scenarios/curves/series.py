@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from link.errors import UsageError
-from scenarios.curves.load import REFERENCES, Cell, FrameRow, Sweep
+from scenarios.curves.load import REFERENCES, CellRow, FrameValues, Sweep
 from scenarios.scoring import bootstrap, pictures
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS, Task
@@ -46,7 +46,7 @@ class Point:
     """The settings along the line."""
     others: Mapping[str, Any]
     """The settings that make a line of its own."""
-    cells: tuple[Cell, ...]
+    cells: tuple[CellRow, ...]
     bytes_per_frame: float
     """On the air: payload, headers, repair and the way back."""
     payload_bytes_per_frame: float
@@ -172,7 +172,7 @@ def results(sweeps: Sequence[Sweep], resamples: int = bootstrap.RESAMPLES) -> Re
     ideal: dict[tuple[str, str, str, str], float] = {}
     for sweep in sweeps:
         varied = _varied(sweep.cells)
-        groups: dict[tuple[str, str, str], list[Cell]] = {}
+        groups: dict[tuple[str, str, str], list[CellRow]] = {}
         for cell in sweep.done:
             source = names[sweep.label, _drives(cell.source)]
             groups.setdefault((source, cell.codec, _key(_kept(cell.settings, varied))), []).append(cell)
@@ -214,7 +214,7 @@ def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _varied(cells: Sequence[Cell]) -> set[str]:
+def _varied(cells: Sequence[CellRow]) -> set[str]:
     """Return the fields that differ between cells."""
     names = {name for cell in cells for name in cell.settings}
     return {name for name in names if len({_key(cell.settings.get(name)) for cell in cells}) > 1}
@@ -231,7 +231,7 @@ def is_knob(path: str, value: Any) -> bool:
 
 
 def _point(
-    sweep: Sweep, source: str, codec: str, cells: Sequence[Cell], varied: set[str], resamples: int
+    sweep: Sweep, source: str, codec: str, cells: Sequence[CellRow], varied: set[str], resamples: int
 ) -> Point | None:
     """Return the point of *cells*; None where they sent nothing."""
     columns = [f"{task}_{reference}_stats" for task in TASKS for reference in REFERENCES]
@@ -282,12 +282,12 @@ def _point(
     )
 
 
-def once(rows: Sequence[FrameRow], column: str) -> list[FrameRow]:
+def once(rows: Sequence[FrameValues], column: str) -> list[FrameValues]:
     """Return each frame once where every seed came to the same; else all *rows*.
 
     Scores are ratios and means, so k equal copies of every frame change neither them nor their intervals.
     """
-    copies: dict[tuple[str, str], list[FrameRow]] = {}
+    copies: dict[tuple[str, str], list[FrameValues]] = {}
     for row in rows:
         copies.setdefault((row.sequence, row.name), []).append(row)
     counts = {len(group) for group in copies.values()}
@@ -295,16 +295,16 @@ def once(rows: Sequence[FrameRow], column: str) -> list[FrameRow]:
     return [group[0] for group in copies.values()] if same and len(counts) == 1 else list(rows)
 
 
-def parsed(rows: Sequence[FrameRow], column: str) -> list[Stats]:
+def parse_stats(rows: Sequence[FrameValues], column: str) -> list[Stats]:
     """Return what a task kept of each frame."""
     return [json.loads(row.values[column]) for row in rows]
 
 
-def _task_scores(task: Task, rows: list[FrameRow], column: str, resamples: int) -> dict[str, Score]:
+def _task_scores(task: Task, rows: list[FrameValues], column: str, resamples: int) -> dict[str, Score]:
     if not rows:
         return {}
     kept = once(rows, column)
-    stats = parsed(kept, column)
+    stats = parse_stats(kept, column)
     clusters, moments = [row.sequence for row in kept], [row.name for row in kept]
     values = task.scores(stats)
     spans = bootstrap.intervals(task, stats, clusters, SEED, resamples, moments=moments)
@@ -316,7 +316,7 @@ def _task_scores(task: Task, rows: list[FrameRow], column: str, resamples: int) 
     return found
 
 
-def _mean_score(rows: Sequence[FrameRow], key: str, resamples: int) -> Score | None:
+def _mean_score(rows: Sequence[FrameValues], key: str, resamples: int) -> Score | None:
     """Return the mean over the shown pictures that have the score."""
     known = [row for row in rows if row.values[key] is not None and np.isfinite(row.values[key])]
     if not known:
@@ -336,13 +336,13 @@ def _mean_score(rows: Sequence[FrameRow], key: str, resamples: int) -> Score | N
 def _ideals(sweep: Sweep, names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str, str, str], float]:
     """Return the accuracy on the originals, every frame of a source once."""
     columns = [f"{task}_ideal_stats" for task in TASKS if f"{task}_ideal_stats" in sweep.columns]
-    by_source: dict[str, list[Cell]] = {}
+    by_source: dict[str, list[CellRow]] = {}
     for cell in sweep.done:
         by_source.setdefault(names[sweep.label, _drives(cell.source)], []).append(cell)
     found = {}
     for source, cells in by_source.items():
-        distinct: dict[str, dict[str, FrameRow]] = {column: {} for column in columns}
-        seeds: dict[Any, Cell] = {}
+        distinct: dict[str, dict[str, FrameValues]] = {column: {} for column in columns}
+        seeds: dict[Any, CellRow] = {}
         for cell in cells:
             seeds.setdefault(cell.seed, cell)
         # The cells of one seed show the same frames: one of each is enough, unless it sent none.
@@ -355,7 +355,9 @@ def _ideals(sweep: Sweep, names: Mapping[tuple[str, str], str]) -> dict[tuple[st
         for column, rows_by_name in distinct.items():
             task = column.removesuffix("_ideal_stats")
             try:
-                values = TASKS[task].scores(parsed([*rows_by_name.values()], column)) if rows_by_name else {}
+                values = (
+                    TASKS[task].scores(parse_stats([*rows_by_name.values()], column)) if rows_by_name else {}
+                )
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{sweep.folder}: column {column} on {source}: {error}") from None
             for key, value in values.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from scenarios.curves.external import ExternalLine
 from scenarios.curves.fit import BdRate, Curve, bd_rate, curve
-from scenarios.curves.metric import Metric, curve_of, ideal, known, panels, picture_panels
+from scenarios.curves.metric import Metric, curve_of, ideal, panels, picture_panels, select_points
 from scenarios.curves.series import PICTURE, Results, Series, without_caption_only
 
 SHARE = 0.9
@@ -42,7 +42,7 @@ def needs(results: Results, share: float = SHARE) -> list[Need]:
     found = []
     for source, metric in panels(results):
         for line in results.of(source):
-            if known(line, metric, "bytes"):
+            if select_points(line, metric, "bytes"):
                 found.append(_need(results, line, metric, share))
     return found
 
@@ -83,7 +83,7 @@ def _need(results: Results, line: Series, metric: Metric, share: float) -> Need:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptAccuracy:
     """What a line keeps of the accuracy on originals at each of SIZES."""
 
     sweep: str
@@ -96,7 +96,7 @@ class Kept:
     """The sizes that were measured."""
 
 
-def kept(results: Results) -> list[Kept]:
+def list_kept(results: Results) -> list[KeptAccuracy]:
     """Return a row for each source, task and line whose accuracy on originals is known."""
     found = []
     for source, metric in panels(results):
@@ -107,7 +107,7 @@ def kept(results: Results) -> list[Kept]:
                 values = [size.at(float(count)) for count in SIZES]
                 shares = tuple(None if value is None else value / best for value in values)
                 ends = (float(size.rates[0]), float(size.rates[-1]))
-                found.append(Kept(line.sweep, source, metric, line, shares, ends))
+                found.append(KeptAccuracy(line.sweep, source, metric, line, shares, ends))
     return found
 
 

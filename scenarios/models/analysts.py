@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from link.config import TASKS, Profile, Session
+from link.config import TASKS, ProfileConfig, Session
 from link.errors import UsageError
 
 FULL: Mapping[str, str] = {
@@ -52,7 +52,7 @@ def _made_for(tree: Mapping[str, Any]) -> Mapping[str, str]:
     return FULL if full else shipped(domain)
 
 
-def with_analysts(session: Session) -> Profile:
+def with_analysts(session: Session) -> ProfileConfig:
     """Return the profile with a model named for each task of *session*: the user's own, else by the source.
 
     The receiver knows nothing of sources and truth, so it is told the names. Raise UsageError for a task that no

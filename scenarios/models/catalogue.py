@@ -16,7 +16,7 @@ TOKENS = ("*.json", "*.txt", "*.model")
 
 
 @dataclass(frozen=True)
-class Part:
+class CataloguePart:
     """One thing to fetch."""
 
     source: str
@@ -44,15 +44,15 @@ DEPTH_LICENCE = "CC-BY-NC-4.0 (non-commercial)"
 
 def _analyst(
     source: str, folder: str, licence: str, size_bytes: int, use: str, revision: str | None = None
-) -> Part:
+) -> CataloguePart:
     """Return an analysis model, which is fetched by its own name alone."""
     files = ("config.json", "preprocessor_config.json", "model.safetensors")
-    return Part(source, revision, licence, size_bytes, folder, files, use, by_profile=False)
+    return CataloguePart(source, revision, licence, size_bytes, folder, files, use, by_profile=False)
 
 
 def _depth(
     name: str, folder: str, size_bytes: int, use: str, *, free: bool, revision: str | None = None
-) -> Part:
+) -> CataloguePart:
     source = f"depth-anything/Depth-Anything-V2-{name}-hf"
     return _analyst(source, folder, "Apache-2.0" if free else DEPTH_LICENCE, size_bytes, use, revision)
 
@@ -61,8 +61,8 @@ def _under(folders: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[str, ..
     return tuple(f"{folder}/{pattern}" for folder in folders for pattern in patterns)
 
 
-CATALOGUE: Mapping[str, Part] = {
-    "flux/generator": Part(
+CATALOGUE: Mapping[str, CataloguePart] = {
+    "flux/generator": CataloguePart(
         source="black-forest-labs/FLUX.1-dev",
         revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
         licence=FLUX_LICENCE,
@@ -74,7 +74,7 @@ CATALOGUE: Mapping[str, Part] = {
         use="transformer, VAE, T5-XXL, CLIP, tokenizers, scheduler",
         gated=True,
     ),
-    "flux/controlnet": Part(
+    "flux/controlnet": CataloguePart(
         source="Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro",
         revision=None,
         licence=FLUX_LICENCE,
@@ -83,7 +83,7 @@ CATALOGUE: Mapping[str, Part] = {
         files=("config.json", "diffusion_pytorch_model.safetensors"),
         use="picture control in the modes blur, tile, gray, low_quality; control_scale 0.3 to 0.8",
     ),
-    "flux/transform": Part(
+    "flux/transform": CataloguePart(
         source="mbt2018-mean/5",
         revision="d504e8eb",
         licence="BSD-3-Clause-Clear",
@@ -93,7 +93,7 @@ CATALOGUE: Mapping[str, Part] = {
         use="CompressAI's transform with 320 channels (quality 5, MSE); the revision is its file's SHA-256",
         kind="zoo",
     ),
-    "flux/captioner": Part(
+    "flux/captioner": CataloguePart(
         source="Qwen/Qwen2.5-VL-7B-Instruct",
         revision="cc594898137f460bfe9f0759e9844b3ce807cfb5",
         licence="Apache-2.0",
@@ -102,7 +102,7 @@ CATALOGUE: Mapping[str, Part] = {
         files=(*WEIGHTS, "merges.txt"),
         use="captions (codec.caption=vlm)",
     ),
-    "flux/captioner-3b": Part(
+    "flux/captioner-3b": CataloguePart(
         source="Qwen/Qwen2.5-VL-3B-Instruct",
         revision="66285546d2b821cf421d4f5eb2576359d3770cd3",
         licence="Qwen Research (non-commercial)",
@@ -112,7 +112,7 @@ CATALOGUE: Mapping[str, Part] = {
         use="captions with less memory (profile.captioner=FOLDER)",
         by_profile=False,
     ),
-    "flux/captioner-72b": Part(
+    "flux/captioner-72b": CataloguePart(
         source="Qwen/Qwen2.5-VL-72B-Instruct",
         revision="89c86200743eec961a297729e7990e8f2ddbc4c5",
         licence="Qwen",
@@ -122,7 +122,7 @@ CATALOGUE: Mapping[str, Part] = {
         use="captions as in the GSC paper (profile.captioner=FOLDER)",
         by_profile=False,
     ),
-    "flux/controlnet-upscaler": Part(
+    "flux/controlnet-upscaler": CataloguePart(
         source="jasperai/Flux.1-dev-Controlnet-Upscaler",
         revision=None,
         licence=FLUX_LICENCE,
@@ -132,7 +132,7 @@ CATALOGUE: Mapping[str, Part] = {
         use="picture control for low-quality pictures, half the size (profile.controlnet=FOLDER)",
         by_profile=False,
     ),
-    "flux/preview": Part(
+    "flux/preview": CataloguePart(
         source="madebyollin/taef1",
         revision="2d552378e58c9c94201075708d7de4e1163b2689",
         licence="MIT",
@@ -142,7 +142,7 @@ CATALOGUE: Mapping[str, Part] = {
         use="the tiny VAE (profile.preview_vae=FOLDER)",
         by_profile=False,
     ),
-    "flux/lora-hyper": Part(
+    "flux/lora-hyper": CataloguePart(
         source="ByteDance/Hyper-SD",
         revision=None,
         licence=FLUX_LICENCE,
@@ -152,7 +152,7 @@ CATALOGUE: Mapping[str, Part] = {
         use="8 steps (profile.lora=FOLDER, profile.lora_scale=0.125)",
         by_profile=False,
     ),
-    "flux/lora-turbo": Part(
+    "flux/lora-turbo": CataloguePart(
         source="alimama-creative/FLUX.1-Turbo-Alpha",
         revision=None,
         licence=FLUX_LICENCE,

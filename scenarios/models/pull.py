@@ -1,6 +1,6 @@
 """Fetching models and checking them: the one place of farlink that uses the network.
 
-    CATALOGUE part --> Hub (or a test's stand-in) --> link.models.home()/flux/...
+    CATALOGUE part --> ModelHub (or a test's stand-in) --> link.models.home()/flux/...
                                                   |-> flux/manifest.json: revision, SHA-256 of every file
                                                   '-> models.lock: the same, to commit (`scenarios.models.lock`)
 
@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from link import models as places
 from link.errors import FarlinkError, ModelMissingError, StorageError, UsageError
 from scenarios.models import lock
-from scenarios.models.catalogue import CATALOGUE, Part
+from scenarios.models.catalogue import CATALOGUE, CataloguePart
 
 MANIFEST = "manifest.json"
 SPARE_BYTES = 1 << 30
@@ -36,20 +36,20 @@ SHIPPED = ("link", "sender", "receiver", "scenarios/scoring")
 Tell = Callable[[str], None]
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where models come from: the hub, or a stand-in."""
 
     def newest(self, hub_id: str) -> str:
         """Return the newest commit of *hub_id*."""
 
-    def fetch(self, part: Part, revision: str, folder: Path) -> None:
+    def fetch(self, part: CataloguePart, revision: str, folder: Path) -> None:
         """Put the files of *part* into *folder*; go on where an earlier call stopped."""
 
     def checkpoint(self, name: str, file: Path) -> None:
         """Put the CompressAI checkpoint *name*, as in mbt2018-mean/5, into *file*."""
 
 
-def chosen(name: str) -> list[str]:
+def select_parts(name: str) -> list[str]:
     """Return the parts that *name* stands for: a profile, or one part. Raise UsageError for neither."""
     found = [key for key, part in CATALOGUE.items() if key.startswith(f"{name}/") and part.by_profile]
     if not found and name in CATALOGUE:
@@ -59,7 +59,7 @@ def chosen(name: str) -> list[str]:
     return found
 
 
-def pull(name: str, source: Source, tell: Tell, lock_file: Path | None = None) -> list[Path]:
+def pull(name: str, source: ModelSource, tell: Tell, lock_file: Path | None = None) -> list[Path]:
     """Fetch what *name* stands for, at the revisions that *lock_file* has, and lock it there; return the folders.
 
     Without *lock_file* it is the one among the models. Raise ModelMissingError without network or licence, or where
@@ -70,8 +70,10 @@ def pull(name: str, source: Source, tell: Tell, lock_file: Path | None = None) -
     if lock_file is None:  # nobody's wish but a record: a newer farlink's pins go before it
         pins = {key: part.revision for key, part in CATALOGUE.items()}
         locked = {key: entry for key, entry in locked.items() if pins.get(key) in (None, entry["revision"])}
-    wanted = {key: lock.revision(lock_path, locked, key, CATALOGUE[key].revision) for key in chosen(name)}
-    keys = [key for key in chosen(name) if not _complete(key, wanted[key])]
+    wanted = {
+        key: lock.revision(lock_path, locked, key, CATALOGUE[key].revision) for key in select_parts(name)
+    }
+    keys = [key for key in select_parts(name) if not _complete(key, wanted[key])]
     _check_space(keys)
     for key in keys:
         part = CATALOGUE[key]
@@ -95,15 +97,15 @@ def pull(name: str, source: Source, tell: Tell, lock_file: Path | None = None) -
             _note(key, {**entry, "complete": True})
         except OSError as error:
             raise _storage(error, folder) from None
-    lock.write(lock_path, {key: _manifest(key)[key] for key in chosen(name)})
-    return [places.home() / CATALOGUE[key].folder for key in chosen(name)]
+    lock.write(lock_path, {key: _manifest(key)[key] for key in select_parts(name)})
+    return [places.home() / CATALOGUE[key].folder for key in select_parts(name)]
 
 
-def _fetch_hub(part: Part, revision: str, folder: Path, source: Source) -> None:
+def _fetch_hub(part: CataloguePart, revision: str, folder: Path, source: ModelSource) -> None:
     source.fetch(part, revision, folder)
 
 
-def _fetch_transform(part: Part, revision: str, folder: Path, source: Source) -> None:
+def _fetch_transform(part: CataloguePart, revision: str, folder: Path, source: ModelSource) -> None:
     """Make a transform folder of a CompressAI checkpoint whose name ends in the start of its SHA-256."""
     import torch
 
@@ -145,7 +147,7 @@ def _check_space(keys: list[str]) -> None:
         )
 
 
-def listing() -> list[dict[str, Any]]:
+def list_parts() -> list[dict[str, Any]]:
     """Return one row a part: name, source, revision, licence, size, whether it is here, what it is for."""
     rows = []
     for key, part in CATALOGUE.items():
@@ -168,9 +170,9 @@ def listing() -> list[dict[str, Any]]:
     return rows
 
 
-def missing(profile: str) -> list[str]:
+def find_missing(profile: str) -> list[str]:
     """Return the parts of *profile* that are not on this machine."""
-    return [key for key in chosen(profile) if not _complete(key)]
+    return [key for key in select_parts(profile) if not _complete(key)]
 
 
 def verify(name: str | None, lock_file: Path | None = None) -> tuple[int, list[str]]:
@@ -189,7 +191,7 @@ def verify(name: str | None, lock_file: Path | None = None) -> tuple[int, list[s
     if name is None:
         good, wrong = _verify_shipped()
     asked = set() if lock_file is None else set(locked)
-    keys = [key for key in CATALOGUE if _known(key) or key in asked] if name is None else chosen(name)
+    keys = [key for key in CATALOGUE if _known(key) or key in asked] if name is None else select_parts(name)
     for key in keys:
         entry = _manifest(key).get(key, {})
         if not entry.get("complete"):
@@ -237,7 +239,7 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def _files(part: Part, folder: Path) -> Iterator[Path]:
+def _files(part: CataloguePart, folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and any(fnmatch(name, pattern) for pattern in part.files):
@@ -284,7 +286,7 @@ def _storage(error: OSError, folder: Path) -> FarlinkError:
     return StorageError(f"{folder}: cannot write: {error.strerror or error}")
 
 
-class Hub:
+class ModelHub:
     """The Hugging Face hub and CompressAI's store."""
 
     def newest(self, hub_id: str) -> str:
@@ -293,7 +295,7 @@ class Hub:
 
         return str(self._asked(hub_id, lambda: HfApi().model_info(hub_id).sha))
 
-    def fetch(self, part: Part, revision: str, folder: Path) -> None:
+    def fetch(self, part: CataloguePart, revision: str, folder: Path) -> None:
         """Fetch the part's files at *revision*; progress goes to stderr."""
         from huggingface_hub import HfApi, snapshot_download
 

@@ -6,7 +6,7 @@ from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import FarlinkError
 from sender import calibration
-from sender.rate_control import stamps, table_line, table_path, wanted
+from sender.rate_control import is_controlled, stamps, table_line, table_path
 
 
 def model_stamps(session: Session) -> dict[str, str]:
@@ -20,21 +20,21 @@ def model_stamps(session: Session) -> dict[str, str]:
     return stamps(session) | {"generator": sha256("\n".join(parts).encode()).hexdigest()[:16]}
 
 
-def stale(session: Session) -> list[str]:
+def find_stale_models(session: Session) -> list[str]:
     """Return a line for each of the receiver's models that the session's rate table was not measured with.
 
     The sender tells of its own in the journal. What is missing is for the ends to say.
     """
-    if not wanted(session):
+    if not is_controlled(session):
         return []
     try:
         path = table_path(session)
         table, own = calibration.read(path), stamps(session)
         found = {name: stamp for name, stamp in model_stamps(session).items() if name not in own}
         if session.analysis:
-            from receiver.analysis.analyst import chosen_by
+            from receiver.analysis.analyst import choose_all
 
-            found |= {item.task: item.stamp for item in chosen_by(session.analysis, session.profile)}
+            found |= {item.task: item.stamp for item in choose_all(session.analysis, session.profile)}
         return [table_line(path, line) for line in table.model_differences(found)]
     except FarlinkError:
         return []

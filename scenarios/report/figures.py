@@ -108,8 +108,8 @@ def _latency(rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Drawing:
     values = sorted(row.latency_s for row in rows if row.latency_s is not None)
     unit, name = time_unit(values[-1])
     caption = (
-        "How long after it was taken each picture was shown at the far end. Read: after the time on the "
-        "x-axis, this share of the shown pictures had come. Lost pictures are not in it."
+        "How long after it was taken each picture was first shown at the far end, whole or in part. Read: after the "
+        "time on the x-axis, this share of the shown pictures had come. Lost pictures are not in it."
     )
     alt = f"Share of pictures shown over waiting time; half within {figures['p50']:.3g} s"
 
@@ -127,7 +127,7 @@ def _latency(rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Drawing:
             axes.set_xlim(x[0] - margin, x[-1] + margin)
             axes.set_ylim(0, 1.05)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value:.0%}"))
-            axes.set_xlabel(f"from capture to display, in {name}")
+            axes.set_xlabel(f"from capture to first display, in {name}")
             axes.set_ylabel("pictures shown")
             legend(axes, axes.get_legend_handles_labels()[0], narrow)
         return figure
@@ -152,7 +152,7 @@ def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Draw
     last = max(row.captured_ns for row in rows) / NS
     caption = (
         "How old the newest picture on the screen is (the age of information). It grows with time and drops "
-        "when a newer picture comes. A picture that comes out of turn, older than the one shown, does not "
+        "when a newer picture is first shown. A picture that comes out of turn, older than the one shown, does not "
         "count. The mean is over the time from the first picture shown to the last."
     )
     alt = "Sawtooth of the age of the newest shown picture"

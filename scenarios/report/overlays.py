@@ -14,7 +14,7 @@ from link import png
 from link.annotations import SHOWN
 from link.frame import Pixels
 from link.journal import Run
-from receiver.analysis.findings import Depth, Detections, Found, Segments, colours
+from receiver.analysis.findings import DepthMap, Detections, Found, Segments, colours
 from scenarios.results.judge import REFERENCES, Sight
 from scenarios.scoring.tasks import TASKS
 
@@ -100,7 +100,7 @@ def sheet(run: Run, frame: int, sights: Mapping[str, Sight]) -> bytes | None:
 def _tile(found: Found, picture: Pixels, size: tuple[int, int], span: tuple[float, float]) -> Image.Image:
     if isinstance(found, Segments):
         return Image.fromarray(painted(found, picture)).resize(size, Image.Resampling.BILINEAR)
-    if isinstance(found, Depth):
+    if isinstance(found, DepthMap):
         return Image.fromarray(depth_colours(found, span)).resize(size, Image.Resampling.NEAREST)
     return _boxed(found, picture, size)
 
@@ -115,7 +115,7 @@ def painted(found: Segments, picture: Pixels) -> Pixels:
     return np.where(known, veiled, grey).round().astype(np.uint8)
 
 
-def depth_colours(found: Depth, span: tuple[float, float]) -> Pixels:
+def depth_colours(found: DepthMap, span: tuple[float, float]) -> Pixels:
     """Return *found* in colours: near is bright, *span* (nearest, farthest) is all of them, on a log scale.
 
     Grey where nothing is known.
@@ -126,7 +126,7 @@ def depth_colours(found: Depth, span: tuple[float, float]) -> Pixels:
     return np.where(known[..., None], painted, np.array(_EMPTY)).round().astype(np.uint8)
 
 
-def _far(found: Depth) -> NDArray[np.float64]:
+def _far(found: DepthMap) -> NDArray[np.float64]:
     """Return depth that grows with distance, nan where unknown: metres, or multiples of the median."""
     values = found.values.astype(np.float64)
     values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
@@ -139,7 +139,7 @@ def _far(found: Depth) -> NDArray[np.float64]:
 def _span(sight: Sight) -> tuple[float, float]:
     """Return the range of depth that all pictures of a row are coloured by: that of the first there is."""
     for found in (sight.truth, sight.original, sight.received):
-        if isinstance(found, Depth):
+        if isinstance(found, DepthMap):
             known = _far(found)
             known = known[np.isfinite(known)]
             if known.size:

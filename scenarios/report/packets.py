@@ -176,7 +176,7 @@ def _hop(names: list[str], row: tuple[int, int, Fate, int, int]) -> dict[str, An
 
 
 def lines(run: Run, *, frame: int | None = None, drops: bool = False) -> Iterator[str]:
-    """Yield the lines of a listing of the packets that `records` gives, and a summary of them."""
+    """Yield the lines of a listing of the packets that `records` gives, when pictures were shown, and a summary."""
     scenario = traffic.scenario(run)
     codec, framing = scenario["codec"]["name"], scenario["link"]["framing"]
     yield f"{scenario['name']}, seed {scenario['seed']}, {codec}, {framing} framing"
@@ -186,7 +186,23 @@ def lines(run: Run, *, frame: int | None = None, drops: bool = False) -> Iterato
         summary.add(record)
         yield from _packet_lines(record)
     yield ""
+    if not drops:
+        yield from _shown_lines(run, frame)
     yield from summary.lines(run, filtered=frame is not None or drops)
+
+
+def _shown_lines(run: Run, frame: int | None) -> Iterator[str]:
+    """Yield a line for each frame, or for *frame* alone, that says when its pictures were shown."""
+    told: dict[int, list[str]] = {}
+    for event in run.events:
+        if event["kind"] == "decoded" and frame in (None, event["frame"]):
+            how = ("refined" if event.get("refines") else "shown") + ("" if event["complete"] else " in part")
+            had = ""
+            if (have := event.get("sections")) is not None:
+                had = f" with {sum(have)} section{'' if sum(have) == 1 else 's'}"
+            told.setdefault(event["frame"], []).append(f"{how}{had} at {_s(event['time_ns'])} s")
+    for number, moments in sorted(told.items()):
+        yield f"frame {number}: {', '.join(moments)}"
 
 
 def _packet_lines(record: dict[str, Any]) -> Iterator[str]:

@@ -177,7 +177,9 @@ def _facts(row: FrameRow) -> str:
     """Return what there is to say of one frame, in a line."""
     parts = [f"taken at {duration(row.captured_ns / NS)}"]
     if row.latency_s is not None:
-        parts.append(f"shown {duration(row.latency_s)} later")
+        refined = row.refined_after_s
+        then = "" if refined is None else f", refined after {duration(refined)}"
+        parts.append(f"shown after {duration(row.latency_s)}{then}")
     else:
         parts.append("nothing could be shown")
     if row.status == "partial":
@@ -268,6 +270,8 @@ def _repair_words(link: Mapping[str, Any], traffic: Traffic) -> str:
         times = "once" if repair["arq_rounds"] == 1 else f"up to {repair['arq_rounds']} times"
         spent = _spent(traffic.cost.repair, payload)
         parts.append(f"what is missing is asked for {times} and sent again ({spent})")
+        if repair.get("show_early"):  # not in journals of earlier versions
+            parts.append("a picture with holes is shown meanwhile")
     if repair["priorities"]:
         parts.append("what matters most goes first")
     return "; ".join(parts) or "none: what is lost is lost"
@@ -311,7 +315,13 @@ def _cards(result: RunResult) -> list[dict[str, str]]:
     latency = metrics["latency_s"]
     if latency["p50"] is not None:
         note = f"half of them sooner; the slowest took {duration(latency['max'])}"
-        cards.append({"value": duration(latency["p50"]), "label": "from capture to display", "note": note})
+        if (refined := metrics["refined_s"])["frames"]:
+            were = "was" if refined["frames"] == 1 else "were"
+            note += f"; {refined['frames']} {were} shown in part first, and refined "
+            note += f"{duration(refined['p50'])} after capture (median)"
+        cards.append(
+            {"value": duration(latency["p50"]), "label": "from capture to first display", "note": note}
+        )
     quality = metrics["quality"]
     known = [(score, quality[name]) for name, score in scores.EACH.items() if quality.get(name) is not None]
     if known:

@@ -61,7 +61,12 @@ def sections(run: Run, sent: Iterable[Sent], frames: Iterable[int]) -> dict[int,
         return {}
     wanted = set(frames)
     payloads = _payloads(run, [item for item in sent if item.frame in wanted], about["link"]["framing"])
-    had = {event["frame"]: event["sections"] for event in run.events if event["kind"] == "closed"}
+    # What a frame was closed with; before that, what it was first shown of.
+    had = {
+        event["frame"]: event["sections"]
+        for event in run.events
+        if event["kind"] in ("decoded", "closed") and "sections" in event
+    }
     found = {}
     for frame, payload in payloads.items():
         have = [*had.get(frame, []), *[False] * len(payload.sections)]

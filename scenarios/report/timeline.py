@@ -87,6 +87,10 @@ def draw(run: Run, rows: Sequence[FrameRow], sent: Sequence[Sent]) -> Drawing | 
         "and arrives or is lost. Packets of one picture lie together in one band; the black bar is the "
         "moment when the picture was shown."
     )
+    if any(row.refined_ns is not None for row in rows):
+        caption += (
+            " Where it was shown in part, a green bar is the moment when the repaired one took its place."
+        )
     if ways.again:
         caption += (
             " Purple is a packet that was sent again; dotted lines are the receiver's requests and receipts."
@@ -176,14 +180,17 @@ def _lined(
         handles = _layers(axes, ways, unit, thick)
         raster = count > 300
         handles += _ends(axes, ways, unit, points, raster)
-        shown = [row for row in rows if row.shown_ns is not None and row.frame in groups]
-        if shown:
-            times = [(row.shown_ns or 0) / NS / unit for row in shown]
-            spans = [groups[row.frame] for row in shown]
-            axes.vlines(
-                times, [a - 0.5 for a, _ in spans], [b + 0.5 for _, b in spans], color=BLACK, linewidth=2.2
-            )
-            handles.append(Line2D([], [], color=BLACK, linewidth=2.5, label="picture shown"))
+        for label, colour, moments in (
+            ("picture shown", BLACK, {row.frame: row.shown_ns for row in rows}),
+            ("picture refined", GREEN, {row.frame: row.refined_ns for row in rows}),
+        ):
+            bars = [
+                (at / NS / unit, *groups[of]) for of, at in moments.items() if at is not None and of in groups
+            ]
+            if bars:
+                times, firsts, lasts = np.array(bars).T
+                axes.vlines(times, firsts - 0.5, lasts + 0.5, color=colour, linewidth=2.2)
+                handles.append(Line2D([], [], color=colour, linewidth=2.5, label=label))
         _frame_ticks(axes, groups, height)
         axes.set_ylim(total - 0.5, -1.0)
         axes.set_xlim(left=0)

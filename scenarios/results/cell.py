@@ -58,6 +58,8 @@ def columns() -> dict[str, str]:
 def frame_columns() -> dict[str, str]:
     """Return the columns of a frame and their kinds in SQL.
 
+    `captured_s`, `shown_s` and `refined_s` are times of the run: a picture's capture, its first showing, and when the
+    repaired one took its place; `latency_s` is from capture to first showing.
     Of each task and reference there is the headline score of the frame alone, `TASK_REFERENCE_KEY`; and, as JSON in
     `TASK_REFERENCE_stats`, what the scores of many frames are pooled from, since they are no means over frames.
     """
@@ -74,6 +76,7 @@ def frame_columns() -> dict[str, str]:
         "name": "VARCHAR",
         "captured_s": "DOUBLE",
         "shown_s": "DOUBLE",
+        "refined_s": "DOUBLE",
         "latency_s": "DOUBLE",
         "status": "VARCHAR",
         "sections_sent": "INTEGER",
@@ -211,6 +214,7 @@ def _frame(row: FrameRow, judged: Analysis) -> dict[str, Any]:
         **{name: getattr(row, name) for name in same},
         "captured_s": row.captured_ns / NS,
         "shown_s": None if row.shown_ns is None else row.shown_ns / NS,
+        "refined_s": None if row.refined_ns is None else row.refined_ns / NS,
         # A picture stands alone, a video's frames do not.
         "sequence": judged.sequences.get(row.frame, row.name.partition("#")[0]),
         **row.scores,

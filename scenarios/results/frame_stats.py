@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from receiver.analysis.findings import Depth, Detections, Found, Segments
+from receiver.analysis.findings import DepthMap, Detections, Found, Segments
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth.names import NONE, meant
+from scenarios.truth.names import NONE, match_classes
 from scenarios.truth.truth import Truth, Truths
 
 SURE = 0.5
@@ -27,7 +27,7 @@ def true_of(task: str, truths: Truths, truth: Truth) -> Found | None:
     if task == "segmentation" and truth.labels is not None and truths.label_names is not None:
         return Segments(truth.labels, truths.label_names)
     if task == "depth" and truth.depth_m is not None:
-        return Depth(truth.depth_m, True)
+        return DepthMap(truth.depth_m, True)
     if task == "detection" and truth.boxes is not None and truths.box_names is not None:
         boxes = truth.boxes
         return TrueBoxes(boxes.xyxy, boxes.kinds, boxes.scores, truths.box_names, boxes.ignored)
@@ -53,7 +53,7 @@ def stats_of(task: str, true: Found, found: Found | None, domain: str, *, of_mod
 
 
 def _depth(true: Found, found: Found | None, domain: str) -> Stats:
-    assert isinstance(true, Depth) and isinstance(found, Depth | None)
+    assert isinstance(true, DepthMap) and isinstance(found, DepthMap | None)
     score = partial(TASKS["depth"].frame, max_depth_m=MAX_DEPTH_M.get(domain, FARTHEST_M))
     if not true.metric or (found is not None and not found.metric):
         metres = true.values if true.metric else _relative_depth(true)
@@ -82,7 +82,7 @@ def _detection(true: Found, found: Found | None, of_model: bool) -> Stats:
 def _meant(model: Sequence[str], truth: Sequence[str]) -> Any:
     if list(model) == list(truth):
         return np.arange(256, dtype=np.uint8)
-    numbers = meant(model, truth)
+    numbers = match_classes(model, truth)
     if (numbers == NONE).all():
         raise ValueError(
             f"the model names none of the truth's classes: it has {', '.join(model[:6])}, ..., "
@@ -91,7 +91,7 @@ def _meant(model: Sequence[str], truth: Sequence[str]) -> Any:
     return numbers
 
 
-def _relative_depth(found: Depth) -> Any:
+def _relative_depth(found: DepthMap) -> Any:
     """Return depth in multiples of its median, of relative inverse depth; infinite where that is 0."""
     near = found.values.astype(np.float64)
     positive = near[near > 0]

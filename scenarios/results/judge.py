@@ -15,12 +15,12 @@ from typing import Any
 
 from link import png
 from link.config import TASKS as TASK_NAMES
-from link.config import Camera, Profile
+from link.config import Camera, ProfileConfig
 from link.errors import FarlinkError
 from link.frame import Pixels
 from link.journal import Run
 from receiver.analysis import analyst, findings
-from receiver.analysis.analyst import Cache, Chosen, Model
+from receiver.analysis.analyst import AnalysisModel, Cache, Chosen
 from receiver.analysis.findings import FindingError, Found, Record
 from scenarios.models.analysts import unasked
 from scenarios.results.frame_stats import stats_of, true_of
@@ -85,7 +85,8 @@ class Judge:
             event["frame"]: str(event.get("name", "")) for event in run.events if event["kind"] == "captured"
         }
         self._frames = sorted(event["frame"] for event in run.events if event["kind"] == "encoded")
-        self._received = _received(run)
+        self._looks = _looks(run)
+        self._received = _received(run, self._looks)
         self._models: dict[str, dict[str, Any]] = {}
         for event in run.events:
             if event["kind"] in ("found", "not_found"):
@@ -223,7 +224,7 @@ class Judge:
 
     def _note_failures(self, task: str) -> None:
         failed = [
-            event for event in self._run.events if event["kind"] == "not_found" and event["task"] == task
+            event for (of, _), event in self._looks.items() if of == task and event["kind"] == "not_found"
         ]
         if failed:
             self.notes[f"tasks.{task}"] = (
@@ -253,13 +254,13 @@ class _Originals:
         self._run, self._cache = run, cache
         self.notes: dict[str, str] = {}
         about = run.head["scenario"]
-        self._profile = Profile.model_validate(about["profile"])
+        self._profile = ProfileConfig.model_validate(about["profile"])
         self._chosen: dict[str, Chosen] = {}
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, AnalysisModel] = {}
         self._kept: dict[tuple[str, int], bytes | None] = {}
         for task in tasks:
             try:
-                (chosen,) = analyst.chosen_by([task], self._profile)
+                (chosen,) = analyst.choose_all([task], self._profile)
             except FarlinkError as error:
                 self.notes[task] = str(error)
                 continue
@@ -303,7 +304,7 @@ class _Originals:
             self.notes.setdefault(task, f"the model failed on {what}: {reason}")
         return None
 
-    def _model(self, chosen: Chosen) -> Model:
+    def _model(self, chosen: Chosen) -> AnalysisModel:
         if chosen.task not in self._models:
             from receiver.device import pick_device
 
@@ -311,14 +312,23 @@ class _Originals:
         return self._models[chosen.task]
 
 
-def _received(run: Run) -> dict[str, dict[int, Found]]:
+def _looks(run: Run) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the events of the last look at each frame, by task and frame: a picture may have been refined."""
+    return {
+        (event["task"], event["frame"]): event
+        for event in run.events
+        if event["kind"] in ("found", "not_found")
+    }
+
+
+def _received(run: Run, looks: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, dict[int, Found]]:
     """Return what the journal says was found, by task and frame; damaged findings count as none."""
     found: dict[str, dict[int, Found]] = {}
-    for event in run.events:
+    for (task, frame), event in looks.items():
         if event["kind"] == "found":
-            picture = run.findings.get(event["task"], {}).get(event["frame"])
+            picture = run.findings.get(task, {}).get(frame)
             try:
-                found.setdefault(event["task"], {})[event["frame"]] = findings.read(Record(event, picture))
+                found.setdefault(task, {})[frame] = findings.read(Record(event, picture))
             except FindingError:
                 continue  # the journal was cut between the event and its picture
     return found

@@ -27,6 +27,9 @@ class FrameRow:
     name: str
     captured_ns: int
     shown_ns: int | None
+    """When a picture of it was first shown."""
+    refined_ns: int | None
+    """When the final picture took that one's place; None: it is the final one."""
     status: str
     """complete, partial (shown with sections missing) or lost (nothing shown)."""
     sections_sent: int
@@ -45,8 +48,13 @@ class FrameRow:
 
     @property
     def latency_s(self) -> float | None:
-        """Seconds from capture to the picture at the far end."""
+        """Seconds from capture to the first picture at the far end."""
         return None if self.shown_ns is None else (self.shown_ns - self.captured_ns) / NS
+
+    @property
+    def refined_after_s(self) -> float | None:
+        """Seconds from capture to the picture that replaced the first one; None: none did."""
+        return None if self.refined_ns is None else (self.refined_ns - self.captured_ns) / NS
 
 
 def end_ns(run: Run) -> int:
@@ -61,12 +69,18 @@ def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
     for event in run.events:
         if event["frame"] is not None:
             events.setdefault(event["kind"], {}).setdefault(event["frame"], event)
+    refined = {
+        event["frame"]: event["time_ns"]
+        for event in run.events
+        if event["kind"] == "decoded" and event.get("refines")
+    }
     nothing = Breakdown({})
     rows = []
     for number, encoded in sorted(events.get("encoded", {}).items()):
         captured = events["captured"][number]
-        closed = events.get("closed", {}).get(number, {})
         decoded = events.get("decoded", {}).get(number)
+        closed = events.get("closed", {}).get(number, {})
+        had = closed or decoded or {}  # where the run was cut short, what it was first shown of
         out = [item for item in sent.by_frame.get(number, ()) if item.forward]
         cost = sent.cost_by_frame.get(number, nothing)
         status = "lost" if decoded is None else "complete" if closed.get("complete") else "partial"
@@ -76,9 +90,10 @@ def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
                 name=captured.get("name", ""),
                 captured_ns=captured["time_ns"],
                 shown_ns=None if decoded is None else decoded["time_ns"],
+                refined_ns=refined.get(number),
                 status=status,
                 sections_sent=len(encoded["sections"]),
-                sections_received=sum(closed.get("sections", ())),
+                sections_received=sum(had.get("sections", ())),
                 payload_bytes=sum(cost.payload.values()),
                 on_air_bytes=cost.on_air,
                 packets_sent=len(out),
@@ -166,6 +181,7 @@ def measure(
         },
         "on_air_bps": None if seconds is None else cost.on_air * 8 / seconds,
         "latency_s": _latency(rows, notes),
+        "refined_s": _refined(rows, notes),
         "age_s": _age(run, rows, notes),
         "quality": _quality(rows, scores, notes),
         "tasks": analysis.tasks,
@@ -189,7 +205,7 @@ def _note_cut(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> None:
     if run.complete:
         return
     closed = {event["frame"] for event in run.events if event["kind"] == "closed"}
-    still = sum(row.frame not in closed for row in rows)
+    still = sum(row.status == "lost" and row.frame not in closed for row in rows)
     notes["frames"] = f"the run was cut short: {still} of the frames counted as lost were still on their way"
 
 
@@ -203,6 +219,7 @@ def nearest_rank(values: Sequence[float], share: float) -> float:
 
 
 def _latency(rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | None]:
+    """Return how long pictures took from capture to being first shown, whole or in part."""
     values = [row.latency_s for row in rows if row.latency_s is not None]
     if not values:
         notes["latency_s"] = "no picture was shown"
@@ -210,9 +227,19 @@ def _latency(rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | N
     return {"p50": nearest_rank(values, 0.5), "p95": nearest_rank(values, 0.95), "max": max(values)}
 
 
+def _refined(rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | int | None]:
+    """Return how many pictures were shown in part and refined later, and how long after capture that was."""
+    values = [value for row in rows if (value := row.refined_after_s) is not None]
+    if not values:
+        notes["refined_s"] = "no picture was refined after it was shown"
+        return {"frames": 0, "p50": None, "max": None}
+    return {"frames": len(values), "p50": nearest_rank(values, 0.5), "max": max(values)}
+
+
 def shown_age(run: Run, rows: Iterable[FrameRow]) -> Age:
     """Return the age of information of a run, until its last picture was taken and its newest one shown.
 
+    A picture counts from when it is first shown: refined, it is no newer.
     What follows is the mending of older pictures and the waiting for receipts: nothing newer can come.
     """
     found = list(rows)

@@ -20,7 +20,7 @@ from scenarios.scoring import pictures
 from scenarios.scoring.sets import Features
 
 
-class Shelf(Protocol):
+class ScoreCache(Protocol):
     """Where bytes are kept by key, from run to run."""
 
     def get(self, key: str) -> bytes | None:
@@ -42,7 +42,7 @@ class Scores:
     """By name, of `pictures.TOGETHER`."""
 
 
-def score(run: Run, shelf: Shelf | None = None) -> Scores:
+def score(run: Run, shelf: ScoreCache | None = None) -> Scores:
     """Compare every received picture of *run* with the sent one; what *shelf* knows already is not computed."""
     sent, received = run.pictures["sent"], run.pictures["received"]
     notes: dict[str, str] = {}
@@ -74,7 +74,7 @@ def _pair(sent: bytes, received: bytes) -> bytes:
 
 
 def _of_set(
-    run: Run, frames: list[int], shelf: Shelf | None, notes: dict[str, str]
+    run: Run, frames: list[int], shelf: ScoreCache | None, notes: dict[str, str]
 ) -> dict[str, float | None]:
     def of_pictures(name: str) -> tuple[Features, Features]:
         features = pictures.TOGETHER[name].features
@@ -91,7 +91,7 @@ def _of_set(
     return pictures.together([*pictures.TOGETHER], sizes, of_pictures, seed, notes)
 
 
-def _kept(shelf: Shelf | None, what: str, files: tuple[bytes, ...], make: Callable[[], bytes]) -> bytes:
+def _kept(shelf: ScoreCache | None, what: str, files: tuple[bytes, ...], make: Callable[[], bytes]) -> bytes:
     if shelf is None:
         return make()
     parts = [what.encode(), *files]

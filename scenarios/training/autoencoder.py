@@ -19,10 +19,10 @@ from pytorch_msssim import ssim
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.data import Cut, draw_mixed, to_tensor
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
-from scenarios.training.segmenter import misjudged
+from scenarios.training.segmenter import measure_misjudgement
 
 CHANNELS = 4
 NOISE = 0.2
@@ -89,7 +89,7 @@ class Autoencoder:
 
         Without the last one pictures stay grey for long: the median of a street's colours is grey.
         """
-        pictures = to_tensor(mixed(rng, self._draws, self._batch)).to(self._held_out.device)
+        pictures = to_tensor(draw_mixed(rng, self._draws, self._batch)).to(self._held_out.device)
         latents = self.modules["scale"](self._mean(pictures).float())
         deviation = torch.rand(len(latents), 1, 1, 1, device=latents.device) * NOISE
         decoded = self.vae.decode(latents + deviation * torch.randn_like(latents)).sample.float() / 2 + 0.5
@@ -97,7 +97,7 @@ class Autoencoder:
         with torch.autocast(decoded.device.type, enabled=False):
             structure = 1 - ssim(decoded, pictures, data_range=1.0)
         colour = avg_pool2d(chroma(decoded) - chroma(pictures), 8).square().mean()
-        wrong = misjudged(self._judge, pictures, decoded).mean()
+        wrong = measure_misjudgement(self._judge, pictures, decoded).mean()
         return absolute + 0.2 * structure + 20 * colour + JUDGED * wrong, {
             "misjudged": wrong.item(),
             "colour": colour.item(),

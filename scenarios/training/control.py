@@ -19,7 +19,7 @@ from receiver.parts import ChannelControlNet, Parts
 from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
 from scenarios.training.autoencoder import grid
-from scenarios.training.examples import Rows, Source
+from scenarios.training.examples import ExampleSource, Rows
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
 
@@ -43,8 +43,8 @@ class Control:
 
     def __init__(
         self,
-        examples: Source,
-        held_out: Source,
+        examples: ExampleSource,
+        held_out: ExampleSource,
         parts: Parts,
         text: TextEncoder,
         synthesis: nn.Module,
@@ -135,7 +135,7 @@ class Control:
             errors = []
             for picks in held.groups(16):
                 rows = held.rows(picks)
-                errors.append(self._error(rows, firsts(rows.order, 8), rng, 0.0).cpu())
+                errors.append(self._error(rows, mask_first(rows.order, 8), rng, 0.0).cpu())
             shown = held.rows(held.groups(SAMPLES)[0])
             pictures, scores = self._drawn(shown)
         grid(pictures, len(shown.captions)).save(folder / f"{step:06d}.png")
@@ -150,7 +150,7 @@ class Control:
         truth = decode(vae, shown.latents.float().to(vae.device)).clamp(0, 1).cpu()
         rows, scores = [truth], {}
         for kept in (0, 1, 4, 8, 16):
-            arrived = firsts(shown.order, kept)
+            arrived = mask_first(shown.order, kept)
             maps = (shown.maps * arrived[:, :, None, None]).numpy().astype(np.int32)
             there = zip(maps, arrived.numpy(), shown.captions, strict=True)
             found = drawn.generate([Conditioning(*item) for item in there])
@@ -162,7 +162,7 @@ class Control:
         return torch.cat(rows), scores
 
 
-def firsts(order: Tensor, count: int) -> Tensor:
+def mask_first(order: Tensor, count: int) -> Tensor:
     """Return which channels are among the first *count* of each row of *order*, same shape."""
     return torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order[:, :count], True)
 

@@ -75,9 +75,9 @@ class Pictures:
         """Return picture *index* and its labels."""
         if index in self._kept:
             return self._kept[index]
-        picture = opened(self.files[index]).convert("RGB")
+        picture = open_image(self.files[index]).convert("RGB")
         path = self.labels[index]
-        labels = None if path is None else opened(path)
+        labels = None if path is None else open_image(path)
         size = picture.width * picture.height * (3 if labels is None else 4)
         if self._bytes + size <= KEPT_BYTES:
             self._bytes += size
@@ -98,7 +98,7 @@ class Pictures:
         return random_cut(rng, *self.read(int(rng.integers(len(self.files)))), size, zoom)
 
 
-def opened(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     """Return the picture in *path*. Raise UsageError where it cannot be read."""
     try:
         with Image.open(path) as file:
@@ -156,7 +156,7 @@ def _cut(
     return Cut(np.ascontiguousarray(pixels), None if classes is None else np.ascontiguousarray(classes))
 
 
-def mixed(
+def draw_mixed(
     rng: np.random.Generator,
     sets: list[tuple[float, Callable[[np.random.Generator], Cut]]],
     count: int,

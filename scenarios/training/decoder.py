@@ -20,11 +20,11 @@ from torch.nn.functional import avg_pool2d
 from receiver.generator import decode, encode
 from scenarios.scoring.perceptual import Lpips
 from scenarios.training.autoencoder import NOISE, Draw, chroma, grid
-from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.data import Cut, draw_mixed, to_tensor
 from scenarios.training.drawn import DrawnLatents
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
-from scenarios.training.segmenter import misjudged
+from scenarios.training.segmenter import measure_misjudgement
 
 CLEAN = 0.25
 """Share of the latents that are decoded without noise, as the encoder makes them."""
@@ -35,7 +35,7 @@ PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 1.0, 20.0, 4.0
 and of the squared error, beside a mean absolute error of colours from 0 to 1."""
 
 
-class Decoder:
+class DecoderTraining:
     """Trains the decoder of the VAE in *start* on random windows; *eye* is the perceptual distance.
 
     *drawn* are latents that the flow has drawn of pictures to learn from, and of others to score.
@@ -79,7 +79,7 @@ class Decoder:
         count = int(rng.binomial(self._batch, DRAWN)) if self._drawn is not None else 0
         latents, pictures = [], []
         if count < self._batch:
-            seen = to_tensor(mixed(rng, self._draws, self._batch - count)).to(device)
+            seen = to_tensor(draw_mixed(rng, self._draws, self._batch - count)).to(device)
             with torch.no_grad():
                 found = encode(self.vae, seen).float()
             noisy = torch.from_numpy((rng.random(len(seen)) >= CLEAN) * rng.random(len(seen)) * NOISE)
@@ -100,7 +100,7 @@ class Decoder:
         squared = (decoded - pictures).square().mean()
         perceived = self._eye(decoded, pictures).float().mean()
         colour = avg_pool2d(chroma(decoded) - chroma(pictures), 8).square().mean()
-        wrong = misjudged(self._judge, pictures, decoded).mean()
+        wrong = measure_misjudgement(self._judge, pictures, decoded).mean()
         whole = absolute + PERCEIVED * perceived + JUDGED * wrong + COLOUR * colour + SQUARED * squared
         return whole, {
             "lpips": perceived.item(),
@@ -130,7 +130,7 @@ class Decoder:
             found = decode(self.vae, shown).clamp(0, 1)
             grid(torch.cat([wanted[:8], found[:8]]), 8).save(folder / f"{step:06d}-drawn.png")
             scores["drawn_lpips"] = float(self._eye(found, wanted).mean())
-            scores["drawn_misjudged"] = float(misjudged(self._judge, wanted, found).mean())
+            scores["drawn_misjudged"] = float(measure_misjudgement(self._judge, wanted, found).mean())
             scores["drawn_psnr_db"] = float(
                 (-10 * (found - wanted).square().flatten(1).mean(1).log10()).mean()
             )
@@ -139,5 +139,5 @@ class Decoder:
             "val_lpips": float(self._eye(decoded, self._held_out).mean()),
             "val_psnr_db": float((-10 * error.log10()).mean()),
             "val_ssim": float(ssim(decoded, self._held_out, data_range=1.0)),
-            "val_misjudged": float(misjudged(self._judge, self._held_out, decoded).mean()),
+            "val_misjudged": float(measure_misjudgement(self._judge, self._held_out, decoded).mean()),
         }

@@ -20,15 +20,15 @@ from transformers import SegformerImageProcessor, UperNetForSemanticSegmentation
 from receiver.analysis.bins import SETTING, metres
 from scenarios.training.loop import Losses
 from scenarios.training.segmentation import SMALL, build
-from scenarios.training.segmenter import DEVIATION, MEAN, varied
-from scenarios.training.world import View, Views, pictures
+from scenarios.training.segmenter import DEVIATION, MEAN, vary_light
+from scenarios.training.world import LabelledView, Views, pictures
 
 LEAST_M, MOST_M = 0.5, 100.0
 BINS = 40
 BINS_M = [round(float(depth), 4) for depth in np.geomspace(LEAST_M, MOST_M, BINS)]
 
 
-class Depth:
+class DepthTraining:
     """Trains a depth model on *views*, scored on *held_out*.
 
     The model works at *size* (width, height): half a frame's is enough, as depth is smooth and told by the lie of
@@ -37,7 +37,7 @@ class Depth:
 
     name = "depth"
 
-    def __init__(self, views: Views, held_out: list[View], batch: int, size: tuple[int, int]) -> None:
+    def __init__(self, views: Views, held_out: list[LabelledView], batch: int, size: tuple[int, int]) -> None:
         self._views, self._held_out, self._batch, self._size = views, held_out, batch, size
         model: Any = build([f"{depth:g} m" for depth in BINS_M], SMALL)
         setattr(model.config, SETTING, BINS_M)
@@ -58,10 +58,10 @@ class Depth:
     def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
         """Return the cross entropy and twice the absolute error of the log depth."""
         views = [self._views.random(rng) for _ in range(self._batch)]
-        logits = self._logits(varied(rng, pictures(views)))
-        true = functional.interpolate(depths(views)[:, None], logits.shape[2:], mode="nearest")[:, 0].to(
-            logits.device
-        )
+        logits = self._logits(vary_light(rng, pictures(views)))
+        true = functional.interpolate(stack_depths(views)[:, None], logits.shape[2:], mode="nearest")[
+            :, 0
+        ].to(logits.device)
         place = (true / LEAST_M).log() / np.log(MOST_M / LEAST_M) * (BINS - 1)
         below = place.floor().long().clamp(0, BINS - 2)
         share = (place - below)[:, None]
@@ -101,18 +101,18 @@ class Depth:
                 shares.append(float((np.maximum(ratio, 1 / ratio) < 1.25).mean()))
                 relative.append(float(np.abs(ratio - 1).mean()))
                 if len(shown) < 6:
-                    shown.append(np.concatenate([view.pixels, painted(view.depth_m), painted(found)]))
+                    shown.append(np.concatenate([view.pixels, paint_depth(view.depth_m), paint_depth(found)]))
         Image.fromarray(np.concatenate(shown, 1)).save(folder / f"{step:06d}.png")
         return {"val_delta1": float(np.mean(shares)), "val_abs_rel": float(np.mean(relative))}
 
 
-def depths(views: list[View]) -> Tensor:
+def stack_depths(views: list[LabelledView]) -> Tensor:
     """Return the true depth of *views*, shape (batch, height, width), the largest where there is sky."""
     far = torch.from_numpy(np.stack([view.depth_m for view in views])).float()
     return far.nan_to_num(posinf=MOST_M).clamp(LEAST_M, MOST_M)
 
 
-def painted(depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
+def paint_depth(depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return depth as a picture: near things bright."""
     share = np.log(MOST_M / np.clip(depth_m, LEAST_M, MOST_M)) / np.log(MOST_M / LEAST_M)
     return np.asarray(colormaps["magma"](share)[..., :3] * 255, np.uint8)

@@ -16,8 +16,8 @@ from receiver.analysis.fcos import FcosDetector
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
 from scenarios.training.loop import Losses
-from scenarios.training.segmenter import varied
-from scenarios.training.world import View, Views, pictures
+from scenarios.training.segmenter import vary_light
+from scenarios.training.world import LabelledView, Views, pictures
 from sender.camera.world.view import THINGS
 
 SHOWN_SCORE = 0.4
@@ -29,12 +29,12 @@ def build(size: tuple[int, int]) -> FcosDetector:
     return FcosDetector(list(THINGS), list(size), sizes=[32, 64, 112, 160], depths=[1, 2, 2, 2], features=64)
 
 
-class Detection:
+class DetectionTraining:
     """Trains a detector on *views*, scored on *held_out*."""
 
     name = "detection"
 
-    def __init__(self, views: Views, held_out: list[View], batch: int, size: tuple[int, int]) -> None:
+    def __init__(self, views: Views, held_out: list[LabelledView], batch: int, size: tuple[int, int]) -> None:
         self._views, self._held_out, self._batch = views, held_out, batch
         self.modules = nn.ModuleDict({"model": build(size)})
 
@@ -52,7 +52,7 @@ class Detection:
             }
             for view in views
         ]
-        losses = self.modules["model"](varied(rng, pictures(views)).to(device), targets)
+        losses = self.modules["model"](vary_light(rng, pictures(views)).to(device), targets)
         total: Tensor = sum(losses.values())
         return total, {"loss": total.item(), **{name: loss.item() for name, loss in losses.items()}}
 
@@ -94,7 +94,7 @@ def _boxes(answer: dict[str, Tensor]) -> Boxes:
     return Boxes(xyxy, answer["labels"].cpu().numpy().astype(np.int64), scores, np.zeros(len(scores), bool))
 
 
-def _drawn(view: View, found: Boxes) -> NDArray[np.uint8]:
+def _drawn(view: LabelledView, found: Boxes) -> NDArray[np.uint8]:
     picture = Image.fromarray(view.pixels)
     draw = ImageDraw.Draw(picture)
     for box, kind, score in zip(found.xyxy, found.kinds, found.scores, strict=True):

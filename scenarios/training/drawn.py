@@ -19,7 +19,7 @@ from link.seeds import generator
 from receiver.conditioning import Conditioning
 from receiver.generator import Generator, Sampling
 from scenarios.training.autoencoder import Draw
-from scenarios.training.data import mixed, to_tensor
+from scenarios.training.data import draw_mixed, to_tensor
 from scenarios.training.examples import WORDS, caption, store
 
 CHUNK = 16
@@ -58,7 +58,7 @@ class DrawnLatents:
         return torch.stack(latents), torch.stack(pictures)
 
 
-def kept(
+def load_or_draw(
     path: Path,
     draws: list[Draw],
     count: int,
@@ -88,7 +88,7 @@ def kept(
 def _chunk(
     rng: np.random.Generator, draws: list[Draw], analysis: Any, receiver: Callable[[Sampling], Generator]
 ) -> dict[str, Tensor]:
-    cuts = mixed(rng, draws, CHUNK)
+    cuts = draw_mixed(rng, draws, CHUNK)
     pictures = to_tensor(cuts)
     maps = analysis(pictures).float().round().to(torch.int32).numpy()
     shown = []

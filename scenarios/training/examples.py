@@ -18,7 +18,7 @@ from torch import Tensor
 from link.seeds import generator
 from receiver.generator import encode
 from scenarios.training.autoencoder import Draw
-from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.data import Cut, draw_mixed, to_tensor
 from scenarios.training.loop import storing
 from sender.captioner import describe
 
@@ -41,7 +41,7 @@ class Rows:
     """Shape (count, codec channels): the channels, those that are sent first before the others."""
 
 
-class Source(Protocol):
+class ExampleSource(Protocol):
     """Where a control's examples come from."""
 
     @property
@@ -121,7 +121,7 @@ def make(
     latents, captions, maps = [], [], []
     for first in range(0, count, BATCH):
         rng = generator(seed, f"{name}/{first}")
-        cuts = mixed(rng, draws, BATCH)
+        cuts = draw_mixed(rng, draws, BATCH)
         pictures = to_tensor(cuts).to(vae.device)
         captions += [caption(cut, int(rng.integers(*WORDS))) for cut in cuts]
         with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
@@ -135,7 +135,7 @@ def make(
     )
 
 
-def kept(path: Path, *args: Any, **options: Any) -> Examples:
+def load_or_make(path: Path, *args: Any, **options: Any) -> Examples:
     """Return `make(*args)`, read from *path* where it was kept before, else kept there."""
     if path.is_file():
         arrays = load_file(path)

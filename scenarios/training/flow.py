@@ -90,7 +90,7 @@ def build_text() -> TextEncoder:
     return TextEncoder(clip, tokens, t5, tokens, LENGTH)
 
 
-def grown_text(found: TextEncoder) -> TextEncoder:
+def extend_vocabulary(found: TextEncoder) -> TextEncoder:
     """Return *found* with untrained rows for the words of the grammar that it does not know yet."""
     old, _ = found.tokenizers()
     new = build_text()
@@ -143,7 +143,7 @@ class BaseFlow:
         if start is None:
             self.text, transformer = build_text(), build_transformer()
         else:
-            self.text = grown_text(TextEncoder.from_pretrained(start, torch.float32))
+            self.text = extend_vocabulary(TextEncoder.from_pretrained(start, torch.float32))
             transformer = load(FluxTransformer2DModel, start["transformer"], torch_dtype=torch.float32)
         clip, t5 = self.text.modules()
         self.modules = nn.ModuleDict({"transformer": transformer, "text_encoder": clip, "text_encoder_2": t5})

@@ -43,10 +43,10 @@ def fit(captions: Iterable[Caption]) -> dict[str, NDArray[np.uint16]]:
 
     for caption in captions:
         walk(count, caption)
-    return {name: frequencies(table) for name, table in counts.items()}
+    return {name: smooth_counts(table) for name, table in counts.items()}
 
 
-def frequencies(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
+def smooth_counts(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Return *counts*, shape (contexts..., symbols), as smoothed frequencies of the same shape."""
     symbols = counts.shape[-1]
     chances = np.full(symbols, 1 / symbols)
@@ -57,7 +57,7 @@ def frequencies(counts: NDArray[np.float64]) -> NDArray[np.uint16]:
     return np.asarray(np.round(LEAST + chances * TOTAL), np.uint16)
 
 
-def captions(cuts: Iterable[Cut], words: tuple[int, ...] = WORDS) -> list[Caption]:
+def caption_cuts(cuts: Iterable[Cut], words: tuple[int, ...] = WORDS) -> list[Caption]:
     """Return what is said of *cuts* at each word limit, mirrored too; without labels they are plain pictures."""
     said = []
     for cut in cuts:
@@ -70,10 +70,10 @@ def captions(cuts: Iterable[Cut], words: tuple[int, ...] = WORDS) -> list[Captio
     return said
 
 
-def shown(street: Pictures, other: Pictures) -> list[Caption]:
+def caption_training_pictures(street: Pictures, other: Pictures) -> list[Caption]:
     """Return what is said of pictures of streets, of other pictures and of test cards."""
-    said = captions(street.whole(index, SIZE) for index in range(len(street)))
-    said += captions((other.whole(index, SIZE) for index in range(len(other))), (48,))
+    said = caption_cuts(street.whole(index, SIZE) for index in range(len(street)))
+    said += caption_cuts((other.whole(index, SIZE) for index in range(len(other))), (48,))
     return said + card_captions()
 
 
@@ -86,14 +86,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=link.weights.FOLDER / TABLE)
     arguments = parser.parse_args()
     street, other = Pictures.open(arguments.street), Pictures.open(arguments.pictures)
-    tables = fit(shown(street, other))
+    tables = fit(caption_training_pictures(street, other))
     print(f"{arguments.out}: {write(tables, arguments.out)} bytes")
     if arguments.held_out is not None:
         shipped = {name: table.tolist() for name, table in tables.items()}
         held_out = Pictures.open(arguments.held_out)
         for words in WORDS:
             sizes = []
-            for caption in captions((held_out.whole(at, SIZE) for at in range(len(held_out))), (words,)):
+            for caption in caption_cuts((held_out.whole(at, SIZE) for at in range(len(held_out))), (words,)):
                 data = encode(caption, shipped)
                 if decode(data, shipped) != caption:
                     raise ValueError(f"not decoded as encoded: {caption.sentence()!r}")

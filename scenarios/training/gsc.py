@@ -35,7 +35,7 @@ from scenarios.training.control import Control, parts_of
 from scenarios.training.data import Cut, Pictures, to_tensor, whole_cut
 from scenarios.training.examples import Rows, stamp, store
 from scenarios.training.loop import Recipe
-from scenarios.training.request import Request, find
+from scenarios.training.request import TrainingRequest, find
 from sender.transform import similarity
 
 RECIPE = Recipe(
@@ -67,7 +67,7 @@ TABLE_SIZE, TABLE_MAPS = (512, 384), 600
 TEXT = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
-def control(request: Request, batch: int) -> Control:
+def control(request: TrainingRequest, batch: int) -> Control:
     """Return the ControlNet to be trained; what does not change is computed first and kept under OUT."""
     assert request.out is not None
     state = Accelerator(mixed_precision=RECIPE.mixed_precision)
@@ -103,13 +103,13 @@ def control(request: Request, batch: int) -> Control:
     return part
 
 
-def tables(request: Request, say: tiny.Say) -> Path:
+def tables(request: TrainingRequest, say: tiny.Say) -> Path:
     """Fit the tables of a transform's channels: fewer maps than tiny, for there are ten times the channels."""
     size, count = request.size or TABLE_SIZE, request.examples or TABLE_MAPS
     return tiny.tables(replace(request, size=size, examples=count), say)
 
 
-def _split(files: list[Path], request: Request) -> tuple[list[Path], list[Path]]:
+def _split(files: list[Path], request: TrainingRequest) -> tuple[list[Path], list[Path]]:
     """Return the pictures to train on and those held out: --held-out, else every so many of them."""
     if request.held_out is not None:
         return files, Pictures.open(request.folder("held_out")).files[:HELD_OUT]
@@ -194,7 +194,7 @@ class Photos:
         for at in range(state.process_index, len(self), state.num_processes):
             if not self._kept[at].is_file():
                 self._kept[at].parent.mkdir(parents=True, exist_ok=True)
-                store(computed(self._cut(at), vae, analysis), self._kept[at])
+                store(compute_arrays(self._cut(at), vae, analysis), self._kept[at])
         state.wait_for_everyone()
 
     def _cut(self, at: int) -> Cut:
@@ -235,7 +235,7 @@ class Photos:
         return torch.stack(squares).mean(0).sqrt()
 
 
-def computed(cut: Cut, vae: Any, analysis: Any) -> dict[str, Tensor]:
+def compute_arrays(cut: Cut, vae: Any, analysis: Any) -> dict[str, Tensor]:
     """Return latents, maps and order of a picture."""
     picture = to_tensor([cut])
     with torch.inference_mode():

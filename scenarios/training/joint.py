@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from receiver.parts import Parts
 from receiver.text_encoder import TextEncoder, embed
 from scenarios.training.control import Control
-from scenarios.training.examples import Source
+from scenarios.training.examples import ExampleSource
 from scenarios.training.flow import save_text
 from scenarios.training.loop import Losses
 
@@ -26,8 +26,8 @@ class Joint(Control):
 
     def __init__(
         self,
-        examples: Source,
-        held_out: Source,
+        examples: ExampleSource,
+        held_out: ExampleSource,
         parts: Parts,
         text: TextEncoder,
         synthesis: nn.Module,

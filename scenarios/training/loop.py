@@ -30,7 +30,7 @@ from link.seeds import generator
 Losses = dict[str, float]
 
 
-class Part(Protocol):
+class TrainedPart(Protocol):
     """What is trained: it knows its modules, its data and its loss."""
 
     name: str
@@ -102,7 +102,7 @@ class Ema:
 
 
 def train(
-    part: Part, recipe: Recipe, out: Path, clock: Callable[[], float], say: Callable[[str], None]
+    part: TrainedPart, recipe: Recipe, out: Path, clock: Callable[[], float], say: Callable[[str], None]
 ) -> int:
     """Train *part* until `recipe.steps`, going on from OUT/checkpoint.pt where there is one.
 
@@ -164,7 +164,7 @@ def train(
 class _averaged:
     """Swaps the averaged weights in for the time of a `with`."""
 
-    def __init__(self, part: Part, ema: Ema) -> None:
+    def __init__(self, part: TrainedPart, ema: Ema) -> None:
         self._modules, self._ema = part.modules, ema
 
     def __enter__(self) -> None:
@@ -214,7 +214,7 @@ def _short(value: float) -> float | None:
 
 
 def _checkpoint(
-    part: Part, path: Path, ema: Ema, optimizer: torch.optim.Optimizer, step: int, seconds: float
+    part: TrainedPart, path: Path, ema: Ema, optimizer: torch.optim.Optimizer, step: int, seconds: float
 ) -> None:
     """Write everything that `_resume` needs, and only then take the place of the last one."""
     state = {
@@ -233,7 +233,7 @@ def _checkpoint(
         raise StorageError(f"{new}: cannot write: {str(error).splitlines()[0]}") from None
 
 
-def _resume(part: Part, path: Path, ema: Ema, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+def _resume(part: TrainedPart, path: Path, ema: Ema, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
     if not path.is_file():
         return 0, 0.0
     try:

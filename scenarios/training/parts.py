@@ -4,7 +4,7 @@ from pathlib import Path
 
 from scenarios.training import gsc, tiny
 from scenarios.training.loop import Recipe
-from scenarios.training.request import Entry, Fitted, Request, Trained
+from scenarios.training.request import Entry, Fitted, Trained, TrainingRequest
 
 _PICTURES = ("natural", "world", "held_out", "leave_out", "size")
 _EXAMPLES = (*_PICTURES, "earlier", "examples")
@@ -14,7 +14,7 @@ _RATE = ("scenario", "source", "size", "examples")
 def _rate(profile: str) -> Fitted:
     """Return what measures the rate table of *profile*."""
 
-    def fit(request: Request, say: tiny.Say) -> Path:
+    def fit(request: TrainingRequest, say: tiny.Say) -> Path:
         from scenarios.training.rate import (
             rate,  # both ends and the analysis models, which no other part needs
         )

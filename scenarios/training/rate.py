@@ -30,7 +30,7 @@ from scenarios import schema
 from scenarios.models.rate_table import model_stamps
 from scenarios.training.loop import storing
 from scenarios.training.rate_scorer import ModelScorer, tasks_of
-from scenarios.training.request import Request
+from scenarios.training.request import TrainingRequest
 from scenarios.truth.truth import open_truth
 from sender.calibration import FILE, SETTINGS, Calibration, Floats
 from sender.camera import open_source
@@ -160,7 +160,7 @@ def _setting(
         luck = generator(plan.seed, f"rate/{number}").random(1024)
         seen: dict[Payload, Findings | None] = {}  # light losses mostly lose nothing
         for at, loss in enumerate(plan.losses):
-            arrived = lossy(payload, plan.body_bytes, luck < loss)
+            arrived = drop_packets(payload, plan.body_bytes, luck < loss)
             if arrived not in seen:
                 pixels = coder.decode(arrived)
                 seen[arrived] = None if pixels is None else scorer.find(pixels)
@@ -168,7 +168,7 @@ def _setting(
     return total / len(shots), found
 
 
-def lossy(payload: Payload, body_bytes: int, lost: Any) -> Payload:
+def drop_packets(payload: Payload, body_bytes: int, lost: Any) -> Payload:
     """Return what arrives of *payload* where the packets are lost that *lost*, a flag for each, names."""
     sections = [section for section in payload.sections if section is not None]
     bodies = fragment.fragment(sections, body_bytes)
@@ -204,7 +204,7 @@ def _decay(
     return tuple(known), {task: np.array(values) for task, values in decay.items()}
 
 
-class Ends:
+class CodecPair:
     """Sender's encoder and receiver's decoder of a session."""
 
     def __init__(self, session: Session) -> None:
@@ -237,7 +237,7 @@ def grid_of(codec: Codec, most: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(channels), tuple(words)
 
 
-def rate(profile: str, request: Request, say: Say) -> Path:
+def rate(profile: str, request: TrainingRequest, say: Say) -> Path:
     """Measure the table of *profile* on the scenario and source that *request* names; return its file.
 
     --out names the file where it ends in .json, else its folder. Raise UsageError where the source has no truth.
@@ -281,7 +281,7 @@ def rate(profile: str, request: Request, say: Say) -> Path:
         },
         models=model_stamps(session),
     )
-    table = measure(shots, Ends(session), ModelScorer(session, truths), plan, say)
+    table = measure(shots, CodecPair(session), ModelScorer(session, truths), plan, say)
     path = request.out if request.out.suffix == ".json" else request.out / FILE
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

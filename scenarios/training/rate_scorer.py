@@ -34,7 +34,7 @@ class ModelScorer:
 
     def __init__(self, session: Session, truths: Truths) -> None:
         device = pick_device(session.profile.device)
-        chosen = analyst.chosen_by(session.analysis, session.profile)
+        chosen = analyst.choose_all(session.analysis, session.profile)
         self._models = {item.task: analyst.load(item, device) for item in chosen}
         self._stamps = {item.task: item.stamp for item in chosen}
         self._truths = truths
@@ -49,7 +49,7 @@ class ModelScorer:
         seen = {}
         for task, model in self._models.items():
             try:
-                record = findings.write(analyst.checked(model.find(pixels), pixels))
+                record = findings.write(analyst.check_size(model.find(pixels), pixels))
             except FindingError:
                 continue
             seen[task] = findings.read(record)

@@ -13,7 +13,7 @@ from link.errors import ModelMissingError, UsageError
 from link.pretrained import BROKEN, first_line, load_settings, load_weights
 from link.seeds import generator
 from scenarios.training import ship
-from scenarios.training.loop import Part, Recipe
+from scenarios.training.loop import Recipe, TrainedPart
 
 OPTIONS = {
     "out": "--out",
@@ -48,7 +48,7 @@ SHIPPED = {name: ship.ROOT / ship.PARTS[made] for name, made in SOURCES.items()}
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """The options of `farlink train`; None where one was not given."""
 
     out: Path | None = None
@@ -110,7 +110,7 @@ class Trained:
 
     recipe: Recipe
     batch: int
-    build: Callable[[Request, int], Part]
+    build: Callable[[TrainingRequest, int], TrainedPart]
     """From the request and the batch; the request has what `needs` names."""
     needs: tuple[str, ...]
     takes: tuple[str, ...] = ()
@@ -120,7 +120,7 @@ class Trained:
 class Fitted:
     """A part that is fitted in one go."""
 
-    fit: Callable[[Request, Callable[[str], None]], Path]
+    fit: Callable[[TrainingRequest, Callable[[str], None]], Path]
     """Returns the file it wrote."""
     needs: tuple[str, ...]
     takes: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ class Fitted:
 Entry = Trained | Fitted
 
 
-def check(name: str, entry: Entry, request: Request) -> None:
+def check(name: str, entry: Entry, request: TrainingRequest) -> None:
     """Raise UsageError where *request* lacks what *entry* needs, or has what it would not use."""
     common: tuple[str, ...] = ("out", "seed")
     if isinstance(entry, Trained):
@@ -175,12 +175,12 @@ def load(kind: Any, folder: Path, **options: Any) -> Any:
         raise ModelMissingError(f"{folder}: no usable {kind.__name__}: {first_line(error)}") from None
 
 
-def seeded(name: str, seed: int) -> None:
+def seed_weights(name: str, seed: int) -> None:
     """Seed what torch draws the untrained weights of part *name* with."""
     torch.manual_seed(int(generator(seed, f"{name}/weights").integers(1 << 62)))
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """Keep the libraries' progress bars out of the log."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

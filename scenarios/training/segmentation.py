@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SegformerImageProcessor, UperNetForSemanticSegmentation
 
-from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.data import Cut, draw_mixed, to_tensor
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
 from scenarios.training.segmenter import (
@@ -26,9 +26,9 @@ from scenarios.training.segmenter import (
     MEAN,
     intersections,
     network,
-    painted,
+    paint_labels,
     to_labels,
-    varied,
+    vary_light,
 )
 
 Draw = tuple[float, Callable[[np.random.Generator], Cut]]
@@ -49,7 +49,7 @@ def build(names: Sequence[str], sizes: Sequence[int] = LARGE) -> UperNetForSeman
     return network(names, 32, sizes, 48)
 
 
-class Segmentation:
+class SegmentationTraining:
     """Trains a segmentation model on *draws*, whose labels are numbers of *names*, 255 where unknown.
 
     The model is given pictures of *work* (width, height) pixels, whatever the frames are. *counted* are cuts that
@@ -74,7 +74,7 @@ class Segmentation:
         self._weights = weights(counted, len(names))
         model: Any = build(names, sizes)
         if start is not None:
-            take(model, start)
+            take_weights(model, start)
         self.modules = nn.ModuleDict({"model": model.to(memory_format=torch.channels_last)})
 
     def to(self, device: torch.device) -> None:
@@ -91,9 +91,11 @@ class Segmentation:
 
     def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
         """Return the weighted cross entropy and the overlap that is missing."""
-        cuts = mixed(rng, self._draws, self._batch)
+        cuts = draw_mixed(rng, self._draws, self._batch)
         device = self._weights.device
-        pictures, labels = pasted(rng, varied(rng, to_tensor(cuts)), to_labels(cuts), len(self._names))
+        pictures, labels = paste_classes(
+            rng, vary_light(rng, to_tensor(cuts)), to_labels(cuts), len(self._names)
+        )
         pictures, labels = pictures.to(device), labels.to(device)
         logits = self._logits(pictures, (labels.shape[1], labels.shape[2]))
         entropy = functional.cross_entropy(logits, labels, self._weights, ignore_index=UNKNOWN)
@@ -126,7 +128,7 @@ class Segmentation:
         """Write pictures above the true classes above those found; return scores on what is held out."""
         found = self._found(self._held_out)
         columns = [
-            np.concatenate([cut.pixels, painted(cut.labels), painted(guess)])
+            np.concatenate([cut.pixels, paint_labels(cut.labels), paint_labels(guess)])
             for cut, guess in list(zip(self._held_out, found, strict=True))[:: max(1, len(found) // 6)][:6]
             if cut.labels is not None
         ]
@@ -136,7 +138,7 @@ class Segmentation:
         return {"val_miou": float(np.mean(list(ious.values()))), **scores}
 
 
-def take(model: Any, folder: Path) -> None:
+def take_weights(model: Any, folder: Path) -> None:
     """Give *model* the weights of the one in *folder* that have the same shape: all but the classes', or none.
 
     What was learned of edges and textures in one kind of picture saves most of the time in another.
@@ -157,7 +159,9 @@ def weights(cuts: list[Cut], classes: int) -> Tensor:
     return (weight / (weight * shares).sum()).float()
 
 
-def pasted(rng: np.random.Generator, pictures: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def paste_classes(
+    rng: np.random.Generator, pictures: Tensor, labels: Tensor, classes: int
+) -> tuple[Tensor, Tensor]:
     """Return *pictures* and *labels*, some with half of the next one's classes pasted over them."""
     over, beneath = pictures.roll(1, 0), labels.roll(1, 0)
     mixed_pictures, mixed_labels = pictures.clone(), labels.clone()

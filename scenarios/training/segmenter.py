@@ -19,7 +19,7 @@ from transformers import ResNetConfig, SegformerImageProcessor, UperNetConfig, U
 
 from link.bitstream.grammar import SCENES
 from scenarios.training.cards import Cards
-from scenarios.training.data import Cut, Pictures, mixed, to_tensor
+from scenarios.training.data import Cut, Pictures, draw_mixed, to_tensor
 from scenarios.training.loop import Losses
 from scenarios.training.request import load
 from sender.captioner import CARD, CLASSES, PICTURE, PLANET, UNKNOWN
@@ -69,7 +69,7 @@ def build() -> UperNetForSemanticSegmentation:
     return network(NAMES, 24, (24, 48, 96, 128), 32)
 
 
-class Segmenter:
+class SegmenterTraining:
     """Trains the segmenter on random windows of streets, other pictures and test cards.
 
     *streets* and *held_out* have CamVid's labels: class numbers of the street, and one past them for what
@@ -90,18 +90,18 @@ class Segmenter:
     ) -> None:
         self._size, self._batch = size, batch
         self._draws = [
-            (STREETS, lambda rng: known(streets.random_cut(rng, size, (1.0, 2.0)))),
-            (OTHERS, lambda rng: plain(others.random_cut(rng, size, (1.0, 2.0)))),
+            (STREETS, lambda rng: mask_unlabelled(streets.random_cut(rng, size, (1.0, 2.0)))),
+            (OTHERS, lambda rng: label_picture(others.random_cut(rng, size, (1.0, 2.0)))),
             (CARDS, lambda rng: cards.random_cut(rng, size, (1.0, 1.6))),
         ]
-        self._held_out = [known(held_out.whole(index, size)) for index in range(len(held_out))]
+        self._held_out = [mask_unlabelled(held_out.whole(index, size)) for index in range(len(held_out))]
         self._shown = [*self._held_out[:: max(1, len(held_out) // 4)][:4]]
-        self._shown += [plain(others.whole(0, size)), cards.whole(0, size)]
-        counted = [known(streets.whole(index, size)) for index in range(len(streets))]
+        self._shown += [label_picture(others.whole(0, size)), cards.whole(0, size)]
+        counted = [mask_unlabelled(streets.whole(index, size)) for index in range(len(streets))]
         worlds: list[Cut] = []
         if world is not None:
-            self._draws.append((WORLD, lambda rng: planet(world.random_cut(rng, size, (1.0, 1.3)))))
-            worlds = [planet(world.whole(index, size)) for index in range(0, len(world), 4)]
+            self._draws.append((WORLD, lambda rng: relabel_world(world.random_cut(rng, size, (1.0, 1.3)))))
+            worlds = [relabel_world(world.whole(index, size)) for index in range(0, len(world), 4)]
             self._shown += worlds[:2]
         self._weights = weights(counted, worlds)
         self.modules = nn.ModuleDict({"model": build()})
@@ -116,10 +116,10 @@ class Segmenter:
 
     def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
         """Return the cross entropy, rare classes weighted up."""
-        cuts = mixed(rng, self._draws, self._batch)
+        cuts = draw_mixed(rng, self._draws, self._batch)
         device = self._weights.device
         labels = to_labels(cuts).to(device)
-        logits = self._logits(varied(rng, to_tensor(cuts)).to(device))
+        logits = self._logits(vary_light(rng, to_tensor(cuts)).to(device))
         loss = functional.cross_entropy(logits, labels, self._weights, ignore_index=UNKNOWN)
         right = (logits.argmax(1) == labels)[labels != UNKNOWN]
         return loss, {"loss": loss.item(), "right": right.float().mean().item()}
@@ -147,7 +147,7 @@ class Segmenter:
         """Write pictures above the true classes above those found; return scores on the held-out streets."""
         shown = self._found(self._shown)
         columns = [
-            np.concatenate([cut.pixels, painted(cut.labels), painted(found)])
+            np.concatenate([cut.pixels, paint_labels(cut.labels), paint_labels(found)])
             for cut, found in zip(self._shown, shown, strict=True)
             if cut.labels is not None
         ]
@@ -158,7 +158,7 @@ class Segmenter:
         return {"val_miou": float(np.mean(list(ious.values()))), **scores}
 
 
-def known(cut: Cut) -> Cut:
+def mask_unlabelled(cut: Cut) -> Cut:
     """Return a street's cut with what is not labelled made unknown."""
     assert cut.labels is not None
     return Cut(
@@ -166,14 +166,14 @@ def known(cut: Cut) -> Cut:
     )
 
 
-def planet(cut: Cut) -> Cut:
+def relabel_world(cut: Cut) -> Cut:
     """Return a cut of the rendered world with the captions' class numbers."""
     assert cut.labels is not None
     there = cut.labels < len(CLASSES["planet"])
     return Cut(cut.pixels, np.where(there, cut.labels + PLANET, UNKNOWN).astype(np.uint8))
 
 
-def plain(cut: Cut) -> Cut:
+def label_picture(cut: Cut) -> Cut:
     """Return *cut* as a picture of anything else."""
     return Cut(cut.pixels, np.full(cut.pixels.shape[:2], PICTURE, np.uint8))
 
@@ -183,7 +183,7 @@ def to_labels(cuts: list[Cut]) -> Tensor:
     return torch.from_numpy(np.stack([cut.labels for cut in cuts if cut.labels is not None])).long()
 
 
-def misjudged(judge: nn.Module | None, pictures: Tensor, decoded: Tensor) -> Tensor:
+def measure_misjudgement(judge: nn.Module | None, pictures: Tensor, decoded: Tensor) -> Tensor:
     """Return how far *judge*'s classes of *decoded* are from those of *pictures*, (batch, 3, height, width) and 0 to 1.
 
     The mean Kullback-Leibler divergence in nats a pixel, shape (batch,); zeros without a judge. The judge sees whole
@@ -198,7 +198,7 @@ def misjudged(judge: nn.Module | None, pictures: Tensor, decoded: Tensor) -> Ten
     return divergence
 
 
-def grown(folder: Path) -> UperNetForSemanticSegmentation:
+def load_grown(folder: Path) -> UperNetForSemanticSegmentation:
     """Return the segmenter in *folder*, with untrained rows for the classes that it does not know yet.
 
     Raise ModelMissingError where there is none.
@@ -232,7 +232,7 @@ def weights(streets: list[Cut], worlds: Sequence[Cut] = ()) -> Tensor:
     return (weight / (weight * shares).sum()).float()
 
 
-def varied(rng: np.random.Generator, pictures: Tensor) -> Tensor:
+def vary_light(rng: np.random.Generator, pictures: Tensor) -> Tensor:
     """Return *pictures*, (batch, 3, height, width) and 0 to 1, in other light, some of them blurred."""
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
@@ -257,7 +257,7 @@ def intersections(truth: NDArray[np.int64], found: NDArray[np.int64]) -> dict[in
     return ious
 
 
-def painted(labels: NDArray[np.generic]) -> NDArray[np.uint8]:
+def paint_labels(labels: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Return *labels* as a picture: a colour for each class, black for unknown."""
     numbers = np.arange(256)
     palette = np.stack([numbers * 67 % 200 + 55, numbers * 101 % 200 + 55, numbers * 151 % 200 + 55], 1)

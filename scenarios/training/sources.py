@@ -14,8 +14,8 @@ from link.errors import UsageError
 from scenarios.training.autoencoder import Draw
 from scenarios.training.cards import Cards
 from scenarios.training.data import Cut, Pictures
-from scenarios.training.request import Request, load
-from scenarios.training.segmenter import known, plain, planet
+from scenarios.training.request import TrainingRequest, load
+from scenarios.training.segmenter import label_picture, mask_unlabelled, relabel_world
 from sender.captioner import CARD
 
 SIZE = (256, 192)
@@ -25,23 +25,23 @@ WORLD = 0.6
 """Of rendered worlds, beside shares of all others that add up to 1."""
 
 
-def frame_size(request: Request) -> tuple[int, int]:
+def frame_size(request: TrainingRequest) -> tuple[int, int]:
     """Return width and height of the frames that are asked for."""
     return request.size or SIZE
 
 
-def half_size(request: Request) -> tuple[int, int]:
+def half_size(request: TrainingRequest) -> tuple[int, int]:
     """Return half of the frames' width and height."""
     width, height = frame_size(request)
     return width // 2, height // 2
 
 
-def open_streets(request: Request) -> Pictures:
+def open_streets(request: TrainingRequest) -> Pictures:
     """Return the pictures of --streets but those of --leave-out, which are kept for a test."""
     return Pictures.open(request.folder("streets"), leave_out=request.leave_out)
 
 
-def open_held_out(request: Request) -> Pictures:
+def open_held_out(request: TrainingRequest) -> Pictures:
     """Return the pictures of --held-out, else those of `val` beside the streets. Raise UsageError without either."""
     streets = request.folder("streets")
     beside = streets.parent / "val"
@@ -50,7 +50,7 @@ def open_held_out(request: Request) -> Pictures:
     return Pictures.open(beside if request.held_out is None else request.folder("held_out"))
 
 
-def open_held_out_worlds(request: Request) -> Pictures:
+def open_held_out_worlds(request: TrainingRequest) -> Pictures:
     """Return the pictures of `val` beside the rendered worlds, as `train world` leaves them.
 
     Raise UsageError where there are none.
@@ -75,7 +75,7 @@ Zooms = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 
 def draw_cuts(
-    request: Request, size: tuple[int, int], shares: tuple[float, float, float], zooms: Zooms
+    request: TrainingRequest, size: tuple[int, int], shares: tuple[float, float, float], zooms: Zooms
 ) -> list[Draw]:
     """Return how cuts are drawn, by *shares* and *zooms* of streets, other pictures, and test cards."""
     streets, cards = open_streets(request), Cards(CARD_SEED)
@@ -92,28 +92,32 @@ def draw_cuts(
     return draws
 
 
-def draw_told(request: Request, streets: Pictures, held: Pictures) -> tuple[list[Draw], list[Draw]]:
+def open_captioned_draws(
+    request: TrainingRequest, streets: Pictures, held: Pictures
+) -> tuple[list[Draw], list[Draw]]:
     """Return how whole frames with classes for their captions are drawn, to learn from and to score."""
     size = frame_size(request)
     cards = Cards(CARD_SEED, label=CARD)
     draws: list[Draw] = [
-        (0.7, lambda rng: known(streets.random_cut(rng, size, (1.0, 1.35)))),
+        (0.7, lambda rng: mask_unlabelled(streets.random_cut(rng, size, (1.0, 1.35)))),
         (0.18, lambda rng: cards.random_cut(rng, size, (1.0, 1.001))),
     ]
     if request.natural is not None:
         others = Pictures.open(request.folder("natural"))
-        draws.insert(1, (0.12, lambda rng: plain(others.random_cut(rng, size, (1.0, 1.2)))))
-    held_draws: list[Draw] = [(1.0, lambda rng: known(held.whole(int(rng.integers(len(held))), size)))]
+        draws.insert(1, (0.12, lambda rng: label_picture(others.random_cut(rng, size, (1.0, 1.2)))))
+    held_draws: list[Draw] = [
+        (1.0, lambda rng: mask_unlabelled(held.whole(int(rng.integers(len(held))), size)))
+    ]
     if request.world is not None:
         worlds, others_held = Pictures.open(request.folder("world")), open_held_out_worlds(request)
-        draws.append((WORLD, lambda rng: planet(worlds.random_cut(rng, size, (1.0, 1.15)))))
+        draws.append((WORLD, lambda rng: relabel_world(worlds.random_cut(rng, size, (1.0, 1.15)))))
         held_draws.append(
-            (1.0, lambda rng: planet(others_held.whole(int(rng.integers(len(others_held))), size)))
+            (1.0, lambda rng: relabel_world(others_held.whole(int(rng.integers(len(others_held))), size)))
         )
     return draws, held_draws
 
 
-def choose_shown(request: Request) -> list[Cut]:
+def choose_shown(request: TrainingRequest) -> list[Cut]:
     """Return held-out pictures, one of the others and a card, whole."""
     size, held = frame_size(request), open_held_out(request)
     cuts = [held.whole(at, size) for at in range(0, len(held), max(1, len(held) // 3))][:3]
@@ -126,7 +130,7 @@ def choose_shown(request: Request) -> list[Cut]:
     return [*cuts, Cards(CARD_SEED).whole(3, size)]
 
 
-def load_judge(request: Request) -> Any:
+def load_judge(request: TrainingRequest) -> Any:
     """Return the sender's segmentation model, frozen: what it sees in a picture is what decoding is to keep."""
     model = load(UperNetForSemanticSegmentation, request.part("segmenter"), dtype=torch.float32)
     return model.eval().requires_grad_(False)

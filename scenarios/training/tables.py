@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from link.bitstream.latent import BITS, CLIP, LEVELS, OFFSETS, Tables, encode
+from link.bitstream.latent import BITS, CLIP, LEVELS, OFFSETS, LatentTables, encode
 from link.seeds import generator
 
 Array = NDArray[Any]
@@ -41,7 +41,7 @@ END_BITS = -1.5
 """Rounded up to bytes after this is added, a cost gives a section's length on the average."""
 
 
-def fit(maps: Array, seed: int = 0) -> Tables:
+def fit(maps: Array, seed: int = 0) -> LatentTables:
     """Return tables learned from *maps*, integers of shape (N, n, H, W)."""
     if maps.ndim != 4 or maps.dtype.kind not in "iu" or not maps.size:
         raise ValueError(f"expected integers of shape (N, n, H, W), got {maps.dtype} of {maps.shape}")
@@ -50,7 +50,7 @@ def fit(maps: Array, seed: int = 0) -> Tables:
     arrays = {key: np.stack([part[key] for part in parts]) for key in parts[0] if key != "frequencies"}
     arrays["frequencies"] = np.concatenate([part["frequencies"] for part in parts])
     arrays["channels"] = np.array([n], np.int32)
-    return Tables.from_arrays(arrays)
+    return LatentTables.from_arrays(arrays)
 
 
 def features(maps: Array) -> Array:
@@ -281,7 +281,7 @@ def _frequencies(counts: Array, expected: Array) -> Array:
     return np.asarray(whole.astype(np.uint16))
 
 
-def report(tables: Tables, train: Array, held_out: Array) -> dict[str, Array]:
+def report(tables: LatentTables, train: Array, held_out: Array) -> dict[str, Array]:
     """Return bits a map, by channel, of *held_out* (N, n, H, W): `coded`, and ideal codes fitted to *train*.
 
     `coded` counts whole bytes. `laplace` is one discretised Laplace distribution a channel, with the mean and the

@@ -29,7 +29,7 @@ from link.bitstream.text import (
     SYMBOLS,
     Context,
     Repeats,
-    Tables,
+    TextTables,
     decode,
     encode,
     history_keys,
@@ -331,7 +331,7 @@ def train(folder: Path, epochs: int, third: int = THIRD) -> dict[str, Array]:
     }
 
 
-def score(shipped: Tables, texts: list[str]) -> float:
+def score(shipped: TextTables, texts: list[str]) -> float:
     """Return the mean coded bits of *texts*, all bytes counted; raise `ValueError` if one comes back changed."""
     total = 0
     for text in texts:
@@ -365,7 +365,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)  # else two threads add gradients in varying order
     arrays = train(arguments.captions, arguments.epochs)
     print(f"{arguments.out}: {write(arrays, arguments.out)} bytes")
-    shipped = Tables(arrays)
+    shipped = TextTables(arrays)
     rows = domain(arguments.captions)
     for name, held_back in (("train", False), ("test", True)):
         split = [row for row in rows if (row[0] == TEST) == held_back]

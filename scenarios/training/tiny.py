@@ -32,35 +32,35 @@ from scenarios.training import text as text_table
 from scenarios.training.autoencoder import Autoencoder, Draw
 from scenarios.training.cards import Cards
 from scenarios.training.control import Control, parts_of
-from scenarios.training.data import Pictures, mixed, to_tensor
-from scenarios.training.decoder import Decoder
-from scenarios.training.depth import Depth
-from scenarios.training.detection import Detection
+from scenarios.training.data import Pictures, draw_mixed, to_tensor
+from scenarios.training.decoder import DecoderTraining
+from scenarios.training.depth import DepthTraining
+from scenarios.training.detection import DetectionTraining
 from scenarios.training.drawn import CELL, DrawnLatents
-from scenarios.training.drawn import kept as drawn_latents
-from scenarios.training.examples import Examples, kept, stamp
-from scenarios.training.flow import SAMPLES, BaseFlow, grown_text
+from scenarios.training.drawn import load_or_draw as drawn_latents
+from scenarios.training.examples import Examples, load_or_make, stamp
+from scenarios.training.flow import SAMPLES, BaseFlow, extend_vocabulary
 from scenarios.training.joint import Joint
 from scenarios.training.loop import storing
-from scenarios.training.request import Request, load
-from scenarios.training.segmentation import Segmentation
-from scenarios.training.segmenter import Segmenter, grown, known, planet
+from scenarios.training.request import TrainingRequest, load
+from scenarios.training.segmentation import SegmentationTraining
+from scenarios.training.segmenter import SegmenterTraining, load_grown, mask_unlabelled, relabel_world
 from scenarios.training.sources import (
     CARD_SEED,
     SIZE,
     choose_shown,
     draw_cuts,
-    draw_told,
     frame_size,
     half_size,
     load_judge,
+    open_captioned_draws,
     open_held_out,
     open_held_out_worlds,
     open_streets,
     require_labels,
 )
 from scenarios.training.transform import Transform
-from scenarios.training.world import FIRST_DRIVE, FIRST_HELD_OUT, View, Views, render
+from scenarios.training.world import FIRST_DRIVE, FIRST_HELD_OUT, LabelledView, Views, render
 from sender.camera.world.view import CLASSES
 from sender.captioner import CARD
 
@@ -78,13 +78,13 @@ NEW_TEXTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 Say = Callable[[str], None]
 
 
-def autoencoder(request: Request, batch: int) -> Autoencoder:
+def autoencoder(request: TrainingRequest, batch: int) -> Autoencoder:
     """Return the VAE to be trained, on windows of half the frame."""
     draws = draw_cuts(request, half_size(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
     return Autoencoder(draws, choose_shown(request), batch, request.start("vae"), load_judge(request))
 
 
-def decoder(request: Request, batch: int) -> Decoder:
+def decoder(request: TrainingRequest, batch: int) -> DecoderTraining:
     """Return the decoder to be trained, of the VAE of --init or the shipped one, on windows of half the frame."""
     size = half_size(request)
     if min(size) < SMALLEST:
@@ -96,10 +96,10 @@ def decoder(request: Request, batch: int) -> Decoder:
     eye = Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))
     judge = load_judge(request)
     drawn = _drawn(request) if request.examples else None
-    return Decoder(draws, choose_shown(request), batch, start, eye, judge, drawn)
+    return DecoderTraining(draws, choose_shown(request), batch, start, eye, judge, drawn)
 
 
-def _drawn(request: Request) -> tuple[DrawnLatents, DrawnLatents]:
+def _drawn(request: TrainingRequest) -> tuple[DrawnLatents, DrawnLatents]:
     """Return what earlier parts draw of pictures to learn from, and of some held out, kept under OUT/examples."""
     assert request.out is not None and request.examples is not None
     names = ("transform", "controlnet", "transformer", "vae", "scheduler", *NEW_TEXTS)
@@ -107,7 +107,7 @@ def _drawn(request: Request) -> tuple[DrawnLatents, DrawnLatents]:
     streets, held, (wide, high) = open_streets(request), open_held_out(request), frame_size(request)
     require_labels(streets, request.folder("streets"))
     require_labels(held, held.files[0].parent)
-    told = draw_told(request, streets, held)
+    told = open_captioned_draws(request, streets, held)
     base, vae, scheduler = parts_of(folders)
     control = load(ChannelControlNet, folders["controlnet"], torch_dtype=torch.float32).eval()
     parts, text = Parts(base, control, vae, scheduler), TextEncoder.from_pretrained(folders, torch.float32)
@@ -136,7 +136,7 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def transform(request: Request, batch: int) -> Transform:
+def transform(request: TrainingRequest, batch: int) -> Transform:
     """Return the transform to be trained."""
     draws = draw_cuts(request, frame_size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
     start, size = request.start("transform"), frame_size(request)
@@ -147,25 +147,27 @@ def transform(request: Request, batch: int) -> Transform:
     return part
 
 
-def segmenter(request: Request, batch: int) -> Segmenter:
+def segmenter(request: TrainingRequest, batch: int) -> SegmenterTraining:
     """Return the segmenter to be trained, on half the frame's resolution."""
     streets = require_labels(open_streets(request), request.folder("streets"))
     others, held = Pictures.open(request.folder("natural")), open_held_out(request)
     require_labels(held, held.files[0].parent)
     worlds = None if request.world is None else Pictures.open(request.folder("world"))
-    part = Segmenter(streets, others, Cards(CARD_SEED, label=CARD), held, batch, half_size(request), worlds)
+    part = SegmenterTraining(
+        streets, others, Cards(CARD_SEED, label=CARD), held, batch, half_size(request), worlds
+    )
     if (folder := request.start("segmenter")) is not None:
-        part.modules["model"] = grown(folder)
+        part.modules["model"] = load_grown(folder)
     return part
 
 
-def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Examples, Examples]:
+def _examples(request: TrainingRequest, vae: Path, transform: Path | None) -> tuple[Examples, Examples]:
     """Return what flow and control learn from, and what is held out; both are kept under OUT/examples."""
     assert request.out is not None
     size, held = frame_size(request), open_held_out(request)
     streets = require_labels(open_streets(request), request.folder("streets"))
     require_labels(held, held.files[0].parent)
-    draws, held_draws = draw_told(request, streets, held)
+    draws, held_draws = open_captioned_draws(request, streets, held)
     model = load(AutoencoderKL, vae, torch_dtype=torch.float32).eval().requires_grad_(False)
     analysis = None if transform is None else transform_files.load(transform, "analysis")
     count = request.examples or EXAMPLES
@@ -184,12 +186,12 @@ def _examples(request: Request, vae: Path, transform: Path | None) -> tuple[Exam
     def made(name: str, drawn: list[Draw], number: int) -> Examples:
         assert request.out is not None
         path = request.out / "examples" / f"{name}-{stamp(*made_of, number)}.safetensors"
-        return kept(path, drawn, number, request.seed, model, analysis, name=name)
+        return load_or_make(path, drawn, number, request.seed, model, analysis, name=name)
 
     return made("examples", draws, count), made("held-out", held_draws, max(SAMPLES, min(HELD_OUT, count)))
 
 
-def flow(request: Request, batch: int) -> BaseFlow:
+def flow(request: TrainingRequest, batch: int) -> BaseFlow:
     """Return transformer and text encoders to be trained, on latents of the VAE."""
     vae = request.part("vae")
     examples, held = _examples(request, vae, None)
@@ -205,7 +207,7 @@ def flow(request: Request, batch: int) -> BaseFlow:
     )
 
 
-def control(request: Request, batch: int) -> Control:
+def control(request: TrainingRequest, batch: int) -> Control:
     """Return the ControlNet to be trained, on the transform's channels and a frozen base."""
     folders = {
         name: request.part(name) for name in ("vae", "transform", "transformer", "scheduler", *NEW_TEXTS)
@@ -218,45 +220,45 @@ def control(request: Request, batch: int) -> Control:
     return Control(examples, held, parts, text, synthesis, batch, request.start("controlnet"))
 
 
-def joint(request: Request, batch: int) -> Joint:
+def joint(request: TrainingRequest, batch: int) -> Joint:
     """Return flow and ControlNet to be trained together, from the shipped ones or those of --init."""
     folders = {name: request.part(name) for name in ("vae", "transform", "scheduler")}
     for name in ("transformer", "controlnet", *NEW_TEXTS):
         folders[name] = request.start(name) or request.part(name)
     examples, held = _examples(request, folders["vae"], folders["transform"])
     base, vae, scheduler = parts_of(folders)
-    text = grown_text(TextEncoder.from_pretrained(folders, torch.float32))
+    text = extend_vocabulary(TextEncoder.from_pretrained(folders, torch.float32))
     synthesis = transform_files.load(folders["transform"], "synthesis")
     return Joint(
         examples, held, Parts(base, None, vae, scheduler), text, synthesis, batch, folders["controlnet"]
     )
 
 
-def streets(request: Request, batch: int) -> Segmentation:
+def streets(request: TrainingRequest, batch: int) -> SegmentationTraining:
     """Return the receiver's segmentation model of streets to be trained."""
     size, held = frame_size(request), open_held_out(request)
     found = require_labels(open_streets(request), request.folder("streets"))
     require_labels(held, held.files[0].parent)
     names = list(SCENES["street"].nouns)
-    return Segmentation(
+    return SegmentationTraining(
         names,
-        [(1.0, lambda rng: known(found.random_cut(rng, size, (1.0, 2.0))))],
-        [known(found.whole(at, size)) for at in range(len(found))],
-        [known(held.whole(at, size)) for at in range(0, len(held), 2)],
+        [(1.0, lambda rng: mask_unlabelled(found.random_cut(rng, size, (1.0, 2.0))))],
+        [mask_unlabelled(found.whole(at, size)) for at in range(len(found))],
+        [mask_unlabelled(held.whole(at, size)) for at in range(0, len(held), 2)],
         batch,
         (size[0] * 3 // 2, size[1] * 3 // 2),
         start=request.init and request.folder("init"),
     )
 
 
-def planets(request: Request, batch: int) -> Segmentation:
+def planets(request: TrainingRequest, batch: int) -> SegmentationTraining:
     """Return the receiver's segmentation model of the rendered world to be trained."""
     size, found, held = (
         frame_size(request),
         Pictures.open(request.folder("world")),
         open_held_out_worlds(request),
     )
-    return Segmentation(
+    return SegmentationTraining(
         list(CLASSES),
         [(1.0, lambda rng: found.random_cut(rng, size, (1.0, 1.3)))],
         [found.whole(at, size) for at in range(0, len(found), 4)],
@@ -267,23 +269,23 @@ def planets(request: Request, batch: int) -> Segmentation:
     )
 
 
-def _views(request: Request) -> tuple[Views, list[View]]:
+def _views(request: TrainingRequest) -> tuple[Views, list[LabelledView]]:
     held = Views(open_held_out_worlds(request).files[0].parent)
     return Views(request.folder("world")), [held.view(at) for at in range(len(held))]
 
 
-def depth(request: Request, batch: int) -> Depth:
+def depth(request: TrainingRequest, batch: int) -> DepthTraining:
     """Return the receiver's depth model of the rendered world to be trained."""
-    return Depth(*_views(request), batch, half_size(request))
+    return DepthTraining(*_views(request), batch, half_size(request))
 
 
-def detection(request: Request, batch: int) -> Detection:
+def detection(request: TrainingRequest, batch: int) -> DetectionTraining:
     """Return the receiver's detector of the rendered world to be trained."""
     size = frame_size(request)
-    return Detection(*_views(request), batch, (size[0] * 5 // 4, size[1] * 5 // 4))
+    return DetectionTraining(*_views(request), batch, (size[0] * 5 // 4, size[1] * 5 // 4))
 
 
-def world(request: Request, say: Say) -> Path:
+def world(request: TrainingRequest, say: Say) -> Path:
     """Render views of many drives with their truth into OUT/train, others into OUT/val; return the list of them."""
     assert request.out is not None
     count, size = request.examples or VIEWS, frame_size(request)
@@ -296,7 +298,7 @@ def world(request: Request, say: Say) -> Path:
     return _written(request, "views.txt", lambda path: path.write_text("\n".join(names) + "\n"))
 
 
-def text(request: Request, say: Say) -> Path:
+def text(request: TrainingRequest, say: Say) -> Path:
     """Fit the model of captions; --steps are passes over them."""
     folder = request.folder("captions")
     for name in TEXT_FILES:
@@ -307,19 +309,21 @@ def text(request: Request, say: Say) -> Path:
     return _written(request, TEXT, lambda path: text_table.write(arrays, path))
 
 
-def grammar(request: Request, say: Say) -> Path:
+def grammar(request: TrainingRequest, say: Say) -> Path:
     """Fit the tables of the caption grammar."""
     streets = require_labels(open_streets(request), request.folder("streets"))
-    said = grammar_tables.shown(streets, Pictures.open(request.folder("natural")))
+    said = grammar_tables.caption_training_pictures(streets, Pictures.open(request.folder("natural")))
     if request.world is not None:
         worlds = Pictures.open(request.folder("world"))
-        said += grammar_tables.captions(planet(worlds.whole(at, SIZE)) for at in range(len(worlds)))
+        said += grammar_tables.caption_cuts(
+            relabel_world(worlds.whole(at, SIZE)) for at in range(len(worlds))
+        )
     say(f'{{"captions": {len(said)}}}')
     found = grammar_tables.fit(said)
     return _written(request, GRAMMAR, lambda path: text_table.write(found, path))
 
 
-def tables(request: Request, say: Say) -> Path:
+def tables(request: TrainingRequest, say: Say) -> Path:
     """Fit the tables of a transform's channels, of any size, to cuts of one size; write them beside it."""
     if request.transform is None and request.earlier is None:
         raise UsageError(
@@ -344,14 +348,14 @@ def symbols(analysis: Any, draws: list[Draw], count: int, seed: int) -> latent_t
     found = []
     with torch.inference_mode():
         for at in range(0, count, BATCH):
-            cuts = mixed(generator(seed, f"symbols/{at}"), draws, BATCH)
+            cuts = draw_mixed(generator(seed, f"symbols/{at}"), draws, BATCH)
             found.append(analysis(to_tensor(cuts)).round().to(torch.int32).numpy())
     maps: latent_tables.Array = np.concatenate(found)[:count]
     return maps
 
 
 def _written(
-    request: Request, name: str, write: Callable[[Path], object], default: Path | None = None
+    request: TrainingRequest, name: str, write: Callable[[Path], object], default: Path | None = None
 ) -> Path:
     """Have *write* write the file *name* in --out, or in *default*; return its path."""
     folder = request.out or default

@@ -34,9 +34,9 @@ from link import transform as transform_files
 from link.seeds import generator
 from scenarios.scoring.perceptual import Lpips
 from scenarios.training.autoencoder import Draw, grid
-from scenarios.training.data import Cut, mixed, to_tensor
+from scenarios.training.data import Cut, draw_mixed, to_tensor
 from scenarios.training.loop import Losses
-from scenarios.training.segmenter import misjudged
+from scenarios.training.segmenter import measure_misjudgement
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 """How many channels stay in what is scored and shown."""
@@ -170,7 +170,9 @@ class Transform:
         """Return squared error in grey levels, what the judge sees otherwise, and LPIPS, each of shape (batch,)."""
         error = (decoded - pictures).square().flatten(1).mean(1) * 255**2
         halves = (nn.functional.avg_pool2d(item, 2) for item in (pictures, decoded))
-        wrong = (misjudged(self._judge, pictures, decoded) + misjudged(self._judge, *halves)) / 2
+        wrong = (
+            measure_misjudgement(self._judge, pictures, decoded) + measure_misjudgement(self._judge, *halves)
+        ) / 2
         if self._eye is None:
             return error, wrong, torch.zeros_like(error)
         return error, wrong, self._eye(decoded, pictures).float()
@@ -178,7 +180,7 @@ class Transform:
     def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
         """Return bits per pixel + weight x distortion of the channels kept + what empty channels cost."""
         device = self._held_out.device
-        pictures = to_tensor(mixed(rng, self._draws, self._batch)).to(device)
+        pictures = to_tensor(draw_mixed(rng, self._draws, self._batch)).to(device)
         kept, numbers, nested = (item.to(device) for item in self._kept(rng, len(pictures)))
         latent = self.model.g_a(pictures).float()
         with torch.autocast(device.type, enabled=False):
@@ -252,5 +254,5 @@ def maps(part: Transform, draws: list[Draw], count: int, seed: int) -> NDArray[n
     rng = generator(seed, "maps")
     found = []
     for _ in range(0, count, 16):
-        found.append(part.model.g_a(to_tensor(mixed(rng, draws, 16))).round().to(torch.int32).numpy())
+        found.append(part.model.g_a(to_tensor(draw_mixed(rng, draws, 16))).round().to(torch.int32).numpy())
     return np.asarray(np.concatenate(found)[:count])

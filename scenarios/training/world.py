@@ -87,7 +87,7 @@ def beside(folder: Path, what: str, name: str, suffix: str) -> Path:
 
 
 @dataclass(frozen=True)
-class View:
+class LabelledView:
     """A rendered picture with its truth."""
 
     pixels: NDArray[np.uint8]
@@ -98,7 +98,7 @@ class View:
     kinds: NDArray[np.int64]
     """Shape (things,): numbers of `THINGS`."""
 
-    def flipped(self) -> "View":
+    def flipped(self) -> "LabelledView":
         """Return the view in a mirror."""
         wide = self.pixels.shape[1]
         left, right = wide - self.boxes[:, 2], wide - self.boxes[:, 0]
@@ -106,7 +106,7 @@ class View:
         pixels, labels, depth_m = (
             np.ascontiguousarray(item[:, ::-1]) for item in (self.pixels, self.labels, self.depth_m)
         )
-        return View(pixels, labels, depth_m, boxes, self.kinds)
+        return LabelledView(pixels, labels, depth_m, boxes, self.kinds)
 
 
 class Views:
@@ -126,7 +126,7 @@ class Views:
         """Return the number of views."""
         return len(self.names)
 
-    def view(self, index: int) -> View:
+    def view(self, index: int) -> LabelledView:
         """Return view *index* with its truth."""
         picture, labels = self.pictures.read(index)
         name = self.names[index]
@@ -134,14 +134,14 @@ class Views:
         boxes = np.array([item["box"] for item in found], np.float32).reshape(-1, 4)
         kinds = np.array([THINGS.index(item["kind"]) for item in found], np.int64)
         depth = np.load(beside(self.folder, "depth", name, "npy"), allow_pickle=False).astype(np.float32)
-        return View(np.asarray(picture), np.asarray(labels), depth, boxes, kinds)
+        return LabelledView(np.asarray(picture), np.asarray(labels), depth, boxes, kinds)
 
-    def random(self, rng: np.random.Generator) -> View:
+    def random(self, rng: np.random.Generator) -> LabelledView:
         """Return a random view, mirrored half the time."""
         view = self.view(int(rng.integers(len(self))))
         return view.flipped() if rng.integers(2) else view
 
 
-def pictures(views: list[View]) -> Tensor:
+def pictures(views: list[LabelledView]) -> Tensor:
     """Return the pixels of *views* as (batch, 3, height, width), 0 to 1."""
     return torch.from_numpy(np.stack([view.pixels for view in views])).permute(0, 3, 1, 2).float() / 255.0

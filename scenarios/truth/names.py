@@ -41,16 +41,16 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
 """What a class of a model may be called in a truth that does not have its own name."""
 
 
-def plain(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Return *name* without what spellings differ in."""
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
-def meant(model: Sequence[str], truth: Sequence[str]) -> NDArray[np.uint8]:
+def match_classes(model: Sequence[str], truth: Sequence[str]) -> NDArray[np.uint8]:
     """Return the number in *truth* of each class of *model*, `NONE` where there is none; shape (256,)."""
-    known = {plain(name): number for number, name in enumerate(truth)}
+    known = {normalise_name(name): number for number, name in enumerate(truth)}
     found = np.full(256, NONE, np.uint8)
-    for number, name in enumerate(map(plain, model)):
+    for number, name in enumerate(map(normalise_name, model)):
         for word in (name, *OTHERS.get(name, ())):
             if word in known:
                 found[number] = known[word]

@@ -103,10 +103,10 @@ def open_truth(camera: Camera, seed: int) -> Truths | None:
     """
     prefix, _, rest = camera.source.partition(":")
     if prefix == "world":
-        return Kept(_World(camera, rest, seed))
+        return TruthCache(_World(camera, rest, seed))
     if prefix not in SETS:
         return None
-    folder = layouts.root(prefix, rest)
+    folder = layouts.find_root(prefix, rest)
     pictures = layouts.find(prefix, folder)
     known = SETS[prefix].open(folder, pictures)
     if known is None:
@@ -116,10 +116,10 @@ def open_truth(camera: Camera, seed: int) -> Truths | None:
             if not needed.is_file():
                 raise UsageError(f"{needed}: no such file; expected for the picture {path}")
     paths = {layouts.name_of(folder, path): path for path in pictures}
-    return Kept(_Files(camera, known, paths, SETS[prefix].domain))
+    return TruthCache(_Files(camera, known, paths, SETS[prefix].domain))
 
 
-class Kept:
+class TruthCache:
     """The truths of another, kept up to `KEPT_BYTES`, the last ones asked for."""
 
     def __init__(self, truths: Truths) -> None:

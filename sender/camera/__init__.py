@@ -16,7 +16,7 @@ from pathlib import Path
 from link.config import Camera
 from link.errors import UsageError
 from link.frame import MAX_PIXELS
-from sender.camera.datasets import opener
+from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS
 from sender.camera.picture import Shot, Skipped, is_picture
@@ -49,7 +49,7 @@ class _Prefixes(Mapping[str, Prefix]):
     """farlink's own kinds of source, then a row for each data set of `LAYOUTS`."""
 
     def __getitem__(self, name: str) -> Prefix:
-        return Prefix(f"{name}:DIR", opener(name)) if name in LAYOUTS else _OWN[name]
+        return Prefix(f"{name}:DIR", make_opener(name)) if name in LAYOUTS else _OWN[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from _OWN

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from link.config import Camera
-from sender.camera.layouts import find, name_of, root
+from sender.camera.layouts import find, find_root, name_of
 from sender.camera.picture import PictureError, Shot, Skipped, read_shot
 
 
-def opener(kind: str) -> Callable[[str, Camera, int], Iterator[Shot | Skipped]]:
+def make_opener(kind: str) -> Callable[[str, Camera, int], Iterator[Shot | Skipped]]:
     """Return what opens the data set *kind*, a row of `layouts.LAYOUTS`, for `sender.camera.PREFIXES`."""
 
     def open_dataset(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
-        folder = root(kind, rest)
+        folder = find_root(kind, rest)
         return (_shot(folder, path, camera) for path in find(kind, folder))
 
     return open_dataset

@@ -122,7 +122,7 @@ LAYOUTS: Mapping[str, Layout] = {
 """The data sets that are sources by prefix, and the only list of them."""
 
 
-def root(kind: str, rest: str) -> Path:
+def find_root(kind: str, rest: str) -> Path:
     """Return the folder that `KIND:REST` names. Raise UsageError where it is none, or nothing follows the colon."""
     if not rest:
         raise UsageError(f"camera.source {kind!r}: expected {kind}:DIR, the folder of {LAYOUTS[kind].title}")

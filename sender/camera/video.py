@@ -75,10 +75,10 @@ def open_video(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
         raise UsageError(f"{where}: neither a picture nor a video in a known format") from None
     except (FFmpegError, OSError, ValueError) as error:
         raise UsageError(f"{where}: neither a picture nor a video: {_reason(error)}") from None
-    return started(_video_shots(container, path.name, camera), where, "video")
+    return require_first(_video_shots(container, path.name, camera), where, "video")
 
 
-def started(shots: Iterator[Shot | Skipped], where: str, what: str) -> Iterator[Shot | Skipped]:
+def require_first(shots: Iterator[Shot | Skipped], where: str, what: str) -> Iterator[Shot | Skipped]:
     """Return *shots* once the first of them is at hand. Raises UsageError where there is none.
 
     *where* and *what* name the source in the message.
@@ -100,9 +100,9 @@ def _video_shots(container: InputContainer, name: str, camera: Camera) -> Iterat
         stream = video_stream(container)
         if stream.codec_context.codec.intra_only:  # Motion JPEG would pass half a picture as a whole one
             stream.codec_context.options = {"err_detect": "explode"}
-        stills = stamped(decoded(container, stream), name)
+        stills = stamp_times(decode_frames(container, stream), name)
         if camera.period_s is not None:
-            stills = sampled(stills, *period_and_slack_s(camera.period_s, stream))
+            stills = sample_stills(stills, *period_and_slack_s(camera.period_s, stream))
         yield from pictures(stills, name, camera, stream)
 
 
@@ -115,7 +115,7 @@ def video_stream(container: InputContainer) -> VideoStream:
     return stream
 
 
-def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
+def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | str]:
     """Yield the frames of *stream* as the decoder gives them, and a line for each piece it cannot decode."""
     errors = 0
     while errors < MAX_DEMUX_ERRORS:
@@ -138,7 +138,7 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
         yield _reason(error)
 
 
-def stamped(frames: Iterator[VideoFrame | str], name: str) -> Iterator[Still | Skipped]:
+def stamp_times(frames: Iterator[VideoFrame | str], name: str) -> Iterator[Still | Skipped]:
     """Number the frames of the video *name* and measure their times from the first one's.
 
     A frame whose time stamp is missing among others, or does not grow, has no place in time and is Skipped.
@@ -181,7 +181,7 @@ def period_and_slack_s(period_s: float, stream: VideoStream) -> tuple[Fraction, 
     return max(meant_s, Fraction(1, 1_000_000)), min(tick_s / 2, MAX_SLACK_S)
 
 
-def sampled(
+def sample_stills(
     stills: Iterator[Still | Skipped], period_s: Fraction, slack_s: Fraction
 ) -> Iterator[Still | Skipped]:
     """Yield for k = 0, 1, 2, ... the last still not later than k periods and *slack_s*.

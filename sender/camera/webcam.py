@@ -13,11 +13,11 @@ from link.errors import UsageError
 from sender.camera.picture import Shot, Skipped, one_line
 from sender.camera.video import (
     Still,
-    decoded,
+    decode_frames,
     period_and_slack_s,
     pictures,
-    stamped,
-    started,
+    require_first,
+    stamp_times,
     video_stream,
 )
 
@@ -48,7 +48,7 @@ def open_webcam(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped
         container = av.open(device, format=form)
     except (FFmpegError, OSError, ValueError, LookupError) as error:
         raise UsageError(f"{where}: cannot open the webcam: {one_line(error)}") from None
-    return started(_webcam_shots(container, source, camera), where, "webcam")
+    return require_first(_webcam_shots(container, source, camera), where, "webcam")
 
 
 def _windows_name(number: int) -> str:
@@ -62,13 +62,13 @@ def _windows_name(number: int) -> str:
 def _webcam_shots(container: InputContainer, name: str, camera: Camera) -> Iterator[Shot | Skipped]:
     with container:
         stream = video_stream(container)
-        stills = stamped(decoded(container, stream), name)
+        stills = stamp_times(decode_frames(container, stream), name)
         if camera.period_s is not None:
-            stills = firsts(stills, *period_and_slack_s(camera.period_s, stream))
+            stills = take_firsts(stills, *period_and_slack_s(camera.period_s, stream))
         yield from pictures(stills, name, camera, stream)
 
 
-def firsts(
+def take_firsts(
     stills: Iterator[Still | Skipped], period_s: Fraction, slack_s: Fraction
 ) -> Iterator[Still | Skipped]:
     """Yield the first still of each period of *period_s*; a still may be *slack_s* early."""

@@ -9,13 +9,13 @@ from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
 from link.errors import BudgetError, PartialError, UsageError
-from link.frame import Frame, Payload, Pixels, scaled
+from link.frame import Frame, Payload, Pixels, scale
 from link.models import transform_folder
 from sender.captioner import Captioner, GrammarCaptioner
 from sender.folders import captioner_place
 from sender.rate_control import Quality
 from sender.segmenter import Segmenter
-from sender.transform import Analysis, Maps, similarity
+from sender.transform import AnalysisTransform, Maps, similarity
 
 
 class GscEncoder:
@@ -28,8 +28,8 @@ class GscEncoder:
     def __init__(
         self,
         codec: Codec,
-        analysis: Analysis,
-        tables: latent.Tables,
+        analysis: AnalysisTransform,
+        tables: latent.LatentTables,
         captioner: Captioner | None,
         size: tuple[int, int],
     ) -> None:
@@ -46,7 +46,7 @@ class GscEncoder:
         asked for than the transform has.
         """
         folder = transform_folder(session)
-        analysis = Analysis.from_pretrained(folder)
+        analysis = AnalysisTransform.from_pretrained(folder)
         if session.codec.channels > analysis.channels:
             raise UsageError(
                 f"codec.channels {session.codec.channels}: the transform in {folder.name} has {analysis.channels}"
@@ -54,7 +54,7 @@ class GscEncoder:
         tables = gsc.load_tables(folder, analysis.channels)
         gsc.load_caption_tables(session.codec)
         size = SYNTAXES[session.codec.name].coded_size(session)
-        return cls(session.codec, analysis, tables, captioner(session), size)
+        return cls(session.codec, analysis, tables, open_captioner(session), size)
 
     def encode(self, frame: Frame) -> Payload:
         """Return the sections of *frame*: caption, ids where the order needs them, channels.
@@ -70,8 +70,8 @@ class GscEncoder:
         """
         caption = None
         if self._captioner is not None:
-            caption = shortened(self._codec, self._caption(self._captioner, frame), quality.words)
-        pixels = scaled(frame.pixels, self._size)
+            caption = shorten(self._codec, self._caption(self._captioner, frame), quality.words)
+        pixels = scale(frame.pixels, self._size)
         maps = self._analysis(pixels)
         priority = choose(self._codec, maps, pixels)[: quality.channels]
         channels = tuple(sorted(priority))
@@ -89,15 +89,15 @@ class GscEncoder:
             raise PartialError(f"frame {frame.number} ({frame.name}): no caption: {error}") from None
 
 
-def shortened(codec: Codec, caption: str, words: int) -> str:
+def shorten(codec: Codec, caption: str, words: int) -> str:
     """Return *caption* in at most *words* words: its first items, or its first words; the scene always stays."""
     if len(caption.split()) <= words:
         return caption
     if codec.caption == "grammar":
         return grammar.parse(caption).cut(words).sentence()
-    from sender.vlm import trimmed
+    from sender.vlm import trim
 
-    return trimmed(caption, words)
+    return trim(caption, words)
 
 
 def choose(codec: Codec, maps: Maps, pixels: Pixels) -> list[int]:
@@ -109,7 +109,7 @@ def choose(codec: Codec, maps: Maps, pixels: Pixels) -> list[int]:
     return [int(channel) for channel in np.argsort(-scores, kind="stable")[:count]]
 
 
-def captioner(session: Session) -> Captioner | None:
+def open_captioner(session: Session) -> Captioner | None:
     """Return who writes the captions of *session*. Raise ModelMissingError, UsageError where that cannot be."""
     codec, profile = session.codec, session.profile
     where = captioner_place(session)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import simpy
 from ns.packet.dist_generator import DistPacketGenerator
@@ -57,7 +58,7 @@ def farlink(count: int, loss: bool = False, journal: Path | None = None) -> floa
     if loss:
         hop["loss"] = {"model": "gilbert_elliott", "loss": 0.01, "mean_burst": 3}
     channel = Channel(Link.model_validate({"hops": [hop], "mtu_bytes": 1500}), seed=1)
-    env = channel._env
+    env: Any = channel._env
     packet = bytes(SIZE)
     book = Journal(journal, {"scenario": {}}) if journal is not None else None
     data: list[bytes] = []

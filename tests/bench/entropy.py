@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from link.bitstream.latent import Tables, decode, encode
+from link.bitstream.latent import LatentTables, decode, encode
 from link.seeds import generator
 from scenarios.training.tables import fit
 
@@ -44,12 +44,12 @@ def best_us(act: Callable[[int], object], frames: int) -> float:
     return best * 1e6
 
 
-def row(name: str, maps: np.ndarray, tables: Tables, goal_us: int) -> None:
+def row(name: str, maps: np.ndarray, tables: LatentTables, goal_us: int) -> None:
     """Print a line for *maps* (N, n, H, W), whose channels are used over until there are `CHANNELS`."""
     channels = [at % maps.shape[1] for at in range(CHANNELS)]
     frames = [one[channels] for one in maps[:FRAMES]]
     coded = [encode(frame, channels, tables) for frame in frames]
-    shape = maps.shape[2:]
+    shape = (maps.shape[2], maps.shape[3])
     write = best_us(lambda at: encode(frames[at], channels, tables), len(frames))
     read = best_us(lambda at: decode(coded[at], channels, shape, tables), len(frames))
     size = sum(len(data) for sections in coded for data in sections) / len(frames)
@@ -67,13 +67,13 @@ def main() -> None:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
     maps = np.load(args.maps) if args.maps else made((12, 16), 250)
     measured = max(1, len(maps) // 5)
-    tables = Tables.from_arrays(load_file(args.tables)) if args.tables else fit(maps[measured:])
+    tables = LatentTables.from_arrays(load_file(args.tables)) if args.tables else fit(maps[measured:])
     started = time.process_time()
-    encode(maps[0], range(maps.shape[1]), Tables.from_arrays(tables.to_arrays()))
+    encode(maps[0], range(maps.shape[1]), LatentTables.from_arrays(tables.to_arrays()))
     print(f"loading {tables.n} channels and a first frame: {(time.process_time() - started) * 1e3:.1f} ms")
     row("trained", maps[:measured], tables, GOAL_US)
     larger = made(GENERIC_SHAPE, FRAMES)
-    row("generic {}x{}".format(*GENERIC_SHAPE), larger, Tables.generic(2), 20 * GOAL_US)
+    row("generic {}x{}".format(*GENERIC_SHAPE), larger, LatentTables.generic(2), 20 * GOAL_US)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def peer(
     width = {key: value for key, value in base.items() if not key.startswith("num_") or key.endswith("heads")}
     layers, single = plan.blocks
     control = drawn(lambda: FluxControlNetModel(num_layers=layers, num_single_layers=single, **width), plan)
-    pipeline = FluxControlNetPipeline(
+    pipeline: Any = FluxControlNetPipeline(
         parts.scheduler, parts.vae, None, None, None, None, parts.transformer, control
     )
     pipeline.set_progress_bar_config(disable=True)

@@ -48,7 +48,9 @@ def make(folder: Path) -> Path:
                 if not back:
                     rows.append((at + 2 * S, number, Fate.CROSSED, 1, 0, S // 4))
                 rows.append((at + 2 * S, number, Fate.DELIVERED, hop, 0, 0))
-            book.packets([tuple(map(int, row)) for row in rows], [data])
+            book.packets(
+                [(int(a), int(b), int(c), int(d), int(e), int(f)) for a, b, c, d, e, f in rows], [data]
+            )
             number += 1
 
         for frame in range(FRAMES):

@@ -11,7 +11,7 @@ import torch
 from compressai.models import MeanScaleHyperprior
 
 from link.seeds import generator
-from sender.transform import Analysis, similarity
+from sender.transform import AnalysisTransform, similarity
 
 WIDTH, HEIGHT, CHANNELS = 768, 512, 320
 TURNS = 5
@@ -35,7 +35,7 @@ def main() -> None:
     coarse = generator(1, "picture").integers(0, 256, (HEIGHT // 16, WIDTH // 16, 3))
     pixels = np.kron(coarse, np.ones((16, 16, 1))).astype(np.uint8)
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-    analysis = Analysis(model.g_a, CHANNELS)
+    analysis = AnalysisTransform(model.g_a, CHANNELS)
     maps = np.clip(analysis(pixels) * 50, -20, 20)
     with torch.inference_mode():
         whole = best_s(lambda: model.compress(tensor))

@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from scenarios.sweep import work
 from scenarios.sweep.plan import Request
@@ -23,7 +24,7 @@ def request(frames: int, seeds: int, gsc: bool) -> Request:
         "link.repair.arq=false",
         "link.repair.fec=0",
     )
-    vary = {"codec.name": names, "link.rate_bps": [80, 160, 320, 640]}
+    vary: dict[str, list[Any]] = {"codec.name": names, "link.rate_bps": [80, 160, 320, 640]}
     return Request("mars-relay", settings, vary, None, None, frames, tuple(range(1, seeds + 1)))
 
 

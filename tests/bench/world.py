@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(256, 192), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    width, height = given.size
     torch.set_num_threads(1)
     clock = time.process_time if given.device == "cpu" else time.perf_counter
     for theme in THEMES:
@@ -42,9 +43,9 @@ def main() -> None:
             making.append(clock() - started)
             world.view(1, 32, 24)  # what the first frame alone pays
             if given.device != "cpu":
-                world.views(FRAMES, *given.size, device=given.device)
+                world.views(FRAMES, width, height, device=given.device)
                 started = clock()
-                views = world.views(FRAMES, *given.size, device=given.device)
+                views = world.views(FRAMES, width, height, device=given.device)
                 drawing += [(clock() - started) / len(FRAMES)] * len(FRAMES)
             else:
                 views = []

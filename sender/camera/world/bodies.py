@@ -39,7 +39,7 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """One convex piece of a thing, in the thing's frame."""
 
     shape: int
@@ -52,9 +52,9 @@ class Part:
     """The other colour of the pattern."""
     pattern: int
 
-    def placed(self, turn: Real, at: Real) -> "Part":
+    def placed(self, turn: Real, at: Real) -> "BodyPart":
         """Return the part moved by the rotation *turn* (3, 3), then by *at* (3,)."""
-        return Part(
+        return BodyPart(
             self.shape, turn @ self.centre + at, turn @ self.frame, self.colour, self.second, self.pattern
         )
 
@@ -90,7 +90,7 @@ def shapes(seed: int) -> Shapes:
     return Shapes(planes.astype(np.float32), quadric.astype(np.float32), bound.astype(np.float32))
 
 
-def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Real:
+def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Real:
     """Return the rotation by *roll* about x, *pitch* about y, then *yaw* about z, in rad."""
     cy, sy, cp, sp = math.cos(yaw), math.sin(yaw), math.cos(pitch), math.sin(pitch)
     cr, sr = math.cos(roll), math.sin(roll)
@@ -109,13 +109,13 @@ def part(
     second: Colour | None = None,
     pattern: int = PLAIN,
     turn: Real | None = None,
-) -> Part:
+) -> BodyPart:
     """Return a part with half extents *half*, turned by *turn*."""
     frame = (np.eye(3) if turn is None else turn) * np.asarray(half, np.float64)[None, :]
-    return Part(shape, np.asarray(centre, np.float64), frame, colour, second or colour, pattern)
+    return BodyPart(shape, np.asarray(centre, np.float64), frame, colour, second or colour, pattern)
 
 
-def rod(start: Sequence[float], end: Sequence[float], radius: float, colour: Colour) -> Part:
+def rod(start: Sequence[float], end: Sequence[float], radius: float, colour: Colour) -> BodyPart:
     """Return a cylinder from *start* to *end*."""
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     along = (b - a) / 2.0
@@ -124,10 +124,10 @@ def rod(start: Sequence[float], end: Sequence[float], radius: float, colour: Col
     side = np.cross(up, [1.0, 0.0, 0.0] if abs(up[0]) < 0.8 else [0.0, 1.0, 0.0])
     side /= np.linalg.norm(side)
     frame = np.stack([side * radius, np.cross(up, side) * radius, along], 1)
-    return Part(CYLINDER, (a + b) / 2.0, frame, colour, colour, PLAIN)
+    return BodyPart(CYLINDER, (a + b) / 2.0, frame, colour, colour, PLAIN)
 
 
-def lander(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def lander(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a lander of about 3 m: an octagonal body in foil on four legs, panels, a dish."""
     parts = [
         part(PRISM, (0, 0, 1.15), (1.05, 1.05, 0.42), paint.foil, paint.dark, FOIL),
@@ -145,23 +145,23 @@ def lander(paint: Paint, rng: np.random.Generator) -> list[Part]:
         parts.append(part(CYLINDER, (foot[0], foot[1], 0.02), (0.24, 0.24, 0.07), paint.hull))
     if rng.uniform() < 0.6:
         for side in (-1.0, 1.0):
-            turn = turned(0.0, 0.0, -0.25 * side)
+            turn = rotation(0.0, 0.0, -0.25 * side)
             parts.append(
                 part(PRISM, (0, 1.95 * side, 1.62), (0.95, 0.95, 0.025), paint.panel, paint.hull, PANEL, turn)
             )
             parts.append(rod((0, 0.8 * side, 1.4), (0, 1.9 * side, 1.58), 0.04, paint.hull))
     parts.append(rod((-0.5, -0.45, 1.6), (-0.5, -0.45, 2.55), 0.03, paint.hull))
-    lean = turned(float(rng.uniform(-3, 3)), 0.9)
+    lean = rotation(float(rng.uniform(-3, 3)), 0.9)
     parts.append(part(BALL, (-0.5, -0.45, 2.6), (0.40, 0.40, 0.10), paint.hull, turn=lean))
     return parts
 
 
-def habitat(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def habitat(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a habitat of about 9 m: a dome, a lying cylinder, an airlock between, windows and a mast."""
     radius = float(rng.uniform(2.3, 3.0))
     height = float(rng.uniform(0.80, 1.0)) * radius
     length = float(rng.uniform(2.0, 3.0))
-    across = turned(0.0, math.pi / 2)
+    across = rotation(0.0, math.pi / 2)
     away = radius + 1.2 + length
     parts = [
         part(DOME, (0, 0, 0.35), (radius, radius, height), paint.hull, paint.dark, HULL),
@@ -178,7 +178,7 @@ def habitat(paint: Paint, rng: np.random.Generator) -> list[Part]:
         )
     for place in np.linspace(-0.6, 0.6, 3):
         for side in (-1.0, 1.0):
-            flat = turned(0.0, 0.0, math.pi / 2)
+            flat = rotation(0.0, 0.0, math.pi / 2)
             parts.append(
                 part(
                     CYLINDER,
@@ -190,20 +190,20 @@ def habitat(paint: Paint, rng: np.random.Generator) -> list[Part]:
             )
     for angle in (-2.2, -1.1, 1.1, 2.2):
         out = np.array([math.cos(angle), math.sin(angle), 0.0]) * radius * 0.93
-        turn = turned(angle, math.pi / 2 - 0.35)
+        turn = rotation(angle, math.pi / 2 - 0.35)
         parts.append(
             part(CYLINDER, (out[0], out[1], 0.35 + 0.36 * height), (0.36, 0.36, 0.09), paint.glass, turn=turn)
         )
     parts.append(part(BOX, (-radius - 0.35, 0, 1.0), (0.55, 0.75, 1.0), paint.hull, paint.dark, HULL))
     parts.append(part(BOX, (-radius - 0.92, 0, 0.95), (0.03, 0.48, 0.85), paint.foil))
     parts.append(rod((away, 0, 2.4), (away, 0, 4.4), 0.05, paint.hull))
-    lean = turned(float(rng.uniform(-3, 3)), 0.8)
+    lean = rotation(float(rng.uniform(-3, 3)), 0.8)
     parts.append(part(BALL, (away, 0, 4.4), (0.55, 0.55, 0.13), paint.hull, turn=lean))
     # the origin in the middle of it all
     return [piece.placed(np.eye(3), np.array([-0.42 * away, 0.0, 0.0])) for piece in parts]
 
 
-def rover(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def rover(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a six-wheeled rover of about 2.5 m: body, deck with panels, rockers, mast with a camera head, dish."""
     parts = [
         part(BOX, (0, 0, 0.82), (0.85, 0.55, 0.24), paint.hull, paint.dark, HULL),
@@ -211,7 +211,7 @@ def rover(paint: Paint, rng: np.random.Generator) -> list[Part]:
     ]
     for side in (-1.0, 1.0):
         for x in (-0.95, 0.0, 0.95):
-            turn = turned(0.0, 0.0, math.pi / 2)
+            turn = rotation(0.0, 0.0, math.pi / 2)
             parts.append(
                 part(
                     CYLINDER, (x, side * 0.85, 0.27), (0.29, 0.29, 0.16), paint.dark, paint.hull, PLAIN, turn
@@ -224,7 +224,7 @@ def rover(paint: Paint, rng: np.random.Generator) -> list[Part]:
         parts.append(rod((-0.95, side * 0.72, 0.35), (-0.5, side * 0.70, 0.55), 0.04, paint.hull))
     mast = float(rng.uniform(1.7, 2.1))
     parts.append(rod((0.7, -0.35, 1.0), (0.7, -0.35, mast), 0.055, paint.hull))
-    look = turned(float(rng.uniform(-1.2, 1.2)), 0.1)
+    look = rotation(float(rng.uniform(-1.2, 1.2)), 0.1)
     parts.append(part(BOX, (0.72, -0.35, mast + 0.1), (0.14, 0.28, 0.13), paint.hull, turn=look))
     parts.append(
         part(
@@ -236,15 +236,15 @@ def rover(paint: Paint, rng: np.random.Generator) -> list[Part]:
         )
     )
     parts.append(
-        part(BOX, (-1.12, 0, 0.95), (0.24, 0.3, 0.22), paint.foil, paint.dark, FOIL, turned(0.0, 0.5))
+        part(BOX, (-1.12, 0, 0.95), (0.24, 0.3, 0.22), paint.foil, paint.dark, FOIL, rotation(0.0, 0.5))
     )
-    lean = turned(float(rng.uniform(-3, 3)), 0.7)
+    lean = rotation(float(rng.uniform(-3, 3)), 0.7)
     parts.append(rod((-0.55, 0.4, 1.05), (-0.55, 0.4, 1.45), 0.03, paint.hull))
     parts.append(part(BALL, (-0.55, 0.4, 1.5), (0.27, 0.27, 0.07), paint.hull, turn=lean))
     return parts
 
 
-def flag(paint: Paint, rng: np.random.Generator) -> list[Part]:
+def flag(paint: Paint, rng: np.random.Generator) -> list[BodyPart]:
     """Return a flag of about 2.4 m: a pole and a cloth of two colours that hangs in folds."""
     first, second = paint.flags[int(rng.integers(len(paint.flags)))]
     tall = float(rng.uniform(2.1, 2.7))
@@ -258,7 +258,7 @@ def flag(paint: Paint, rng: np.random.Generator) -> list[Part]:
         heading = 0.45 * math.sin(1.7 * fold + float(rng.uniform(-0.4, 0.4)))
         length = 0.27
         middle = (x + length / 2 * math.cos(heading), y + length / 2 * math.sin(heading))
-        turn = turned(heading)
+        turn = rotation(heading)
         bands = ((0.612, 0.206), (0.206, 0.206)) if kind == 0 else ((0.41, 0.41),)
         for number, (low, half) in enumerate(bands):
             striped = (

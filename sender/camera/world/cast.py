@@ -62,7 +62,7 @@ class Cameras:
 
 
 @dataclass(frozen=True)
-class Parts:
+class BodyParts:
     """Convex parts that stand in the views, P of them."""
 
     view: Tensor
@@ -231,7 +231,7 @@ class Ground:
 def cast(
     cameras: Cameras,
     ground: Ground,
-    parts: Parts,
+    parts: BodyParts,
     pixels: Tensor,
     samples: Sequence[tuple[float, float]] = CENTRE,
 ) -> Hits:
@@ -258,8 +258,8 @@ def cast(
     return Hits(pixels, len(samples), view, direction, depth, part)
 
 
-def shaded(
-    cameras: Cameras, parts: Parts, hits: Hits, points: Tensor, sun: Tensor, reach_m: float
+def shade(
+    cameras: Cameras, parts: BodyParts, hits: Hits, points: Tensor, sun: Tensor, reach_m: float
 ) -> tuple[Tensor, Tensor]:
     """Return which hits the parts keep from the *sun*, and how much they close them in, both 0 to 1, (N,).
 

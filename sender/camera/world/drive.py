@@ -10,10 +10,10 @@ from torch import Tensor
 
 from link.seeds import generator
 from sender.camera.world import bodies
-from sender.camera.world.bodies import Part
+from sender.camera.world.bodies import BodyPart
 from sender.camera.world.caption import caption
-from sender.camera.world.cast import SKY, Cameras, Ground, Hits, Parts, cast, shaded
-from sender.camera.world.light import SKY_CLASS, Look, Surface
+from sender.camera.world.cast import SKY, BodyParts, Cameras, Ground, Hits, cast, shade
+from sender.camera.world.light import SKY_CLASS, Surface, SurfaceLook
 from sender.camera.world.placing import Placing, Site
 from sender.camera.world.sky import earth, snow, stars
 from sender.camera.world.terrain import PERIOD_M, build, winding
@@ -57,7 +57,7 @@ class Drive:
         self._terrain = build(ground, stream, bedrock, wind, self._sun)
         self._placing = Placing(stream, rocks, self._terrain.phases, self._terrain.track_phases)
         self._shapes = bodies.shapes(stream)
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, SurfaceLook] = {}
 
     def pose(self, index: int, fov_rad: float) -> Pose:
         """Return the camera's pose at frame *index*."""
@@ -120,21 +120,23 @@ class Drive:
             made.append(View(picture, depth[number], labels[number], boxes, pose, words))
         return made
 
-    def _film(self, look: Look, cameras: Cameras, parts: Parts, hits: Hits, surface: Surface) -> Tensor:
+    def _film(
+        self, look: SurfaceLook, cameras: Cameras, parts: BodyParts, hits: Hits, surface: Surface
+    ) -> Tensor:
         eye = torch.zeros_like(hits.direction)
         eye[:, 2] = cameras.height_m[hits.view]
         there = hits.part != SKY
         depth = torch.where(there, hits.depth_m, torch.zeros_like(hits.depth_m))
         lift = (0.004 + 0.0015 * depth)[:, None]
         points = eye + hits.direction * depth[:, None] + surface.normal * lift
-        dark, closed = shaded(cameras, parts, hits, points, look.sun, SHADOW_M)
+        dark, closed = shade(cameras, parts, hits, points, look.sun, SHADOW_M)
         light = look.light(hits, surface, dark, closed)
         if self._theme.light.stars:
             light = earth(light, hits, look.sun, self._seed)
         return look.film(light)
 
     def _smooth(
-        self, look: Look, cameras: Cameras, ground: Ground, parts: Parts, hits: Hits, film: Tensor
+        self, look: SurfaceLook, cameras: Cameras, ground: Ground, parts: BodyParts, hits: Hits, film: Tensor
     ) -> Tensor:
         """Return *film* with more rays through the pixels at edges."""
         shape = (len(cameras.axes), cameras.height, cameras.width)
@@ -154,9 +156,9 @@ class Drive:
         film[some] = finer.view(len(SAMPLES), len(some), 3).mean(0)
         return film
 
-    def _look(self, device: str) -> Look:
+    def _look(self, device: str) -> SurfaceLook:
         if device not in self._looks:
-            self._looks[device] = Look(self._theme, self._terrain.on(device), self._sun, device)
+            self._looks[device] = SurfaceLook(self._theme, self._terrain.on(device), self._sun, device)
         return self._looks[device]
 
     def _heights(self, x: Real, y: Real) -> Real:
@@ -164,14 +166,14 @@ class Drive:
         heights: Real = self._terrain.height(place[0], place[1]).numpy().astype(np.float64)
         return heights
 
-    def _parts(self, poses: Sequence[Pose], spread: float, device: str) -> Parts:
+    def _parts(self, poses: Sequence[Pose], spread: float, device: str) -> BodyParts:
         """Return all that stands in the views of *poses*; *spread* is the tangent of half the diagonal's angle."""
         half = math.atan(spread) + 0.12
-        gathered: list[tuple[int, int, int, Part]] = []
+        gathered: list[tuple[int, int, int, BodyPart]] = []
         thing = 0
         for view, pose in enumerate(poses):
             sites = self._placing.sites(pose.x_m, min(260.0, self._theme.light.reach_m / 6.0))
-            kept = [site for site in sites if _told(site, pose, half)]
+            kept = [site for site in sites if _may_be_told(site, pose, half)]
             for site in kept:
                 for piece in self._built(site):
                     gathered.append((view, thing, CLASSES.index(site.kind), _relative(piece, pose)))
@@ -191,24 +193,24 @@ class Drive:
                 thing += 1
         return _parts(gathered, self._shapes, device)
 
-    def _rock(self, x: float, y: float, base: float, radius: float, draw: Real) -> Part:
+    def _rock(self, x: float, y: float, base: float, radius: float, draw: Real) -> BodyPart:
         paint = self._theme.paint
         stretch = np.array([0.85 + 0.6 * draw[0], 0.75 + 0.35 * draw[1], 0.55 + 0.45 * draw[2]])
-        turn = bodies.turned(2.0 * math.pi * draw[3], 0.35 * (draw[4] - 0.5), 0.35 * (draw[5] - 0.5))
+        turn = bodies.rotation(2.0 * math.pi * draw[3], 0.35 * (draw[4] - 0.5), 0.35 * (draw[5] - 0.5))
         shape = bodies.FIRST_ROCK + int(draw[6] * bodies.ROCKS)
         bright = 0.8 + 0.45 * ((draw[7] * 37.0) % 1.0)
         colour = paint.rocks[int(draw[7] * len(paint.rocks))]
         tinted = (colour[0] * bright, colour[1] * bright, colour[2] * bright)
         centre = np.array([x, y, base + radius * (0.12 + 0.32 * draw[1]) * stretch[2]])
-        return Part(shape, centre, turn * (radius * stretch)[None, :], tinted, tinted, bodies.STONE)
+        return BodyPart(shape, centre, turn * (radius * stretch)[None, :], tinted, tinted, bodies.STONE)
 
-    def _built(self, site: Site) -> list[Part]:
+    def _built(self, site: Site) -> list[BodyPart]:
         rng = self._placing.model_generator(site)
         pieces = bodies.MODELS[site.kind](self._theme.paint, rng)
         free = 0.6 * bodies.FOOTPRINT_M[site.kind]
         corner = np.array([(0, 0), (free, 0), (-free, 0), (0, free), (0, -free)])
         ground = self._heights(site.x + corner[:, 0], site.y + corner[:, 1])
-        turn = bodies.turned(site.heading)
+        turn = bodies.rotation(site.heading)
         if site.kind == "rover":
             up = np.array([-(ground[1] - ground[2]) / (2 * free), -(ground[3] - ground[4]) / (2 * free), 1.0])
             turn = _upright(up / np.linalg.norm(up)) @ turn
@@ -228,7 +230,7 @@ def _upright(up: Real) -> Real:
     return result
 
 
-def _told(site: Site, pose: Pose, half: float) -> bool:
+def _may_be_told(site: Site, pose: Pose, half: float) -> bool:
     """Return whether what stands at *site* may be in view and is large enough to be told."""
     dx, dy = site.x - pose.x_m, site.y - pose.y_m
     away = math.hypot(dx, dy)
@@ -240,14 +242,14 @@ def _told(site: Site, pose: Pose, half: float) -> bool:
     return off < half + math.asin(min(1.0, 2.5 * size / away)) and size / away > 0.012
 
 
-def _relative(piece: Part, pose: Pose) -> Part:
+def _relative(piece: BodyPart, pose: Pose) -> BodyPart:
     return piece.placed(np.eye(3), np.array([-pose.x_m, -pose.y_m, 0.0]))
 
 
 def _cameras(poses: Sequence[Pose], focal: float, width: int, height: int, device: str) -> Cameras:
     axes = []
     for pose in poses:
-        turn = bodies.turned(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
+        turn = bodies.rotation(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
         axes.append(np.stack([turn[:, 0], -turn[:, 1], -turn[:, 2]]))
     yaw = np.array([pose.yaw_rad for pose in poses])
     up = np.array([pose.z_m for pose in poses])
@@ -258,7 +260,7 @@ def _cameras(poses: Sequence[Pose], focal: float, width: int, height: int, devic
     return Cameras(turns, bearings, heights, places, focal, width, height)
 
 
-def _parts(gathered: list[tuple[int, int, int, Part]], shapes: bodies.Shapes, device: str) -> Parts:
+def _parts(gathered: list[tuple[int, int, int, BodyPart]], shapes: bodies.Shapes, device: str) -> BodyParts:
     pieces = [row[3] for row in gathered]
     count = len(pieces)
     shape = np.array([piece.shape for piece in pieces], np.int64)
@@ -276,7 +278,7 @@ def _parts(gathered: list[tuple[int, int, int, Part]], shapes: bodies.Shapes, de
         return torch.from_numpy(values.astype(np.float32)).to(device)
 
     view, thing, label, kind = (torch.from_numpy(item.copy()).to(device) for item in (*numbers.T, pattern))
-    return Parts(
+    return BodyParts(
         view, thing, label, real(centre), real(inverse), real(size), real(shapes.planes[shape]),
         real(shapes.quadric[shape]), real(corners), real(colours), kind,
     )  # fmt: skip

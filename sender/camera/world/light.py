@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sender.camera.world.bodies import CLOTH, FOIL, HULL, PANEL, STONE
-from sender.camera.world.cast import GROUND, SKY, Cameras, Hits, Parts
+from sender.camera.world.cast import GROUND, SKY, BodyParts, Cameras, Hits
 from sender.camera.world.placing import GAUGE_M, TRACK_WAVES, WHEEL_M
 from sender.camera.world.terrain import PERIOD_M, WINDING, Terrain, rise
 from sender.camera.world.themes import Colour, Theme
@@ -37,7 +37,7 @@ class Surface:
     """(N,): class."""
 
 
-class Look:
+class SurfaceLook:
     """The appearance of one drive: its theme, its ground, its sun."""
 
     def __init__(self, theme: Theme, terrain: Terrain, sun: tuple[float, float, float], device: str) -> None:
@@ -48,7 +48,7 @@ class Look:
         """Return *value* as a tensor (3,)."""
         return torch.tensor(value, dtype=torch.float32, device=self.device)
 
-    def surface(self, cameras: Cameras, parts: Parts, hits: Hits) -> Surface:
+    def surface(self, cameras: Cameras, parts: BodyParts, hits: Hits) -> Surface:
         """Return what *hits* are made of. In the sky, all is zero and the normal is up."""
         count = len(hits.view)
         albedo = torch.zeros((count, 3), device=self.device)
@@ -165,7 +165,7 @@ class Look:
             best = torch.maximum(best, inside)
         return best, press_x, press_y, tread
 
-    def _parts(self, cameras: Cameras, parts: Parts, hits: Hits, some: Tensor) -> Surface:
+    def _parts(self, cameras: Cameras, parts: BodyParts, hits: Hits, some: Tensor) -> Surface:
         part, view, direction, depth = (
             hits.part[some],
             hits.view[some],
@@ -280,7 +280,7 @@ class Look:
         return coded
 
 
-def _part_normal(parts: Parts, part: Tensor, inner: Tensor, round_: Tensor) -> Tensor:
+def _part_normal(parts: BodyParts, part: Tensor, inner: Tensor, round_: Tensor) -> Tensor:
     """Return the outward normal (N, 3) of unit shapes at *inner*; edges of stones are worn round."""
     planes, quadric = parts.planes[part], parts.quadric[part][:, [0, 0, 1]]
     inside = (planes[:, :, :3] @ inner.unsqueeze(2)).squeeze(2) - planes[:, :, 3]

@@ -76,7 +76,7 @@ class Site:
     heading: float
 
 
-def mixed(*words: NDArray[np.uint64] | int) -> NDArray[np.uint64]:
+def mix_hash(*words: NDArray[np.uint64] | int) -> NDArray[np.uint64]:
     """Return a hash of *words*, element by element: the finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
     state = np.zeros(1, np.uint64)
     with np.errstate(over="ignore"):
@@ -91,7 +91,7 @@ def mixed(*words: NDArray[np.uint64] | int) -> NDArray[np.uint64]:
 
 def uniform(keys: NDArray[np.uint64], stream: int) -> Real:
     """Return one number in [0, 1) for each key."""
-    result: Real = (mixed(keys, stream) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    result: Real = (mix_hash(keys, stream) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return result
 
 
@@ -120,7 +120,7 @@ class Placing:
         """Return the built things within *reach_m* of *x* along the drive."""
         first, last = math.floor((x - reach_m) / STRIDE_M), math.floor((x + reach_m) / STRIDE_M)
         numbers = np.arange(first, last + 1)
-        keys = mixed(numbers.astype(np.int64).view(np.uint64), self._key)
+        keys = mix_hash(numbers.astype(np.int64).view(np.uint64), self._key)
         draws = np.stack([uniform(keys, stream) for stream in range(4)], 1)
         found = []
         for number, draw in zip(numbers.tolist(), draws.tolist(), strict=True):
@@ -172,14 +172,16 @@ class Placing:
         away = np.hypot(away_x, away_y)
         seen = (away < reach) & ((bearing < spread) | (away < 2.0 * cell + 3.0))
         column, row = column[seen].astype(np.int64), row[seen].astype(np.int64)
-        home = mixed(column.view(np.uint64), row.view(np.uint64), self._key ^ (number + 1))
+        home = mix_hash(column.view(np.uint64), row.view(np.uint64), self._key ^ (number + 1))
         # rocks lie in fields: a coarser lattice says how dense
-        field = mixed((column // 4).view(np.uint64), (row // 4).view(np.uint64), self._key ^ (number + 101))
+        field = mix_hash(
+            (column // 4).view(np.uint64), (row // 4).view(np.uint64), self._key ^ (number + 101)
+        )
         mean = layer.mean * self._rocks * (0.25 + 1.5 * uniform(field, 0))
         counts = np.floor(mean + uniform(home, 1)).astype(np.int64)
         places = np.repeat(np.arange(len(home)), counts)
         turn = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-        keys = mixed(home[places], turn.astype(np.uint64))
+        keys = mix_hash(home[places], turn.astype(np.uint64))
         rock_x = (column[places] + uniform(keys, 2)) * cell
         rock_y = (row[places] + uniform(keys, 3)) * cell
         low, high = layer.radius_m

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from link.frame import Pixels
 from link.seeds import generator
-from sender.camera.world.bodies import turned
+from sender.camera.world.bodies import rotation
 from sender.camera.world.cast import SKY, Hits
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def stars(pixels: Pixels, sky: NDArray[np.bool_], pose: "Pose", focal_px: float,
     places /= np.linalg.norm(places, axis=1, keepdims=True)
     power = 45.0 + 210.0 * rng.uniform(size=STARS) ** 5
     height, width = sky.shape
-    turn = turned(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
+    turn = rotation(pose.yaw_rad, -pose.pitch_rad, pose.roll_rad)
     seen = places @ turn  # forward, left, up
     seen, power = seen[seen[:, 0] > 0.1], power[seen[:, 0] > 0.1]
     across = width / 2 - focal_px * seen[:, 1] / seen[:, 0] - 0.5

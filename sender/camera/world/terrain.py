@@ -23,7 +23,7 @@ from scipy import fft
 from torch import Tensor
 
 from link.seeds import generator
-from sender.camera.world.themes import Ground
+from sender.camera.world.themes import GroundTheme
 
 Field = NDArray[np.float32]
 
@@ -174,7 +174,9 @@ def winding(
     return y, slope
 
 
-def build(ground: Ground, seed: int, bedrock: float, wind: float, sun: tuple[float, float, float]) -> Terrain:
+def build(
+    ground: GroundTheme, seed: int, bedrock: float, wind: float, sun: tuple[float, float, float]
+) -> Terrain:
     """Return the ground of drive *seed*: *bedrock* is its share, *wind* the ripples' bearing in rad.
 
     *sun* is the unit vector towards the sun, for the shadows that the ground casts.
@@ -200,7 +202,7 @@ def _finest(whole: Tile, channels: int) -> Tile:
     return Tile(whole.cell_m, whole.size, table, 1)
 
 
-def _far(ground: Ground, rng: np.random.Generator, phases: tuple[float, ...]) -> tuple[Field, Field]:
+def _far(ground: GroundTheme, rng: np.random.Generator, phases: tuple[float, ...]) -> tuple[Field, Field]:
     size, cell = 512, 8.0
     centre = (np.arange(size) + 0.5) * cell
     path, slope = winding(centre, phases)
@@ -219,7 +221,7 @@ def _far(ground: Ground, rng: np.random.Generator, phases: tuple[float, ...]) ->
     return (ground.hill_m * hill * np.maximum(relief, 0.0)).astype(np.float32), hill.astype(np.float32)
 
 
-def _mid(ground: Ground, rng: np.random.Generator) -> tuple[Field, Field]:
+def _mid(ground: GroundTheme, rng: np.random.Generator) -> tuple[Field, Field]:
     size, cell = 512, 2.0
     height = ground.rolling_m * _noise(rng, size, 2.0, 10.0, 64.0)
     _craters(height, cell, ground.craters[1], (8.0, 32.0), rng)
@@ -230,7 +232,7 @@ def _mid(ground: Ground, rng: np.random.Generator) -> tuple[Field, Field]:
 
 
 def _near(
-    ground: Ground, rng: np.random.Generator, bedrock: float, wind: float
+    ground: GroundTheme, rng: np.random.Generator, bedrock: float, wind: float
 ) -> tuple[Field, Field, Field]:
     size, cell = 1024, 0.25
     height = ground.rough_m * _noise(rng, size, 1.5, 4.0, 64.0)
@@ -248,7 +250,7 @@ def _near(
     return height.astype(np.float32), bed.astype(np.float32), rippled.astype(np.float32)
 
 
-def _fine(ground: Ground, rng: np.random.Generator, wind: float) -> Tile:
+def _fine(ground: GroundTheme, rng: np.random.Generator, wind: float) -> Tile:
     size, cell = 512, 0.032
     warp = 0.75 * _noise(rng, size, 2.0, 40.0, 256.0) + 0.14 * _noise(rng, size, 1.5, 8.0, 40.0)
     ripples = (

@@ -10,7 +10,7 @@ Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Ground:
+class GroundTheme:
     """The shape of the ground and what it is covered with."""
 
     hill_m: float
@@ -93,7 +93,7 @@ class Paint:
 class Theme:
     """A world, and the words for it in captions."""
 
-    ground: Ground
+    ground: GroundTheme
     light: Light
     paint: Paint
     plain: str
@@ -111,7 +111,7 @@ _FLAGS: tuple[tuple[Colour, Colour], ...] = (
 
 TABLE: Mapping[str, Theme] = {
     "mars": Theme(
-        Ground(
+        GroundTheme(
             hill_m=105.0,
             valley_m=(35.0, 520.0),
             sharp=0.75,
@@ -157,7 +157,7 @@ TABLE: Mapping[str, Theme] = {
         "a dusty sky",
     ),
     "moon": Theme(
-        Ground(
+        GroundTheme(
             hill_m=150.0,
             valley_m=(60.0, 700.0),
             sharp=0.12,
@@ -204,7 +204,7 @@ TABLE: Mapping[str, Theme] = {
         "a black sky",
     ),
     "seafloor": Theme(
-        Ground(
+        GroundTheme(
             hill_m=15.0,
             valley_m=(9.0, 70.0),
             sharp=0.55,
