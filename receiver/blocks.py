@@ -28,7 +28,7 @@ class Block:
         """The numbers of its frames."""
         return range(self.first, self.first + len(self.counts))
 
-    def lacking(self, bodies: Bodies) -> int:
+    def count_lacking(self, bodies: Bodies) -> int:
         """Return how many packets more are needed to restore all; below 1 where there should be enough."""
         return sum(self.counts) - len(self._have(bodies)) - len(self.symbols)
 
@@ -68,7 +68,7 @@ class Blocks:
         """Return the block that *frame* is in, where a repair packet told of it."""
         return self._blocks.get(self._last.get(frame, -1))
 
-    def told(self, last: int, counts: tuple[int, ...]) -> Block | None:
+    def learn(self, last: int, counts: tuple[int, ...]) -> Block | None:
         """Return the block that ends with frame *last*, made where it is new; None where *counts* contradict it."""
         if (known := self._blocks.get(last)) is not None:
             return known if known.counts == counts else None

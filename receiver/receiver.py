@@ -218,7 +218,7 @@ class Receiver:
             return Fate.MALFORMED
         self._notice(last, now, out)
         self._pass(first - 1, now, out)
-        block = self._blocks.told(last, counts)
+        block = self._blocks.learn(last, counts)
         if block is None:
             return Fate.MALFORMED
         if number in block.symbols:
@@ -314,7 +314,7 @@ class Receiver:
 
     def _ask(self, frame: int, state: _Open, now: int, out: Output) -> None:
         block = self._blocks.of(frame)
-        request = state.request(None if block is None else block.lacking(self._bodies))
+        request = state.request(None if block is None else block.count_lacking(self._bodies))
         self._feedback(frame, request, state.timer.asked, out)
         state.timer.fired(now)
         wish = {"missing": list(request.missing), "open_from": request.open_from, "enough": request.enough}
