@@ -198,7 +198,8 @@ def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     assert first["frames_sent"] == 2 and first["frame_bytes"] == 200 and first["channels"] is None
     assert 0 < first["payload_bytes_per_frame"] <= 200 < first["on_air_bytes_per_frame"]
     assert first["on_air_bps"] == pytest.approx(first["on_air_bytes_per_frame"] * 8 / 60)
-    assert first["rate_bps"] == 500 and first["loss"] == pytest.approx(0.05)
+    assert first["rate_bps"] == 500
+    assert 0 < first["loss"] < 0.001, "of the 5 % that its lossy hop loses it sends again what it can"
     frame_columns, frames = table(out, "frames")
     assert frame_columns == ["cell", *results.frame_columns()]
     assert len(frames) == 16
@@ -281,9 +282,8 @@ def test_equal_frames_are_encoded_once_whatever_the_link(tmp_path, monkeypatch):
     result = work.sweep(request, HERE, tmp_path / "out")
     assert result.tally.done == 3
     assert encoded == [0, 1]
-    assert (
-        result.tally.misses["pictures"] == 2 == result.tally.misses["scores"] == result.tally.misses["shots"]
-    )
+    assert result.tally.misses["pictures"] == 2 == result.tally.misses["shots"]
+    assert result.tally.misses["scores"] == 6, "two pairs, and the features of each picture sent and received"
 
 
 def test_a_cell_that_fails_is_kept_with_its_error_and_retried_on_demand(tmp_path):

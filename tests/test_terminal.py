@@ -226,9 +226,9 @@ def test_what_a_run_a_link_and_a_sweep_say_is_harmless(farlink, capsys, monkeypa
         error.exit_code = 3
         raise error
 
-    import link.relay
+    import link.peer
 
-    monkeypatch.setattr(link.relay, "serve", refuse)
+    monkeypatch.setattr(link.peer, "serve", refuse)
     assert farlink("receive").code == 3
 
 

@@ -40,6 +40,8 @@ def write_rows(rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, str], path
     """
     types = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
     values = ", ".join(f"unnest(?::{kind}[])" for kind in kinds.values())
+    if _storable(str(path)) != str(path):
+        raise StorageError(f"cannot write {path}: DuckDB needs a path in UTF-8")
     with replacing(path) as fresh, duckdb.connect() as database:
         try:
             database.execute(f"CREATE TABLE found ({types})")

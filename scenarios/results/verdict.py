@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from link import png
+from link import packet, png
 from link.codecs.classical import NAMES
 from link.config import Link
 from link.errors import BudgetError
 from link.frame import Frame, Pixels
-from link.packet import overhead
 from link.timing import body_bytes
 from receiver.codecs.classical import ClassicalDecoder
 from scenarios.results.cell import RunResult
@@ -35,11 +34,14 @@ Look = Callable[[Mapping[int, Pixels]], Mapping[str, tuple[str, Mapping[str, flo
 """Gives, by task, what its scores are against and the scores, of pictures shown in place of the received ones."""
 
 
-def reach(result: RunResult, look: Look | None = None) -> dict[str, Any]:
+def reach(result: RunResult, look: Look | None = None) -> dict[str, Any] | None:
     """Return the verdict of *result*: `summary.json` has it as `verdict`; `text` is it in a paragraph.
 
-    *look* None: without what a task makes of the pictures. What cannot be had is None, and `text` says why.
+    *look* None: without what a task makes of the pictures. What cannot be had is None, and `text` says why. There is no
+    verdict where the journal's link is none that this version can read.
     """
+    if result.cell["loss"] is None:
+        return None
     share, full_bytes = _link(result)
     frames = _frames(result)
     found: dict[str, Any] = {
@@ -67,9 +69,9 @@ def _link(result: RunResult) -> tuple[float | None, int | None]:
     link = Link.model_validate(scenario(result.run)["link"])
     room_bits = seconds * rate_bps
     forward = result.traffic.cost.on_air - result.traffic.cost.feedback
-    room = body_bytes(link)
-    air = room_bits / 8.0 / len(result.rows) / (1.0 + link.repair.fec)
-    return forward * 8.0 / room_bits, max(1, int(air * (room - 2) / (room + overhead(link.framing))))
+    air_bytes = room_bits / 8.0 / len(result.rows)
+    payload = packet.payload_bytes(air_bytes, body_bytes(link), link.framing, link.repair.fec)
+    return forward * 8.0 / room_bits, max(1, payload)
 
 
 def _frames(result: RunResult) -> list[int]:
