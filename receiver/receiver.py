@@ -152,8 +152,8 @@ class Receiver:
     def _receive(self, data: bytes, now: int, out: Output) -> Fate:
         """Take one packet, where it is one."""
         try:
-            found = packet.parse(packet.unwrap(data, self._link.framing), self._short)
-            coded = fec.split(found.body) if found.kind == Kind.FEC else None
+            parsed = packet.parse(packet.unwrap(data, self._link.framing), self._short)
+            coded = fec.split(parsed.body) if parsed.kind == Kind.FEC else None
         except packet.ChecksumError as error:
             self._suspect(error.implied)
             return Fate.BAD_CHECKSUM
@@ -162,37 +162,37 @@ class Receiver:
         except ValueError:
             return Fate.MALFORMED
         self._known = True
-        if found.kind == Kind.FEEDBACK:
+        if parsed.kind == Kind.FEEDBACK:
             return Fate.MALFORMED
-        return self._take(found, now, out) if coded is None else self._take_repair(found, *coded, now, out)
+        return self._take(parsed, now, out) if coded is None else self._take_repair(parsed, *coded, now, out)
 
-    def _take(self, found: Packet, now: int, out: Output) -> Fate:
+    def _take(self, parsed: Packet, now: int, out: Output) -> Fate:
         """Take an intact data packet."""
-        frame = packet.frame_after(found.frame, self._newest)
+        frame = packet.frame_after(parsed.frame, self._newest)
         self._notice(frame, now, out)
         if (closed := self._closed.get(frame)) is not None:
-            if found.index in closed.seen:
+            if parsed.index in closed.seen:
                 return Fate.DUPLICATE
-            closed.seen.add(found.index)
+            closed.seen.add(parsed.index)
             if not closed.complete and self._coded:
-                closed.data[found.index] = found.body
+                closed.data[parsed.index] = parsed.body
                 self._mend(self._blocks.of(frame), now, out)
             return Fate.DELIVERED if closed.complete else Fate.DEADLINE
         if (state := self._open.get(frame)) is None:
             if (late := self._late(frame, now)) is None:
                 return Fate.DEADLINE
             state = late
-        if found.index in state.data:
+        if parsed.index in state.data:
             return Fate.DUPLICATE
-        state.data[found.index] = found.body
-        if found.last:
-            state.count = state.count or found.index + 1
+        state.data[parsed.index] = parsed.body
+        if parsed.last:
+            state.count = state.count or parsed.index + 1
         if state.complete:
             self._close(frame, now, out)
         self._mend(self._blocks.of(frame), now, out)
         if frame not in self._open:
             return Fate.DELIVERED
-        end = frame <= self._repaired if self._coded else found.index + 1 == state.count
+        end = frame <= self._repaired if self._coded else parsed.index + 1 == state.count
         if self._link.repair.arq:
             state.timer.heard(now, end_seen=end)
             self._plan(frame, state)
@@ -209,11 +209,11 @@ class Receiver:
         return state
 
     def _take_repair(
-        self, found: Packet, counts: tuple[int, ...], symbol: bytes, now: int, out: Output
+        self, parsed: Packet, counts: tuple[int, ...], symbol: bytes, now: int, out: Output
     ) -> Fate:
         """Take an intact repair packet of a block of frames of *counts* data packets."""
-        last = packet.frame_after(found.frame, self._newest)
-        first, number = last - len(counts) + 1, found.index - counts[-1]
+        last = packet.frame_after(parsed.frame, self._newest)
+        first, number = last - len(counts) + 1, parsed.index - counts[-1]
         if first < 0 or number < 0:
             return Fate.MALFORMED
         self._notice(last, now, out)
@@ -234,7 +234,7 @@ class Receiver:
             state is not None and state.complete for state in closed
         )
         self._mend(block, now, out)
-        if found.last:
+        if parsed.last:
             self._pass(last, now, out)
         return Fate.DEADLINE if too_late else Fate.DELIVERED
 

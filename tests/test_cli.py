@@ -181,7 +181,7 @@ def test_every_preset_runs_with_a_real_codec(name, tmp_path):
     found = journal.read(folder / "run.mcap")
     assert found.complete
     assert len(found.pictures["sent"]) == 3
-    traffic.conserved(found)
+    traffic.check_conservation(found)
 
 
 @pytest.mark.parametrize("codec", ["jpeg2000", "webp", "avif", "jpeg"])

@@ -176,7 +176,7 @@ def test_a_packet_lost_on_a_short_hop_costs_no_round_trip_of_the_path(tmp_path):
         assert kinds(found, "decoded")[-1]["complete"]
         assert len(kinds(found, "decoded")) == 1 + (not repairs)
         assert len(kinds(found, "nak")) == (not repairs)
-        traffics.conserved(found)
+        traffics.check_conservation(found)
     assert latency[False] > 3 * 635.24
     assert latency[True] < 635.24 + 6
     # The repeat and the reports are on the air, and each stands in its place.
@@ -371,7 +371,7 @@ def test_a_hop_that_repairs_writes_the_same_journal_again(tmp_path):
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert counts(found[0])[Fate.REPEATED] > 3
     assert all(event["complete"] for event in kinds(found[0], "closed"))
-    traffics.conserved(found[0])
+    traffics.check_conservation(found[0])
 
 
 def test_a_frame_that_is_lost_whole_is_asked_for(tmp_path):

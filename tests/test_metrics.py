@@ -142,7 +142,7 @@ def test_every_figure_of_a_run_made_by_hand() -> None:
         {"lpips": "no weights"},
     )
     run = story().run()
-    traffic.conserved(run)
+    traffic.check_conservation(run)
     found = measure(run, scores)
     assert found["frames"] == {"sent": 3, "complete": 1, "partial": 1, "lost": 1}
     assert found["packets"] == {
@@ -288,7 +288,7 @@ def test_a_run_that_was_cut_short() -> None:
     book.packet(29 * S, data(2, 1, BODIES[1]), [])
     book.packet(29 * S, Packet(Kind.FEEDBACK, 2, 0, b""), [(30 * S, Fate.IN_FLIGHT, 0)], back=True)
     run = book.run(complete=False)
-    traffic.conserved(run)
+    traffic.check_conservation(run)
     found = measure(run)
     assert found["packets"]["dropped"]["in_flight"] == 1
     assert found["feedback"]["dropped"]["in_flight"] == 1
@@ -302,7 +302,7 @@ def test_no_frame_at_all() -> None:
     book = Book(scenario(**{"return": None}))
     book.event("finished", 0)
     run = book.run()
-    traffic.conserved(run)
+    traffic.check_conservation(run)
     found = measure(run)
     assert found["frames"] == {"sent": 0, "complete": 0, "partial": 0, "lost": 0}
     assert found["feedback"] is None
@@ -315,7 +315,7 @@ def test_no_frame_at_all() -> None:
 @pytest.mark.parametrize("break_it", ["two ends", "no end", "unknown", "sent twice"])
 def test_packets_that_do_not_add_up_are_found(break_it: str) -> None:
     run = story().run()
-    traffic.conserved(run)
+    traffic.check_conservation(run)
     rows = run.rows.tolist()
     if break_it == "two ends":
         rows.append([30 * S, 0, Fate.DUPLICATE, 0, 0, 0])
@@ -326,7 +326,7 @@ def test_packets_that_do_not_add_up_are_found(break_it: str) -> None:
     else:
         rows.append([30 * S, 0, Fate.SENT, 0, 0, 0])
     with pytest.raises(AssertionError, match="packet"):
-        traffic.conserved(replace(run, rows=np.array(rows, np.int64)))
+        traffic.check_conservation(replace(run, rows=np.array(rows, np.int64)))
 
 
 def test_age_against_a_sampled_sawtooth() -> None:

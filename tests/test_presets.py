@@ -226,7 +226,7 @@ def test_a_run_ends_and_every_packet_is_accounted_for(name: str, seed: int, tmp_
     plan = schema.load(name, [f"seed={seed}", "codec.name=jpeg2000"]).session()
     run = toys.run(plan, tmp_path / "run.mcap", FRAMES, _Encoder(plan.codec.frame_bytes or 0))
     assert run.complete
-    traffic.conserved(run)
+    traffic.check_conservation(run)
     assert len(toys.kinds(run, "encoded")) == FRAMES
     assert len(toys.kinds(run, "closed")) >= FRAMES - 1
     sent = traffic.packets(run)

@@ -37,15 +37,15 @@ _STATUS_MARKS = {"complete": "o", "partial": "D", "lost": "X"}
 
 def draw(run: Run, rows: Sequence[FrameRow], metrics: Mapping[str, Any]) -> list[Drawing]:
     """Return the figures that apply to *run*, but for the packets' (`scenarios.report.timeline`)."""
-    found = []
+    drawings = []
     if metrics["bytes"]["on_air"]:
-        found.append(_bytes(metrics["bytes"]))
+        drawings.append(_bytes(metrics["bytes"]))
     if any(row.shown_ns is not None for row in rows):
-        found.append(_latency(rows, metrics["latency_s"]))
-        found.append(_age(run, rows, metrics["age_s"]))
+        drawings.append(_latency(rows, metrics["latency_s"]))
+        drawings.append(_age(run, rows, metrics["age_s"]))
     if any(value is not None for row in rows for value in row.scores.values()):
-        found.append(_quality(rows))
-    return found
+        drawings.append(_quality(rows))
+    return drawings
 
 
 # Where the bytes went
@@ -136,16 +136,16 @@ def _latency(rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Drawing:
 
 
 def _age(run: Run, rows: Sequence[FrameRow], figures: Mapping[str, Any]) -> Drawing:
-    found = shown_age(run, rows)
+    view_age = shown_age(run, rows)
     times, ages = [], []
-    for at, (time, captured) in enumerate(found.updates):
+    for at, (time, captured) in enumerate(view_age.updates):
         if at:
             times.append(time)
-            ages.append(time - found.updates[at - 1][1])
+            ages.append(time - view_age.updates[at - 1][1])
         times.append(time)
         ages.append(time - captured)
-    times.append(found.end_ns)
-    ages.append(found.end_ns - found.updates[-1][1])
+    times.append(view_age.end_ns)
+    ages.append(view_age.end_ns - view_age.updates[-1][1])
     x, y = np.array(times) / NS, np.array(ages) / NS
     unit, name = time_unit(x[-1])
     age_unit, age_name = time_unit(float(y.max()))

@@ -83,54 +83,54 @@ def sheet(run: Run, frame: int, sights: Mapping[str, Sight]) -> bytes | None:
     for line, (task, sight) in enumerate(seen.items()):
         span = _span(sight)
         under = (sent, sent, received)
-        for column, found in enumerate((sight.truth, sight.original, sight.received)):
+        for column, finding in enumerate((sight.truth, sight.original, sight.received)):
             left, top = column * wide, line * high
             draw.text((left, top + 1), f"{task}: {HEADS[column]}", fill=_INK, font_size=11)
             picture = under[column]
-            if found is None or picture is None:
+            if finding is None or picture is None:
                 draw.rectangle((left, top + _LINE, left + width - 1, top + high - _GAP - 1), fill=_EMPTY)
                 draw.text((left + 8, top + _LINE + 6), ABSENT[column], fill=_SOFT, font_size=11)
             else:
-                page.paste(_tile(found, picture, (width, height), span), (left, top + _LINE))
+                page.paste(_tile(finding, picture, (width, height), span), (left, top + _LINE))
     out = io.BytesIO()
     page.save(out, "WEBP", quality=85)
     return out.getvalue()
 
 
-def _tile(found: Found, picture: Pixels, size: tuple[int, int], span: tuple[float, float]) -> Image.Image:
-    if isinstance(found, Segments):
-        return Image.fromarray(painted(found, picture)).resize(size, Image.Resampling.BILINEAR)
-    if isinstance(found, DepthMap):
-        return Image.fromarray(depth_colours(found, span)).resize(size, Image.Resampling.NEAREST)
-    return _boxed(found, picture, size)
+def _tile(finding: Found, picture: Pixels, size: tuple[int, int], span: tuple[float, float]) -> Image.Image:
+    if isinstance(finding, Segments):
+        return Image.fromarray(painted(finding, picture)).resize(size, Image.Resampling.BILINEAR)
+    if isinstance(finding, DepthMap):
+        return Image.fromarray(depth_colours(finding, span)).resize(size, Image.Resampling.NEAREST)
+    return _boxed(finding, picture, size)
 
 
-def painted(found: Segments, picture: Pixels) -> Pixels:
+def painted(segments: Segments, picture: Pixels) -> Pixels:
     """Return *picture* under a veil of its classes' colours; what has no class stays as it is."""
     table = np.zeros((256, 3), np.float32)
-    table[: len(found.names)] = colours(found.names)
+    table[: len(segments.names)] = colours(segments.names)
     grey = picture.astype(np.float32)
-    veiled = grey + _VEIL * (table[found.labels] - grey)
-    known = (found.labels < len(found.names))[..., None]
+    veiled = grey + _VEIL * (table[segments.labels] - grey)
+    known = (segments.labels < len(segments.names))[..., None]
     return np.where(known, veiled, grey).round().astype(np.uint8)
 
 
-def depth_colours(found: DepthMap, span: tuple[float, float]) -> Pixels:
-    """Return *found* in colours: near is bright, *span* (nearest, farthest) is all of them, on a log scale.
+def depth_colours(depth: DepthMap, span: tuple[float, float]) -> Pixels:
+    """Return *depth* in colours: near is bright, *span* (nearest, farthest) is all of them, on a log scale.
 
     Grey where nothing is known.
     """
-    share = _share(_far(found), span)
+    share = _share(_far(depth), span)
     known = np.isfinite(share)
     painted = colormaps[_MAP](1.0 - np.where(known, share, 0.0))[..., :3] * 255
     return np.where(known[..., None], painted, np.array(_EMPTY)).round().astype(np.uint8)
 
 
-def _far(found: DepthMap) -> NDArray[np.float64]:
+def _far(depth: DepthMap) -> NDArray[np.float64]:
     """Return depth that grows with distance, nan where unknown: metres, or multiples of the median."""
-    values = found.values.astype(np.float64)
+    values = depth.values.astype(np.float64)
     values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
-    if found.metric:
+    if depth.metric:
         return values
     inverse = 1.0 / values
     return np.asarray(inverse / (np.nanmedian(inverse) if np.isfinite(inverse).any() else 1.0))
@@ -138,9 +138,9 @@ def _far(found: DepthMap) -> NDArray[np.float64]:
 
 def _span(sight: Sight) -> tuple[float, float]:
     """Return the range of depth that all pictures of a row are coloured by: that of the first there is."""
-    for found in (sight.truth, sight.original, sight.received):
-        if isinstance(found, DepthMap):
-            known = _far(found)
+    for finding in (sight.truth, sight.original, sight.received):
+        if isinstance(finding, DepthMap):
+            known = _far(finding)
             known = known[np.isfinite(known)]
             if known.size:
                 near, far = np.percentile(known, (1, 99)).tolist()
@@ -153,21 +153,21 @@ def _share(far: NDArray[np.float64], span: tuple[float, float]) -> NDArray[np.fl
     return np.asarray(np.clip((np.log(far) - low) / (high - low), 0.0, 1.0))
 
 
-def _boxed(found: Detections, picture: Pixels, size: tuple[int, int]) -> Image.Image:
+def _boxed(detections: Detections, picture: Pixels, size: tuple[int, int]) -> Image.Image:
     scale = np.array([size[0] / picture.shape[1], size[1] / picture.shape[0]] * 2)
     tile = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(tile)
-    shades = colours(found.names)
+    shades = colours(detections.names)
     names: list[tuple[str, tuple[float, float, float], tuple[int, ...]]] = []
-    order = np.argsort(-found.scores, kind="stable")
-    shown = [at for at in order.tolist() if found.scores[at] >= SHOWN]
+    order = np.argsort(-detections.scores, kind="stable")
+    shown = [at for at in order.tolist() if detections.scores[at] >= SHOWN]
     for at in reversed(shown[:_BOXES]):
-        box, kind, score = found.xyxy[at], found.kinds[at], found.scores[at]
+        box, kind, score = detections.xyxy[at], detections.kinds[at], detections.scores[at]
         left, top, right, bottom = (box * scale).tolist()
         shade = tuple(min(255, int(part) // 2 + 110) for part in shades[kind])
         right, bottom = max(left, right - 1), max(top, bottom - 1)
         draw.rectangle((left, top, right, bottom), outline=shade, width=_THICK)
-        words = found.names[kind] + ("" if score == 1.0 else f" {score:.2f}")
+        words = detections.names[kind] + ("" if score == 1.0 else f" {score:.2f}")
         names.insert(0, (words, (left, top, bottom), shade))
     taken: list[tuple[float, float, float, float]] = []
     if len(shown) > _BOXES:

@@ -127,22 +127,22 @@ def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:
             if number in sent or hop != way.born[1]:
                 leaving.setdefault((hop, came + waited + transmitted), []).append(number)
             came = time
-    found: dict[int, int] = {}
+    origins: dict[int, int] = {}
     originals = set(sent)
     for number in sorted(set(ways) - originals):  # a copy of a copy has the higher number
         time, hop = ways[number].born
         mine = leaving.get((hop, time), [])
-        if len(mine) == 1 and (mine[0] in originals or mine[0] in found):
-            found[number] = found.get(mine[0], mine[0])
-    return found
+        if len(mine) == 1 and (mine[0] in originals or mine[0] in origins):
+            origins[number] = origins.get(mine[0], mine[0])
+    return origins
 
 
 def _content(data: bytes, scenario: dict[str, Any]) -> dict[str, Any]:
     """Return what a packet carries: sections, or a repair symbol, or a request."""
-    found = packet.peek(packet.unwrap(data, scenario["link"]["framing"]))
+    parsed = packet.peek(packet.unwrap(data, scenario["link"]["framing"]))
     kind = traffic.section_kind(scenario)
-    about: dict[str, Any] = {"priority": found.priority, "last": found.last}
-    if found.kind == Kind.DATA:
+    about: dict[str, Any] = {"priority": parsed.priority, "last": parsed.last}
+    if parsed.kind == Kind.DATA:
         about["sections"] = [
             {
                 "kind": kind(chunk.section),
@@ -151,10 +151,10 @@ def _content(data: bytes, scenario: dict[str, Any]) -> dict[str, Any]:
                 "final": chunk.final,
                 "size_bytes": len(chunk.data),
             }
-            for chunk in fragment.chunks(found.body)
+            for chunk in fragment.chunks(parsed.body)
         ]
-    elif found.kind == Kind.FEEDBACK:
-        wish = arq.parse(found.body)
+    elif parsed.kind == Kind.FEEDBACK:
+        wish = arq.parse(parsed.body)
         about["request"] = {
             "complete": wish.complete,
             "missing": list(wish.missing),
@@ -300,12 +300,16 @@ class _Summary:
         state = "" if run.complete else "; the journal was cut short"
         yield f"{total} of {births} packets{state}" if filtered else f"{total} packets{state}"
         for way in ("forward", "return"):
-            kinds = [(kind, count) for (found, kind), count in self.kinds.items() if found == way]
+            kinds = [(kind, count) for (direction, kind), count in self.kinds.items() if direction == way]
             if not kinds:
                 continue
             shown = [f"{count} {kind} ({self.size_bytes[way, kind]} B)" for kind, count in kinds]
             yield from _wrapped(f"  {way:<8} ", [*shown, f"{self.air_bytes[way]} B on the air"], ", ")
-            fates = [f"{count} {_words(fate)}" for (found, fate), count in self.fates.items() if found == way]
+            fates = [
+                f"{count} {_words(fate)}"
+                for (direction, fate), count in self.fates.items()
+                if direction == way
+            ]
             yield from _wrapped(" " * 11, fates, ", ")
         for name, rows in self.hops.items():
             out = Counter(row["fate"] for row in rows)

@@ -149,7 +149,7 @@ def pictures(result: RunResult, sights: Sights | None = None) -> tuple[list[Pict
         words += f", at most {side} pixels a side," if side else ""
         words += " to keep it small; all figures are computed from the originals in the journal."
     made_of = sections(run, result.traffic.sent, [row.frame for row in with_picture])
-    found = []
+    entries = []
     for row in with_picture:
         came = received[row.frame]
         uri = None if came is None else _data_uri(came, kind)
@@ -159,8 +159,8 @@ def pictures(result: RunResult, sights: Sights | None = None) -> tuple[list[Pict
         seen = None
         if sights is not None and (sheet := overlays.sheet(run, row.frame, sights(row.frame))):
             seen = _data_uri(sheet, "image/webp")
-        found.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles, seen))
-    return found, words
+        entries.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles, seen))
+    return entries, words
 
 
 def _webp(data: bytes, side: int | None) -> bytes:
@@ -334,22 +334,24 @@ def _cards(result: RunResult) -> list[dict[str, str]]:
 
 def _missing(metrics: Mapping[str, Any], rows: Sequence[FrameRow]) -> list[str]:
     """Return, in sentences, what the page does not show and why."""
-    found = []
+    sentences = []
     notes = metrics.get("notes", {})
     if not rows:
-        found.append("No picture was sent, so there is nothing to show.")
+        sentences.append("No picture was sent, so there is nothing to show.")
     elif all(row.shown_ns is None for row in rows):
-        found.append("No picture could be shown, so there are no figures of waiting and quality.")
+        sentences.append("No picture could be shown, so there are no figures of waiting and quality.")
     if notes.get("unfit"):
-        found.append(notes["unfit"] + ".")
+        sentences.append(notes["unfit"] + ".")
     for key, score in scores.table().items():
         if f"quality.{key}" in notes and not score.optional:
-            found.append(f"{score.label}: {notes[f'quality.{key}']}.")
+            sentences.append(f"{score.label}: {notes[f'quality.{key}']}.")
     if any(metrics["tasks"].values()):
-        found += [f"{_task_words(key)}: {note}." for key, note in notes.items() if key.startswith("tasks.")]
+        sentences += [
+            f"{_task_words(key)}: {note}." for key, note in notes.items() if key.startswith("tasks.")
+        ]
     if notes.get("frames"):
-        found.append(notes["frames"].capitalize() + ".")
-    return found
+        sentences.append(notes["frames"].capitalize() + ".")
+    return sentences
 
 
 def _task_words(key: str) -> str:

@@ -67,7 +67,7 @@ def sections(run: Run, sent: Iterable[Sent], frames: Iterable[int]) -> dict[int,
         for event in run.events
         if event["kind"] in ("decoded", "closed") and "sections" in event
     }
-    found = {}
+    by_frame = {}
     for frame, payload in payloads.items():
         have = [*had.get(frame, []), *[False] * len(payload.sections)]
         kinds = [syntax.kind(session.codec, at) for at in range(len(payload.sections))]
@@ -84,8 +84,8 @@ def sections(run: Run, sent: Iterable[Sent], frames: Iterable[int]) -> dict[int,
         ]
         usable = len(lengths) == len(whole.maps) > 0
         picture = _draw(whole, set(arrived.maps), lengths) if usable else None
-        found[frame] = Sections(whole.caption, arrived.caption is not None, sizes, picture)
-    return found
+        by_frame[frame] = Sections(whole.caption, arrived.caption is not None, sizes, picture)
+    return by_frame
 
 
 def _session(about: dict[str, Any]) -> Session | None:
@@ -101,7 +101,7 @@ def _payloads(run: Run, sent: list[Sent], framing: str) -> dict[int, Payload]:
         if item.forward and item.kind == Kind.DATA:
             body = packet.peek(packet.unwrap(run.data[item.number], framing)).body
             bodies.setdefault(item.frame, {})[item.index] = body
-    return {frame: fragment.reassemble(found, len(found)) for frame, found in bodies.items()}
+    return {frame: fragment.reassemble(pieces, len(pieces)) for frame, pieces in bodies.items()}
 
 
 def _draw(sent: Contents, arrived: set[int], lengths: list[int]) -> bytes:

@@ -182,14 +182,14 @@ def _came_to(run: Run, figures: Mapping[str, Any], rows: list[FrameRow]) -> dict
 
 def _tasks(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scores as `TASK_REFERENCE_KEY`, without their intervals."""
-    found = {}
+    row = {}
     for task in TASK_NAMES:
         scores = figures["tasks"].get(task) or {}
         for reference in REFERENCES:
             for key, value in (scores.get(reference) or {}).items():
                 if not key.endswith(("_ci95_low", "_ci95_high")):
-                    found[f"{task}_{reference}_{key}"] = value
-    return found
+                    row[f"{task}_{reference}_{key}"] = value
+    return row
 
 
 def frames(result: RunResult) -> list[dict[str, Any]]:
@@ -223,10 +223,10 @@ def _frame(row: FrameRow, judged: Analysis) -> dict[str, Any]:
 
 
 def _of_tasks(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     for name, kept in stats.items():
         task = name.partition("_")[0]
         primary = TASKS[task].primary
-        found[f"{name}_{primary}"] = TASKS[task].scores([dict(kept)])[primary]
-        found[f"{name}_stats"] = kept
-    return found
+        row[f"{name}_{primary}"] = TASKS[task].scores([dict(kept)])[primary]
+        row[f"{name}_stats"] = kept
+    return row

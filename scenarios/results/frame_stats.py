@@ -91,9 +91,9 @@ def _meant(model: Sequence[str], truth: Sequence[str]) -> Any:
     return numbers
 
 
-def _relative_depth(found: DepthMap) -> Any:
+def _relative_depth(depth: DepthMap) -> Any:
     """Return depth in multiples of its median, of relative inverse depth; infinite where that is 0."""
-    near = found.values.astype(np.float64)
+    near = depth.values.astype(np.float64)
     positive = near[near > 0]
     middle = float(np.median(positive)) if positive.size else 1.0
     return np.divide(middle, near, out=np.full(near.shape, np.inf), where=near > 0).astype(np.float32)

@@ -38,13 +38,13 @@ def hop_packets(run: Run, frames: Mapping[bytes, int]) -> list[HopPacket]:
     rows = run.rows[np.isin(run.rows[:, 2], (Fate.REPEATED, Fate.REPORTED))]
     of_hops = run.rows[np.isin(run.rows[:, 1], rows[:, 1])]
     ends = {number: Fate(fate) for number, fate in of_hops[:, 1:3].tolist() if is_end(fate)}
-    found = []
+    packets = []
     for number, fate, hop in rows[:, 1:4].tolist():
         data, report = run.data[number], fate == Fate.REPORTED
         frame = None if report else frames.get(data)
         end = ends.get(number, Fate.IN_FLIGHT)
-        found.append(HopPacket(number, hop, report, frame, len(data), end))
-    return found
+        packets.append(HopPacket(number, hop, report, frame, len(data), end))
+    return packets
 
 
 def hop_figures(packets: Iterable[HopPacket], names: Sequence[str]) -> dict[str, Any]:
@@ -52,12 +52,12 @@ def hop_figures(packets: Iterable[HopPacket], names: Sequence[str]) -> dict[str,
 
     Both have `sent`, `bytes` and `dropped` by reason. Every repeat is an attempt that failed: its packet went on.
     """
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for item in packets:
         kinds = {kind: {"sent": 0, "bytes": 0, "dropped": Counter()} for kind in ("repeats", "reports")}
-        about = found.setdefault(names[item.hop], kinds)["reports" if item.report else "repeats"]
+        about = figures.setdefault(names[item.hop], kinds)["reports" if item.report else "repeats"]
         about["sent"] += 1
         about["bytes"] += item.size_bytes
         if item.end.is_drop:
             about["dropped"][item.end.name.lower()] += 1
-    return found
+    return figures

@@ -96,13 +96,13 @@ class Judge:
 
     def _open(self, camera: Camera) -> Truths | None:
         try:
-            found = open_truth(camera, self._seed)
+            truths = open_truth(camera, self._seed)
         except FarlinkError as error:
             self.notes["tasks.truth"] = str(error)
             return None
-        if found is None:
+        if truths is None:
             self.notes["tasks.truth"] = f"camera.source {camera.source!r} has no truth"
-        return found
+        return truths
 
     def judged(self) -> Analysis:
         """Return the scores."""
@@ -148,19 +148,19 @@ class Judge:
 
     def _column(self, task: str, reference: str) -> dict[int, Stats]:
         """Return each frame's numbers; none, with a note, where a frame cannot be scored."""
-        found: dict[int, Stats] = {}
+        column: dict[int, Stats] = {}
         for frame in self._frames:
             try:
                 given = self._pair(task, reference, frame)
                 if given is None:
                     continue
                 true, seen, of_model = given
-                found[frame] = stats_of(task, true, seen, self._domain, of_model=of_model)
+                column[frame] = stats_of(task, true, seen, self._domain, of_model=of_model)
             except (ValueError, FarlinkError) as error:
                 line = " ".join(str(error).split())
                 self.notes[f"tasks.{task}.{reference}"] = f"frame {frame} ({self._names.get(frame)}): {line}"
                 return {}
-        return found
+        return column
 
     def _pair(self, task: str, reference: str, frame: int) -> tuple[Found, Found | None, bool] | None:
         """Return (what is taken as true, what was found, whether the first is a model's); None: nothing is known."""
@@ -192,7 +192,7 @@ class Judge:
         Against the truth where the source has it, else against what the model finds in the sent pictures. A task
         whose model is not at hand, or that cannot be scored, is not in it.
         """
-        found: dict[str, tuple[str, Mapping[str, float | None]]] = {}
+        by_task: dict[str, tuple[str, Mapping[str, float | None]]] = {}
         for task in self._tasks:
             if not self._originals.available(task):
                 continue
@@ -202,12 +202,12 @@ class Judge:
                 except (ValueError, FarlinkError):  # noted when the run itself was scored
                     continue
                 if kept and None not in kept:
-                    found[task] = (
+                    by_task[task] = (
                         reference,
                         TASKS[task].scores([stats for stats in kept if stats is not None]),
                     )
                     break
-        return found
+        return by_task
 
     def _look(self, task: str, reference: str, frame: int, pixels: Pixels) -> Stats | None:
         true = self._true(task, frame) if reference == "truth" else self._originals.found(task, frame)
@@ -323,12 +323,12 @@ def _looks(run: Run) -> dict[tuple[str, int], dict[str, Any]]:
 
 def _received(run: Run, looks: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, dict[int, Found]]:
     """Return what the journal says was found, by task and frame; damaged findings count as none."""
-    found: dict[str, dict[int, Found]] = {}
+    by_task: dict[str, dict[int, Found]] = {}
     for (task, frame), event in looks.items():
         if event["kind"] == "found":
             picture = run.findings.get(task, {}).get(frame)
             try:
-                found.setdefault(task, {})[frame] = findings.read(Record(event, picture))
+                by_task.setdefault(task, {})[frame] = findings.read(Record(event, picture))
             except FindingError:
                 continue  # the journal was cut between the event and its picture
-    return found
+    return by_task

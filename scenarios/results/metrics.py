@@ -242,43 +242,43 @@ def shown_age(run: Run, rows: Iterable[FrameRow]) -> Age:
     A picture counts from when it is first shown: refined, it is no newer.
     What follows is the mending of older pictures and the waiting for receipts: nothing newer can come.
     """
-    found = list(rows)
-    shown = [(row.shown_ns, row.captured_ns) for row in found if row.shown_ns is not None]
+    every = list(rows)
+    shown = [(row.shown_ns, row.captured_ns) for row in every if row.shown_ns is not None]
     if not run.complete or not shown:
         return age(shown, end_ns(run))
     newest = max(captured for _, captured in shown)
     update = min(at for at, captured in shown if captured == newest)
-    return age(shown, max(update, max(row.captured_ns for row in found)))
+    return age(shown, max(update, max(row.captured_ns for row in every)))
 
 
 def _age(run: Run, rows: list[FrameRow], notes: dict[str, str]) -> dict[str, float | None]:
-    found = shown_age(run, rows)
-    if not found.updates:
+    view_age = shown_age(run, rows)
+    if not view_age.updates:
         notes["age_s"] = "no picture was shown"
     else:
-        if found.mean_s is None:
+        if view_age.mean_s is None:
             notes["age_s.mean"] = "no time passes between the first picture shown and the last"
-        if found.peak_s is None:
+        if view_age.peak_s is None:
             notes["age_s.peak"] = "no time passes between the first picture shown and the last"
-    return {"mean": found.mean_s, "peak": found.peak_s}
+    return {"mean": view_age.mean_s, "peak": view_age.peak_s}
 
 
 def _quality(rows: list[FrameRow], scores: Scores, notes: dict[str, str]) -> dict[str, float | None]:
     """Return the mean of each score over the shown frames that have it, the set's scores; note what is missing."""
     shown = [row for row in rows if row.shown_ns is not None]
-    found: dict[str, float | None] = {}
+    quality: dict[str, float | None] = {}
     for name in pictures.EACH:
         values = [value for row in shown if (value := row.scores.get(name)) is not None]
-        found[name] = sum(values) / len(values) if values else None
+        quality[name] = sum(values) / len(values) if values else None
         why = scores.notes.get(name) or ("" if values else "no pair of pictures could be compared")
         if values and len(values) < len(shown):
             why = f"mean over {len(values)} of the {len(shown)} shown" + (f": {why}" if why else "")
         if why and (shown or name in scores.notes):
             notes[f"quality.{name}"] = why
-    found |= {name: scores.of_set.get(name) for name in pictures.TOGETHER}
+    quality |= {name: scores.of_set.get(name) for name in pictures.TOGETHER}
     notes |= {f"quality.{name}": scores.notes[name] for name in pictures.TOGETHER if name in scores.notes}
     if shown:
         notes["quality"] = f"means over shown frames; {len(shown)} of {len(rows)} frames were shown"
     else:
         notes["quality"] = "no picture was shown"
-    return found
+    return quality

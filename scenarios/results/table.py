@@ -44,12 +44,12 @@ def write_rows(rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, str], path
         raise StorageError(f"cannot write {path}: DuckDB needs a path in UTF-8")
     with replacing(path) as fresh, duckdb.connect() as database:
         try:
-            database.execute(f"CREATE TABLE found ({types})")
+            database.execute(f"CREATE TABLE results ({types})")
             for block in batched(rows, _ROWS_AT_ONCE):
                 columns = [[_plain(row.get(name)) for row in block] for name in kinds]
-                database.execute(f"INSERT INTO found SELECT {values}", columns)
+                database.execute(f"INSERT INTO results SELECT {values}", columns)
             quoted = str(fresh).replace("'", "''")
-            database.execute(f"COPY found TO '{quoted}' (FORMAT parquet)")
+            database.execute(f"COPY results TO '{quoted}' (FORMAT parquet)")
         except duckdb.IOException as error:
             raise StorageError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
     return path

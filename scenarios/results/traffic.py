@@ -96,8 +96,8 @@ class Traffic:
 
 def scenario(run: Run) -> dict[str, Any]:
     """Return the resolved scenario of *run*."""
-    found: dict[str, Any] = run.head["scenario"]
-    return found
+    resolved: dict[str, Any] = run.head["scenario"]
+    return resolved
 
 
 def traffic(run: Run) -> Traffic:
@@ -204,7 +204,7 @@ def _end(ends: Mapping[int, int], number: int) -> Fate:
     return _FATES[ends.get(number, int(Fate.IN_FLIGHT))]
 
 
-def conserved(run: Run) -> None:
+def check_conservation(run: Run) -> None:
     """Raise AssertionError, naming the packet, where packets do not add up.
 
     Each number is sent or made as a copy once, and ends once (in a run that was cut short: at most once), and
@@ -234,11 +234,11 @@ def conserved(run: Run) -> None:
 
 def counts(run: Run, sent: Iterable[Sent], ends: Mapping[int, int], *, forward: bool) -> dict[str, Any]:
     """Return sent, delivered, dropped by reason, and duplicated of one direction."""
-    found = [item.end for item in sent if item.forward == forward]
-    total = len(found)
+    outcomes = [item.end for item in sent if item.forward == forward]
+    total = len(outcomes)
     copies = [number for number, out in _copies(run) if out == forward]
-    found += [_end(ends, number) for number in copies]
-    fates = Counter(found)
+    outcomes += [_end(ends, number) for number in copies]
+    fates = Counter(outcomes)
     return {
         "sent": total,
         "delivered": fates[Fate.DELIVERED],

@@ -44,7 +44,7 @@ def reach(result: RunResult, look: Look | None = None) -> dict[str, Any] | None:
         return None
     share, full_bytes = _link(result)
     frames = _frames(result)
-    found: dict[str, Any] = {
+    verdict: dict[str, Any] = {
         "link_share": share,
         "frames": frames,
         "own": None,
@@ -54,11 +54,11 @@ def reach(result: RunResult, look: Look | None = None) -> dict[str, Any] | None:
     if frames:
         rows = {row.frame: row for row in result.rows}
         budgets = {frame: max(1, rows[frame].payload_bytes) for frame in frames}
-        found["own"] = _own(result, frames, look)
-        found["same_bytes"] = _best(result, budgets, look)
+        verdict["own"] = _own(result, frames, look)
+        verdict["same_bytes"] = _best(result, budgets, look)
         if full_bytes is not None:
-            found["full_rate"] = _best(result, dict.fromkeys(frames, full_bytes), look)
-    return {**found, "text": text(result, found)}
+            verdict["full_rate"] = _best(result, dict.fromkeys(frames, full_bytes), look)
+    return {**verdict, "text": text(result, verdict)}
 
 
 def _link(result: RunResult) -> tuple[float | None, int | None]:
@@ -161,40 +161,40 @@ def _coded(name: str, number: int, pixels: Pixels, budget: int, section_bytes: i
     return shown, payload.size_bytes
 
 
-def _tasks(found: Mapping[str, tuple[str, Mapping[str, float | None]]]) -> dict[str, dict[str, Any]]:
+def _tasks(by_task: Mapping[str, tuple[str, Mapping[str, float | None]]]) -> dict[str, dict[str, Any]]:
     return {
         task: {"reference": reference, TASKS[task].primary: scores[TASKS[task].primary]}
-        for task, (reference, scores) in found.items()
+        for task, (reference, scores) in by_task.items()
     }
 
 
 # Words
 
 
-def text(result: RunResult, found: Mapping[str, Any]) -> str:
-    """Return the verdict *found* in a paragraph."""
+def text(result: RunResult, verdict: Mapping[str, Any]) -> str:
+    """Return *verdict* in a paragraph."""
     parts = []
-    if found["link_share"] is None:
+    if verdict["link_share"] is None:
         parts.append(
             "How much of the link was used cannot be said: its rate or the pictures' pace is not known."
         )
     else:
-        parts.append(f"The run used {percent(found['link_share'])} of what the way out carries on average.")
-    own = found["own"]
+        parts.append(f"The run used {percent(verdict['link_share'])} of what the way out carries on average.")
+    own = verdict["own"]
     if own is None:
         return " ".join([*parts, "No picture was shown, so there is nothing to compare."])
     name = own["codec"]
     parts.append(f"Its pictures, {size(own['bytes'])} of payload each, come to {_scores(own)}.")
     for key, place in (("same_bytes", "At the same bytes"), ("full_rate", "With the link's full rate")):
-        best = found[key]
+        best = verdict[key]
         if best is None:
             continue
         if best["codec"] is None:
             parts.append(f"{place} ({size(best['bytes'])} a picture) no classical codec can send one.")
             continue
         parts.append(f"{place} ({size(best['bytes'])} a picture) {best['codec']} would show {_scores(best)}.")
-    parts += _gains(name, found)
-    count, total = len(found["frames"]), len(result.rows)
+    parts += _gains(name, verdict)
+    count, total = len(verdict["frames"]), len(result.rows)
     parts.append(
         f"Classical figures are of {count} of the {total} pictures, without any loss on the way."
         if count < total
@@ -217,16 +217,16 @@ def _scores(one: Mapping[str, Any]) -> str:
     return ", ".join(known) or "no score that could be had"
 
 
-def _gains(name: str, found: Mapping[str, Any]) -> list[str]:
+def _gains(name: str, verdict: Mapping[str, Any]) -> list[str]:
     """Say for which scores the run is ahead of the best classical codec at its bytes, and at the full rate."""
     said = []
     for key, place in (("same_bytes", "at the same bytes"), ("full_rate", "at the full rate")):
-        other = found[key]
+        other = verdict[key]
         if other is None or other["codec"] is None or other["codec"] == name:
             continue
         ahead: list[str] = []
         behind: list[str] = []
-        for label, mine, theirs, higher in _pairs(found["own"], other):
+        for label, mine, theirs, higher in _pairs(verdict["own"], other):
             if mine != theirs:
                 (ahead if (mine > theirs) == higher else behind).append(label)
         words = [f"ahead in {' and '.join(ahead)}"] * bool(ahead) + [
@@ -239,14 +239,14 @@ def _gains(name: str, found: Mapping[str, Any]) -> list[str]:
 
 def _pairs(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
     """Return (label, own value, other's value, whether higher is better) of each score that both have."""
-    found = []
+    pairs = []
     for key in SCORES:
         mine, theirs = own["quality"][key], other["quality"][key]
         if mine is not None and theirs is not None:
-            found.append((pictures.EACH[key].label, mine, theirs, pictures.EACH[key].higher_is_better))
+            pairs.append((pictures.EACH[key].label, mine, theirs, pictures.EACH[key].higher_is_better))
     for task, scores in own["tasks"].items():
         primary = TASKS[task].primary
         mine, theirs = scores[primary], other["tasks"].get(task, {}).get(primary)
         if mine is not None and theirs is not None:
-            found.append((task, mine, theirs, TASKS[task].higher_is_better[primary]))
-    return found
+            pairs.append((task, mine, theirs, TASKS[task].higher_is_better[primary]))
+    return pairs

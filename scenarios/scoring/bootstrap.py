@@ -72,11 +72,11 @@ def intervals(
         raise ValueError(f"{len(frames)} frames have {len(clusters)} clusters")
     if drawn is None:
         return dict.fromkeys(task.higher_is_better)
-    found = task.pool(frames).scores(drawn)
+    scores = task.pool(frames).scores(drawn)
     edges = ((1.0 - level) / 2.0, (1.0 + level) / 2.0)
     answer: dict[str, Interval | None] = {}
     for key in task.higher_is_better:
-        known = found[key][~np.isnan(found[key])]
+        known = scores[key][~np.isnan(scores[key])]
         answer[key] = None
         if known.size:
             low, high = np.quantile(known, edges)
@@ -134,10 +134,10 @@ def _blocks(rng: np.random.Generator, cluster_of: NDArray[np.int64], resamples: 
     lengths = np.minimum(math.ceil(units ** (1 / 3)), np.bincount(cluster_of))
     chances = 1.0 / lengths[cluster_of]
     starts = _drawn(rng, max(1, round(float(chances.sum()))), chances, resamples)
-    found = np.zeros_like(starts)
+    drawn = np.zeros_like(starts)
     for number, length in enumerate(lengths.tolist()):
         places = np.flatnonzero(cluster_of == number)
         own = starts[:, places]
         for shift in range(length):
-            found[:, places] += np.roll(own, shift, axis=1)
-    return found
+            drawn[:, places] += np.roll(own, shift, axis=1)
+    return drawn

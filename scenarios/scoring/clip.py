@@ -45,13 +45,13 @@ class Clip:
         """Return the embeddings of *pictures* (H, W, 3), (N, D), each of length 1."""
         import torch
 
-        found = []
+        embeddings = []
         with torch.inference_mode():
             for at in range(0, len(pictures), _BATCH):
                 given = self._processor(images=list(pictures[at : at + _BATCH]), return_tensors="pt")
                 state = self._model.vision_model(**given).pooler_output
-                found.append(self._model.visual_projection(state).double().numpy())
-        return _unit(np.concatenate(found))
+                embeddings.append(self._model.visual_projection(state).double().numpy())
+        return _unit(np.concatenate(embeddings))
 
     def texts(self, texts: Sequence[str]) -> Embeddings:
         """Return the embeddings of *texts*, (N, D), each of length 1."""

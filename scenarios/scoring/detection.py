@@ -215,7 +215,7 @@ def _average_precision(
     *counted* (resamples, D) are the weights of the found boxes, *there* (resamples,) the weight of the truth.
     Only right boxes are looked at: recall changes at no other, and precision is highest there.
     """
-    found = np.full((len(counted), len(OVERLAPS)), np.nan)
+    averages = np.full((len(counted), len(OVERLAPS)), np.nan)
     some = there > 0
     before: bytes | None = None
     total = counted
@@ -229,8 +229,8 @@ def _average_precision(
         recall = np.nan_to_num(ratio(hits, there[:, None]))
         reached = np.searchsorted(RECALLS, recall.ravel(), side="right").reshape(recall.shape)
         steps = np.diff(reached, axis=1, prepend=0)
-        found[some, number] = ((best * steps).sum(1) / len(RECALLS))[some]
-    return found
+        averages[some, number] = ((best * steps).sum(1) / len(RECALLS))[some]
+    return averages
 
 
 def _confidence_curves(

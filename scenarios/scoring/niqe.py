@@ -160,13 +160,13 @@ def _patches(values: Floats, side: int) -> Floats:
 def _of_patches(patches: Floats) -> Floats:
     """Return 18 features of each patch: 2 of its values, 4 of each product with a neighbour."""
     shape, left, right = fitted(patches.reshape(len(patches), -1))
-    found = [shape, (left + right) / 2.0]
+    features = [shape, (left + right) / 2.0]
     for shift in NEIGHBOURS:
         products = patches * np.roll(patches, shift, axis=(1, 2))
         shape, left, right = fitted(products.reshape(len(patches), -1))
         mean = (right - left) * gamma(2.0 / shape) / gamma(1.0 / shape)
-        found += [shape, mean, left, right]
-    return np.stack(found, 1)
+        features += [shape, mean, left, right]
+    return np.stack(features, 1)
 
 
 def fitted(values: Floats) -> tuple[Floats, Floats, Floats]:

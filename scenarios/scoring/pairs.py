@@ -46,7 +46,7 @@ def score(run: Run, shelf: ScoreCache | None = None) -> Scores:
     """Compare every received picture of *run* with the sent one; what *shelf* knows already is not computed."""
     sent, received = run.pictures["sent"], run.pictures["received"]
     notes: dict[str, str] = {}
-    found: dict[int, dict[str, float | None]] = {}
+    scores: dict[int, dict[str, float | None]] = {}
     for frame in sorted(set(sent) & set(received)):
         files = sent[frame], received[frame]
         kept = _kept(shelf, "pair", files, partial(_pair, *files))
@@ -56,11 +56,11 @@ def score(run: Run, shelf: ScoreCache | None = None) -> Scores:
                 name: f"frame {frame} {own['notes']['size']}" for name in pictures.EACH if name not in notes
             }
             continue
-        found[frame] = own["scores"]
+        scores[frame] = own["scores"]
         for name, why in own["notes"].items():
             notes.setdefault(name, why)
-    of_set = _of_set(run, [*found], shelf, notes)
-    return Scores(found, notes, of_set)
+    of_set = _of_set(run, [*scores], shelf, notes)
+    return Scores(scores, notes, of_set)
 
 
 def _pair(sent: bytes, received: bytes) -> bytes:
@@ -78,13 +78,13 @@ def _of_set(
 ) -> dict[str, float | None]:
     def of_pictures(name: str) -> tuple[Features, Features]:
         features = pictures.TOGETHER[name].features
-        found = []
+        sides = []
         for side in ("sent", "received"):
             files = [run.pictures[side][frame] for frame in frames]
             what = f"{features.__module__}.{features.__qualname__}"
             rows = [_array(_kept(shelf, what, (file,), partial(_features, features, file))) for file in files]
-            found.append(np.concatenate(rows))
-        return found[0], found[1]
+            sides.append(np.concatenate(rows))
+        return sides[0], sides[1]
 
     seed = int(run.head["scenario"].get("seed", 0))
     sizes = [png.size(run.pictures["sent"][frame]) for frame in frames]

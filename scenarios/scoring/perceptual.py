@@ -61,14 +61,14 @@ class AlexNet(nn.Module):
         Five tensors (batch, features, rows, columns) of 64, 192, 384, 256 and 256 features.
         """
         x = (pictures * 2.0 - 1.0 - self.shift) / self.scale
-        found = []
+        layers = []
         for layer, stride, padding in zip(LAYERS, STRIDES, PADDINGS, strict=True):
             if layer in POOLED:
                 x = functional.max_pool2d(x, 3, 2)
             weight, bias = self.get_buffer(f"weight{layer}"), self.get_buffer(f"bias{layer}")
             x = functional.relu(functional.conv2d(x, weight, bias, stride, padding))
-            found.append(x)
-        return found
+            layers.append(x)
+        return layers
 
 
 class Lpips(nn.Module):
@@ -100,10 +100,10 @@ class Lpips(nn.Module):
 
 def _heads() -> list[Tensor]:
     """Return the linear heads of LPIPS on AlexNet, each (1, features, 1, 1), from the package `lpips`."""
-    found = find_spec("lpips")
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec("lpips")
+    if spec is None or not spec.submodule_search_locations:
         raise ModelMissingError("LPIPS needs the package lpips: pip install lpips")
-    path = Path(found.submodule_search_locations[0]) / "weights" / "v0.1" / "alex.pth"
+    path = Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / "alex.pth"
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         return [weights[f"lin{number}.model.1.weight"].float() for number in range(len(LAYERS))]

@@ -141,18 +141,18 @@ def _each(name: str, sent: Sequence[Pixels], received: Sequence[Pixels], notes: 
     if why:
         notes[name] = why
         return [None] * len(sent)
-    found: Values = []
+    scores: Values = []
     for first, last in _alike(sent):
         why = score.too_small(*sent[first].shape[:2])
         if why:
             notes.setdefault(name, why)
-            found += [None] * (last - first)
+            scores += [None] * (last - first)
             continue
         values = score.compute(sent[first:last], received[first:last])
         if None in values:
             notes.setdefault(name, score.undefined)
-        found += values
-    return found
+        scores += values
+    return scores
 
 
 def _together(
@@ -180,7 +180,7 @@ def together(
 
     *of_pictures* gives the features of the sent and of the received pictures for a score that can be had.
     """
-    found: dict[str, float | None] = {}
+    scores: dict[str, float | None] = {}
     for name in names:
         why = TOGETHER[name].missing()
         if len(sizes) < 2:
@@ -188,10 +188,10 @@ def together(
         for height, width in dict.fromkeys(sizes):
             why = why or TOGETHER[name].too_small(height, width)
         if why:
-            notes[name], found[name] = why, None
+            notes[name], scores[name] = why, None
         else:
-            found[name] = TOGETHER[name].compute(*of_pictures(name), seed)
-    return found
+            scores[name] = TOGETHER[name].compute(*of_pictures(name), seed)
+    return scores
 
 
 def _alike(pictures: Sequence[Pixels]) -> Iterator[tuple[int, int]]:

@@ -55,11 +55,11 @@ def kid(a: Features, b: Features, seed: int) -> float:
     if max(len(a), len(b)) <= SUBSET_SIZE:
         return _mmd(a, b)
     rng = generator(seed, "kid")
-    found = []
+    distances = []
     for _ in range(SUBSETS):
         parts = [x[rng.permutation(len(x))[:SUBSET_SIZE]] for x in (a, b)]
-        found.append(_mmd(parts[0], parts[1]))
-    return float(np.mean(found))
+        distances.append(_mmd(parts[0], parts[1]))
+    return float(np.mean(distances))
 
 
 def _mmd(a: Features, b: Features) -> float:
@@ -91,11 +91,11 @@ def alexnet_features(pictures: Sequence[Pixels]) -> Features:
 
     from scenarios.scoring.perceptual import alexnet_features as features
 
-    found = [
+    batches = [
         features(torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 255.0)
         for picture in pictures
     ]
-    return torch.cat(found).double().numpy() if found else np.zeros((0, 256))
+    return torch.cat(batches).double().numpy() if batches else np.zeros((0, 256))
 
 
 def inception_features(pictures: Sequence[Pixels], weights: Path) -> Features:
@@ -104,7 +104,7 @@ def inception_features(pictures: Sequence[Pixels], weights: Path) -> Features:
     from torch.nn import functional
 
     model = inception(weights)
-    found = []
+    features = []
     with torch.inference_mode():
         for at in range(0, len(pictures), _BATCH):
             resized = [
@@ -113,8 +113,8 @@ def inception_features(pictures: Sequence[Pixels], weights: Path) -> Features:
                 )
                 for picture in pictures[at : at + _BATCH]
             ]
-            found.append(model(torch.cat(resized) / 127.5 - 1.0).double().numpy())
-    return np.concatenate(found) if found else np.zeros((0, 2048))
+            features.append(model(torch.cat(resized) / 127.5 - 1.0).double().numpy())
+    return np.concatenate(features) if features else np.zeros((0, 2048))
 
 
 @cache

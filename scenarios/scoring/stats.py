@@ -28,8 +28,8 @@ class Pool(Protocol):
 
 def plain(pool: Pool) -> Scores:
     """Return the scores of the frames of *pool* as they are, each counted once."""
-    found = pool.scores(np.ones((1, pool.frames)))
-    return {key: None if np.isnan(values[0]) else float(values[0]) for key, values in found.items()}
+    scores = pool.scores(np.ones((1, pool.frames)))
+    return {key: None if np.isnan(values[0]) else float(values[0]) for key, values in scores.items()}
 
 
 def ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
