@@ -179,7 +179,7 @@ def test_every_figure_of_a_run_made_by_hand() -> None:
     known = {"psnr_db": 25.0, "ms_ssim": pytest.approx(0.8)}
     assert found["quality"] == {**dict.fromkeys(pictures.table()), **known}
     assert found["notes"]["quality.lpips"] == "no weights"
-    assert "2 shown of 3" in found["notes"]["quality"]
+    assert "2 of 3 frames were shown" in found["notes"]["quality"]
     assert found["speed"] == {"virtual_s": 30.0}
     assert (found["scenario"], found["codec"], found["seed"], found["profile"]) == (
         "by-hand",
