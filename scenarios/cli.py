@@ -47,13 +47,13 @@ def _main(
 
 def _with_factor(arguments: list[str]) -> list[str]:
     """Give `--realtime` its default factor where no number follows it: Typer has no options with optional values."""
-    found = []
+    expanded = []
     for at, argument in enumerate(arguments):
-        found.append(argument)
+        expanded.append(argument)
         following = arguments[at + 1] if at + 1 < len(arguments) else ""
         if argument == "--realtime" and not following[:1].isdigit() and following[:1] != ".":
-            found.append("1")
-    return found
+            expanded.append("1")
+    return expanded
 
 
 for _module in COMMANDS:

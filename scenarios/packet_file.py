@@ -131,11 +131,11 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
         size = int.from_bytes(blob[at : at + 2], "big")
         data, at = blob[at + 2 : at + 2 + size], at + 2 + size
         try:
-            found = packet.parse(data, short(own))
+            parsed = packet.parse(data, short(own))
         except packet.PacketError:
             continue
-        bodies[found.index] = found.body
-        count = found.index + 1 if found.last else count
+        bodies[parsed.index] = parsed.body
+        count = parsed.index + 1 if parsed.last else count
     payload = fragment.reassemble(bodies, count)
     pixels = decoder.decode(payload)
     if pixels is None:

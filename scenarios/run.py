@@ -251,18 +251,18 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     path = out / "run.mcap"
     if not path.is_file():
         raise UsageError(f"{out}: no run is there (run.mcap is missing)")
-    found = journal.read(path)
-    judge = Judge(found)
+    stored = journal.read(path)
+    judge = Judge(stored)
     result = results.make(
-        found, lambda _run: judge.judged(), lambda link: known_traces(found.head, link, out)
+        stored, lambda _run: judge.judged(), lambda link: known_traces(stored.head, link, out)
     )
     figures = result.figures
     figures["verdict"] = verdict.reach(result, judge.look if result.judged.stats else None)
     spent = dict.fromkeys(("encode_s", "decode_s", "analyse_s"))
     figures["speed"] |= {**spent, "wall_s": wall_s, **_timings(out)}
-    failed = results.why_failed(found)
+    failed = results.why_failed(stored)
     figures["cell"] = {"status": "failed" if failed else "done", "error": failed, **result.cell}
-    figures |= {"journal": str(path), "digest": journal.digests(found), "report": str(out / "report.html")}
+    figures |= {"journal": str(path), "digest": journal.digests(stored), "report": str(out / "report.html")}
     try:
         write_rows(results.frames(result), results.frame_columns(), out / "results.parquet")
         report.write(result, out, judge.sights)
@@ -278,7 +278,7 @@ def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Tr
     A journal holds a trace's name and SHA-256 alone; *out*/scenario.yaml may say where it lies.
     Raise UsageError where none with that sum is at hand.
     """
-    found: dict[str, Trace] = {}
+    traces: dict[str, Trace] = {}
     for hop in link.hops:
         if hop.trace is None:
             continue
@@ -287,13 +287,13 @@ def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Tr
         for place in places:
             with contextlib.suppress(OSError):
                 if hashlib.sha256(place.read_bytes()).hexdigest() == wanted:
-                    found[hop.name] = read_trace(place)
+                    traces[hop.name] = read_trace(place)
                     break
         else:
             raise UsageError(
                 f"the trace {hop.trace} of hop {hop.name} is not at hand, so its rate is not known"
             )
-    return found
+    return traces
 
 
 def _trace_places(out: Path, name: str) -> list[Path]:
@@ -309,10 +309,10 @@ def _trace_places(out: Path, name: str) -> list[Path]:
 def _timings(out: Path) -> dict[str, Any]:
     """Return the wall-clock seconds that the ends spent, where they are known."""
     try:
-        found: dict[str, Any] = json.loads((out / "timings.json").read_text())
+        timings: dict[str, Any] = json.loads((out / "timings.json").read_text())
     except (OSError, ValueError):
         return {}
-    return found
+    return timings
 
 
 def run(

@@ -237,17 +237,17 @@ def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
     for part in loc:
         node = _follow(node, schema)
         options = node.get("anyOf") or node.get("oneOf") or [node]
-        found = None
+        inner = None
         for option in options:
             option = _follow(option, schema)
             if isinstance(part, int):
-                found = found or option.get("items") or next(iter(option.get("prefixItems", [])), None)
+                inner = inner or option.get("items") or next(iter(option.get("prefixItems", [])), None)
             else:
                 mapping = option.get("discriminator", {}).get("mapping", {})
-                found = found or option.get("properties", {}).get(part)
+                inner = inner or option.get("properties", {}).get(part)
                 if part in mapping:
-                    found = {"$ref": mapping[part]}
-        node = found or node
+                    inner = {"$ref": mapping[part]}
+        node = inner or node
     node = _follow(node, schema)
     keys: list[str] = []
     for option in node.get("anyOf", [node]):
@@ -258,7 +258,7 @@ def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
 def field_paths() -> list[str]:
     """Return the dotted path of each field of a scenario, in its order; `0` stands for an item of a list."""
     schema = Scenario.model_json_schema(by_alias=True)
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
 
     def walk(node: Any, path: str) -> None:
         node = _follow(node, schema)
@@ -270,10 +270,10 @@ def field_paths() -> list[str]:
         if "properties" in items:
             walk(items, f"{path}.0")
         elif not choices and "properties" not in node and node.get("type") != "null":
-            found[path] = None
+            paths[path] = None
 
     walk(schema, "")
-    return [EVERY_HOP, *found]
+    return [EVERY_HOP, *paths]
 
 
 def _follow(node: Any, schema: Any) -> Any:

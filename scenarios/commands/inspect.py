@@ -41,22 +41,22 @@ def inspect(
 
     with clean_errors(as_json):
         path = journal / "run.mcap" if journal.is_dir() else journal
-        found = journals.read(path, pictures=False)
+        run = journals.read(path, pictures=False)
         if pcap is not None:
             if frame is not None or drops:
                 raise UsageError("--pcap writes the whole run; it does not go with --frame or --drops")
-            packets, size = captures.export(found, pcap)
+            packets, size = captures.export(run, pcap)
             say(f"{pcap}: {packets} packets, {size} bytes on the air")
             if as_json:
                 show_json({"file": str(pcap), "packets": packets, "on_air_bytes": size})
             return
         if frame is not None:
-            inspection.check_frame(found, frame)
+            inspection.check_frame(run, frame)
         if as_json:
-            for record in inspection.records(found, frame=frame, drops=drops):
+            for record in inspection.records(run, frame=frame, drops=drops):
                 print(json.dumps(record))
             return
-        show(inspection.lines(found, frame=frame, drops=drops))
+        show(inspection.lines(run, frame=frame, drops=drops))
 
 
 def register(app: typer.Typer) -> None:

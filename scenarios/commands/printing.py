@@ -21,9 +21,9 @@ def show(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def show_json(found: Any) -> None:
-    """Print *found* to stdout as JSON, in ASCII, so that it is harmless to a terminal as well."""
-    print(json.dumps(found, indent=1, default=str), flush=True)
+def show_json(value: Any) -> None:
+    """Print *value* to stdout as JSON, in ASCII, so that it is harmless to a terminal as well."""
+    print(json.dumps(value, indent=1, default=str), flush=True)
 
 
 def say_error(line: str, exit_code: int, as_json: bool) -> None:

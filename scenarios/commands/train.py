@@ -186,10 +186,10 @@ def _size(text: str | None) -> tuple[int, int] | None:
     width, _, height = text.partition("x")
     if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
         raise UsageError(f"--size {text}: expected WIDTHxHEIGHT, as 256x192")
-    found = int(width), int(height)
-    if min(found) < 32 or max(found) > 4096 or found[0] % 16 or found[1] % 16:
+    size = int(width), int(height)
+    if min(size) < 32 or max(size) > 4096 or size[0] % 16 or size[1] % 16:
         raise UsageError(f"--size {text}: expected whole 16s from 32 to 4096")
-    return found
+    return size
 
 
 def register(app: typer.Typer) -> None:
