@@ -99,7 +99,8 @@ def test_the_error_shows_the_last_words_of_a_process_that_crashed(tmp_path, monk
     """A module that cannot even be imported says so on standard error alone."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "receiver.py").write_text("raise RuntimeError('no driver for this GPU')\n")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), os.environ["PYTHONPATH"]]))
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "broken"), before])))
     processes = start(plan(frames=1), tmp_path / "run")
     with pytest.raises(FarlinkError, match=r"(?s)receiver ended with exit code 1: .*no driver for this GPU"):
         processes.watch(lambda _record: None)
