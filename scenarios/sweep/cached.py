@@ -41,14 +41,14 @@ class Workbench:
 
     def load(self, what: str, stamp: str, make: Callable[[], Any]) -> Any:
         """Return what *make* makes, or has made before for the same *stamp*."""
-        found = self.loaded.pop((what, stamp), None)
-        if found is None:
-            found = make()
-        self.loaded[what, stamp] = found
+        tool = self.loaded.pop((what, stamp), None)
+        if tool is None:
+            tool = make()
+        self.loaded[what, stamp] = tool
         same = [key for key in self.loaded if key[0] == what]
         for key in same[:-_KEPT_MODELS]:
             del self.loaded[key]
-        return found
+        return tool
 
 
 class CachedShots:
@@ -168,15 +168,15 @@ class CachedDecoder:
         """Return the picture of each of *payloads*, none of them drawn from what is kept."""
         pictures: list[Pixels | None] = self._decode(payloads)
         for payload, picture in zip(payloads, pictures, strict=True):
-            found = b"" if picture is None else png.encode(picture)
-            self._shelf.put(stamps.digest(pack_payload(payload)), found)
+            encoded = b"" if picture is None else png.encode(picture)
+            self._shelf.put(stamps.digest(pack_payload(payload)), encoded)
         return pictures
 
     def _decode(self, payloads: list[Payload]) -> list[Pixels | None]:
         decoder = self._make()
         if self.batched:
-            found: list[Pixels | None] = decoder.decode_many(payloads)
-            return found
+            pictures: list[Pixels | None] = decoder.decode_many(payloads)
+            return pictures
         return [decoder.decode(payload) for payload in payloads]
 
     def missing(self, payloads: list[Payload]) -> list[Payload]:

@@ -102,15 +102,15 @@ class Store:
         """Throw away what was used longest ago, where more is kept than may be."""
         if self._folder is None:
             return
-        found, total, newest = [], 0, 0.0
+        files, total, newest = [], 0, 0.0
         for path in _files(self._folder):
             with contextlib.suppress(OSError):  # another process was quicker
                 about = path.stat()
-                found.append((about.st_mtime, about.st_size, path))
+                files.append((about.st_mtime, about.st_size, path))
                 total += about.st_size
                 newest = max(newest, about.st_mtime)
         goal = self._limit * _AFTER if total > self._limit else total
-        for used, size, path in sorted(found):
+        for used, size, path in sorted(files):
             stale = path.suffix == ".tmp" and used < newest - _STALE_S
             if stale or total > goal:
                 with contextlib.suppress(OSError):

@@ -92,11 +92,11 @@ def run(job: Job, bench: Workbench) -> dict[str, Any]:
         read = journal.read(folder / "run.mcap")
         if (why := why_failed(read)) is not None:
             raise BudgetError(why)
-        found = measure.measure(read, scenario, bench)
+        figures = measure.measure(read, scenario, bench)
         if kept is not None:
             kept.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / "run.mcap", kept / "run.mcap")
-    return found
+    return figures
 
 
 class NoJournal:

@@ -87,14 +87,14 @@ class Cluster:
     def wait(self) -> list[tuple[int, Outcome]]:
         """Return what became of the tasks that ended, when at least one has."""
         ready, _ = self._ray.wait(list(self._running), num_returns=1)
-        found: list[tuple[int, Outcome]] = []
+        outcomes: list[tuple[int, Outcome]] = []
         for task in ready:
             slot = self._running.pop(task)
             try:
-                found.append((slot, self._ray.get(task)))
+                outcomes.append((slot, self._ray.get(task)))
             except self._ray.exceptions.RayError as error:
-                found.append((slot, {"died": f"the cluster's worker died: {_line(error)}"}))
-        return found
+                outcomes.append((slot, {"died": f"the cluster's worker died: {_line(error)}"}))
+        return outcomes
 
     def close(self) -> None:
         """Give up what is running, and leave the cluster; one that was started here ends."""

@@ -17,9 +17,9 @@ def measure(run: Run, scenario: Scenario, bench: Workbench) -> dict[str, Any]:
     """Return `cell`, the row of *run*, and `frames`, a row for each of its frames; all of it JSON."""
     result = cell.make(
         run,
-        judge=lambda found: _analyse(found, scenario, bench),
+        judge=lambda run: _analyse(run, scenario, bench),
         traces=lambda _link: schema.traces(scenario),
-        score=lambda found: score(found, bench),
+        score=lambda run: score(run, bench),
     )
     return {"cell": result.cell, "frames": cell.frames(result)}
 

@@ -85,18 +85,18 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
 
     Commas in brackets, braces and quotes do not part values. Raise UsageError for what has no such form.
     """
-    found: dict[str, list[Any]] = {}
+    varied: dict[str, list[Any]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
         key = ALIASES.get(key.strip(), key.strip())
         if not equals or not key or not values.strip():
             raise UsageError(f"--vary {text}: PATH=VALUE,VALUE,... was expected, as in codec.channels=1,2,4")
-        if key in found:
+        if key in varied:
             raise UsageError(f"--vary {key}: stands twice; give all its values in one")
         if key == "seed":
             raise UsageError("--vary seed: give --seeds 1,2,3 instead")
-        found[key] = [schema.value(item, f"--vary {text}") for item in split(values)]
-    return found
+        varied[key] = [schema.value(item, f"--vary {text}") for item in split(values)]
+    return varied
 
 
 def split(values: str) -> list[str]:
@@ -152,7 +152,7 @@ def cells(request: Request) -> list[Cell]:
         raise UsageError(f"{count} cells were asked for; at most {MAX_CELLS} are possible")
     own = {"camera.source": request.source, "camera.frames": request.frames}
     given = {key: value for key, value in own.items() if value is not None}
-    found: dict[str, Cell] = {}
+    by_key: dict[str, Cell] = {}
     opened: set[str] = set()
     stamps.forget()
     for row in request.listed or [{}]:
@@ -161,9 +161,9 @@ def cells(request: Request) -> list[Cell]:
             for seed in request.seeds or (None,):
                 overrides = {**given, **settings} | ({} if seed is None else {"seed": seed})
                 cell = _cell(request, overrides, settings, opened)
-                found.setdefault(cell.key, cell)
-    order = {group: at for at, group in enumerate(dict.fromkeys(cell.group for cell in found.values()))}
-    return sorted(found.values(), key=lambda cell: order[cell.group])
+                by_key.setdefault(cell.key, cell)
+    order = {group: at for at, group in enumerate(dict.fromkeys(cell.group for cell in by_key.values()))}
+    return sorted(by_key.values(), key=lambda cell: order[cell.group])
 
 
 def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any], opened: set[str]) -> Cell:

@@ -67,13 +67,13 @@ def code() -> str:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that pictures and scores come from."""
-    found = {}
+    by_package = {}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            by_package[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            by_package[name] = "not installed"
+    return by_package
 
 
 @cache
@@ -94,7 +94,7 @@ def folder(path: Path) -> str:
     if path.is_file():
         return file(path)
     files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else []
-    return digest(*(item for found in files for item in (str(found.relative_to(path)), file(found))))
+    return digest(*(item for each in files for item in (str(each.relative_to(path)), file(each))))
 
 
 @cache
@@ -202,14 +202,14 @@ def _neural(session: Session, models: Mapping[str, Path | str]) -> list[object]:
 
 def analysis_models(session: Session) -> list[str]:
     """Return task and stamp of each analysis model of *session*. Raise ModelMissingError where one is not here."""
-    found = []
+    models = []
     for task in session.analysis:
         name = getattr(session.profile, task) or ""
         where = analyst.place(name)
         if not where.exists():
             analyst.choose(task, name)  # which says what is missing
-        found.append(f"{task} {folder(where)}")
-    return found
+        models.append(f"{task} {folder(where)}")
+    return models
 
 
 def cell(scenario: Scenario) -> tuple[str, str]:

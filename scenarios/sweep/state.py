@@ -80,12 +80,12 @@ class State:
     def cell(self, key: str) -> dict[str, Any] | None:
         """Return status, error, row, cached and wall_s of a cell, None where it was not run."""
         with self._guard():
-            found = self._base.execute(
+            record = self._base.execute(
                 "SELECT status, error, row, cached, wall_s FROM cells WHERE key = ?", (key,)
             ).fetchone()
-        if found is None:
+        if record is None:
             return None
-        status, error, row, cached, wall_s = found
+        status, error, row, cached, wall_s = record
         own = {} if row is None else json.loads(row)
         return {"status": status, "error": error, "row": own, "cached": bool(cached), "wall_s": wall_s}
 

@@ -221,8 +221,8 @@ def _known(
             tally.done += 1
         elif here == "failed" and not options.retry_failed:
             tally.failed += 1
-        elif (found := _from_cache(cell, options, store)) is not None:
-            kept.add(cell.key, found, cached=True)
+        elif (outcome := _from_cache(cell, options, store)) is not None:
+            kept.add(cell.key, outcome, cached=True)
             tally.cached += 1
             tally.done += 1
         else:
@@ -278,11 +278,11 @@ def forecast(request: Request, options: Options, out: Path) -> list[Forecast]:
     spent: dict[str, list[float]] = {}
     known: dict[str, str] = {}
     for cell in cells:
-        found = _from_cache(cell, options, store)
-        known[cell.key] = status.get(cell.key) or ("cached" if found is not None else "to run")
+        outcome = _from_cache(cell, options, store)
+        known[cell.key] = status.get(cell.key) or ("cached" if outcome is not None else "to run")
         if known[cell.key] == "failed" and options.retry_failed:
             known[cell.key] = "to run"
-        wall_s = (found or rows.get(cell.key) or {}).get("wall_s")
+        wall_s = (outcome or rows.get(cell.key) or {}).get("wall_s")
         if wall_s is not None:
             spent.setdefault(cell.scenario.codec.name, []).append(wall_s)
     return [_forecast(cell, known[cell.key], spent.get(cell.scenario.codec.name)) for cell in cells]

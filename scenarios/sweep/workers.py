@@ -116,24 +116,24 @@ class Local:
 
     def wait(self) -> list[tuple[int, Outcome]]:
         """Return what became of the jobs that ended, when at least one has."""
-        found: list[tuple[int, Outcome]] = []
+        outcomes: list[tuple[int, Outcome]] = []
         with selectors.DefaultSelector() as selector:
             for slot in self._busy:
                 stdout = self._children[slot].stdout
                 assert stdout is not None
                 selector.register(stdout, selectors.EVENT_READ, slot)
-            while not found:
+            while not outcomes:
                 for key, _events in selector.select():
                     slot = key.data
                     block = self._children[slot].stdout.read()  # type: ignore[union-attr]
                     if block == b"":
                         selector.unregister(key.fileobj)
-                        found.append((slot, {"died": self._autopsy(slot)}))
+                        outcomes.append((slot, {"died": self._autopsy(slot)}))
                         continue
                     *lines, self._rest[slot] = (self._rest[slot] + (block or b"")).split(b"\n")
-                    found += [(slot, json.loads(line)) for line in lines]
-        self._busy -= {slot for slot, _outcome in found}
-        return found
+                    outcomes += [(slot, json.loads(line)) for line in lines]
+        self._busy -= {slot for slot, _outcome in outcomes}
+        return outcomes
 
     def _autopsy(self, slot: int) -> str:
         """Return why worker *slot* died, in one line."""
