@@ -476,17 +476,23 @@ class Batches:
         return [np.full((48, 64, 3), len(payload.sections[0] or b"") % 256, np.uint8) for payload in payloads]
 
 
-def test_pictures_that_are_drawn_in_batches_are_all_known_before_the_run(tmp_path, monkeypatch):
+def draw_in_batches(monkeypatch, codec):
+    """Let *codec* be decoded in batches; return the decoder, which counts them."""
     made: Any = Batches()
-    monkeypatch.setitem(DECODERS, "webp", DecoderRow(lambda _session: made))
-    found = parts.ends
+    monkeypatch.setitem(DECODERS, codec, DecoderRow(lambda _session: made))
+    ends_of = parts.ends
 
     def batched(session, bench):
-        ends = found(session, bench)
+        ends = ends_of(session, bench)
         ends.decoder.batched = True
         return ends
 
     monkeypatch.setattr(parts, "ends", batched)
+    return made
+
+
+def test_pictures_that_are_drawn_in_batches_are_all_known_before_the_run(tmp_path, monkeypatch):
+    made = draw_in_batches(monkeypatch, "webp")
     request = asked({"codec.name": ["webp"], "link.hops.1.delay_s": [1, 2]}, frames=5)
     result = work.sweep(request, HERE, tmp_path / "out")
     assert result.tally.done == 2, result.failures
@@ -495,16 +501,7 @@ def test_pictures_that_are_drawn_in_batches_are_all_known_before_the_run(tmp_pat
 
 
 def test_a_rehearsal_knows_what_will_be_drawn_early_and_refined(tmp_path, monkeypatch):
-    made: Any = Batches()
-    monkeypatch.setitem(DECODERS, "jpeg2000", DecoderRow(lambda _session: made))
-    found = parts.ends
-
-    def batched(session, bench):
-        ends = found(session, bench)
-        ends.decoder.batched = True
-        return ends
-
-    monkeypatch.setattr(parts, "ends", batched)
+    made = draw_in_batches(monkeypatch, "jpeg2000")
     request = asked({"codec.name": ["jpeg2000"], "codec.frame_bytes": [400]}, repaired("......x"))
     result = work.sweep(request, HERE, tmp_path / "out")
     assert result.tally.done == 1, result.failures
