@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from ports import free_address
 
 from link import journal
 from link.config import ProfileConfig
@@ -412,7 +413,7 @@ def test_doctor_says_what_is_there():
 
 @pytest.mark.slow
 def test_three_terminals(tmp_path):
-    address = f"tcp://127.0.0.1:{20000 + os.getpid() % 20000}"
+    address = free_address()
     link = subprocess.Popen(
         [*COMMAND, "link", "lunar-relay", "--bind", address, "--frames", "3", "--out", str(tmp_path / "run"), "--json",
          "--set", "codec.steps=1"],
@@ -454,7 +455,7 @@ def test_three_terminals(tmp_path):
 
 @pytest.mark.slow
 def test_other_weights_on_one_end_stop_the_run_and_both_fingerprints_are_named(tmp_path):
-    address = f"tcp://127.0.0.1:{22000 + os.getpid() % 20000}"
+    address = free_address()
     other = tmp_path / "transform"
     shutil.copytree(FOLDER / "tiny", other)
     blob = bytearray((other / "synthesis.safetensors").read_bytes())
@@ -567,7 +568,7 @@ def test_an_end_sets_its_own_models_only():
 
 @pytest.mark.slow
 def test_ctrl_c_on_the_link_leaves_a_report_and_tells_the_ends(tmp_path):
-    address = f"tcp://127.0.0.1:{21000 + os.getpid() % 20000}"
+    address = free_address()
     link = subprocess.Popen(
         [*COMMAND, "link", "--bind", address, "--codec", "jpeg2000", "--frames", "3000", "--out", str(tmp_path / "run"), "--json",
          "--set", "camera.source=testcard"],

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import zmq
+from ports import free_port
 from toys import cores, session
 
 from link import messages, relay, timing
@@ -438,9 +439,7 @@ def attack_slow(port, stop):
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", [attack_flood, attack_malformed, attack_giant, attack_slow])
 def test_hostile_peers_neither_fill_memory_nor_harm_the_run(attack, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     command = [sys.executable, "-c", "from scenarios.cli import main; main()"]
     small = ["--codec", "jpeg2000", "--set", "camera.width=64", "--set", "camera.height=48", "--frames", "60"]

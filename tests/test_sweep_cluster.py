@@ -1,10 +1,10 @@
 """The same cells on a Ray cluster. A cluster is started here, on the loopback address."""
 
 import importlib
-import socket
 
 import psutil
 import pytest
+from ports import free_port
 from test_sweep import asked, tables
 
 from link.errors import UsageError
@@ -69,9 +69,7 @@ def test_a_cluster_that_is_started_here_listens_on_the_loopback_address_alone():
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_and_gpus_that_it_lacks_are_told(tmp_path):
     pytest.importorskip("ray")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     from scenarios.sweep.cluster import Cluster
 
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
