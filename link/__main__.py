@@ -66,7 +66,12 @@ def serve(
                 else:
                     for end in ends:
                         end.wait = False
-                    live.run(conductor, time.monotonic, hub.receive, factor)
+
+                    def receive(seconds: float) -> live.Answer | None:
+                        answer = hub.receive(seconds)
+                        return None if answer is None else live.Answer(*answer)
+
+                    live.run(conductor, live.Pace(time.monotonic, factor), receive)
             except StorageError:
                 raise
             except (FarlinkError, KeyboardInterrupt) as error:

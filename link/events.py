@@ -66,12 +66,17 @@ class Event:
 
     kind: str
     """captured, skipped, warned, encoded, resent, gave_up, nak, ack, closed, decoded, found, not_found, acknowledged,
-    aborted, finished."""
+    aborted, finished; of live sessions besides: superseded (a newer frame was drawn in its place), changed (fields
+    of the session, by path), answered (an end, to the step it was asked at `asked_ns`), exhausted (the camera)."""
     time_ns: int
     frame: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     picture: bytes | None = None
     """A PNG file, for captured and decoded, and for what was found where that is a map."""
+
+
+DRAWN = ("decoded", "found", "not_found")
+"""Kinds of event that take drawing: in a live session their `drawn_ns` says when they were there to be seen."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Messages between processes: a verb, a JSON object, and byte strings. No pickle, nothing executable.
 
 peer -> link   hello   {role, wire}                link -> peer   welcome  {session, times}
-               ready   {fingerprint, source}                      step     {now, packets} + packets
+               ready   {fingerprint, source}                      step     {now, packets, session?, times?} + packets
                done    {...} + packets + pictures                 bye      {error}
                error   {exit_code, message}                       ping     {}
 """

@@ -115,6 +115,8 @@ class _Peer:
                 self._socket.send_multipart(messages.pack(b"ready", about))
                 self._tell(f"connected: scenario {session.name}, codec {session.codec.name}")
             elif verb == b"step" and self._core is not None:
+                if "session" in fields:  # changed since the last step
+                    self._core.adjust(Session.model_validate(fields["session"]), Times(**fields["times"]))
                 arrivals = list(zip(map(int, fields["packets"]), blobs, strict=True))
                 self._socket.send_multipart(
                     messages.pack_output(self._core.step(int(fields["now"]), arrivals))

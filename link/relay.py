@@ -298,11 +298,7 @@ class Hub:
                 self._socket.send_multipart([peer, *bye])
             return
         self._peers[peer] = str(role)
-        welcome = {
-            "session": self._session.model_dump(mode="json", by_alias=True),
-            "times": dataclasses.asdict(self._times),
-        }
-        self.send(str(role), messages.pack(b"welcome", welcome))
+        self.send(str(role), messages.pack(b"welcome", describe_session(self._session, self._times)))
         self._welcomed_s[str(role)] = time.monotonic()
 
     def close(self, error: FarlinkError | None = None) -> None:
@@ -322,19 +318,33 @@ class Hub:
         self._context.destroy(linger=1000)
 
 
+def describe_session(session: Session, times: Times) -> dict[str, Any]:
+    """Return *session* and *times* as messages carry them."""
+    return {
+        "session": session.model_dump(mode="json", by_alias=True),
+        "times": dataclasses.asdict(times),
+    }
+
+
 class RemoteEnd:
     """A sender or receiver at the other end of a socket. *wait*: whether `step` waits for the answer."""
 
     def __init__(self, hub: Hub, role: str) -> None:
         self._hub, self.role = hub, role
         self.wait = True
+        self._news: dict[str, Any] = {}  # what the next step brings besides
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output | None:
         """Tell the end the time and what arrived; return its answer, or None where it comes later."""
-        fields = {"now": now, "packets": [number for number, _ in arrivals]}
+        fields = {"now": now, "packets": [number for number, _ in arrivals], **self._news}
+        self._news = {}
         self._hub.send(self.role, messages.pack(b"step", fields, [data for _, data in arrivals]))
         while self.wait:
             answer = self._hub.receive(None)
             if answer is not None and answer[0] == self.role:
                 return answer[1]
         return None
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """Tell the end with its next step."""
+        self._news = describe_session(session, times)

@@ -16,7 +16,7 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
 from receiver.blocks import Block, Blocks
-from receiver.decoder import Decoder, Onlooker
+from receiver.decoder import Decoder, Onlooker, Steered
 
 _MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
 _REMEMBERED = 512  # closed frames whose late packets are still told apart
@@ -61,6 +61,17 @@ class _Open:
         return arq.RepairRequest(missing, None, enough if enough < len(missing) else 0)
 
 
+@dataclass(frozen=True)
+class _Wish:
+    """A picture that is to be drawn."""
+
+    frame: int
+    payload: Payload
+    about: dict[str, Any]
+    """What its event says."""
+    state: _Open
+
+
 @dataclass
 class _Closed:
     seen: set[int]
@@ -76,6 +87,9 @@ class Receiver:
     when it is closed with more sections than that: two drawings at most. A decoder that starts from its last picture
     starts from the one that it drew last before, be that the same frame's first or a later frame's.
 
+    In a live session (`session.live`) of the frames that are to be drawn in one step only the newest is: who draws
+    too slowly shows fewer pictures, not older ones.
+
     *clock* measures decoding and analysis for `timings.json`; it decides nothing.
     """
 
@@ -88,7 +102,7 @@ class Receiver:
         clock: Callable[[], float],
         analyst: Onlooker | None = None,
     ) -> None:
-        self._link = session.link
+        self._link, self._profile = session.link, session.profile
         self._times = times
         self._decoder = decoder
         self._fingerprint = fingerprint
@@ -106,6 +120,7 @@ class Receiver:
         self._sequence = 0
         self._strange: list[int] = []
         self._known = False
+        self._wishes: list[_Wish] | None = [] if session.live else None
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
         """Take *arrivals* (packet number, bytes) and do what is due at *now*.
@@ -127,8 +142,19 @@ class Receiver:
             else:
                 self._ask(frame, state, now, out)
             self._plan(frame, state)
+        if self._wishes:
+            self._draw_newest(now, out)
         out.next_ns = due
         return out
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """See `link.end.End.adjust`. Open frames keep their deadlines."""
+        session = session.model_copy(update={"profile": self._profile})  # the models are this end's own
+        self._link, self._times, self._codec = session.link, times, session.codec
+        self._coded = session.link.repair.fec > 0.0
+        for part in (self._decoder, self._analyst):
+            if isinstance(part, Steered):
+                part.adjust(session)
 
     def _plan(self, frame: int, state: _Open) -> None:
         """Put the frame's next request or deadline on the agenda, unless something earlier stands there."""
@@ -329,7 +355,7 @@ class Receiver:
         if self._syntax.worth_showing(self._codec, payload):
             state.drawn = payload
             have = [section is not None for section in payload.sections]
-            state.shown = self._draw(frame, payload, {"complete": False, "sections": have}, now, out)
+            self._show(_Wish(frame, payload, {"complete": False, "sections": have}, state), now, out)
 
     def _feedback(self, frame: int, request: arq.RepairRequest, turn: int, out: Output) -> None:
         room = packet.body_bytes(self._link.mtu_bytes, self._link.framing)
@@ -356,21 +382,39 @@ class Receiver:
         out.events.append(Event("closed", now, frame, about))
         if payload != state.drawn:
             drawn = {"complete": about["complete"], **({"refines": True} if state.shown else {})}
-            self._draw(frame, payload, drawn, now, out)
+            self._show(_Wish(frame, payload, drawn, state), now, out)
         if self._link.repair.arq and about["complete"]:
             self._feedback(frame, arq.RepairRequest(()), 0, out)
             out.events.append(Event("ack", now, frame))
 
-    def _draw(self, frame: int, payload: Payload, about: dict[str, Any], now: int, out: Output) -> bool:
-        """Decode *payload*, show and analyse the picture; return whether there is one."""
+    def _show(self, wish: _Wish, now: int, out: Output) -> None:
+        """Draw a picture, or remember that one is wanted where others of this step may be newer."""
+        if self._wishes is None:
+            self._draw(wish, now, out)
+        else:
+            self._wishes.append(wish)
+
+    def _draw_newest(self, now: int, out: Output) -> None:
+        """Draw the newest of the pictures that are wanted and say that it supersedes the others."""
+        assert self._wishes is not None
+        newest = max(self._wishes, key=lambda wish: wish.frame)  # of one frame's two the last
+        newest = [wish for wish in self._wishes if wish.frame == newest.frame][-1]
+        for wish in self._wishes:
+            if wish is not newest:
+                out.events.append(Event("superseded", now, wish.frame, {"by": newest.frame}))
+        self._wishes.clear()
+        self._draw(newest, now, out)
+
+    def _draw(self, wish: _Wish, now: int, out: Output) -> None:
+        """Decode the payload, show and analyse the picture, where there is one."""
         started = self._clock()
-        pixels = self._decoder.decode(payload)
+        pixels = self._decoder.decode(wish.payload)
         out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
         if pixels is None:
-            return False
-        out.events.append(Event("decoded", now, frame, about, png.encode(pixels)))
-        self._analyse(frame, pixels, now, out)
-        return True
+            return
+        wish.state.shown = True
+        out.events.append(Event("decoded", now, wish.frame, wish.about, png.encode(pixels)))
+        self._analyse(wish.frame, pixels, now, out)
 
     def _analyse(self, frame: int, pixels: Pixels, now: int, out: Output) -> None:
         if self._analyst is None:

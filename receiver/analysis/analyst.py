@@ -179,6 +179,7 @@ class Analyst:
 
     def __init__(self, models: Sequence[tuple[Chosen, AnalysisModel]], cache: Cache | None = None) -> None:
         self._models, self._cache = models, cache
+        self._tasks = {chosen.task for chosen, _ in models}
 
     @classmethod
     def from_session(cls, session: Session, cache: Cache | None = None) -> "Analyst | None":
@@ -194,6 +195,10 @@ class Analyst:
         device = pick_device(session.profile.device)
         return cls([(item, load(item, device)) for item in chosen], cache)
 
+    def adjust(self, session: Session) -> None:
+        """Run the models of `session.analysis` alone, of those that were loaded."""
+        self._tasks = set(session.analysis)
+
     def look(self, pixels: Pixels) -> list[tuple[str, dict[str, Any], bytes | None]]:
         """Return (kind, fields, PNG) for each model: `found` with its finding, or `not_found` with the reason.
 
@@ -201,6 +206,8 @@ class Analyst:
         """
         seen: list[tuple[str, dict[str, Any], bytes | None]] = []
         for chosen, model in self._models:
+            if chosen.task not in self._tasks:
+                continue
             about: dict[str, Any] = {"task": chosen.task, "model": chosen.name, "stamp": chosen.stamp}
             try:
                 made = record(chosen, partial(_same, model), pixels, self._cache)

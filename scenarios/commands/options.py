@@ -120,11 +120,14 @@ def load_scenario(
     codec: str | None,
     frames: int | None,
     seed: int | None,
+    *,
+    live: bool = False,
 ) -> Any:
-    """Return the resolved scenario with the command's options laid over it."""
+    """Return the resolved scenario with the command's options laid over it. *live*: it runs against the wall clock."""
     from scenarios import schema
 
     overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
+    overrides["live"] = True if live else None
     given = {key: value for key, value in overrides.items() if value is not None}
     return schema.load(scenario, settings or [], given)
 

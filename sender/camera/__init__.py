@@ -19,7 +19,7 @@ from link.frame import MAX_PIXELS
 from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS
-from sender.camera.picture import Shot, Skipped, is_picture
+from sender.camera.picture import Shot, Skippable, Skipped, is_picture
 from sender.camera.testcard import open_testcard
 from sender.camera.video import open_video
 from sender.camera.webcam import open_webcam
@@ -73,7 +73,7 @@ def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
         raise UsageError(
             f"camera.width x camera.height: {camera.width}x{camera.height} is over {MAX_PIXELS} pixels"
         )
-    return _limited(_open(camera, seed), camera.frames)
+    return _Limited(_open(camera, seed), camera.frames)
 
 
 def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
@@ -105,10 +105,32 @@ def _kind(path: Path) -> str:
         raise UsageError(f"camera.source {str(path)!r}: {error.strerror}") from None
 
 
-def _limited(source: Iterator[Shot | Skipped], frames: int | None) -> Iterator[Shot | Skipped]:
-    shots = 0
-    for item in source:
-        yield item
-        shots += isinstance(item, Shot)
-        if shots == frames:
-            return
+class _Limited(Iterator[Shot | Skipped]):
+    """The first *frames* shots of *source* (None: all), and what could not be read between them."""
+
+    def __init__(self, source: Iterator[Shot | Skipped], frames: int | None) -> None:
+        self._source, self._left = source, frames
+
+    def _count(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+
+    def __next__(self) -> Shot | Skipped:
+        if self._left == 0:
+            raise StopIteration
+        item = next(self._source)
+        if isinstance(item, Shot):
+            self._count()
+        return item
+
+    def skip(self) -> str | None:
+        """See `sender.camera.picture.Skippable`; a source that is not skippable reads the picture."""
+        if self._left == 0:
+            return None
+        if isinstance(self._source, Skippable):
+            name = self._source.skip()
+        else:
+            name = next((item.name for item in self._source if isinstance(item, Shot)), None)
+        if name is not None:
+            self._count()
+        return name
