@@ -66,7 +66,7 @@ class Codec(Model):
     """Which models: those that come with farlink, or the paper's own scale after `farlink models pull flux`."""
     channels: Annotated[int, Field(ge=0, le=4096), _BOTH_ENDS] = 8
     """How many latent channels are sent; fewer where `frame_bytes` is reached. 0: the caption alone."""
-    channel_limit: Annotated[Annotated[int, Field(ge=0, le=4096)] | None, Affects.ENCODING, Steers.SENDER] = (
+    max_channels: Annotated[Annotated[int, Field(ge=0, le=4096)] | None, Affects.ENCODING, Steers.SENDER] = (
         None
     )
     """Of `channels`, which both ends agree on beforehand, at most so many are sent; None: all."""
@@ -89,9 +89,9 @@ class Codec(Model):
     """Video: how far back to noise a frame starts from the last one's latents; 1: from pure noise."""
 
     @property
-    def most_channels(self) -> int:
+    def sent_channels(self) -> int:
         """How many latent channels are sent at most."""
-        return self.channels if self.channel_limit is None else min(self.channels, self.channel_limit)
+        return self.channels if self.max_channels is None else min(self.channels, self.max_channels)
 
     @model_validator(mode="before")
     @classmethod

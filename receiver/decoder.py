@@ -22,7 +22,7 @@ class Batched(Decoder, Protocol):
 
 
 @runtime_checkable
-class Steered(Protocol):
+class SteeredPart(Protocol):
     """A decoder or onlooker whose settings may be changed while a run goes on."""
 
     def adjust(self, session: Session) -> None:

@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Any
 
-from link import fragment, packet, png
+from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import FingerprintError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
-from link.frame import Payload, Pixels
+from link.frame import Payload
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
 from receiver.blocks import Block, Blocks
-from receiver.decoder import Decoder, Onlooker, Steered
+from receiver.decoder import Decoder, Onlooker
+from receiver.drawing import Drawer, Wish
 
 _MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
 _REMEMBERED = 512  # closed frames whose late packets are still told apart
@@ -41,6 +41,10 @@ class _Open:
     shown: bool = False
     """Whether that made a picture."""
 
+    def mark_shown(self) -> None:
+        """Note that there is a picture."""
+        self.shown = True
+
     @property
     def due_ns(self) -> int:
         """When the frame next wants something done."""
@@ -59,17 +63,6 @@ class _Open:
             return arq.RepairRequest(missing, last)
         enough = 0 if lacking is None else max(1, lacking)
         return arq.RepairRequest(missing, None, enough if enough < len(missing) else 0)
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """A picture that is to be drawn."""
-
-    frame: int
-    payload: Payload
-    about: dict[str, Any]
-    """What its event says."""
-    state: _Open
 
 
 @dataclass
@@ -104,11 +97,9 @@ class Receiver:
     ) -> None:
         self._link, self._profile = session.link, session.profile
         self._times = times
-        self._decoder = decoder
+        self._drawer = Drawer(decoder, analyst, clock, live=session.live)
         self._fingerprint = fingerprint
         self._short = short(fingerprint)
-        self._clock = clock
-        self._analyst = analyst
         self._open: dict[int, _Open] = {}
         self._closed: dict[int, _Closed] = {}
         self._agenda: list[tuple[int, int]] = []  # a heap of (time, frame)
@@ -120,7 +111,6 @@ class Receiver:
         self._sequence = 0
         self._strange: list[int] = []
         self._known = False
-        self._wishes: list[_Wish] | None = [] if session.live else None
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
         """Take *arrivals* (packet number, bytes) and do what is due at *now*.
@@ -142,8 +132,7 @@ class Receiver:
             else:
                 self._ask(frame, state, now, out)
             self._plan(frame, state)
-        if self._wishes:
-            self._draw_newest(now, out)
+        self._drawer.end_step(now, out)
         out.next_ns = due
         return out
 
@@ -152,9 +141,7 @@ class Receiver:
         session = session.model_copy(update={"profile": self._profile})  # the models are this end's own
         self._link, self._times, self._codec = session.link, times, session.codec
         self._coded = session.link.repair.fec > 0.0
-        for part in (self._decoder, self._analyst):
-            if isinstance(part, Steered):
-                part.adjust(session)
+        self._drawer.adjust(session)
 
     def _plan(self, frame: int, state: _Open) -> None:
         """Put the frame's next request or deadline on the agenda, unless something earlier stands there."""
@@ -355,7 +342,9 @@ class Receiver:
         if self._syntax.worth_showing(self._codec, payload):
             state.drawn = payload
             have = [section is not None for section in payload.sections]
-            self._show(_Wish(frame, payload, {"complete": False, "sections": have}, state), now, out)
+            self._drawer.show(
+                Wish(frame, payload, {"complete": False, "sections": have}, state.mark_shown), now, out
+            )
 
     def _feedback(self, frame: int, request: arq.RepairRequest, turn: int, out: Output) -> None:
         room = packet.body_bytes(self._link.mtu_bytes, self._link.framing)
@@ -382,44 +371,7 @@ class Receiver:
         out.events.append(Event("closed", now, frame, about))
         if payload != state.drawn:
             drawn = {"complete": about["complete"], **({"refines": True} if state.shown else {})}
-            self._show(_Wish(frame, payload, drawn, state), now, out)
+            self._drawer.show(Wish(frame, payload, drawn, state.mark_shown), now, out)
         if self._link.repair.arq and about["complete"]:
             self._feedback(frame, arq.RepairRequest(()), 0, out)
             out.events.append(Event("ack", now, frame))
-
-    def _show(self, wish: _Wish, now: int, out: Output) -> None:
-        """Draw a picture, or remember that one is wanted where others of this step may be newer."""
-        if self._wishes is None:
-            self._draw(wish, now, out)
-        else:
-            self._wishes.append(wish)
-
-    def _draw_newest(self, now: int, out: Output) -> None:
-        """Draw the newest of the pictures that are wanted and say that it supersedes the others."""
-        assert self._wishes is not None
-        newest = max(self._wishes, key=lambda wish: wish.frame)  # of one frame's two the last
-        newest = [wish for wish in self._wishes if wish.frame == newest.frame][-1]
-        for wish in self._wishes:
-            if wish is not newest:
-                out.events.append(Event("superseded", now, wish.frame, {"by": newest.frame}))
-        self._wishes.clear()
-        self._draw(newest, now, out)
-
-    def _draw(self, wish: _Wish, now: int, out: Output) -> None:
-        """Decode the payload, show and analyse the picture, where there is one."""
-        started = self._clock()
-        pixels = self._decoder.decode(wish.payload)
-        out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
-        if pixels is None:
-            return
-        wish.state.shown = True
-        out.events.append(Event("decoded", now, wish.frame, wish.about, png.encode(pixels)))
-        self._analyse(wish.frame, pixels, now, out)
-
-    def _analyse(self, frame: int, pixels: Pixels, now: int, out: Output) -> None:
-        if self._analyst is None:
-            return
-        started = self._clock()
-        for kind, fields, picture in self._analyst.look(pixels):
-            out.events.append(Event(kind, now, frame, fields, picture))
-        out.timings["analyse_s"] = out.timings.get("analyse_s", 0.0) + self._clock() - started

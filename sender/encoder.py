@@ -23,7 +23,7 @@ class Adjustable(Encoder, Protocol):
 
 
 @runtime_checkable
-class Steered(Encoder, Protocol):
+class SteeredEncoder(Encoder, Protocol):
     """An encoder whose settings may be changed while a run goes on."""
 
     def adjust(self, codec: Codec) -> None:

@@ -14,7 +14,7 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times, body_bytes
 from sender.camera.picture import Shot, Skippable, Skipped
-from sender.encoder import Adjustable, Encoder, Steered
+from sender.encoder import Adjustable, Encoder, SteeredEncoder
 from sender.rate_control import Choice, RateControl, is_controlled
 
 _MOST_LATE = 16
@@ -111,7 +111,7 @@ class Sender:
             if self._blocks is not None and (repairs := self._blocks.flush()) is not None:
                 self._ended.append(repairs)
             self._blocks = self._block_builder()
-        if isinstance(self._encoder, Steered):
+        if isinstance(self._encoder, SteeredEncoder):
             self._encoder.adjust(session.codec)
         if self._control is not None or is_controlled(session):
             self._control = RateControl.from_session(session, times) if is_controlled(session) else None

@@ -22,7 +22,8 @@ from link.fingerprint import fingerprint
 from link.live import Answer, Change, LateEnd, Pace, Timing, Turn
 from link.steering import MAX_CHANGES, lay
 from receiver.receiver import Receiver
-from scenarios import again, schema
+from scenarios import schema
+from scenarios.live import again
 from sender.sender import Sender
 
 HOP = {"name": "space", "rate_bps": 4000, "delay_s": 1.5}

@@ -65,7 +65,7 @@ class GscDecoder:
         return cls(codec, size, coded, tables, Generator(parts, text, synthesis, _sampling(codec)))
 
     def adjust(self, session: Session) -> None:
-        """See `receiver.decoder.Steered.adjust`."""
+        """See `receiver.decoder.SteeredPart.adjust`."""
         self._codec = session.codec
         self._generator.adjust(_sampling(session.codec))
 

@@ -118,9 +118,7 @@ class Bar:
             self._arrivals.take(kind, record.get("frame"), record.get("time_ns", 0), record)
         if kind in ("warned", "waiting"):
             say(record["reason"])
-        elif (
-            kind == "skipped" and "by" not in record
-        ):  # who left it out on purpose has many
+        elif kind == "skipped" and "by" not in record:  # who left it out on purpose has many
             say(f"skipped {record['name']}: {record['reason']}")
         elif kind == "listening":
             where = f"loading models; waiting for both ends at {record['address']}"
@@ -162,6 +160,7 @@ def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
 def table(metrics: dict[str, Any]) -> list[str]:
     """Return the few figures that a person wants first, a line each."""
+    from scenarios.results.metrics import count_words
     from scenarios.scoring import pictures
 
     frames, packets, size = metrics["frames"], metrics["packets"], metrics["bytes"]
@@ -173,7 +172,7 @@ def table(metrics: dict[str, Any]) -> list[str]:
         ("scenario", f"{metrics['scenario']}, codec {metrics['codec']}, seed {metrics['seed']}"),
         (
             "frames",
-            f"{frames['sent']} sent: {frames['complete']} complete, {frames['partial']} partial, {frames['lost']} lost",
+            f"{frames['sent']} sent: {count_words(frames)}",
         ),
         ("packets", f"{packets['sent']} sent, {lost} lost {_reasons(dropped)}".rstrip()),
     ]

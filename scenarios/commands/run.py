@@ -110,9 +110,9 @@ def run(
 def _run_again(journal_of: Path, out: Path | None, overwrite: bool, as_json: bool) -> None:
     """Run a journal again into a folder of its own, and say whether it came to the same."""
     from link import journal
-    from scenarios import again
     from scenarios import run as runs
     from scenarios.commands.progress import Bar
+    from scenarios.live import again
 
     path = journal_of / "run.mcap" if journal_of.is_dir() else journal_of
     plan = again.read_scenario(journal.read(path, pictures=False), path)

@@ -80,7 +80,7 @@ class ClassicalEncoder:
         return cls(session.codec.name, frame_bytes, section)
 
     def adjust(self, codec: Codec) -> None:
-        """See `sender.encoder.Steered.adjust`; the bytes of a frame are all that can change."""
+        """See `sender.encoder.SteeredEncoder.adjust`; the bytes of a frame are all that can change."""
         self._budget = codec.frame_bytes or self._budget
 
     def encode(self, frame: Frame) -> Payload:

@@ -56,7 +56,7 @@ class GscEncoder:
         return cls(session.codec, analysis, tables, open_captioner(session), size)
 
     def adjust(self, codec: Codec) -> None:
-        """See `sender.encoder.Steered.adjust`."""
+        """See `sender.encoder.SteeredEncoder.adjust`."""
         fixed = codec.rate_control == "fixed"
         self._codec = codec.model_copy(update={"frame_bytes": None}) if fixed else codec
 
@@ -65,7 +65,7 @@ class GscEncoder:
 
         Raise UsageError where the budget cannot be met, PartialError where an endpoint gives no caption.
         """
-        return self.encode_at(frame, Quality(self._codec.most_channels, self._codec.caption_words))
+        return self.encode_at(frame, Quality(self._codec.sent_channels, self._codec.caption_words))
 
     def encode_at(self, frame: Frame, quality: Quality) -> Payload:
         """Return the sections of *frame* with at most so many channels and words, and no more than the codec's.
