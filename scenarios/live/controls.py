@@ -22,7 +22,7 @@ Group = Literal["link", "sender", "drawing"]
 
 
 @dataclass(frozen=True)
-class Control:
+class SteeringControl:
     """A control: a steered field, or a part of one."""
 
     label: str
@@ -46,74 +46,78 @@ def _adjustable(session: Session) -> bool:
     return SYNTAXES[session.codec.name].facts.adjustable
 
 
-_RATE = Control("rate", "range", "bit/s", 10, 1e8, "log")
-_DELAY = Control("delay", "range", "s", 0, 2000, "linear", note="a packet never arrives before the last one")
-HOP: Mapping[str, Control] = {
+_RATE = SteeringControl("rate", "range", "bit/s", 10, 1e8, "log")
+_DELAY = SteeringControl(
+    "delay", "range", "s", 0, 2000, "linear", note="a packet never arrives before the last one"
+)
+HOP: Mapping[str, SteeringControl] = {
     "rate_bps": _RATE,
     "delay_s": _DELAY,
-    "loss.loss": Control("loss", "range", "%", 0, 0.95, step=0.005),
-    "loss.mean_burst": Control("burst length", "range", "", 1, 50, step=0.5, note="packets lost in a row"),
-    "bit_error_rate": Control("bit errors", "range", "", 0, 0.01, note="share of bits that are flipped"),
-    "duplicate_ratio": Control("copies", "range", "%", 0, 1, step=0.01),
-    "jitter.scale_s": Control("jitter", "range", "s", 0, 60),
-    "outage": Control(
+    "loss.loss": SteeringControl("loss", "range", "%", 0, 0.95, step=0.005),
+    "loss.mean_burst": SteeringControl("burst length", "range", "", 1, 50, step=0.5, note="packets lost in a row"),
+    "bit_error_rate": SteeringControl("bit errors", "range", "", 0, 0.01, note="share of bits that are flipped"),
+    "duplicate_ratio": SteeringControl("copies", "range", "%", 0, 1, step=0.01),
+    "jitter.scale_s": SteeringControl("jitter", "range", "s", 0, 60),
+    "outage": SteeringControl(
         "outage", "choice",
         choices=(("up", "none"), ("lose", "down, packets are lost"), ("hold", "down, packets wait")),
     ),
 }  # fmt: skip
 """Of a hop, by what follows `link.hops.N.` or `link.return.`."""
-SENDER: Mapping[str, Control] = {
-    "codec.max_channels": Control("channels", "range", "", 0, 32, step=1, shown=_switched("channels")),
-    "codec.caption_words": Control(
+SENDER: Mapping[str, SteeringControl] = {
+    "codec.max_channels": SteeringControl("channels", "range", "", 0, 32, step=1, shown=_switched("channels")),
+    "codec.caption_words": SteeringControl(
         "words of the caption", "range", "", 2, 60, step=1, shown=_switched("caption_words")
     ),
-    "codec.rate_control": Control(
+    "codec.rate_control": SteeringControl(
         "rate control", "choice", shown=_adjustable,
         choices=(("bytes", "by bytes"), ("fixed", "off"), ("task", "by the task")),
     ),
-    "codec.alpha": Control("weight of the task", "range", "", 0, 10, shown=_adjustable),
-    "codec.beta": Control("price of a kilobyte", "range", "", 0, 10, shown=_adjustable),
-    "codec.task": Control(
+    "codec.alpha": SteeringControl("weight of the task", "range", "", 0, 10, shown=_adjustable),
+    "codec.beta": SteeringControl("price of a kilobyte", "range", "", 0, 10, shown=_adjustable),
+    "codec.task": SteeringControl(
         "whose accuracy", "choice", shown=_adjustable,
         choices=tuple((name, name) for name in ("segmentation", "depth", "detection", "mean")),
     ),
-    "codec.frame_bytes": Control("bytes of a frame", "range", "", 50, 100_000, "log", 1),
-    "camera.period_s": Control(
+    "codec.frame_bytes": SteeringControl("bytes of a frame", "range", "", 50, 100_000, "log", 1),
+    "camera.period_s": SteeringControl(
         "time between pictures", "range", "s", 0.1, 3600, "log",
         shown=lambda session: session.camera.period_s is not None,
     ),
-    "link.repair.fec": Control(
+    "link.repair.fec": SteeringControl(
         "repair sent in advance", "range", "", 0, 4, step=0.05,
         note="repair bytes for a byte of data; only where the session began with some",
     ),
-    "link.repair.fec_frames": Control(
+    "link.repair.fec_frames": SteeringControl(
         "frames of a repair block", "range", "", 1, 127, step=1, shown=lambda s: s.link.repair.fec > 0
     ),
-    "link.repair.arq_rounds": Control(
+    "link.repair.arq_rounds": SteeringControl(
         "requests for a frame", "range", "", 1, 32, step=1, shown=lambda s: s.link.repair.arq
     ),
-    "link.deadline_s": Control(
+    "link.deadline_s": SteeringControl(
         "wait for the rest", "range", "s", 0.1, 10_000, "log",
         shown=lambda session: session.link.deadline_s is not None,
     ),
 }  # fmt: skip
 """Of the sender, by path. Ranges are what a slider needs; what is valid is said by the session's own rules."""
-DRAWING: Mapping[str, Control] = {
-    "codec.steps": Control("steps", "range", "", 1, 64, "log", 1, shown=_switched("steps")),
-    "codec.strength": Control("strength", "range", "", 0.05, 1, step=0.05, shown=_switched("strength")),
-    "codec.guidance": Control("guidance", "range", "", 0, 20, step=0.1, shown=_switched("guidance")),
-    "codec.control_scale": Control(
+DRAWING: Mapping[str, SteeringControl] = {
+    "codec.steps": SteeringControl("steps", "range", "", 1, 64, "log", 1, shown=_switched("steps")),
+    "codec.strength": SteeringControl(
+        "strength", "range", "", 0.05, 1, step=0.05, shown=_switched("strength")
+    ),
+    "codec.guidance": SteeringControl("guidance", "range", "", 0, 20, step=0.1, shown=_switched("guidance")),
+    "codec.control_scale": SteeringControl(
         "weight of the channels", "range", "", 0, 3, step=0.05, shown=_switched("control_scale")
     ),
-    "codec.noise_seed": Control("noise", "range", "", 0, 100, step=1, shown=_switched("noise_seed")),
-    "link.repair.show_early": Control(
+    "codec.noise_seed": SteeringControl("noise", "range", "", 0, 100, step=1, shown=_switched("noise_seed")),
+    "link.repair.show_early": SteeringControl(
         "show what is there", "switch", note="while the rest is asked for", shown=lambda s: s.link.repair.arq
     ),
 }
 """Of the receiver, by path."""
-ANALYSIS = Control("analysis", "switch")
+ANALYSIS = SteeringControl("analysis", "switch")
 """One for each task whose model was loaded, `analysis.TASK`."""
-_GROUPS: Mapping[Group, Mapping[str, Control]] = {"sender": SENDER, "drawing": DRAWING}
+_GROUPS: Mapping[Group, Mapping[str, SteeringControl]] = {"sender": SENDER, "drawing": DRAWING}
 
 
 def fields() -> frozenset[str]:
@@ -124,7 +128,7 @@ def fields() -> frozenset[str]:
     return frozenset(of_hops | others | {"Session.analysis"})
 
 
-def _all(session: Session, loaded: Sequence[str]) -> Iterator[tuple[str, Group, int | None, Control]]:
+def _all(session: Session, loaded: Sequence[str]) -> Iterator[tuple[str, Group, int | None, SteeringControl]]:
     link = session.link
     for at, hop in enumerate(link.hops):
         for part, control in HOP.items():

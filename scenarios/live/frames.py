@@ -23,7 +23,7 @@ FINAL = ("complete", "partial", "lost", "superseded")
 
 
 @dataclass(slots=True)
-class Frame:
+class FrameView:
     """A frame of the ring."""
 
     number: int
@@ -85,7 +85,7 @@ class Frames:
 
     def __init__(self, framing: str, reader: SectionReader | None) -> None:
         self._framing, self._reader = framing, reader
-        self.ring: OrderedDict[int, Frame] = OrderedDict()
+        self.ring: OrderedDict[int, FrameView] = OrderedDict()
         self._statuses: OrderedDict[int, str] = OrderedDict()
         self.counts: Counter[str] = Counter()
         """Frames by status, of the whole session."""
@@ -93,10 +93,10 @@ class Frames:
         """Frames that were encoded."""
         self._bodies = 0
 
-    def capture(self, event: Event) -> Frame:
+    def capture(self, event: Event) -> FrameView:
         """A frame was captured."""
         number = int(event.frame or 0)
-        frame = Frame(number, str(event.fields.get("name", "")), event.time_ns)
+        frame = FrameView(number, str(event.fields.get("name", "")), event.time_ns)
         self.ring[number] = frame
         self._set(number, "captured")
         while len(self.ring) > KEPT:
@@ -119,7 +119,7 @@ class Frames:
         """Return what became of frame *number*, empty where that is not known."""
         return self._statuses.get(number, "")
 
-    def encode(self, event: Event) -> Frame | None:
+    def encode(self, event: Event) -> FrameView | None:
         """A frame was encoded: all its data packets are on record."""
         self.sent += 1
         frame = self.ring.get(int(event.frame or 0))
@@ -152,11 +152,11 @@ class Frames:
                 return
             self._drop_bodies(oldest)
 
-    def _drop_bodies(self, frame: Frame) -> None:
+    def _drop_bodies(self, frame: FrameView) -> None:
         self._bodies -= sum(map(len, frame.bodies.values()))
         frame.bodies = {}
 
-    def _read(self, frame: Frame) -> None:
+    def _read(self, frame: FrameView) -> None:
         """Read the sections of *frame*, as they were sent, with what is known of their arrival."""
         if self._reader is None or not frame.bodies:
             return
@@ -166,21 +166,21 @@ class Frames:
         except ValueError:
             frame.held = None  # packets of another codec
 
-    def arrive(self, number: int) -> Frame | None:
+    def arrive(self, number: int) -> FrameView | None:
         """A packet of a frame was delivered."""
         if self.status(number) == "sent":
             self._set(number, "arriving")
             return self.ring.get(number)
         return None
 
-    def lose(self, number: int) -> Frame | None:
+    def lose(self, number: int) -> FrameView | None:
         """Nothing of a frame can come any more."""
         if self.status(number) in ("sent", "arriving"):
             self._set(number, "lost")
             return self.ring.get(number)
         return None
 
-    def close(self, event: Event, *, drawn: bool) -> Frame | None:
+    def close(self, event: Event, *, drawn: bool) -> FrameView | None:
         """The receiver waits for nothing more of a frame; *drawn*: a picture of it was, or is, shown."""
         number = int(event.frame or 0)
         complete = bool(event.fields.get("complete"))
@@ -197,7 +197,7 @@ class Frames:
         self._drop_bodies(frame)
         return frame
 
-    def draw(self, event: Event, at_ns: int) -> tuple[Frame | None, bool]:
+    def draw(self, event: Event, at_ns: int) -> tuple[FrameView | None, bool]:
         """A picture was drawn at *at_ns*; return its frame, and whether it is the frame's first."""
         number = int(event.frame or 0)
         first = self.status(number) not in ("complete", "partial")
@@ -216,18 +216,18 @@ class Frames:
             self._read(frame)
         return frame, first
 
-    def supersede(self, number: int) -> Frame | None:
+    def supersede(self, number: int) -> FrameView | None:
         """A newer frame was drawn in its place."""
         if self.status(number) not in ("complete", "partial"):
             self._set(number, "superseded")
         return self.ring.get(number)
 
-    def finish(self) -> list[Frame]:
+    def finish(self) -> list[FrameView]:
         """The session is over: what was not drawn will not be. Return the frames that are lost by that."""
         lost = [number for number, status in self._statuses.items() if status in ("sent", "arriving")]
         return [frame for number in lost if (frame := self.lose(number)) is not None]
 
-    def find(self, event: Event) -> Frame | None:
+    def find(self, event: Event) -> FrameView | None:
         """A model looked at a picture."""
         frame = self.ring.get(int(event.frame if event.frame is not None else -1))
         if frame is None:

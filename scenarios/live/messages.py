@@ -9,12 +9,14 @@ from typing import Any
 
 from link.codecs import SYNTAXES
 from scenarios.live.controls import controls
-from scenarios.live.pictures import Picture
+from scenarios.live.frames import FINAL
+from scenarios.live.pictures import ShownPicture
 from scenarios.live.room import Room, newer
 from scenarios.report.sections import COLUMNS
 from scenarios.words import plain
 
 PROTOCOL = 1
+_PHOTO_BYTES = 60_000
 
 
 def pack(message: dict[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
@@ -108,7 +110,7 @@ def news_since(room: Room, since: int, wall_s: float) -> tuple[dict[str, Any], l
     waiting, flying = room.waiting()
     rows = newer(room.rows, since)
     message: dict[str, Any] = {
-        "clock": {**room.clock(), "wall_s": round(wall_s, 3)},
+        "clock": {**tell_time(room), "wall_s": round(wall_s, 3)},
         "packets": newer(room.packets, since),
         "rows": rows,
         "rows_left_out": max(0, room.rows_since(since) - len(rows)) if since >= 0 else 0,
@@ -119,11 +121,12 @@ def news_since(room: Room, since: int, wall_s: float) -> tuple[dict[str, Any], l
         "log": newer(room.log, since),
     }
     message = {key: value for key, value in message.items() if value}
-    message |= {"queues": waiting, "flying": flying, "totals": room.totals(), "meter": room.meter()}
+    message |= {"queues": waiting, "flying": flying, "totals": count_all(room), "meter": measure(room)}
     for name, (version, value) in (("rival", room.rival), ("story", room.story)):
         if version > since:
             message[name] = value
-    described, blobs = [], []
+    described: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
     for picture in pictures_since(room, since):
         described.append(describe(room, picture, len(blobs), blobs))
     if described:
@@ -131,7 +134,51 @@ def news_since(room: Room, since: int, wall_s: float) -> tuple[dict[str, Any], l
     return message, blobs
 
 
-def pictures_since(room: Room, since: int) -> list[Picture]:
+def count_all(room: Room) -> dict[str, int]:
+    """Return the counters of the whole session."""
+    counts = room.frames.counts
+    return {
+        "sent": room.frames.sent,
+        **{name: counts[name] for name in FINAL},
+        "skipped": room.skipped,
+        "on_air_bytes": sum(room.crossing.uses.values()),
+        "packets_sent": room.crossing.sent,
+        "packets_lost": room.crossing.lost,
+    }
+
+
+def measure(room: Room) -> dict[str, Any]:
+    """Return how much of the narrowest hop is used, and what it would take for a photo."""
+    _, rate = room.narrowest()
+    return {
+        "used_share": room.curves.used_share(),
+        "bit_rate": room.curves.bit_rate(),
+        "rate_bps": rate,
+        "photo_s": None if not rate else _PHOTO_BYTES * 8 / rate,
+    }
+
+
+def tell_time(room: Room) -> dict[str, Any]:
+    """Return how the session's time stands; seconds of the wall are whoever knows them to add."""
+    news = room.news
+    draw_s = news.draw_s if news.draw_s is not None else room.draw_s
+    period_s = room.session.camera.period_s
+    limit = news.limit_factor
+    if limit is None and draw_s and period_s and not news.done:
+        limit = period_s / draw_s
+    return {
+        "run_ns": news.now_ns,
+        "factor": news.factor,
+        "paused": news.paused,
+        "jumping": news.jumping,
+        "limit_factor": limit,
+        "draw_s": draw_s,
+        "done": news.done,
+        "lost": None if news.lost is None else plain(news.lost),
+    }
+
+
+def pictures_since(room: Room, since: int) -> list[ShownPicture]:
     """Return the newest picture of each kind that came after *since*; with a received one also the one that was sent.
 
     A viewer who is slow may have missed that one, and without it there is nothing to compare with.
@@ -147,7 +194,7 @@ def pictures_since(room: Room, since: int) -> list[Picture]:
 
 
 def describe(
-    room: Room, picture: Picture, at: int, blobs: list[bytes], *, lossless: bool = False
+    room: Room, picture: ShownPicture, at: int, blobs: list[bytes], *, lossless: bool = False
 ) -> dict[str, Any]:
     """Add *picture* to *blobs* and return what a message says of it."""
     mime, data, exact = room.pictures.file(picture, lossless=lossless)

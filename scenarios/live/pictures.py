@@ -37,7 +37,7 @@ _DEPTH = np.array(
 
 
 @dataclass(slots=True)
-class Picture:
+class ShownPicture:
     """A picture that viewers may be shown."""
 
     kind: str
@@ -88,16 +88,16 @@ class PictureRing:
 
     def __init__(self, *, local: bool, most_bytes: int = MOST_BYTES) -> None:
         self._local, self._most = local, most_bytes
-        self._held: OrderedDict[str, Picture] = OrderedDict()
+        self._held: OrderedDict[str, ShownPicture] = OrderedDict()
         self._bytes = 0
         self._times: dict[str, deque[float]] = {}
 
-    def add(self, kind: str, frame: int, data: bytes, wall_s: float, *, always: bool = False) -> Picture:
+    def add(self, kind: str, frame: int, data: bytes, wall_s: float, *, always: bool = False) -> ShownPicture:
         """Keep a PNG file that came at second *wall_s*; *always*: it is small and drawn, and stays lossless."""
         times = self._times.setdefault(kind, deque(maxlen=LOSSLESS_EACH_S))
         few = len(times) < LOSSLESS_EACH_S or wall_s - times[0] >= 1.0
         times.append(wall_s)
-        picture = Picture(kind, frame, data, always or (self._local and few))
+        picture = ShownPicture(kind, frame, data, always or (self._local and few))
         if (before := self._held.pop(picture.name, None)) is not None:
             self._bytes -= before.size_bytes
         self._held[picture.name] = picture
@@ -105,12 +105,12 @@ class PictureRing:
         self._shrink(picture)
         return picture
 
-    def get(self, name: str) -> Picture | None:
+    def get(self, name: str) -> ShownPicture | None:
         """Return the picture *name*, None where it is not kept."""
         return self._held.get(name)
 
-    def file(self, picture: Picture, *, lossless: bool = False) -> tuple[str, bytes, bool]:
-        """Return `Picture.file`, and account for what that makes."""
+    def file(self, picture: ShownPicture, *, lossless: bool = False) -> tuple[str, bytes, bool]:
+        """Return `ShownPicture.file`, and account for what that makes."""
         before = picture.size_bytes
         made = picture.file(lossless=lossless)
         if picture.name in self._held:
@@ -123,7 +123,7 @@ class PictureRing:
         """Bytes of all that is kept."""
         return self._bytes
 
-    def _shrink(self, newest: Picture) -> None:
+    def _shrink(self, newest: ShownPicture) -> None:
         """Let go: first of lossless files from the oldest on, then of pictures."""
         if self._bytes <= self._most:
             return

@@ -7,7 +7,7 @@ says when it left the transmitter if the hop served packets one after the other 
 from collections.abc import Sequence
 
 
-class Hop:
+class HopLoad:
     """What is before and on one hop."""
 
     def __init__(self, rate_bps: float | None, delay_s: float) -> None:
@@ -56,7 +56,7 @@ class Hop:
             del self._leaves[next(iter(self._leaves))]
 
 
-def totals(hops: Sequence[Hop], now_ns: int) -> tuple[list[int], int]:
+def totals(hops: Sequence[HopLoad], now_ns: int) -> tuple[list[int], int]:
     """Return how many packets wait before each hop, and how many fly on all of them."""
     counts = [hop.counts(now_ns) for hop in hops]
     return [waiting for waiting, _ in counts], sum(flying for _, flying in counts)

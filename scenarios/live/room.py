@@ -10,6 +10,7 @@ kept is bounded, so a session may go on for hours.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from link.channel.path import hop_rate_bps
@@ -22,10 +23,10 @@ from scenarios.live import frames as framing
 from scenarios.live.controls import control_values, words_of
 from scenarios.live.crossing import Crossing, Ended
 from scenarios.live.curves import Curves
-from scenarios.live.frames import Frame, Frames
+from scenarios.live.frames import Frames, FrameView
 from scenarios.live.news import News
 from scenarios.live.pictures import PictureRing, psnr, shown_depth
-from scenarios.live.queues import Hop, totals
+from scenarios.live.queues import HopLoad, totals
 from scenarios.report.sections import SectionReader
 from scenarios.results.traffic import section_kind
 from scenarios.words import plain
@@ -33,7 +34,6 @@ from scenarios.words import plain
 MOST_ROWS = 2000
 """Rows, and packets, that a message holds at most."""
 _MOST_VERSIONS = 6000  # ten minutes of ticks: who is further behind gets the state anew
-_PHOTO_BYTES = 60_000
 _LINES = {"warned", "skipped", "aborted", "gave_up", "not_found"}
 _FATES = {int(fate): fate.name.lower() for fate in Fate}
 _ORDER = {"captured": 0}
@@ -43,7 +43,12 @@ class Room:
     """One session. *local*: viewers are on this machine. Raise UsageError for a head of another version."""
 
     def __init__(
-        self, head: Mapping[str, Any], traces: Mapping[str, Trace] | None = None, *, local: bool
+        self,
+        head: Mapping[str, Any],
+        traces: Mapping[str, Trace] | None = None,
+        *,
+        local: bool,
+        version: int = 0,
     ) -> None:
         about = head["scenario"]
         try:
@@ -54,7 +59,7 @@ class Room:
         self.head = head
         self._traces = dict(traces or {})
         self._local = local
-        self.version = 0
+        self.version = version
         """Grows by one with each news."""
         self._begin()
 
@@ -71,22 +76,23 @@ class Room:
         self.rows: deque[tuple[int, list[Any]]] = deque(maxlen=MOST_ROWS)
         self.rows_seen = 0
         """Rows of the whole session."""
-        self._versions: deque[tuple[int, int]] = deque(maxlen=_MOST_VERSIONS)  # (version, rows until then)
+        # (version, rows until then)
+        self._versions: deque[tuple[int, int]] = deque([(self.version, 0)], maxlen=_MOST_VERSIONS)
         self.values: dict[str, tuple[int, Any]] = {}
         self.pictures_new: deque[tuple[int, str]] = deque(maxlen=3 * framing.KEPT)  # (version, id)
         self.rival: tuple[int, dict[str, Any] | None] = (self.version, None)
         self.skipped = 0
+        self.encoded: tuple[int, int] | None = None
+        """The newest frame that was sent, and the bytes of its sections."""
         self.news = News(0, 1.0, True, None)
         self.story: tuple[int, dict[str, Any] | None] = (self.version, None)
         self.draw_s: float | None = None
-        self.newest: dict[str, int] = {}
-        """Frame of the newest picture of each kind."""
         self._pending: list[Row] = []
         self._bytes: dict[int, bytes] = {}
         self._now_ns = 0
         self._shown: tuple[int, int] | None = None  # (captured, frame) of the newest picture shown
-        self._hops = [Hop(hop.rate_bps, hop.delay_s) for hop in session.link.hops]
-        self._touched: dict[int, Frame] = {}
+        self._hops = [HopLoad(hop.rate_bps, hop.delay_s) for hop in session.link.hops]
+        self._touched: dict[int, FrameView] = {}
         self.began = self.version
         """The version with which this session began: who knows an older one needs the state."""
         self._note_values()
@@ -187,7 +193,7 @@ class Room:
         if passing.forward and 0 <= hop < len(self._hops):
             if fate in (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.QUEUE_FULL):
                 self._hops[hop].leave(number, waited, transmitted)
-                if hop == self._narrowest()[0]:
+                if hop == self.narrowest()[0]:
                     self.curves.busy(transmitted)
             if fate == Fate.CROSSED and hop + 1 < len(self._hops):
                 self._hops[hop + 1].enter(number, time, passing.size_bytes or self.session.link.mtu_bytes)
@@ -208,7 +214,7 @@ class Room:
         if gone and not self.session.link.repair.arq:
             self._touch(self.frames.lose(passing.frame))
 
-    def _touch(self, frame: Frame | None) -> None:
+    def _touch(self, frame: FrameView | None) -> None:
         if frame is not None:
             self._touched[frame.number] = frame
 
@@ -222,6 +228,8 @@ class Room:
             frame = self.frames.encode(event)
             self._touch(frame)
             self._draw_tiles(frame, wall_s)
+            if event.fields.get("sections"):
+                self.encoded = int(number or 0), sum(event.fields["sections"])
         elif kind == "closed":
             frame = self.frames.close(event, drawn=False)
             self._touch(frame)
@@ -249,10 +257,9 @@ class Room:
         self.log.append((self.version, str(plain(f"{event.kind}{of}{': ' if why else ''}{why}"))[:300]))
 
     def _picture(self, kind: str, event: Event, wall_s: float) -> None:
-        if event.picture is not None and event.frame in self.frames.ring:
-            picture = self.pictures.add(kind, int(event.frame), event.picture, wall_s)
+        if event.picture is not None and event.frame is not None and event.frame in self.frames.ring:
+            picture = self.pictures.add(kind, event.frame, event.picture, wall_s)
             self.pictures_new.append((self.version, picture.name))
-            self.newest[kind] = int(event.frame)
 
     def _decoded(self, event: Event, wall_s: float) -> None:
         number, at = int(event.frame or 0), int(event.fields.get("drawn_ns", event.time_ns))
@@ -272,7 +279,7 @@ class Room:
             self.curves.add("psnr", self.version, at, value)
         self._picture("received", event, wall_s)
 
-    def _draw_tiles(self, frame: Frame | None, wall_s: float) -> None:
+    def _draw_tiles(self, frame: FrameView | None, wall_s: float) -> None:
         if frame is not None and frame.held is not None and frame.held.maps:
             self._drawn("tiles", frame.number, framing.atlas(frame.held), wall_s)
 
@@ -289,7 +296,6 @@ class Room:
     def _drawn(self, kind: str, frame: int, data: bytes, wall_s: float) -> None:
         picture = self.pictures.add(kind, frame, data, wall_s, always=True)
         self.pictures_new.append((self.version, picture.name))
-        self.newest[kind] = frame
 
     def _changed(self, event: Event) -> None:
         paths: dict[str, Any] = dict(event.fields.get("paths", {}))
@@ -308,6 +314,18 @@ class Room:
         said = {"t_s": at_ns / 1e9, "text": str(plain(text))[:200], "by": str(plain(by))[:40]}
         self.marks.append((self.version, said))
 
+    def note(self, text: str, by: str) -> None:
+        """Put a mark of a viewer's own beside the present moment."""
+        self.version += 1
+        self.mark(text, by, self.news.now_ns)
+        self._versions.append((self.version, self.rows_seen))
+
+    def lose(self, reason: str) -> None:
+        """The session can tell no more."""
+        self.version += 1
+        self.news = replace(self.news, done=True, lost=reason)
+        self._versions.append((self.version, self.rows_seen))
+
     def tell_rival(self, about: dict[str, Any], picture: bytes | None, wall_s: float) -> None:
         """What another codec made of the same bytes; *picture* is a PNG file."""
         self.version += 1
@@ -321,7 +339,7 @@ class Room:
             if path not in self.values or self.values[path][1] != value:
                 self.values[path] = (self.version, value)
 
-    def _narrowest(self) -> tuple[int, float | None]:
+    def narrowest(self) -> tuple[int, float | None]:
         """Return the number and rate in bit/s of the hop that carries least; None: its trace is not at hand."""
         rates = []
         for at, hop in enumerate(self.session.link.hops):
@@ -330,47 +348,6 @@ class Room:
             rates.append((hop_rate_bps(hop, self._traces), at))
         rate, at = min(rates)
         return at, rate
-
-    def totals(self) -> dict[str, int]:
-        """Return the counters of the whole session."""
-        counts = self.frames.counts
-        return {
-            "sent": self.frames.sent,
-            **{name: counts[name] for name in framing.FINAL},
-            "skipped": self.skipped,
-            "on_air_bytes": sum(self.crossing.uses.values()),
-            "packets_sent": self.crossing.sent,
-            "packets_lost": self.crossing.lost,
-        }
-
-    def meter(self) -> dict[str, Any]:
-        """Return how much of the narrowest hop is used, and what it would take for a photo."""
-        _, rate = self._narrowest()
-        return {
-            "used_share": self.curves.used_share(),
-            "bit_rate": self.curves.bit_rate(),
-            "rate_bps": rate,
-            "photo_s": None if not rate else _PHOTO_BYTES * 8 / rate,
-        }
-
-    def clock(self) -> dict[str, Any]:
-        """Return how the session's time stands; seconds of the wall are whoever knows them to add."""
-        news = self.news
-        draw_s = news.draw_s if news.draw_s is not None else self.draw_s
-        period_s = self.session.camera.period_s
-        limit = news.limit_factor
-        if limit is None and draw_s and period_s and not news.done:
-            limit = period_s / draw_s
-        return {
-            "run_ns": news.now_ns,
-            "factor": news.factor,
-            "paused": news.paused,
-            "jumping": news.jumping,
-            "limit_factor": limit,
-            "draw_s": draw_s,
-            "done": news.done,
-            "lost": None if news.lost is None else plain(news.lost),
-        }
 
     def knows(self, version: int) -> bool:
         """Whether what is new since *version* can be told; else a viewer needs the state."""
