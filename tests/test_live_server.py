@@ -24,6 +24,7 @@ from link.fingerprint import fingerprint
 from link.steering import lay
 from scenarios.cli import app
 from scenarios.live import controls, gate, messages, pictures, rival, wishes
+from scenarios.live.crossing import MOST_FLYING
 from scenarios.live.feed import Feed, Viewer
 from scenarios.live.news import News, Source
 from scenarios.live.replay import Replay
@@ -130,8 +131,9 @@ def shown(path, until_ns: int | None = None, factor: float = 3.0) -> Room:
 def plain(room: Room) -> dict:
     """Return the state of *room* without what says how it came about."""
     message, blobs = messages.state(room, mode="replay", duration_ns=1, may_steer=True, wall_s=0.0)
-    for picture in message.get("pictures", ()):
-        picture["blob"] = blobs[picture["blob"]]
+    assert len(blobs) == len(message.get("pictures", ()))
+    message["pictures"] = [picture["id"] for picture in message.get("pictures", ())]
+    message["clock"].pop("factor")
     return message
 
 
@@ -178,9 +180,17 @@ def test_curves_are_ages_and_rates_of_the_run(run):
     for at_s, value in curves["age"]["points"]:
         newest = max(captured[frame] for at, frame in drawn if at <= round(at_s * NS))
         assert value == pytest.approx(at_s - newest / NS, rel=1e-5)
-    step_s = room.curves.step_ns / NS
-    bits = sum(value * step_s for _, value in curves["bit_rate"]["points"])
-    assert bits == pytest.approx(8 * plain(room)["totals"]["on_air_bytes"], rel=0.02)
+    step_ns, sent = room.curves.step_ns, {item.number for item in traffic.packets(stored)}
+    radiated = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
+    air = [
+        (at, len(stored.data[number]))
+        for at, number, fate, hop, _, _ in stored.rows.tolist()
+        if (number in sent and hop in (0, -1) and fate in radiated) or fate in (Fate.REPEATED, Fate.REPORTED)
+    ]
+    for number, (at_s, value) in enumerate(curves["bit_rate"]["points"]):
+        span_ns, until_ns = step_ns * min(10, number + 1), round(at_s * NS)
+        bits = sum(8 * size for at, size in air if until_ns - span_ns < at <= until_ns)
+        assert value == pytest.approx(bits / (span_ns / NS), rel=1e-5)
     rows = metrics.frame_rows(stored, traffic.traffic(stored), Scores({}, {}, {}))
     latencies = sorted(row.latency_s for row in rows if row.latency_s is not None)
     assert sorted(value for _, value in curves["latency"]["points"]) == pytest.approx(latencies, rel=1e-5)
@@ -189,8 +199,6 @@ def test_curves_are_ages_and_rates_of_the_run(run):
 def test_how_the_news_are_cut_changes_nothing(run):
     path, _ = run
     fast, slow = plain(shown(path, factor=1000.0)), plain(shown(path, factor=0.4))
-    for state in (fast, slow):
-        state["clock"].pop("factor")
     assert fast == slow
 
 
@@ -210,7 +218,9 @@ def test_seeking_both_ways_shows_what_playing_shows(path):
 
     states, duration_ns = asyncio.run(wind())
     for share, state in zip((0.7, 0.2, 1.0, 0.5), states, strict=True):
-        assert state == plain(shown(path, int(share * duration_ns)))
+        played = plain(shown(path, int(share * duration_ns)))
+        assert state.pop("clock")["run_ns"] == pytest.approx(played.pop("clock")["run_ns"], abs=1000)
+        assert state == played
     assert len(states[0]["frames"]) > len(states[1]["frames"]) > 0
 
 
@@ -298,7 +308,7 @@ def test_what_crossed_the_link_is_read_from_its_packets(tmp_path, monkeypatch):
         assert [one["channel"] for one in frame["channels"]] == list(range(8))
         lost += sum(not one["arrived"] for one in frame["channels"])
     assert lost > 0, "the loss pattern must cost channels, or this test tells nothing"
-    assert any(one["kind"] == "tiles" and one["columns"] == 8 for one in state["pictures"])
+    assert "tiles-2" in state["pictures"]
 
 
 # Viewers of every pace.
@@ -416,16 +426,16 @@ def test_a_room_stays_small_for_hours():
             news.events.append(Event("warned", now, None, {"reason": "y" * 500}))
             room.take(news, float(frame))
 
-    minutes(0, 1200)
+    minutes(0, 1700)  # 68,000 packets
     before, sizes = (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         len(messages.pack(*state_of(room)(True))),
     )
-    minutes(1200, 5000)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16_000
+    minutes(1700, 5000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000
     assert len(messages.pack(*state_of(room)(True))) < 1.2 * sizes
     assert room.pictures.size_bytes <= pictures.MOST_BYTES
-    assert len(room.frames.ring) == 300 and len(room.crossing.flying) <= 1 << 16
+    assert len(room.frames.ring) == 300 and len(room.crossing.flying) == MOST_FLYING
     assert plain(room)["totals"]["sent"] == 5000
 
 
@@ -1032,7 +1042,7 @@ def test_a_replay_is_served_from_end_to_end(path):
                 if message["type"] in ("state", "tick"):
                     page.reader.known["clock"] = message["clock"]
                     totals = message["totals"]
-            assert totals == plain(shown(path))["totals"]
+            assert totals == (await asyncio.to_thread(lambda: plain(shown(path))))["totals"]
             assert await page.ask({"do": "seek", "ns": 0, "id": 2}) is None
             again = await page.next("state")
             assert again["clock"]["run_ns"] < replay.duration_ns

@@ -15,7 +15,7 @@ from link.events import Fate, Row
 from link.packet import Kind, PacketError
 from scenarios.results.traffic import uses
 
-MOST_FLYING = 1 << 16
+MOST_FLYING = 1 << 15
 """Packets without an end that are remembered."""
 _RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
 _USELESS = (Fate.DUPLICATE, Fate.DEADLINE)

@@ -74,8 +74,8 @@ class FrameView:
             if held is not None and caption is not None and judged
             else None,
             "channels": channels,
-            "scores": self.scores,
-            "found": self.found,
+            "scores": dict(self.scores),
+            "found": dict(self.found),
             **({"reason": plain(self.reason)} if self.reason else {}),
         }
 

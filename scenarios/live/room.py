@@ -26,7 +26,7 @@ from scenarios.live.curves import Curves
 from scenarios.live.frames import Frames, FrameView
 from scenarios.live.news import News
 from scenarios.live.pictures import PictureRing, psnr, shown_depth
-from scenarios.live.queues import HopLoad, totals
+from scenarios.live.queues import HopLoad, count_packets
 from scenarios.report.sections import SectionReader
 from scenarios.results.traffic import section_kind
 from scenarios.words import plain
@@ -91,7 +91,7 @@ class Room:
         self._bytes: dict[int, bytes] = {}
         self._now_ns = 0
         self._shown: tuple[int, int] | None = None  # (captured, frame) of the newest picture shown
-        self._hops = [HopLoad(hop.rate_bps, hop.delay_s) for hop in session.link.hops]
+        self._hops = [HopLoad(hop.rate_bps) for hop in session.link.hops]
         self._touched: dict[int, FrameView] = {}
         self.began = self.version
         """The version with which this session began: who knows an older one needs the state."""
@@ -150,7 +150,7 @@ class Room:
             add("bit_rate", self.version, at, self.curves.bit_rate())
             if (loss := self.curves.loss()) is not None:
                 add("loss", self.version, at, 100.0 * loss)
-            add("queue", self.version, at, float(sum(totals(self._hops, at)[0])))
+            add("queue", self.version, at, float(sum(count_packets(self._hops, at)[0])))
             self.curves.close_step()
 
     def _take_row(self, row: Row) -> None:
@@ -360,7 +360,7 @@ class Room:
 
     def waiting(self) -> tuple[list[int], int]:
         """Return how many packets wait at each hop, and how many fly."""
-        return totals(self._hops, self.news.now_ns)
+        return count_packets(self._hops, self.news.now_ns)
 
     def frame_json(self, since: int) -> list[dict[str, Any]]:
         """Return the frames that changed after *since*."""
