@@ -53,10 +53,11 @@ class Replay(Source):
             latest = max(latest, event.time_ns)
             self._event_times.append(latest)
         last_row = int(self._row_times[-1]) if len(self._row_times) else 0
-        self.duration_ns: int | None = max(latest, last_row)
+        self.length_ns = self.duration_ns = max(latest, last_row)
+        """Of the journal."""
         self.whole = stored.complete
         if factor is None:
-            fitting = [pace for pace in _PACES if self.duration_ns / 1e9 / pace <= _LONG_S]
+            fitting = [pace for pace in _PACES if self.length_ns / 1e9 / pace <= _LONG_S]
             factor = fitting[0] if fitting else _PACES[-1]
         self._pace = Pace(clock, factor)
         self._reached = 0
@@ -97,7 +98,7 @@ class Replay(Source):
         """See `Source.news`."""
         yield self._between(0, fresh=True)
         while not self._closed:
-            ended = self._told == self.duration_ns
+            ended = self._told == self.length_ns
             wait = None if self._pace.paused or ended else TICK_S
             try:
                 await asyncio.wait_for(self._wake.wait(), wait)
@@ -109,12 +110,9 @@ class Replay(Source):
 
     def _advance(self) -> News:
         """Return the news up to where the pace has got."""
-        assert self._told is not None and self.duration_ns is not None
-        now = min(self.duration_ns, self._pace.now_ns(self._reached))
+        now = min(self.length_ns, self._pace.now_ns(self._reached))
         self._reached = now
-        if now < self._told:
-            return self._between(now, fresh=True)
-        return self._between(now, fresh=False)
+        return self._between(now, fresh=self._told is None or now < self._told)
 
     def _between(self, now: int, *, fresh: bool) -> News:
         """Return what happened after the last news, or from the start where *fresh*, until *now*."""
@@ -128,7 +126,7 @@ class Replay(Source):
         return News(
             now, self._pace.factor, self._pace.paused, None, events, rows,  # type: ignore[arg-type]
             {number: self._data[number] for number in born if number in self._data},
-            fresh=fresh, done=now == self.duration_ns, lost=self._lost(last),
+            fresh=fresh, done=now == self.length_ns, lost=self._lost(last),
         )  # fmt: skip
 
     def _with_pictures(self, first: int, last: int) -> list[Event]:
@@ -156,8 +154,7 @@ class Replay(Source):
         """See `Source.pace`; a step goes to the next event, or to the next picture that was drawn."""
         if turn == "stop":
             return "a replay goes on until it is closed"
-        assert self.duration_ns is not None
-        now = min(self.duration_ns, self._pace.now_ns(self._reached))
+        now = min(self.length_ns, self._pace.now_ns(self._reached))
         try:
             self._pace.take(Timing(Turn.RESUME if turn == "resume" else None, factor), now)
         except UsageError as error:
@@ -167,27 +164,25 @@ class Replay(Source):
             self._pace.take(Timing(Turn.PAUSE), now)
         elif turn in ("event", "picture"):
             self._go(self._next(now, turn), pause=turn == "event" or self._pace.paused)
-        elif turn == "resume" and now == self.duration_ns:
+        elif turn == "resume" and now == self.length_ns:
             self._go(0, pause=False)
         self._wake.set()
         return None
 
     def _next(self, now: int, turn: str) -> int:
         """Return the time of the next event, or of the next picture; the journal's end where there is none."""
-        assert self.duration_ns is not None
         at = bisect_right(self._event_times, now)
         if turn == "picture":
             drawn = (one for one in range(at, len(self._events)) if self._events[one].kind == "decoded")
             found = next(drawn, None)
-            return self.duration_ns if found is None else self._event_times[found]
+            return self.length_ns if found is None else self._event_times[found]
         row = int(np.searchsorted(self._row_times, now, side="right"))
         times = [*self._event_times[at : at + 1], *self._row_times[row : row + 1].tolist()]
-        return min(times, default=self.duration_ns)
+        return min(times, default=self.length_ns)
 
     async def seek(self, ns: int) -> str | None:
         """See `Source.seek`."""
-        assert self.duration_ns is not None
-        self._go(max(0, min(ns, self.duration_ns)), pause=self._pace.paused)
+        self._go(max(0, min(ns, self.length_ns)), pause=self._pace.paused)
         return None
 
     def _go(self, ns: int, *, pause: bool) -> None:

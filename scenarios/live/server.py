@@ -11,7 +11,6 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from importlib import resources
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -24,34 +23,13 @@ from scenarios.live.gate import HEADERS, Gate
 from scenarios.live.news import News, Source
 from scenarios.live.rival import Rival, RivalPicture, RivalTask
 from scenarios.live.room import Room
+from scenarios.live.static_files import read_static
 
 MOST_VIEWERS = 50
 COMMANDS_S = 20
 """Commands a second that a viewer may give; of changes the newest wins, others are refused."""
 _MOST_PENDING = 64
-_TYPES = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".ico": "image/x-icon",
-}
 _COOKIE_S = 7 * 24 * 3600
-
-
-def read_static() -> dict[str, tuple[str, bytes]]:
-    """Return (type, bytes) of the page's own files by name: all that is ever served."""
-    folder = resources.files("scenarios") / "live" / "static"
-    table = {}
-    for item in folder.iterdir():
-        kind = _TYPES.get("." + item.name.rpartition(".")[2])
-        if kind is not None and item.is_file():
-            table[item.name] = kind, item.read_bytes()
-    if "index.html" not in table:
-        raise UsageError("this installation lacks the live page's own files (scenarios/live/static)")
-    return table
 
 
 class _Rate:
@@ -94,6 +72,7 @@ class LiveServer:
         self._changes = asyncio.Event()
         self._rival = Rival(self._tell_rival)
         self._rivalled: int | None = None
+        self._sought = False  # with the next news the session has been wound, and viewers need the state
         self.ended = asyncio.Event()
         """Set when the source tells no more."""
         self.failure: BaseException | None = None
@@ -286,7 +265,9 @@ class LiveServer:
         if isinstance(wish, wishes.SetPace):
             return await self.source.pace(wish.turn, wish.factor)
         if isinstance(wish, wishes.Seek):
-            return await self.source.seek(wish.ns)
+            refused = await self.source.seek(wish.ns)
+            self._sought = self._sought or refused is None
+            return refused
         if isinstance(wish, wishes.Open):
             return await self.source.open(wish.what, wish.name)
         assert isinstance(wish, wishes.Mark)
@@ -313,6 +294,10 @@ class LiveServer:
                     else:
                         self.room.take(news, self._now())
                     self._offer(news)
+                    if self._sought:
+                        self._sought = False
+                        for viewer in self.viewers:
+                            viewer.version = None
         except Exception as error:
             self.failure = error
             async with self._hold:
