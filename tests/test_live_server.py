@@ -409,6 +409,16 @@ def test_rows_over_a_message_are_counted():
     assert len(message["rows"]) == MOST_ROWS and message["rows_left_out"] == 5000 - MOST_ROWS
 
 
+@pytest.mark.parametrize("data", [b"", b"\x40", b"\x40" + bytes(7), b"\x40" + bytes(7) + b"x", b"\xff" * 40])
+def test_a_packet_that_nobody_can_read_is_counted(data):
+    room = Room(head(), local=True)
+    rows = [(NS, 0, int(Fate.SENT), 0, 0, 0), (2 * NS, 0, int(Fate.CROSSED), 0, 0, 9)]
+    rows += [(3 * NS, 0, int(Fate.MALFORMED), 1, 0, 0)]
+    room.take(News(3 * NS, 1.0, False, None, [], rows, {0: data}), 0.0)
+    totals = plain(room)["totals"]
+    assert (totals["packets_sent"], totals["packets_lost"], totals["on_air_bytes"]) == (1, 1, len(data))
+
+
 def test_a_room_stays_small_for_hours():
     """Five thousand frames with pictures and packets that never arrive: everything is bounded."""
     room = Room(head(), local=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from link import fragment, packet
 from link.events import Fate, Row
-from link.packet import Kind, PacketError
+from link.packet import Kind
 from scenarios.results.traffic import uses
 
 MOST_FLYING = 1 << 15
@@ -130,7 +130,7 @@ class Crossing:
     def _read(self, passing: Passing, data: bytes, time: int) -> None:
         try:
             kind, low, index = packet.heads([data], self._framing)[0].tolist()
-        except PacketError:
+        except ValueError:
             passing.kind = "?"
             return
         at = bisect_right(self._captured, time) - 1
@@ -186,7 +186,12 @@ class Crossing:
     def _count_air(self, passing: Passing) -> None:
         data, passing.data = passing.data or b"", None
         kind = Kind[passing.kind.upper()] if passing.kind.upper() in Kind.__members__ else Kind.FEC
-        parts = uses(data, self._framing, kind, self._kind_of, forward=passing.forward, again=passing.again)
+        try:
+            parts = list(
+                uses(data, self._framing, kind, self._kind_of, forward=passing.forward, again=passing.again)
+            )
+        except ValueError:  # not of our format: nothing is known of it but its size
+            parts = [("header", "", len(data))]
         for what, section, size in parts:
             self._add(passing.frame, section if what == "payload" else what, size)
 

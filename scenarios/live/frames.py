@@ -1,5 +1,7 @@
 """What becomes of each frame of a session, and what it was made of: the newest 300 whole, of others their status."""
 
+import contextlib
+import io
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -234,23 +236,35 @@ class Frames:
             return None
         task = str(event.fields.get("task", ""))[:40]
         if event.kind == "found":
-            frame.found[task] = seen(event.fields)
+            frame.found[task] = seen(event.fields, event.picture)
         else:
             frame.found.pop(task, None)
         return frame
 
 
-def seen(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a `found` event says, for a page: the model, its words, the boxes that are sure enough to show."""
-    names = [plain(str(name)) for name in fields.get("names", ())]
+def seen(fields: Mapping[str, Any], picture: bytes | None) -> dict[str, Any]:
+    """Return what a `found` event says, for a page: the model, what it found, the boxes that are sure enough to show.
+
+    *picture* is the PNG of a map of classes, which are named in the order of their areas.
+    """
+    names = [str(plain(str(name))) for name in fields.get("names", ())]
     boxes = None
+    words: list[str] = []
     if "boxes" in fields:
         boxes = [
             [*box, names[kind], score]
             for box, kind, score in zip(fields["boxes"], fields["kinds"], fields["scores"], strict=True)
             if score >= SHOWN
         ][:_MOST_BOXES]
-    return {"model": plain(str(fields.get("model", ""))), "words": names or None, "boxes": boxes}
+        words = list(dict.fromkeys(box[4] for box in boxes))
+    elif names and picture is not None:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            Image.open(io.BytesIO(picture), formats=["PNG"]) as labels,
+        ):
+            areas = labels.histogram()[: len(names)]
+            words = [names[at] for at in sorted(range(len(areas)), key=lambda at: -areas[at]) if areas[at]]
+    return {"model": plain(str(fields.get("model", ""))), "words": words or None, "boxes": boxes}
 
 
 def atlas(held: Held) -> bytes:
