@@ -704,7 +704,13 @@ def test_a_token_becomes_a_cookie_and_nothing_is_served_without():
 
 def test_every_answer_has_the_headers_that_keep_others_out():
     async def test(source, there) -> None:
-        for address, status in (("/", 200), ("/static/nothing", 404), ("/nothing", 404), ("/?token=x", 401)):
+        for address, status in (
+            ("/", 200),
+            ("/favicon.ico", 204),
+            ("/static/nothing", 404),
+            ("/nothing", 404),
+            ("/?token=x", 401),
+        ):
             async with there.client.get(there.base + address, headers=there.headers()) as got:
                 assert got.status == status
                 for name, value in gate.HEADERS.items():

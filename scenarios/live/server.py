@@ -134,6 +134,8 @@ class LiveServer:
             request.headers.get("Origin"), request.headers.get("Host")
         ):
             return _plain(403, "only this server's own page may connect")
+        if request.path == "/favicon.ico":  # which a browser looks for beside the answer that sets the cookie
+            return web.Response(status=204)
         if request.path == "/" and "token" in request.query:
             return None
         if self.gate.role(request.cookies.get(self.gate.cookie)) is None:
