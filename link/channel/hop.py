@@ -26,7 +26,8 @@ from link.seeds import generator
 # Members of an enumeration cost more to look up than the rest of a row.
 _QUEUE_FULL, _OUTAGE, _CHANNEL_LOSS = int(Fate.QUEUE_FULL), int(Fate.OUTAGE), int(Fate.CHANNEL_LOSS)
 _DUPLICATED, _CROSSED = int(Fate.DUPLICATED), int(Fate.CROSSED)
-_WINDOWS = 1000  # a packet that fits into none of so many is sent all the same, and lost
+MAX_TRIED_WINDOWS = 1000
+"""A packet that fits between none of so many outages is sent all the same, and lost."""
 
 Sink = Callable[[int, bytes, int], None]
 """Takes (packet number, bytes, time in ns)."""
@@ -112,7 +113,7 @@ class Hop:
         outages = self._outages
         if outages is None or not outages.hold:
             return self._rate.finish(now, size)
-        for _ in range(_WINDOWS):
+        for _ in range(MAX_TRIED_WINDOWS):
             start, end = self._rate.preview(now, size)
             if not outages.hits(start, end):
                 break

@@ -20,7 +20,7 @@ import simpy
 
 from link.channel import to_ns
 from link.channel.delay import tail_ns
-from link.channel.hop import Hop
+from link.channel.hop import MAX_TRIED_WINDOWS, Hop
 from link.channel.outage import Outages
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate
@@ -228,7 +228,9 @@ class SequencedHop(Hop):
         since, outages = now, self._back_outages
         if outages is not None and outages.hold:
             start, end = self._back.preview(now, self._report_bytes)
-            while outages.hits(start, end) and outages.resumes(start) > start:
+            for _ in range(MAX_TRIED_WINDOWS):
+                if not outages.hits(start, end):
+                    break
                 start, end = self._back.preview(outages.resumes(start), self._report_bytes)
             now = max(now, start)
         start, end = self._back.finish(now, self._report_bytes)

@@ -1,5 +1,6 @@
 """Which analysis model judges a source: the user's own, those that come with farlink, or the full-size ones."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def with_analysts(session: Session) -> ProfileConfig:
         own = getattr(session.profile, task)
         if own is not None:
             path = Path(own)
-            named[task] = str(path.resolve()) if path.exists() and not is_name(own) else own
+            named[task] = str(path.resolve()) if os.path.exists(path) and not is_name(own) else own
         elif task in made:
             named[task] = made[task]
         else:

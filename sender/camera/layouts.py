@@ -122,10 +122,15 @@ LAYOUTS: Mapping[str, Layout] = {
 """The data sets that are sources by prefix, and the only list of them."""
 
 
-def find_root(kind: str, rest: str) -> Path:
-    """Return the folder that `KIND:REST` names. Raise UsageError where it is none, or nothing follows the colon."""
+def check_rest(kind: str, rest: str) -> None:
+    """Raise UsageError where nothing follows the colon of `KIND:REST`."""
     if not rest:
         raise UsageError(f"camera.source {kind!r}: expected {kind}:DIR, the folder of {LAYOUTS[kind].title}")
+
+
+def find_root(kind: str, rest: str) -> Path:
+    """Return the folder that `KIND:REST` names. Raise UsageError where it is none, or nothing follows the colon."""
+    check_rest(kind, rest)
     folder = Path(os.path.abspath(rest))  # so that what lies beside DIR has a name, for `.` as well
     try:
         if folder.is_dir():

@@ -52,13 +52,20 @@ BALL: Colour = (255, 120, 20)
 HAND: Colour = (230, 40, 40)
 
 
+def check_bare(rest: str) -> None:
+    """Raise UsageError where something follows the word testcard."""
+    if rest:
+        raise UsageError(
+            f"camera.source {'testcard:' + rest!r}: nothing may follow testcard; expected testcard"
+        )
+
+
 def open_testcard(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
     """Return the frames of the test card for *seed*: `camera.frames`, or 30 of them.
 
     Raises UsageError where something follows the word testcard.
     """
-    if rest:
-        raise UsageError(f"camera.source 'testcard:{rest}': nothing may follow testcard; expected testcard")
+    check_bare(rest)
     card = TestCard(camera.width, camera.height, seed)
     return (
         Shot(f"testcard#{number}", card.frame(number), None, "as is")
