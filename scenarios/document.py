@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from link.errors import UsageError
-from link.terminal import shorten
+from link.terminal import escape, shorten
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -45,7 +45,7 @@ def read_text(path: Path) -> str:
 
     Raise UsageError where it is none, FileNotFoundError where nothing is there.
     """
-    name = shorten(str(path))
+    name = shorten(escape(str(path)))
     try:
         if not path.is_file():  # not to wait for a pipe, nor read a device for ever
             path.stat()
@@ -70,7 +70,7 @@ def parse(text: str, where: str) -> Any:
     Raise UsageError, in one line with the number of the line in *text*, for what is no YAML, has other than plain
     values, a key twice, a number over `MAX_DIGITS`, or passes `MAX_BYTES`, `MAX_DEPTH` or `MAX_VALUES`.
     """
-    where = shorten(where)
+    where = shorten(escape(where))
     if len(text) > MAX_BYTES:
         raise UsageError(f"{where}: over {MAX_BYTES} letters; a few hundred lines were expected")
     loader = None
@@ -83,7 +83,7 @@ def parse(text: str, where: str) -> Any:
         problem = error.problem or str(error)
         if error.context and problem.startswith("but "):  # the second half of a sentence
             problem = f"{error.context}, {problem}"
-        raise UsageError(f"{where}{line}: not valid YAML: {shorten(problem, 160)}") from None
+        raise UsageError(f"{where}{line}: not valid YAML: {shorten(escape(problem), 160)}") from None
     except yaml.reader.ReaderError as error:
         line = f", line {text.count(chr(10), 0, error.position) + 1}"
         problem = f"the character {error.character:#x} may not stand there"

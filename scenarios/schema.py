@@ -57,6 +57,10 @@ def quote(value: Any) -> str:
     return shorten(repr(value), 60)
 
 
+def _plain(text: str) -> str:
+    return shorten(escape(text))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the names there are."""
     names = sorted(known)
@@ -77,7 +81,7 @@ def source_text(name: str) -> tuple[str, Path | None]:
         try:
             return document.read_text(path), path.resolve().parent
         except FileNotFoundError:
-            raise UsageError(f"{shorten(name)}: no such scenario file") from None
+            raise UsageError(f"{_plain(name)}: no such scenario file") from None
     if name not in preset_names():
         raise UsageError(f"no preset is called {quote(name)}{nearest(name, preset_names())}")
     return (resources.files("scenarios") / "presets" / f"{name}.yaml").read_text("utf-8"), None
@@ -106,12 +110,12 @@ def _tree(
     text, folder = source_text(name)
     tree = document.parse(text, name)
     if not isinstance(tree, dict):
-        raise UsageError(f"{shorten(name)}: a mapping of keys was expected, not {quote(tree)}")
+        raise UsageError(f"{_plain(name)}: a mapping of keys was expected, not {quote(tree)}")
     given: list[tuple[str, Any]] = []
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set {shorten(setting)}: key=value was expected, as in link.mtu_bytes=64")
+            raise UsageError(f"--set {_plain(setting)}: key=value was expected, as in link.mtu_bytes=64")
         given.append((key.strip(), document.parse(value, f"--set {setting}")))
     # Whatever else an override says of the hops, and in whatever order: the rate of every hop comes last.
     given += sorted((overrides or {}).items(), key=lambda pair: pair[0] == EVERY_HOP)
@@ -133,13 +137,13 @@ def with_local_models(session: Session, settings: Iterable[str]) -> Session:
         key, equals, value = setting.partition("=")
         if not equals or key.strip().partition(".")[0] not in own or "." not in key:
             expected = " or ".join(f"{name}.KEY=VALUE" for name in own)
-            raise UsageError(f"--set {shorten(setting)}: {expected} was expected; the link says all else")
+            raise UsageError(f"--set {_plain(setting)}: {expected} was expected; the link says all else")
         _put(tree, key.strip(), document.parse(value, f"--set {setting}"))
     for name, group in own.items():
         try:
             session = session.model_copy(update={name: type(group).model_validate(tree[name])})
         except ValidationError as error:
-            raise UsageError(f"--set {name}.{_one_line(error)}") from None
+            raise UsageError(f"--set {_one_line(error, name)}") from None
     return session
 
 
@@ -154,20 +158,20 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         return
     keys = path.split(".")
     if len(keys) > document.MAX_DEPTH:
-        raise UsageError(f"--set {shorten(path)}: over {document.MAX_DEPTH} groups within groups")
+        raise UsageError(f"--set {_plain(path)}: over {document.MAX_DEPTH} groups within groups")
     node: Any = tree
     for at, key in enumerate(keys):
         last = at == len(keys) - 1
         if isinstance(node, list):
             if not re.fullmatch("[0-9]{1,9}", key) or int(key) >= len(node):
                 has = f"has items 0 to {len(node) - 1}" if node else "is empty"
-                where = shorten(".".join(keys[:at]))
-                raise UsageError(f"--set {shorten(path)}: {where} {has}, not {quote(key)}")
+                where = _plain(".".join(keys[:at]))
+                raise UsageError(f"--set {_plain(path)}: {where} {has}, not {quote(key)}")
             place: Any = int(key)
         elif isinstance(node, dict):
             place = key
         else:
-            raise UsageError(f"--set {shorten(path)}: {shorten('.'.join(keys[:at]))} is no group of fields")
+            raise UsageError(f"--set {_plain(path)}: {_plain('.'.join(keys[:at]))} is no group of fields")
         if last:
             node[place] = value
             return
@@ -182,19 +186,22 @@ def _checked(tree: dict[str, Any], name: str) -> Scenario:
     try:
         return Scenario.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(f"{shorten(name)}: {_one_line(error)}") from None
+        raise UsageError(f"{_plain(name)}: {_one_line(error)}") from None
 
 
-def _one_line(error: ValidationError) -> str:
-    """Return the first thing that is wrong, with where it is and what was expected."""
+def _one_line(error: ValidationError, *under: str) -> str:
+    """Return the first thing that is wrong, with where it is and what was expected; *under*: the group it is of."""
     first = error.errors(include_url=False, include_context=True)[0]
-    where = shorten(".".join(str(part) for part in first["loc"] if part not in LOSS_MODELS))
+    loc = (*under, *first["loc"])
+    where = _plain(".".join(str(part) for part in loc if part not in LOSS_MODELS))
     if first["type"] == "extra_forbidden":
-        *parents, key = map(str, first["loc"])
-        where = shorten(".".join(part for part in parents if part not in LOSS_MODELS))
-        fields = _fields_at(first["loc"][:-1])
+        *parents, key = map(str, loc)
+        where = _plain(".".join(part for part in parents if part not in LOSS_MODELS))
+        fields = _fields_at(loc[:-1])
         return f"{where or 'scenario'}: unknown key {quote(key)}{nearest(key, fields) if fields else ''}"
     message = shorten(first["msg"].removeprefix("Value error, "), 400)
+    if first["type"] == "int_parsing_size":  # pydantic speaks of a string, also where it was given a number
+        message = "a number of less than 20 digits was expected"
     given = first.get("input")
     shown = "" if isinstance(given, dict | list) or first["type"] in ("missing",) else f", not {quote(given)}"
     if first["type"] == "value_error":
@@ -317,7 +324,7 @@ def _trace_path(name: str, folder: Path | None) -> Path:
         if os.path.isfile(path):
             return path.resolve()
     names = sorted(item.name for item in shipped.parent.glob("*.down")) if shipped.parent.is_dir() else []
-    raise UsageError(f"trace {shorten(name)}: no such file{nearest(name, names) if names else ''}")
+    raise UsageError(f"trace {quote(name)}: no such file{nearest(name, names) if names else ''}")
 
 
 def to_yaml(scenario: Scenario) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from link.config import TASKS, ProfileConfig, Session
 from link.errors import UsageError
+from link.terminal import shorten
 
 FULL: Mapping[str, str] = {
     "segmentation": "flux/segmentation",
@@ -79,7 +80,7 @@ def with_analysts(session: Session) -> ProfileConfig:
             named[task] = made[task]
         else:
             raise UsageError(
-                f"analysis: no {task} model comes with farlink for camera.source {source!r}: give one by "
+                f"analysis: no {task} model comes with farlink for camera.source {shorten(repr(source))}: give one by "
                 f"--set profile.{task}=FOLDER, or =flux/{task} after farlink models pull flux/{task}"
             )
     return session.profile.model_copy(update=named)

@@ -88,7 +88,7 @@ def check_source_name(source: str) -> None:
     if prefix in PREFIXES:
         PREFIXES[prefix].check(rest)
     elif not source:
-        raise UsageError(f"camera.source is empty; {_expected()}")
+        raise UsageError(f"camera.source '': no such file or folder; {_expected()}")
     # One letter is a drive: C:\pictures.
     elif colon and len(prefix) > 1 and prefix.isidentifier() and not os.path.lexists(source):
         raise UsageError(f"camera.source {_shown(source)}: unknown prefix {_shown(prefix)}; {_expected()}")

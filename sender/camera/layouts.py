@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from link.errors import UsageError
+from link.terminal import shorten
 from sender.camera.picture import EXTENSIONS
 
 Find = Callable[[Path], Iterable[Path]]
@@ -139,7 +140,7 @@ def find_root(kind: str, rest: str) -> Path:
     except OSError as error:  # a name too long, a folder that may not be entered
         problem = str(error.strerror)
     raise UsageError(
-        f"camera.source {f'{kind}:{rest}'!r}: {problem}; point elsewhere with --source {kind}:DIR"
+        f"camera.source {shorten(repr(f'{kind}:{rest}'))}: {problem}; point elsewhere with --source {kind}:DIR"
     )
 
 

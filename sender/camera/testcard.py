@@ -27,6 +27,7 @@ from link.config import Camera
 from link.errors import UsageError
 from link.frame import Pixels
 from link.seeds import generator
+from link.terminal import shorten
 from sender.camera.picture import Shot, Skipped
 
 DEFAULT_FRAMES = 30
@@ -56,7 +57,7 @@ def check_bare(rest: str) -> None:
     """Raise UsageError where something follows the word testcard."""
     if rest:
         raise UsageError(
-            f"camera.source {'testcard:' + rest!r}: nothing may follow testcard; expected testcard"
+            f"camera.source {shorten(repr('testcard:' + rest))}: nothing may follow testcard; expected testcard"
         )
 
 

@@ -10,6 +10,7 @@ from av.error import FFmpegError
 
 from link.config import Camera
 from link.errors import UsageError
+from link.terminal import shorten
 from sender.camera.picture import Shot, Skipped, one_line
 from sender.camera.video import (
     Still,
@@ -32,7 +33,9 @@ DEVICES = {
 def check_number(rest: str) -> None:
     """Raise UsageError where what follows `webcam:` is no number of a webcam."""
     if not (rest.isascii() and rest.isdigit() and len(rest) <= 3):
-        raise UsageError(f"camera.source {'webcam:' + rest!r}: expected the number of a webcam: webcam:0")
+        raise UsageError(
+            f"camera.source {shorten(repr('webcam:' + rest))}: expected the number of a webcam: webcam:0"
+        )
 
 
 def open_webcam(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
