@@ -286,6 +286,12 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         budget = _budget_bytes(scenario, hop_traces)
         codec = scenario.codec.model_copy(update={"frame_bytes": budget})
         scenario = scenario.model_copy(update={"codec": codec})
+    most = packet.most_payload_bytes(body_bytes(link), link.repair.fec)
+    if not SYNTAXES[scenario.codec.name].facts.adjustable and (scenario.codec.frame_bytes or 0) > most:
+        raise UsageError(
+            f"codec.frame_bytes {scenario.codec.frame_bytes}: a frame has at most {packet.MAX_PACKETS} packets, which "
+            f"carry {most} bytes at link.mtu_bytes {link.mtu_bytes} and repair.fec {link.repair.fec:g}"
+        )
     back = link.return_
     if back is not None and back.delay_s is None:
         delay_s = math.fsum(hop.delay_s for hop in link.hops)
@@ -310,7 +316,8 @@ def _budget_bytes(scenario: Scenario, hop_traces: Mapping[str, Trace]) -> int:
     rate = path_rate_bps(link, hop_traces)
     air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0
     payload = packet.payload_bytes(air, body_bytes(link), link.framing, link.repair.fec)
-    return max(16, min(_MOST_BYTES, payload))
+    most = packet.most_payload_bytes(body_bytes(link), link.repair.fec)
+    return max(16, min(_MOST_BYTES, payload, most))
 
 
 def shipped_trace(name: str) -> Path:

@@ -190,6 +190,7 @@ def test_what_is_shown_of_a_value_is_short(tmp_path: Path) -> None:
     ("changes", "expected"),
     [
         ({"codec": {"name": "jpeg", "frame_bytes": 1e20}}, "codec.frame_bytes: a number of less than 20 digits was expected, not 1e+20"),
+        ({"codec": {"name": "jpeg", "frame_bytes": 1 << 26}}, "a frame has at most 1024 packets, which carry"),
         ({"camera": {"period_s": 1e8, "frames": 100}}, "100 frames of camera.period_s"),
         ({"camera": {"width": 8192, "height": 8192}}, "8192x8192 is over 64000000 pixels"),
         ({"camera": {"frames": 10**30}}, "camera.frames"),

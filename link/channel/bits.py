@@ -15,7 +15,7 @@ class BitErrors:
         self._gap = self._draw() - 1  # intact bits before the next flip
 
     def _draw(self) -> int:
-        """Return how many bits on the next flip is. Drawn in blocks: numpy's call for one number is ten times dearer."""
+        """Return how many bits on the next flip is. In blocks: numpy's call for one number is ten times dearer."""
         if not self._drawn:
             self._drawn = self._rng.geometric(self._ratio, _BLOCK).tolist()[::-1]
         return self._drawn.pop()
