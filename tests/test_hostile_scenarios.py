@@ -8,6 +8,7 @@ import json
 import math
 import resource
 import string
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,14 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+import typer
 import yaml
+from PIL import Image
 
 from link import timing
 from link.channel.channel import Channel
 from link.codecs import SYNTAXES
 from link.config import MAX_HOPS, MAX_WINDOWS, Camera, Session
-from link.errors import FarlinkError, UsageError
-from scenarios import document, schema
+from link.errors import FarlinkError, PartialError, UsageError
+from scenarios import cli, document, schema
+from scenarios.commands.options import clean_errors
+from scenarios.sweep.plan import parse_seeds, split
 from sender.camera import check_source_name
 
 MOST_S, MOST_BYTES, MOST_LETTERS = 2.0, 1 << 30, 1000
@@ -559,3 +564,88 @@ def test_a_mutated_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_many_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     mutated_files(100_000, int(time.time()), tmp_path)
+
+
+# The commands
+
+
+def command(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run `farlink` with *arguments*, which must end with one line and exit code 2; return the line."""
+    monkeypatch.setattr(sys, "argv", ["farlink", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == UsageError.exit_code, lines
+    assert len(lines) == 1
+    assert len(lines[0]) < 2 * MOST_LETTERS
+    assert lines[0].isprintable()
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "FILE"],
+        ["link", "FILE"],
+        ["scenarios", "validate", "FILE"],
+        ["sweep", "FILE", "--vary", "codec.channels=1", "--out", "OUT"],
+        ["sweep", "mars-relay", "--list", "FILE", "--out", "OUT"],
+        ["sweep", "mars-relay", "--vary", "title=TEXT", "--out", "OUT"],
+        ["run", "--set", "title=TEXT"],
+        ["link", "--set", "title=TEXT"],
+        ["scenarios", "validate", "mars-relay", "--set", "title=TEXT"],
+        ["encode", "PICTURE", "-o", "OUT", "--set", "title=TEXT"],
+        ["train", "rate", "--scenario", "FILE", "--source", "testcard", "--out", "OUT"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("name", ["no int", "4,400 digits", "deep", "half a pair", "twice", "binary"])
+def test_every_command_that_reads_yaml_refuses_it_in_one_line(
+    arguments: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    text = BAD_YAML[name][0]
+    value = "{" + text.replace("\n", ", ") + "}" if ": " in text else text
+    (tmp_path / "mine.yaml").write_text(text)
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    places = {"FILE": "mine.yaml", "PICTURE": "a.png", "OUT": "out"}
+    given = [
+        str(tmp_path / places[item]) if item in places else item.replace("TEXT", value) for item in arguments
+    ]
+    assert "not valid YAML" in command(given, monkeypatch, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_line_of_an_error_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), clean_errors():
+        raise UsageError("begin " + "x" * 100_000 + " end")
+    line = capsys.readouterr().err
+    assert len(line) < 2 * MOST_LETTERS + 100
+    assert line.startswith("farlink: begin ")
+    assert " end (100010 letters)" in line
+
+
+def test_own_models_are_set_within_the_same_bounds() -> None:
+    plan = schema.load("mars-relay").session()
+    for setting in (
+        "profile.device=" + "[" * 5000,
+        "profile.device=!!int abc",
+        "profile.transform=" + "x" * 5000,
+    ):
+        with pytest.raises(UsageError) as caught:
+            schema.with_local_models(plan, [setting])
+        assert len(str(caught.value)) < MOST_LETTERS
+
+
+def test_seeds_and_values_of_a_sweep_are_bounded_before_they_are_made() -> None:
+    started = time.thread_time()
+    for text in ("99999999999", "9" * 5000, "-1", "1,,x"):
+        with pytest.raises(UsageError, match="a count of at most 100000"):
+            parse_seeds(text)
+    assert len(split("1," * 60_000)) == 60_001
+    assert time.thread_time() - started < 1.0
+
+
+def test_a_camera_that_goes_on_for_ever_ends_the_run_before_the_clock_does(tmp_path: Path) -> None:
+    plan = toys.session(LEAST, period_s=1e8)
+    with pytest.raises(PartialError, match="camera frame 11 is due after 1e"):
+        toys.run(plan, tmp_path / "run.mcap", 30)

@@ -104,8 +104,9 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
 
 def split(values: str) -> list[str]:
     """Return the parts of *values* between commas that stand outside brackets, braces and quotes."""
-    parts, depth, quote = [""], 0, ""
-    for letter in values:
+    parts: list[str] = []
+    begin, depth, quote = 0, 0, ""
+    for at, letter in enumerate(values):
         if quote:
             quote = "" if letter == quote else quote
         elif letter in "'\"":
@@ -115,10 +116,9 @@ def split(values: str) -> list[str]:
         elif letter in _CLOSE:
             depth -= 1
         elif letter == "," and depth == 0:
-            parts.append("")
-            continue
-        parts[-1] += letter
-    return parts
+            parts.append(values[begin:at])
+            begin = at + 1
+    return [*parts, values[begin:]]
 
 
 def parse_list(path: Path) -> list[dict[str, Any]]:
@@ -126,7 +126,7 @@ def parse_list(path: Path) -> list[dict[str, Any]]:
     try:
         rows = document.read(path)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{shorten(str(path))}: no such file") from None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path}: a list of mappings was expected, as in '- {{codec.name: webp}}'")
     return [{ALIASES.get(str(key), str(key)): item for key, item in row.items()} for row in rows]
@@ -138,8 +138,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 0 or ("," not in text and numbers[0] < 1):
-        raise UsageError(f"--seeds {text}: a count, or seeds with commas between them, was expected")
+    if not numbers or min(numbers) < 0 or ("," not in text and not 1 <= numbers[0] <= MAX_CELLS):
+        expected = f"a count of at most {MAX_CELLS}, or seeds with commas between them, was expected"
+        raise UsageError(f"--seeds {shorten(text)}: {expected}")
     return tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(1, numbers[0] + 1))
 
 
