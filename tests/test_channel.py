@@ -496,7 +496,7 @@ def test_random_outages_are_the_same_whoever_asks_and_when():
 
 def test_a_report_that_fits_between_no_outages_is_lost_and_ends_nothing():
     hop = {
-        "outage": {"up_s": 10, "down_s": 1, "hold": True},
+        "outage": {"up_s": 20, "down_s": 1, "hold": True},
         "retransmit": {"tries": 2, "report_rate_bps": 1},
     }
     link, _data, _arrivals = sequenced(sizes=(100,) * 3, **hop)
