@@ -96,7 +96,21 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     wrong.
     """
     tree, folder = _tree(name, settings, overrides)
-    return resolve(_checked(tree, name), folder)
+    return from_tree(tree, name, folder)
+
+
+def from_tree(tree: dict[str, Any], where: str, folder: Path | None = None) -> Scenario:
+    """Return the resolved scenario that *tree* describes, read from *where*; its traces may lie in *folder*.
+
+    Raise UsageError, in one line that names the key, for everything that is wrong.
+    """
+    if tree.get("analysis") == "all":
+        tree = {**tree, "analysis": every_task(tree)}
+    try:
+        scenario = Scenario.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{_plain(where)}: {_one_line(error)}") from None
+    return resolve(scenario, folder)
 
 
 def asks_for_all(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> bool:
@@ -178,15 +192,6 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         if isinstance(node, dict) and node.get(place) is None:
             node[place] = {}
         node = node[place]
-
-
-def _checked(tree: dict[str, Any], name: str) -> Scenario:
-    if tree.get("analysis") == "all":
-        tree = {**tree, "analysis": every_task(tree)}
-    try:
-        return Scenario.model_validate(tree)
-    except ValidationError as error:
-        raise UsageError(f"{_plain(name)}: {_one_line(error)}") from None
 
 
 def _one_line(error: ValidationError, *under: str) -> str:
