@@ -204,7 +204,7 @@ def _one_line(error: ValidationError, *under: str) -> str:
         where = _plain(".".join(part for part in parents if part not in LOSS_MODELS))
         fields = _fields_at(loc[:-1])
         return f"{where or 'scenario'}: unknown key {quote(key)}{nearest(key, fields) if fields else ''}"
-    message = shorten(first["msg"].removeprefix("Value error, "), 400)
+    message = shorten(escape(first["msg"].removeprefix("Value error, ")), 400)
     if first["type"] == "int_parsing_size":  # pydantic speaks of a string, also where it was given a number
         message = "a number of less than 20 digits was expected"
     given = first.get("input")

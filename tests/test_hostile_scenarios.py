@@ -46,6 +46,7 @@ def refusal(text: str, tmp_path: Path, *settings: str) -> str:
     line = str(caught.value)
     assert len(line.splitlines()) == 1
     assert len(line) < MOST_LETTERS
+    assert line.isprintable()
     return line
 
 
@@ -185,6 +186,9 @@ def test_what_is_shown_of_a_value_is_short(tmp_path: Path) -> None:
         scenario(camera={"source": "s" * 4000 + ":x"}),
         scenario(camera={"source": "world:" + "t" * 4000}),
         scenario(link={"hops": [{"name": "a", "rate_bps": 5, "loss": {"model": "m" * 100_000}}]}),
+        scenario(link={"hops": [{"name": "a", "rate_bps": 5, "loss": {"model": "m\n\x1b[2J"}}]}),
+        scenario(link={"hops": [{"name": "a", "trace": "m\n\x1b[2J"}]}),
+        scenario(**{"k\n\x1b[2J": 1}),
         ["x" * 200_000],
     ):
         refusal(yaml.safe_dump(tree, width=1 << 20), tmp_path)
