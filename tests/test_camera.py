@@ -385,7 +385,7 @@ def test_refusals_name_what_was_expected(tmp_path):
     assert "too long" in refusal("x" * 4000)
     assert "neither a file nor a folder" in refusal("/dev/null")
     for fields in ({"source": "a\0b.png"}, {"source": "x" * 5000}, {"width": 8192, "height": 8192}):
-        with pytest.raises(ValidationError, match="without NUL|at most 4096|8192x8192 is over"):
+        with pytest.raises(ValidationError, match=r"without NUL|at most 4096|8192x8192 is over"):
             Camera(**fields)
 
 
