@@ -16,7 +16,7 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
 from receiver.blocks import Block, Blocks
-from receiver.decoder import Decoder, Onlooker
+from receiver.decoder import Decoder, Onlooker, PictureLostError
 
 _MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
 _REMEMBERED = 512  # closed frames whose late packets are still told apart
@@ -364,7 +364,12 @@ class Receiver:
     def _draw(self, frame: int, payload: Payload, about: dict[str, Any], now: int, out: Output) -> bool:
         """Decode *payload*, show and analyse the picture; return whether there is one."""
         started = self._clock()
-        pixels = self._decoder.decode(payload)
+        try:
+            pixels = self._decoder.decode(payload)
+        except PictureLostError as error:
+            lost = {"by": "decoder", "reason": f"frame {frame} is not shown: {error}"}
+            out.events.append(Event("warned", now, frame, lost))
+            pixels = None
         out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
         if pixels is None:
             return False

@@ -69,6 +69,8 @@ class _Watched:
             if event.kind == "decoded" and event.picture is not None and self._folder is not None:
                 with replacing(self._folder / f"{int(event.frame):06d}.png") as fresh:
                     fresh.write_bytes(event.picture)
+            elif event.kind == "warned":
+                say(event.fields["reason"])
             self._arrivals.take(event.kind, event.frame, event.time_ns, event.fields)
         self._arrivals.flush()
         return out
@@ -137,17 +139,19 @@ def receive(
         farlink receive --set profile.device=cuda:1 --set profile.controlnet=mine/controlnet
     """
     from link.peer import serve
-    from receiver.__main__ import build
+    from receiver.__main__ import isolating
     from scenarios.schema import with_local_models
-
-    def made(session: Any, times: Any) -> Any:
-        core, fingerprint = build(with_local_models(session, models or []), times)
-        return _Watched(core, save), fingerprint
 
     with clean_errors():
         if save is not None:
             _picture_folder(save)
-        serve("receiver", connect, made, curve=curve, timeout_s=wait, tell=say)
+        with isolating() as build:
+
+            def made(session: Any, times: Any) -> Any:
+                core, fingerprint = build(with_local_models(session, models or []), times)
+                return _Watched(core, save), fingerprint
+
+            serve("receiver", connect, made, curve=curve, timeout_s=wait, tell=say)
 
 
 def link(
