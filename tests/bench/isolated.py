@@ -3,6 +3,7 @@
 import argparse
 import statistics
 import time
+from itertools import islice
 
 from link.frame import Frame
 from receiver.analysis.analyst import Analyst
@@ -16,11 +17,13 @@ CASES = (("jpeg2000", ""), ("gsc", ""), ("gsc", "analysis=[segmentation, depth, 
 
 
 def main() -> None:
-    """Print the table: medians of pictures that both draw in turn, and the seconds of a start."""
+    """Print the table: the best of pictures that both draw in turn, the median of what one took more, and a start."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=30)
     count = parser.parse_args().pictures
-    print(f"{'codec':10}{'analysis':10}{'here':>10}{'child':>10}{'more':>10}{'ratio':>8}{'start':>9}")
+    print(
+        f"{'codec':10}{'analysis':10}{'here':>10}{'child':>10}{'more':>10}{'median':>10}{'ratio':>8}{'start':>9}"
+    )
     for codec, analysis in CASES:
         settings = [analysis] if analysis else []
         plan = schema.load(
@@ -28,7 +31,7 @@ def main() -> None:
         ).session()
         encoder, here = ENCODERS[codec](plan), DECODERS[codec](plan)
         looker = Analyst.from_session(plan)
-        shots = [shot for shot in open_source(plan.camera, seed=1) if isinstance(shot, Shot)][:3]
+        shots = [shot for shot in islice(open_source(plan.camera, seed=1), 2) if isinstance(shot, Shot)]
         payloads = [encoder.encode(Frame(at, 0, shot.pixels, "x")) for at, shot in enumerate(shots)]
         spent: dict[str, list[float]] = {"here": [], "child": []}
         started = time.perf_counter()
@@ -50,11 +53,11 @@ def main() -> None:
                         spent[name].append(time.perf_counter() - began)
                     shown.append((pixels.tobytes(), seen))
                 assert shown[0] == shown[1], "the child draws another picture"
-        ms = {name: statistics.median(times) * 1000 for name, times in spent.items()}
+        ms = {name: min(times) * 1000 for name, times in spent.items()}
         more = statistics.median(b - a for a, b in zip(spent["here"], spent["child"], strict=True)) * 1000
         print(
-            f"{codec:10}{'all' if analysis else 'none':10}{ms['here']:7.1f} ms{ms['child']:7.1f} ms{more:7.1f} ms"
-            f"{ms['child'] / ms['here']:8.3f}{start_s:7.1f} s"
+            f"{codec:10}{'all' if analysis else 'none':10}{ms['here']:7.1f} ms{ms['child']:7.1f} ms{ms['child'] - ms['here']:7.1f} ms"
+            f"{more:7.1f} ms{ms['child'] / ms['here']:8.3f}{start_s:7.1f} s"
         )
 
 
