@@ -126,6 +126,12 @@ class ProfileConfig(Model):
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     load_s: Annotated[PositiveSeconds, Affects.NOTHING] = 1800.0
     """How long an end may take to load its models, from the moment when the link welcomed it."""
+    picture_s: Annotated[PositiveSeconds | None, Affects.NOTHING] = None
+    """How long the receiver's models may take for one picture before their process is ended, and started again.
+    None: two minutes with `codec.profile: tiny`, an hour with `flux` and while `compile` is on."""
+    memory_bytes: Annotated[Bytes | None, Affects.NOTHING] = None
+    """How much main memory the process of the receiver's models may take. None: it has no limit of its own, and is the
+    first to be ended where the machine runs out."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16"], Affects.PROCESSOR] = "auto"
     """auto: bfloat16 where the processor or the GPU has it."""
     control: Annotated[Literal["auto", "channels", "picture"], Affects.RUNNING] = "auto"

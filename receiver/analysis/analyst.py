@@ -199,16 +199,20 @@ class Analyst:
         """Run the models of `session.analysis` alone, of those that were loaded."""
         self._tasks = set(session.analysis)
 
+    @property
+    def about(self) -> list[dict[str, Any]]:
+        """What every event of each model says, in the order in which they are run: `task`, `model`, `stamp`."""
+        return [{"task": item.task, "model": item.name, "stamp": item.stamp} for item, _ in self._models]
+
     def look(self, pixels: Pixels) -> list[tuple[str, dict[str, Any], bytes | None]]:
         """Return (kind, fields, PNG) for each model: `found` with its finding, or `not_found` with the reason.
 
         A model that fails on one picture says so in its event, and the run goes on.
         """
         seen: list[tuple[str, dict[str, Any], bytes | None]] = []
-        for chosen, model in self._models:
+        for about, (chosen, model) in zip(self.about, self._models, strict=True):
             if chosen.task not in self._tasks:
                 continue
-            about: dict[str, Any] = {"task": chosen.task, "model": chosen.name, "stamp": chosen.stamp}
             try:
                 made = record(chosen, partial(_same, model), pixels, self._cache)
             except Exception as error:  # a network's ways to fail on a picture are torch's, not ours

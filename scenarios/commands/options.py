@@ -53,6 +53,14 @@ Settings = Annotated[
         autocompletion=complete_fields,
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="profile.KEY=VALUE",
+        help="This machine's own models and how they run: profile.generator=PATH, profile.device=cuda:1. Repeatable.",
+    ),
+]
 SOURCE = typer.Option(
     help="Where frames come from: a picture, a folder, a video file, or one of the sources with a prefix.",
     autocompletion=complete_sources,

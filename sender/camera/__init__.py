@@ -9,9 +9,10 @@ the user can mend are raised by `open_source` itself; what breaks later is a `Sk
 the run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 
 from link.config import Camera
 from link.errors import UsageError
@@ -25,7 +26,7 @@ from sender.camera.video import open_video
 from sender.camera.webcam import open_webcam
 from sender.camera.world.source import open_world
 
-__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "open_source"]
+__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "is_allowed", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Prefix:
     """How it is written, for error messages: `webcam:N`."""
     open: Callable[[str, Camera, int], Iterator[Shot | Skipped]]
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
+    draws: bool = False
+    """Whether it draws its pictures itself, and opens nothing of this machine."""
 
 
 _OWN: Mapping[str, Prefix] = {
-    "testcard": Prefix("testcard", open_testcard),
+    "testcard": Prefix("testcard", open_testcard, draws=True),
     "webcam": Prefix("webcam:N", open_webcam),
-    "world": Prefix("world:THEME", open_world),
+    "world": Prefix("world:THEME", open_world, draws=True),
 }
 
 
@@ -60,6 +63,19 @@ class _Prefixes(Mapping[str, Prefix]):
 
 
 PREFIXES = _Prefixes()
+
+
+def is_allowed(source: str, patterns: Sequence[str]) -> bool:
+    """Return whether somebody else may choose *source*: one that is drawn, or one that a pattern allows.
+
+    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written.
+    """
+    prefix, _, rest = source.partition(":")
+    if prefix in PREFIXES and PREFIXES[prefix].draws:
+        return True
+    if ".." in PurePath(source).parts or ".." in PurePath(rest).parts:
+        return source in patterns
+    return any(fnmatchcase(source, pattern) for pattern in patterns)
 
 
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
