@@ -429,7 +429,14 @@ def test_a_file_is_decoded_with_this_machines_models(tmp_path):
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "b.png").size == (64, 48)
     done = farlink(
-        "decode", tmp_path / "a.flnk", "-o", tmp_path / "c.png", "--set", mine, "--set", "profile.generator=nowhere"
+        "decode",
+        tmp_path / "a.flnk",
+        "-o",
+        tmp_path / "c.png",
+        "--set",
+        mine,
+        "--set",
+        "profile.generator=nowhere",
     )
     assert (done.returncode, "nowhere" in done.stderr) == (4, True), done.stderr
     done = farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "c.png", "--set", "codec.steps=9")

@@ -183,7 +183,7 @@ class Faked:
 
     def __init__(self, rng: np.random.Generator, frames: int) -> None:
         self._rng = rng
-        self._cores = dict(zip((b"s", b"r"), cores(PLAN, frames), strict=True))
+        self._cores: dict[bytes, Any] = dict(zip((b"s", b"r"), cores(PLAN, frames), strict=True))
         self._bad = int(rng.integers(14))
         self._count = 0
         self.inbox: list[list[bytes]] = []
