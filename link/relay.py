@@ -27,7 +27,9 @@ from link import messages
 from link.config import Session
 from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Output
+from link.inputs import Answer, Change, Timing
 from link.packet import VERSION
+from link.pages import Pages
 from link.terminal import printable
 from link.timing import Times
 
@@ -129,6 +131,9 @@ class Hub:
     ) -> None:  # fmt: skip
         check_address(address, curve)
         self._session, self._times, self._fingerprint = session, times, fingerprint
+        self._peers: dict[bytes, str] = {}
+        self.pages = Pages(lambda peer, parts: self._socket.send_multipart([peer, *parts]))
+        """Those who watch."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         set_limits(self._socket, max_message_bytes(session))
@@ -164,7 +169,6 @@ class Hub:
         self._orders = None if orders is None else orders.fileno()
         if self._orders is not None:
             self._poller.register(self._orders, zmq.POLLIN)
-        self._peers: dict[bytes, str] = {}
         self._ready: set[str] = set()
         self._welcomed_s: dict[str, float] = {}
         self._asked: dict[
@@ -235,8 +239,12 @@ class Hub:
         fields = {"now": now, "packets": numbers, **(news or {})}
         self.send(role, messages.pack(b"step", fields, [data for _, data in arrivals]))
 
-    def receive(self, timeout_s: float | None) -> tuple[str, Output] | None:
-        """Take one message; return (role, output) where it is an answer of an end, else None.
+    def adjust(self, session: Session, times: Times) -> None:
+        """Take note of how the session was changed; who comes from now on is told so."""
+        self._session, self._times = session, times
+
+    def receive(self, timeout_s: float | None) -> Answer | Change | Timing | None:
+        """Take one message; return what an end answers or a page wishes, None for nothing of the kind.
 
         Raise what an end reports, StoppedError, or PeerGoneError.
         """
@@ -271,13 +279,16 @@ class Hub:
                 continue  # there, and busy
             except zmq.ZMQError as error:
                 raise PeerGoneError(f"the {role} is gone") from error
+        self.pages.probe()
 
     def _handle(
         self, peer: bytes, verb: bytes, fields: dict[str, Any], blobs: list[bytes]
-    ) -> tuple[str, Output] | None:
+    ) -> Answer | Change | Timing | None:
         role = self._peers.get(peer)
         if verb == b"hello":
             self._greet(peer, fields)
+        elif peer in self.pages:
+            return self.pages.handle(peer, verb, fields)
         elif role is None:
             raise ValueError("a message from a stranger")
         elif verb == b"ready":
@@ -298,7 +309,7 @@ class Hub:
             raise error
         elif verb == b"done" and role in self._asked:
             out = messages.unpack_output(fields, blobs)
-            return role, messages.check_answer(role, out, *self._asked.pop(role), self._session)
+            return Answer(role, messages.check_answer(role, out, *self._asked.pop(role), self._session))
         else:
             raise ValueError(f"a {verb.decode()} that nobody asked for")
         return None
@@ -306,8 +317,11 @@ class Hub:
     def _greet(self, peer: bytes, fields: dict[str, Any]) -> None:
         hello = messages.Hello.read(fields)
         role = hello.role
-        if peer in self._peers:
+        if peer in self._peers or peer in self.pages:
             raise ValueError("a second hello")
+        if role == "page":
+            self.pages.greet(peer, hello.wire, describe_session(self._session, self._times))
+            return
         refusal = None
         if hello.wire != VERSION:
             refusal = f"the link speaks wire version {VERSION}, the {role} {hello.wire}"
@@ -326,13 +340,14 @@ class Hub:
         """Say goodbye and close the sockets. Does nothing a second time."""
         if self._context.closed:
             return
-        for peer in getattr(self, "_peers", {}):
-            code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
-            reason = {"error": printable(str(error)) if error else None, "exit_code": code}
+        code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
+        reason = {"error": printable(str(error)) if error else None, "exit_code": code}
+        for peer in self._peers:
             try:
                 self._socket.send_multipart([peer, *messages.pack(b"bye", reason)])
             except zmq.ZMQError:
                 continue
+        self.pages.close(reason)
         self._socket.disable_monitor()
         if self._auth is not None:
             self._auth.stop()
@@ -361,10 +376,11 @@ class RemoteEnd:
         self._news = {}
         while self.wait:
             answer = self._hub.receive(None)
-            if answer is not None and answer[0] == self.role:
-                return answer[1]
+            if isinstance(answer, Answer) and answer.role == self.role:
+                return answer.output
         return None
 
     def adjust(self, session: Session, times: Times) -> None:
         """Tell the end with its next step."""
         self._news = describe_session(session, times)
+        self._hub.adjust(session, times)

@@ -23,6 +23,7 @@ from link.end import End
 from link.errors import FarlinkError, FingerprintError, PartialError, StorageError, UsageError
 from link.events import Event
 from link.fingerprint import fingerprint
+from link.inputs import Answer
 from link.packet import VERSION
 from link.timing import times
 from scenarios import schema
@@ -234,12 +235,12 @@ def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progr
     def tell(event: Event) -> None:
         progress({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **event.fields})
 
-    answers: deque[live.Answer] = deque()
+    answers: deque[Answer] = deque()
     parties: tuple[End, End] = (sender, receiver)
     if factor is not None:
         parties = (live.LateEnd(ROLES[0], sender, answers), live.LateEnd(ROLES[1], receiver, answers))
 
-    def receive(seconds: float) -> live.Answer | None:
+    def receive(seconds: float) -> Answer | None:
         if answers:
             return answers.popleft()
         time.sleep(seconds)

@@ -19,7 +19,8 @@ from link.config import Session
 from link.errors import UsageError
 from link.events import Fate
 from link.fingerprint import fingerprint
-from link.live import Answer, Change, LateEnd, Pace, Timing, Turn
+from link.inputs import Answer, Change, Timing, Turn
+from link.live import LateEnd, Pace
 from link.steering import MAX_CHANGES, lay
 from receiver.receiver import Receiver
 from scenarios import schema

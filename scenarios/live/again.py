@@ -15,7 +15,8 @@ from link.conductor import ROLES, Conductor
 from link.errors import FarlinkError, UsageError
 from link.events import Event
 from link.frame import Pixels
-from link.live import Answer, LateEnd
+from link.inputs import Answer
+from link.live import LateEnd
 from link.png import decode as decode_png
 from link.timing import times
 from scenarios import run as runs
