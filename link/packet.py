@@ -197,6 +197,11 @@ def payload_bytes(air_bytes: float, body_bytes: int, framing: str, fec: float = 
     return int(air_bytes / (1.0 + fec) * (body_bytes - CHUNK_BYTES) / (body_bytes + overhead(framing)))
 
 
+def most_payload_bytes(body_bytes: int, fec: float = 0.0) -> int:
+    """Return about how large a payload a frame's `MAX_PACKETS` carry, repair packets of a share *fec* among them."""
+    return int((MAX_PACKETS - 1) / (1.0 + fec)) * (body_bytes - CHUNK_ROOM_BYTES + 1)
+
+
 def wrap(packet: bytes, framing: str, sequence: int, *, feedback: bool) -> bytes:
     """Return what goes on the air: *packet* itself, or a Space Packet around it (telecommand for feedback)."""
     if framing == "compact":

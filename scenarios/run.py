@@ -12,8 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from link import journal, live
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
@@ -26,7 +24,7 @@ from link.fingerprint import fingerprint
 from link.inputs import Answer
 from link.packet import VERSION
 from link.timing import times
-from scenarios import schema
+from scenarios import document, schema
 from scenarios.models.rate_table import find_stale_models
 from scenarios.results.folder import LOCK, locked, make_new
 from scenarios.schema import Scenario
@@ -322,11 +320,11 @@ def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Tr
 
 def _trace_places(out: Path, name: str) -> list[Path]:
     try:
-        tree = yaml.safe_load((out / "scenario.yaml").read_text("utf-8"))
+        tree = document.read(out / "scenario.yaml")
         return [
             Path(hop["trace"]) for hop in tree["link"]["hops"] if hop["name"] == name and hop.get("trace")
         ]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, UsageError, KeyError, TypeError):
         return []
 
 

@@ -6,14 +6,14 @@ from typing import Any
 from link import fragment, packet, png
 from link.channel import NS, to_ns
 from link.config import Session
-from link.errors import BudgetError, UsageError
+from link.errors import BudgetError, PartialError, UsageError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
 from link.frame import Frame, Payload
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.terminal import printable
-from link.timing import Times, body_bytes
+from link.timing import LONGEST_S, Times, body_bytes
 from sender.camera.picture import Shot, Skippable, Skipped
 from sender.encoder import Adjustable, Encoder, SteeredEncoder
 from sender.rate_control import Choice, RateControl, is_controlled
@@ -165,6 +165,10 @@ class Sender:
             self._due_ns = max(now, self._tick)
         if self._due_ns is None:
             self._end(now, out)
+        elif self._due_ns > to_ns(LONGEST_S):
+            raise PartialError(
+                f"camera frame {self._taken} is due after {LONGEST_S:g} s, the longest that a run lasts"
+            )
 
     def _pass_over_late(self, now: int, out: Output) -> None:
         """Leave out the shots that are late by a period or more, but for the last of all.

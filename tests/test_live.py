@@ -352,6 +352,18 @@ def test_no_packet_overtakes_another_when_a_delay_gets_shorter(tmp_path):
     assert len(rows) == (run.rows[:, 2] == Fate.SENT).sum()
 
 
+def test_an_outage_that_holds_a_hop_with_repair_of_its_own_lasts_until_it_is_released(tmp_path):
+    down = {"windows_s": [[0, 1e8]], "hold": True}
+    wishes = [
+        (3.0, Change({"link.hops.0.outage": down}, "test")),
+        (9.0, Change({"link.hops.0.outage": None}, "test")),
+    ]
+    asked = plan(hops=[{**HOP, "delay_s": 0.1, "retransmit": {"tries": 4}}])
+    run = play(asked, tmp_path / "run.mcap", Room(wishes=wishes), frames=14)
+    assert len(kinds(run, "decoded")) == 14
+    assert run.rows[-1, 0] < to_ns(20.0)
+
+
 @pytest.mark.parametrize("hold", [False, True])
 def test_an_outage_lasts_until_it_is_released(hold, tmp_path):
     down = {"windows_s": [[0, 1e8]], "hold": hold}

@@ -9,7 +9,11 @@ import typer
 
 from link.codecs import SYNTAXES
 from link.errors import FarlinkError, StorageError
+from link.terminal import shorten
 from scenarios.commands.printing import drop_output, say, say_error
+
+MOST_LETTERS = 2000
+"""Of the line of an error; what stands between its first and last words is left out where it has more."""
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -107,7 +111,7 @@ def clean_errors(as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except FarlinkError as error:
-        say_error(" ".join(str(error).split()), error.exit_code, as_json)
+        say_error(shorten(" ".join(str(error).split()), MOST_LETTERS), error.exit_code, as_json)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:
         # Whoever read our output has enough of it.

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import yaml
 
 from link.errors import UsageError
+from scenarios import document
 from scenarios.scoring import pictures
 
 REFERENCES = ("truth", "original")
@@ -218,11 +218,9 @@ def _open_run(folder: Path, label: str) -> Sweep:
 
 def _asked(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
+        tree = document.read(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     return tree if isinstance(tree, dict) else {}
 
 
