@@ -297,6 +297,8 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
             f"codec.frame_bytes {scenario.codec.frame_bytes}: a frame has at most {packet.MAX_PACKETS} packets, which "
             f"carry {most} bytes at link.mtu_bytes {link.mtu_bytes} and repair.fec {link.repair.fec:g}"
         )
+    if scenario.live:
+        return scenario  # what follows from the link's figures follows them when they are changed
     back = link.return_
     if back is not None and back.delay_s is None:
         delay_s = math.fsum(hop.delay_s for hop in link.hops)

@@ -44,7 +44,16 @@ def test_a_field_without_a_mark_is_noticed():
 
 
 def test_the_lists_that_are_made_of_the_marks():
-    sender = {"frame_bytes", "unfit", "rate_control", "alpha", "beta", "task", "caption_words"}
+    sender = {
+        "frame_bytes",
+        "unfit",
+        "rate_control",
+        "alpha",
+        "beta",
+        "task",
+        "caption_words",
+        "max_channels",
+    }
     receiver = {"steps", "noise_seed", "guidance", "control_scale", "strength"}
     assert fields_unmarked(Codec, Affects.SYNTAX) == sender | receiver
     assert fields_unmarked(Codec, Affects.DECODING) == sender
@@ -57,6 +66,8 @@ def test_the_lists_that_are_made_of_the_marks():
         "device",
         "dtype",
         "load_s",
+        "memory_bytes",
+        "picture_s",
     }
     assert fields_marked(Session, Affects.MACHINE) == {"profile"}
     assert fields_marked(Camera, Affects.FRAMES) == set(Camera.model_fields)

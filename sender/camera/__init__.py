@@ -10,10 +10,11 @@ the run.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from link.config import Camera
 from link.errors import UsageError
@@ -21,13 +22,13 @@ from link.terminal import shorten
 from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS, check_rest
-from sender.camera.picture import Shot, Skipped, is_picture
+from sender.camera.picture import Shot, Skippable, Skipped, is_picture
 from sender.camera.testcard import check_bare, open_testcard
 from sender.camera.video import open_video
 from sender.camera.webcam import check_number, open_webcam
 from sender.camera.world.source import open_world, parse
 
-__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "check_source_name", "open_source"]
+__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "check_source_name", "is_allowed", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Prefix:
     """Takes what follows the colon; raises UsageError where that can be no source, whatever files there are."""
     open: Callable[[str, Camera, int], Iterator[Shot | Skipped]]
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
+    draws: bool = False
+    """Whether it draws its pictures itself, and opens nothing of this machine."""
 
 
 _OWN: Mapping[str, Prefix] = {
-    "testcard": Prefix("testcard", check_bare, open_testcard),
+    "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
     "webcam": Prefix("webcam:N", check_number, open_webcam),
-    "world": Prefix("world:THEME", partial(parse, seed=0), open_world),
+    "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
 }
 
 
@@ -68,6 +71,19 @@ class _Prefixes(Mapping[str, Prefix]):
 PREFIXES = _Prefixes()
 
 
+def is_allowed(source: str, patterns: Sequence[str]) -> bool:
+    """Return whether somebody else may choose *source*: one that is drawn, or one that a pattern allows.
+
+    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written.
+    """
+    prefix, _, rest = source.partition(":")
+    if prefix in PREFIXES and PREFIXES[prefix].draws:
+        return True
+    if ".." in PurePath(source).parts or ".." in PurePath(rest).parts:
+        return source in patterns
+    return any(fnmatchcase(source, pattern) for pattern in patterns)
+
+
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
     """Open the source that *camera* names and return its pictures in order, fitted to its size.
 
@@ -76,7 +92,7 @@ def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
     an unknown prefix, a missing or unreadable file, an empty folder, a webcam that cannot be opened.
     """
     check_source_name(camera.source)
-    return _limited(_open(camera, seed), camera.frames)
+    return _Limited(_open(camera, seed), camera.frames)
 
 
 def check_source_name(source: str) -> None:
@@ -128,10 +144,32 @@ def _kind(path: Path) -> str:
         raise UsageError(f"camera.source {_shown(str(path))}: {error.strerror}") from None
 
 
-def _limited(source: Iterator[Shot | Skipped], frames: int | None) -> Iterator[Shot | Skipped]:
-    shots = 0
-    for item in source:
-        yield item
-        shots += isinstance(item, Shot)
-        if shots == frames:
-            return
+class _Limited(Iterator[Shot | Skipped]):
+    """The first *frames* shots of *source* (None: all), and what could not be read between them."""
+
+    def __init__(self, source: Iterator[Shot | Skipped], frames: int | None) -> None:
+        self._source, self._left = source, frames
+
+    def _count(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+
+    def __next__(self) -> Shot | Skipped:
+        if self._left == 0:
+            raise StopIteration
+        item = next(self._source)
+        if isinstance(item, Shot):
+            self._count()
+        return item
+
+    def skip(self) -> str | None:
+        """See `sender.camera.picture.Skippable`; a source that is not skippable reads the picture."""
+        if self._left == 0:
+            return None
+        if isinstance(self._source, Skippable):
+            name = self._source.skip()
+        else:
+            name = next((item.name for item in self._source if isinstance(item, Shot)), None)
+        if name is not None:
+            self._count()
+        return name
