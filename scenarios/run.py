@@ -149,7 +149,9 @@ def prepare(out: Path, scenario: Scenario, *, overwrite: bool = False) -> Path:
 
 def note_source(out: Path, scenario: Scenario) -> None:
     """Write the source that the sender really had into *out*/scenario.yaml, so that it runs again to the same."""
-    source = journal.read(out / "run.mcap", pictures=False).head["scenario"]["camera"]["source"]
+    from scenarios.results.stored import open_run
+
+    source = open_run(out / "run.mcap", pictures=False).head["scenario"]["camera"]["source"]
     if source != scenario.camera.source:
         camera = scenario.camera.model_copy(update={"source": source})
         scenario = scenario.model_copy(update={"camera": camera})
@@ -246,12 +248,13 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     from scenarios.results import cell as results
     from scenarios.results import verdict
     from scenarios.results.judge import Judge
+    from scenarios.results.stored import open_run
     from scenarios.results.table import write_rows
 
     path = out / "run.mcap"
     if not path.is_file():
         raise UsageError(f"{out}: no run is there (run.mcap is missing)")
-    stored = journal.read(path)
+    stored = open_run(path)
     judge = Judge(stored)
     result = results.make(
         stored, lambda _run: judge.judged(), lambda link: known_traces(stored.head, link, out)
