@@ -186,5 +186,3 @@ def _check_pictures(run: Run) -> None:
                 png.decode(picture)
             except Exception:  # Pillow's reader raises a dozen types for damaged files
                 raise ValueError(f"the {side} picture of frame {frame} is damaged") from None
-
-
