@@ -9,7 +9,6 @@ picture up to 300). What goes beyond that is refused before it is paid for.
 
 import contextlib
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -25,6 +24,7 @@ from mcap.stream_reader import StreamReader
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from link.errors import UsageError
+from link.files import check_file
 from link.frame import MAX_PIXELS
 
 UNPACKED_BYTES, UNPACKED_RATIO = 16 << 20, 32
@@ -186,9 +186,9 @@ def messages(path: Path) -> Iterator[tuple[str, bytes, Bounds]]:
     Raise UsageError where it cannot be read, or holds more than a journal of its size does.
     """
     topics: dict[int, str] = {}
+    size_bytes = check_file(path)
     try:
         with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
             bounds = Bounds(path, size_bytes)
             reader = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=size_bytes)
             for outer in reader.records:

@@ -51,7 +51,7 @@ class _Outage(Recorded):
     random: bool = False
     up_s: _Seconds | None = None
     down_s: _Seconds | None = None
-    windows_s: list[Annotated[list[_Seconds], Field(min_length=2, max_length=2)]] = []
+    windows_s: list[Annotated[list[_Seconds], Field(min_length=2, max_length=2)]] = Field(default=[])
 
     @model_validator(mode="after")
     def _in_turn(self) -> "_Outage":
@@ -114,8 +114,8 @@ class _Scenario(Recorded):
     camera: _Camera
     codec: _Codec
     link: _Link
-    profile: dict[str, Any] = {}
-    analysis: Annotated[list[Text], Field(max_length=16)] = []
+    profile: dict[str, Any] = Field(default={})
+    analysis: Annotated[list[Text], Field(max_length=16)] = Field(default=[])
 
 
 class _Sides(Recorded):
@@ -126,7 +126,7 @@ class _Sides(Recorded):
 class _Head(Recorded):
     scenario: _Scenario
     coded_size: _Sides | None = None
-    versions: dict[str, Text] = {}
+    versions: dict[str, Text] = Field(default={})
     fingerprint: Text | None = None
 
 
