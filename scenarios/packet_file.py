@@ -129,6 +129,9 @@ def decode(file: Path, out: Path, most_pixels: int = MOST_PIXELS) -> tuple[int, 
         )
         defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
         session = session.model_copy(update=defaults)
+        if session.codec.name not in SYNTAXES:
+            raise ValueError("of another version's codec")
+        SYNTAXES[session.codec.name].check(session.codec)
         own = fingerprint(session)
     except ValueError:
         raise UsageError(f"{file}: its head is damaged") from None

@@ -143,7 +143,7 @@ def mutate_journal(
     messages: list[tuple[str, str, bytes, bytes]], rng: Any
 ) -> list[tuple[str, str, bytes, bytes]]:
     """Return *messages* with one or two of them changed: well-formed JSON of other types, or other bytes."""
-    found = list(messages)
+    found, intact = list(messages), {data for *_, data in messages}
     for _ in range(int(rng.integers(1, 3))):
         at = int(rng.integers(len(found)))
         topic, encoding, schema, data = found[at]
@@ -152,7 +152,7 @@ def mutate_journal(
             del found[at]
         elif way == 1:
             found.insert(int(rng.integers(len(found) + 1)), found[at])
-        elif encoding == "json" and way > 2:
+        elif encoding == "json" and way > 2 and data in intact:
             data = json.dumps(mutate_tree(json.loads(data), rng)).encode()
             found[at] = (topic, encoding, schema, data)
         else:

@@ -691,8 +691,8 @@ def test_video_is_decoded_only_as_far_as_it_is_asked_for(tmp_path, monkeypatch):
     asked = []
     real = sender.camera.video.stamp_times
 
-    def counting(frames, name):
-        for item in real(frames, name):
+    def counting(frames, name, gap_s):
+        for item in real(frames, name, gap_s):
             asked.append(item)
             yield item
 
