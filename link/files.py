@@ -36,7 +36,7 @@ def read_within(path: Path, most_bytes: int) -> bytes:
     return data
 
 
-def brief(path: Path | str) -> str:
-    """Return *path* as a line of an error shows it: of one that is very long its beginning and its end."""
-    text = str(path)
-    return text if len(text) <= 300 else f"{text[:150]}...{text[-150:]}"
+def brief(text: object, most: int = 300) -> str:
+    """Return *text* as a line of an error shows it: of one over *most* characters its beginning and its end."""
+    whole = str(text)
+    return whole if len(whole) <= most else f"{whole[: most // 2]}...{whole[-most // 2 :]}"

@@ -1,6 +1,7 @@
 """One run: three processes or one, then the figures, the table and the report from the journal alone."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import time
@@ -14,12 +15,13 @@ from typing import Any, Literal
 import yaml
 
 from link import journal, live
-from link.channel.rate import Trace, read_trace
+from link.channel.rate import MOST_BYTES, Trace, read_trace
 from link.codecs import SYNTAXES
 from link.conductor import Conductor
 from link.config import Link
 from link.errors import FarlinkError, PartialError, StorageError, UsageError
 from link.events import Event
+from link.files import brief, read_within
 from link.fingerprint import fingerprint
 from link.packet import VERSION
 from link.timing import times
@@ -193,6 +195,9 @@ def execute(
         interrupted.exit_code = 130
         return interrupted
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of a model, which is no fault of the disk
+            _discard(out)
+            raise UsageError(f"{brief(error.filename)}: {error.strerror}") from None
         return StorageError(f"cannot write to {out}: {error.strerror}")
     return None
 
@@ -288,8 +293,8 @@ def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Tr
         places = [Path(hop.trace), schema.shipped_trace(hop.trace), *_trace_places(out, hop.name)]
         wanted = head.get("versions", {}).get(f"trace {hop.name}")
         for place in places:
-            with contextlib.suppress(OSError):
-                if hashlib.sha256(place.read_bytes()).hexdigest() == wanted:
+            with contextlib.suppress(UsageError):
+                if hashlib.sha256(read_within(place, MOST_BYTES)).hexdigest() == wanted:
                     traces[hop.name] = read_trace(place)
                     break
         else:

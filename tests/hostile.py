@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,9 +27,16 @@ NASTY: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+class _Output(io.StringIO):
+    """What is printed, with a file's number as a real output has."""
+
+    def fileno(self) -> int:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
 def call(*arguments: Any) -> tuple[int, str, str]:
     """Run `farlink` with *arguments*; return exit code, stdout and stderr. Whatever else it raises is a traceback."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = _Output(), _Output()
     before = sys.argv
     sys.argv = ["farlink", *map(str, arguments)]
     try:

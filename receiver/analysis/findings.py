@@ -147,7 +147,9 @@ def _boxes(fields: dict[str, Any]) -> Detections:
     xyxy = np.array(fields["boxes"], np.float64).reshape(-1, 4)
     kinds, scores = np.array(fields["kinds"], np.int64), np.array(fields["scores"], np.float64)
     if kinds.shape != xyxy.shape[:1] or scores.shape != kinds.shape:
-        raise FindingError(f"a damaged finding: {len(xyxy)} boxes, {kinds.shape} kinds, {scores.shape} scores")
+        raise FindingError(
+            f"a damaged finding: {len(xyxy)} boxes, {kinds.shape} kinds, {scores.shape} scores"
+        )
     if kinds.size and not (kinds.min() >= 0 and kinds.max() < len(names)):
         raise FindingError(f"a damaged finding: kinds {kinds.min()} to {kinds.max()} of {len(names)}")
     if np.abs(xyxy).max(initial=0.0) > 1e6 or not np.isfinite(scores).all():

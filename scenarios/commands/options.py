@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from link.codecs import SYNTAXES
-from link.errors import FarlinkError, StorageError
-from scenarios.commands.printing import drop_output, say, say_error
+from link.errors import FarlinkError
+from scenarios.commands.printing import drop_output, os_error, say, say_error
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -106,8 +106,9 @@ def clean_errors(as_json: bool = False) -> Iterator[None]:
         drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
-        say_error(f"cannot write: {error.strerror or error}", StorageError.exit_code, as_json)
-        raise typer.Exit(StorageError.exit_code) from None
+        told = os_error(error)
+        say_error(str(told), told.exit_code, as_json)
+        raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
         say_error("interrupted", 130, as_json)
         raise typer.Exit(130) from None
