@@ -107,6 +107,11 @@ def mutate_tree(tree: Any, rng: Any) -> Any:
     elif way == 2:
         for _ in range(int(rng.integers(1, 200))):
             node[key] = [node[key]]
+    elif way == 3:
+        other, at = places[int(rng.integers(len(places)))]
+        node[key] = json.loads(json.dumps(other[at]))
+    elif way == 4 and isinstance(node[key], int | float) and not isinstance(node[key], bool):
+        node[key] = [node[key] * 2, -node[key], node[key] + 1, node[key] * 10**6, 0][int(rng.integers(5))]
     else:
         node[key] = NASTY[int(rng.integers(len(NASTY)))]
     return copy
