@@ -64,66 +64,66 @@ class Recorded(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
 
-class _Event(Recorded):
+class _EventRecord(Recorded):
     kind: Text
     time_ns: Time
     frame: FrameNumber | None
 
 
-class _Captured(_Event):
+class _CapturedRecord(_EventRecord):
     frame: FrameNumber
     name: Text = ""
 
 
-class _Encoded(_Event):
+class _EncodedRecord(_EventRecord):
     frame: FrameNumber
     sections: Annotated[list[Size], Field(max_length=1024)]
     reason: Text | None = None
 
 
-class _Closed(_Event):
+class _ClosedRecord(_EventRecord):
     frame: FrameNumber
     complete: bool = False
     sections: Annotated[list[bool], Field(max_length=1025)] = []
 
 
-class _Decoded(_Event):
+class _DecodedRecord(_EventRecord):
     frame: FrameNumber
     complete: bool
     refines: bool = False
     sections: Annotated[list[bool], Field(max_length=1025)] | None = None
 
 
-class _Looked(_Event):
+class _LookRecord(_EventRecord):
     frame: FrameNumber
     task: Text
     model: Text
     stamp: Text = ""
 
 
-class _NotFound(_Looked):
+class _NotFoundRecord(_LookRecord):
     reason: Text
 
 
-class _Told(_Event):
+class _ToldRecord(_EventRecord):
     by: Text = ""
     reason: Text = ""
 
 
-_EVENTS: Mapping[str, type[_Event]] = {
-    "captured": _Captured,
-    "encoded": _Encoded,
-    "closed": _Closed,
-    "decoded": _Decoded,
-    "found": _Looked,
-    "not_found": _NotFound,
-    "skipped": _Told,
-    "aborted": _Told,
+_EVENTS: Mapping[str, type[_EventRecord]] = {
+    "captured": _CapturedRecord,
+    "encoded": _EncodedRecord,
+    "closed": _ClosedRecord,
+    "decoded": _DecodedRecord,
+    "found": _LookRecord,
+    "not_found": _NotFoundRecord,
+    "skipped": _ToldRecord,
+    "aborted": _ToldRecord,
 }
 """What readers rely on in an event, by its kind; of other kinds they read nothing but when and of which frame."""
 
 
-class Bounds:
+class JournalBounds:
     """What a journal at *path* of *size_bytes* may still hold."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
@@ -180,7 +180,7 @@ class Bounds:
         return data
 
 
-def messages(path: Path) -> Iterator[tuple[str, bytes, Bounds]]:
+def messages(path: Path) -> Iterator[tuple[str, bytes, JournalBounds]]:
     """Yield topic, bytes and bounds of each message of the journal at *path*, to its end or the first damage.
 
     Raise UsageError where it cannot be read, or holds more than a journal of its size does.
@@ -189,7 +189,7 @@ def messages(path: Path) -> Iterator[tuple[str, bytes, Bounds]]:
     size_bytes = check_file(path)
     try:
         with path.open("rb") as file:
-            bounds = Bounds(path, size_bytes)
+            bounds = JournalBounds(path, size_bytes)
             reader = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=size_bytes)
             for outer in reader.records:
                 for record in _inside(bounds.unpack(outer)) if isinstance(outer, Chunk) else (outer,):
@@ -258,7 +258,11 @@ def parse_event(data: bytes) -> dict[str, Any]:
     """Return the event in *data*. Raise ValueError where a field that readers rely on is missing or of another type."""
     tree = parse_json(data)
     kind = tree.get("kind")
-    check(_EVENTS.get(kind, _Event) if isinstance(kind, str) else _Event, tree, f"event {kind!r:.40}")
+    check(
+        _EVENTS.get(kind, _EventRecord) if isinstance(kind, str) else _EventRecord,
+        tree,
+        f"event {kind!r:.40}",
+    )
     return tree
 
 

@@ -101,7 +101,7 @@ def encode(session: Session, out: Path) -> Encoded:
     return Encoded(payload.size_bytes, len(bodies), shot.fitted, coded)
 
 
-class _About(Recorded):
+class _PacketFileHead(Recorded):
     session: dict[str, Any]
     fingerprint: Text
     sections: Annotated[int, Field(ge=0, le=fragment.MAX_SECTIONS)]
@@ -121,7 +121,7 @@ def decode(file: Path, out: Path, most_pixels: int = MOST_PIXELS) -> tuple[int, 
         raise UsageError(f"{file}: not a file of `farlink encode`")
     try:
         about = parse_json(blob[8 : 8 + length])
-        check(_About, about, "its head")
+        check(_PacketFileHead, about, "its head")
         session, theirs, total = (
             Session.model_validate(about["session"]),
             about["fingerprint"],

@@ -29,7 +29,7 @@ NASTY: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-class _Output(io.StringIO):
+class _Printed(io.StringIO):
     """What is printed, with a file's number as a real output has."""
 
     def fileno(self) -> int:
@@ -38,7 +38,7 @@ class _Output(io.StringIO):
 
 def call(*arguments: Any) -> tuple[int, str, str]:
     """Run `farlink` with *arguments*; return exit code, stdout and stderr. Whatever else it raises is a traceback."""
-    out, err = _Output(), _Output()
+    out, err = _Printed(), _Printed()
     before = sys.argv
     sys.argv = ["farlink", *map(str, arguments)]
     try:

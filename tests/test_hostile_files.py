@@ -42,6 +42,7 @@ from link.config import Camera
 from link.errors import UsageError
 from link.events import Event, Fate
 from link.journal import Journal
+from link.packet_rows import PacketRows
 from scenarios import packet_file, schema
 from scenarios.curves import load
 from scenarios.results.stored import open_run
@@ -177,7 +178,7 @@ def pictures(place: Path) -> dict[str, bytes]:
     turned = Image.Exif()
     turned[0x0112] = 6
     made = {}
-    for name, options in {
+    kinds: dict[str, dict[str, Any]] = {
         "png": {"exif": turned},
         "jpg": {"progressive": True, "exif": turned},
         "webp": {"exif": turned},
@@ -188,7 +189,8 @@ def pictures(place: Path) -> dict[str, bytes]:
         "gif": {},
         "jp2": {},
         "ppm": {},
-    }.items():
+    }
+    for name, options in kinds.items():
         picture.save(place / f"x.{name}", **options)
         made[name] = (place / f"x.{name}").read_bytes()
     return made
@@ -220,9 +222,9 @@ def test_any_picture_and_any_video(make, short, long, at_length, tmp_path, bound
             name = names[int(rng.integers(len(names)))]
             path = tmp_path / f"x.{name}"
             path.write_bytes(mutate_bytes(files[name], rng))
-            pace = {"period_s": 0.05} if rng.integers(2) else {}
+            pace = 0.05 if rng.integers(2) else None
             started = time.process_time()
-            source = Camera(source=str(path), width=32, height=24, **pace)
+            source = Camera(source=str(path), width=32, height=24, period_s=pace)
             found[refused(partial(count_shots, source))] += 1
             assert time.process_time() - started < 2.0
             if make is pictures:
@@ -411,7 +413,7 @@ def test_events_and_keys_of_a_later_version_are_read(runs, tmp_path):
 def test_a_malformed_packet_in_a_journal_is_named(runs, tmp_path):
     whole = records(runs[0])
     at = next(at for at, record in enumerate(whole) if record[0] == "/packets")
-    batch = journal.PacketRows.FromString(whole[at][3])
+    batch = PacketRows.FromString(whole[at][3])
     batch.data[0] = b"\xff" * 9
     write_records(
         tmp_path / "x.mcap", [*whole[:at], (*whole[at][:3], batch.SerializeToString()), *whole[at + 1 :]]

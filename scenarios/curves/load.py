@@ -129,7 +129,7 @@ class Sweep:
             names = [name for name in names if name != "cell"]
         rows = _read(self.frames_table, names, "" if self.is_run else f"cell IN {_words(cells)}")
         for row in rows:
-            _check(_Frame, row, self.frames_table)
+            _check(_FrameRecord, row, self.frames_table)
             _check_values(row, have, self.frames_table)
         known = {cell.cell: at for at, cell in enumerate(cells)}
         frame_rows = []
@@ -153,7 +153,7 @@ class Sweep:
 _Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
-class _Frame(Recorded):
+class _FrameRecord(Recorded):
     frame: _Count
     name: Text
     sequence: Text | None
@@ -163,7 +163,7 @@ class _Frame(Recorded):
     on_air_bytes: _Count | None
 
 
-class _Cell(Recorded):
+class _CellRecord(Recorded):
     cell: Text
     status: Text
     codec: Text
@@ -234,7 +234,7 @@ def _open_sweep(folder: Path, label: str) -> Sweep:
 
 
 def _cell(row: Mapping[str, Any], path: Path) -> CellRow:
-    _check(_Cell, row, path)
+    _check(_CellRecord, row, path)
     _check_values(row, [name for name in pictures.TOGETHER if name in row], path)
     try:
         settings = parse_json(str(row["settings"] or "{}").encode())

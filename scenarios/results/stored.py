@@ -26,14 +26,14 @@ _Rate = Annotated[float, Field(gt=0.0, le=1e12)]
 _Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 
 
-class _Camera(Recorded):
+class _CameraRecord(Recorded):
     source: Text
     width: _Side
     height: _Side
     period_s: _Seconds | None = None
 
 
-class _Codec(Recorded):
+class _CodecRecord(Recorded):
     name: Text
     profile: Text
     caption: Text
@@ -41,12 +41,12 @@ class _Codec(Recorded):
     frame_bytes: Annotated[int, Field(gt=0, lt=1 << 63)] | None = None
 
 
-class _Jitter(Recorded):
+class _JitterRecord(Recorded):
     model: Text
     scale_s: _Seconds
 
 
-class _Outage(Recorded):
+class _OutageRecord(Recorded):
     hold: bool
     random: bool = False
     up_s: _Seconds | None = None
@@ -54,44 +54,44 @@ class _Outage(Recorded):
     windows_s: list[Annotated[list[_Seconds], Field(min_length=2, max_length=2)]] = Field(default=[])
 
     @model_validator(mode="after")
-    def _in_turn(self) -> "_Outage":
+    def _in_turn(self) -> "_OutageRecord":
         if bool(self.up_s) != bool(self.down_s):
             raise ValueError("up_s and down_s go together")
         return self
 
 
-class _Retransmit(Recorded):
+class _RetransmitRecord(Recorded):
     tries: Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
-class _Way(Recorded):
+class _WayRecord(Recorded):
     rate_bps: _Rate | None = None
-    jitter: _Jitter | None = None
+    jitter: _JitterRecord | None = None
     loss: dict[str, Any] | None = None
     bit_error_rate: _Share = 0.0
     duplicate_ratio: _Share = 0.0
-    outage: _Outage | None = None
-    retransmit: _Retransmit | None = None
+    outage: _OutageRecord | None = None
+    retransmit: _RetransmitRecord | None = None
 
 
-class _Hop(_Way):
+class _HopRecord(_WayRecord):
     name: Text
     delay_s: _Seconds = 0.0
     trace: Text | None = None
 
     @model_validator(mode="after")
-    def _has_pace(self) -> "_Hop":
+    def _has_pace(self) -> "_HopRecord":
         if self.rate_bps is None and not self.trace:
             raise ValueError("neither rate_bps nor trace")
         return self
 
 
-class _Return(_Way):
+class _ReturnRecord(_WayRecord):
     rate_bps: _Rate
     delay_s: _Seconds | None = None
 
 
-class _Repair(Recorded):
+class _RepairRecord(Recorded):
     fec: Annotated[float, Field(ge=0.0, le=1e3)]
     arq: bool
     arq_rounds: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -99,33 +99,33 @@ class _Repair(Recorded):
     show_early: bool = False
 
 
-class _Link(Recorded):
+class _LinkRecord(Recorded):
     framing: Literal["compact", "ccsds"]
     mtu_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES)]
-    hops: Annotated[list[_Hop], Field(min_length=1, max_length=_MOST_HOPS)]
-    return_: _Return | None = Field(default=None, alias="return")
-    repair: _Repair
+    hops: Annotated[list[_HopRecord], Field(min_length=1, max_length=_MOST_HOPS)]
+    return_: _ReturnRecord | None = Field(default=None, alias="return")
+    repair: _RepairRecord
 
 
-class _Scenario(Recorded):
+class _ScenarioRecord(Recorded):
     name: Text
     title: Text | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 64)]
-    camera: _Camera
-    codec: _Codec
-    link: _Link
+    camera: _CameraRecord
+    codec: _CodecRecord
+    link: _LinkRecord
     profile: dict[str, Any] = Field(default={})
     analysis: Annotated[list[Text], Field(max_length=16)] = Field(default=[])
 
 
-class _Sides(Recorded):
+class _SidesRecord(Recorded):
     width: _Side
     height: _Side
 
 
-class _Head(Recorded):
-    scenario: _Scenario
-    coded_size: _Sides | None = None
+class _HeadRecord(Recorded):
+    scenario: _ScenarioRecord
+    coded_size: _SidesRecord | None = None
     versions: dict[str, Text] = Field(default={})
     fingerprint: Text | None = None
 
@@ -137,7 +137,7 @@ def open_run(path: Path, *, pictures: bool = True) -> Run:
     """
     run = journal.read(path, pictures=pictures)
     with refusing(path):
-        check(_Head, run.head, "the first record")
+        check(_HeadRecord, run.head, "the first record")
         _check_rows(run)
         _check_packets(run)
         _check_frames(run)
