@@ -65,8 +65,8 @@ class Event:
     """Something that happened to a frame, or to the run."""
 
     kind: str
-    """captured, skipped, warned, encoded, resent, gave_up, nak, ack, closed, decoded, found, not_found, acknowledged,
-    aborted, finished."""
+    """captured, skipped, warned, encoded, resent, gave_up, nak, ack, damaged, closed, decoded, found, not_found,
+    acknowledged, aborted, finished."""
     time_ns: int
     frame: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
