@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from link import live
 from link.channel.rate import read_trace
@@ -21,6 +21,7 @@ from link.events import Event
 from link.fingerprint import fingerprint
 from link.journal import Journal
 from link.relay import Hub
+from link.stdin import take_stdin
 from link.timing import times
 
 
@@ -33,7 +34,7 @@ def serve(
     factor: float | None = None,
     curve: Path | None = None,
     token: str = "",
-    supervised: bool = False,
+    orders: IO[bytes] | None = None,
     wait_s: float = 60.0,
     tell: Callable[[dict[str, Any]], None] = lambda _record: None,
 ) -> dict[str, float]:
@@ -42,12 +43,13 @@ def serve(
     *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. Both ends have
     *wait_s* seconds to connect, and then `session.profile.load_s` to load. *tell* is given the address, what is
     waited for (`waiting`, with a `reason`) and each event. Once both are ready, the journal at *journal_path* is
-    begun, and finished whatever happens. Raise FarlinkError with the exit code that fits.
+    begun, and finished whatever happens. The end of *orders*, a pipe, or a line on it, asks us to stop.
+    Raise FarlinkError with the exit code that fits.
     """
     traces = {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
     hub = Hub(
         address, session, times(session, traces), fingerprint(session),
-        curve=curve, token=token, supervised=supervised,
+        curve=curve, token=token, orders=orders,
     )  # fmt: skip
     failure: FarlinkError | None = None
     try:
@@ -66,7 +68,12 @@ def serve(
                 else:
                     for end in ends:
                         end.wait = False
-                    live.run(conductor, time.monotonic, hub.receive, factor)
+
+                    def receive(seconds: float) -> live.Answer | None:
+                        answer = hub.receive(seconds)
+                        return None if answer is None else live.Answer(*answer)
+
+                    live.run(conductor, live.Pace(time.monotonic, factor), receive)
             except StorageError:
                 raise
             except (FarlinkError, KeyboardInterrupt) as error:
@@ -114,14 +121,17 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
 
+    orders = take_stdin()
+
     def work() -> None:
-        line = sys.stdin.readline()
-        if not line.endswith("\n"):
+        line = b"" if orders is None else orders.readline()
+        if not line.endswith(b"\n"):
             raise PartialError("the run ended before the link was told its session")
         plan = json.loads(line)
         timings = serve(
             Session.model_validate(plan["session"]), plan["head"], options.journal, options.bind,
-            factor=options.realtime, token=plan["token"], supervised=options.supervised, tell=tell,
+            factor=options.realtime, token=plan["token"], tell=tell,
+            orders=orders if options.supervised else None,
         )  # fmt: skip
         try:
             options.timings.write_text(json.dumps(timings))

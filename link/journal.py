@@ -300,6 +300,11 @@ def read(path: Path, *, pictures: bool = True) -> Run:
     return Run(head, events, rows, data, images, complete, findings)
 
 
+def records(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield (topic, bytes) of each record in a journal, whole or cut short. Raise UsageError: no such file."""
+    return _messages(path)
+
+
 def _messages(path: Path) -> Iterator[tuple[str, bytes]]:
     topics: dict[int, str] = {}
     try:

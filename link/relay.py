@@ -12,13 +12,12 @@ import contextlib
 import dataclasses
 import ipaddress
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import zmq
 import zmq.auth
@@ -29,6 +28,7 @@ from link.config import Session
 from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Output
 from link.packet import VERSION
+from link.terminal import printable
 from link.timing import Times
 
 _QUEUE = 16  # messages per peer; with the size limit this bounds memory
@@ -120,12 +120,12 @@ def set_limits(socket: "zmq.Socket[bytes]", size_bytes: int) -> None:
 class Hub:
     """The link's side: waits for a sender and a receiver, then speaks to them.
 
-    With *supervised*, the end of standard input, or a line on it, asks the run to stop.
+    The end of *orders*, a pipe, or a line on it, asks the run to stop.
     """
 
     def __init__(
         self, address: str, session: Session, times: Times, fingerprint: str, *,
-        curve: Path | None = None, token: str = "", supervised: bool = False,
+        curve: Path | None = None, token: str = "", orders: IO[bytes] | None = None,
     ) -> None:  # fmt: skip
         check_address(address, curve)
         self._session, self._times, self._fingerprint = session, times, fingerprint
@@ -161,12 +161,15 @@ class Hub:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
-        self._stdin = sys.stdin.fileno() if supervised else None
-        if self._stdin is not None:
-            self._poller.register(self._stdin, zmq.POLLIN)
+        self._orders = None if orders is None else orders.fileno()
+        if self._orders is not None:
+            self._poller.register(self._orders, zmq.POLLIN)
         self._peers: dict[bytes, str] = {}
         self._ready: set[str] = set()
         self._welcomed_s: dict[str, float] = {}
+        self._asked: dict[
+            str, tuple[int, list[int]]
+        ] = {}  # the time and the packets of the step that is not answered
         self._unprobed = 0
         self.source: str | None = None
         """The camera that the sender says it has."""
@@ -220,13 +223,25 @@ class Hub:
         except zmq.ZMQError as error:
             raise PeerGoneError(f"the {role} is gone") from error
 
+    def ask(
+        self, role: str, now: int, arrivals: list[tuple[int, bytes]], news: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell the peer that plays *role* the time and what arrived, with the *news* of `describe_session` if any.
+
+        Raise PeerGoneError as `send` does.
+        """
+        numbers = [number for number, _ in arrivals]
+        self._asked[role] = now, numbers
+        fields = {"now": now, "packets": numbers, **(news or {})}
+        self.send(role, messages.pack(b"step", fields, [data for _, data in arrivals]))
+
     def receive(self, timeout_s: float | None) -> tuple[str, Output] | None:
         """Take one message; return (role, output) where it is an answer of an end, else None.
 
         Raise what an end reports, StoppedError, or PeerGoneError.
         """
         ready = dict(self._poller.poll(None if timeout_s is None else max(0, ceil(timeout_s * 1000))))
-        if self._stdin is not None and self._stdin in ready:
+        if self._orders is not None and self._orders in ready:
             raise StoppedError("the run was stopped")
         self._unprobed += 1
         if self._monitor in ready and (self._socket not in ready or self._unprobed >= _PROBE_EVERY):
@@ -266,30 +281,36 @@ class Hub:
         elif role is None:
             raise ValueError("a message from a stranger")
         elif verb == b"ready":
-            if fields.get("fingerprint") != self._fingerprint:
-                strange = FingerprintError(self._fingerprint, str(fields.get("fingerprint")), where="link")
+            ready = messages.Ready.read(fields)
+            if ready.fingerprint != self._fingerprint:
+                strange = FingerprintError(self._fingerprint, ready.fingerprint, where="link")
                 self.send(
                     role, messages.pack(b"bye", {"error": str(strange), "exit_code": strange.exit_code})
                 )
                 raise strange
             self._ready.add(role)
-            if isinstance(source := fields.get("source"), str):
-                self.source = source
+            if ready.source is not None:
+                self.source = ready.source
         elif verb == b"error":
-            error = FarlinkError(str(fields.get("message")))
-            error.exit_code = int(fields.get("exit_code", 1))
+            failure = messages.Failure.read(fields)
+            error = FarlinkError(failure.message)
+            error.exit_code = failure.exit_code
             raise error
-        elif verb == b"done":
-            return role, messages.unpack_output(fields, blobs)
+        elif verb == b"done" and role in self._asked:
+            out = messages.unpack_output(fields, blobs)
+            return role, messages.check_answer(role, out, *self._asked.pop(role), self._session)
+        else:
+            raise ValueError(f"a {verb.decode()} that nobody asked for")
         return None
 
     def _greet(self, peer: bytes, fields: dict[str, Any]) -> None:
-        role = fields.get("role")
-        if role not in ROLES:
-            raise ValueError("a stranger says hello")
+        hello = messages.Hello.read(fields)
+        role = hello.role
+        if peer in self._peers:
+            raise ValueError("a second hello")
         refusal = None
-        if fields.get("wire") != VERSION:
-            refusal = f"the link speaks wire version {VERSION}, the {role} {fields.get('wire')}"
+        if hello.wire != VERSION:
+            refusal = f"the link speaks wire version {VERSION}, the {role} {hello.wire}"
         elif role in self._peers.values():
             refusal = f"there is a {role} already"
         if refusal is not None:
@@ -297,13 +318,9 @@ class Hub:
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.send_multipart([peer, *bye])
             return
-        self._peers[peer] = str(role)
-        welcome = {
-            "session": self._session.model_dump(mode="json", by_alias=True),
-            "times": dataclasses.asdict(self._times),
-        }
-        self.send(str(role), messages.pack(b"welcome", welcome))
-        self._welcomed_s[str(role)] = time.monotonic()
+        self._peers[peer] = role
+        self.send(role, messages.pack(b"welcome", describe_session(self._session, self._times)))
+        self._welcomed_s[role] = time.monotonic()
 
     def close(self, error: FarlinkError | None = None) -> None:
         """Say goodbye and close the sockets. Does nothing a second time."""
@@ -311,7 +328,7 @@ class Hub:
             return
         for peer in getattr(self, "_peers", {}):
             code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
-            reason = {"error": str(error) if error else None, "exit_code": code}
+            reason = {"error": printable(str(error)) if error else None, "exit_code": code}
             try:
                 self._socket.send_multipart([peer, *messages.pack(b"bye", reason)])
             except zmq.ZMQError:
@@ -322,19 +339,32 @@ class Hub:
         self._context.destroy(linger=1000)
 
 
+def describe_session(session: Session, times: Times) -> dict[str, Any]:
+    """Return *session* and *times* as messages carry them."""
+    return {
+        "session": session.model_dump(mode="json", by_alias=True),
+        "times": dataclasses.asdict(times),
+    }
+
+
 class RemoteEnd:
     """A sender or receiver at the other end of a socket. *wait*: whether `step` waits for the answer."""
 
     def __init__(self, hub: Hub, role: str) -> None:
         self._hub, self.role = hub, role
         self.wait = True
+        self._news: dict[str, Any] = {}  # what the next step brings besides
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output | None:
         """Tell the end the time and what arrived; return its answer, or None where it comes later."""
-        fields = {"now": now, "packets": [number for number, _ in arrivals]}
-        self._hub.send(self.role, messages.pack(b"step", fields, [data for _, data in arrivals]))
+        self._hub.ask(self.role, now, arrivals, self._news)
+        self._news = {}
         while self.wait:
             answer = self._hub.receive(None)
             if answer is not None and answer[0] == self.role:
                 return answer[1]
         return None
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """Tell the end with its next step."""
+        self._news = describe_session(session, times)

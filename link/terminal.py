@@ -23,6 +23,11 @@ def escape(text: str, keep: str = "") -> str:
     return _ORDINARY.sub(lambda found: _spelled(found[0], keep), text)
 
 
+def printable(text: str) -> str:
+    """Return *text* without what cannot be written as UTF-8, as in file names of other encodings."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _spelled(character: str, keep: str) -> str:
     if character in keep:
         return character

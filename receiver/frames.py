@@ -24,6 +24,10 @@ class OpenFrame:
     shown: bool = False
     """Whether that made a picture."""
 
+    def mark_shown(self) -> None:
+        """Note that there is a picture."""
+        self.shown = True
+
     @property
     def due_ns(self) -> int:
         """When the frame next wants something done."""

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
 
-from link import fragment, packet, png
+from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.events import Event, Fate, Output
 from link.fingerprint import MismatchWatch, short
-from link.frame import Payload, Pixels
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
 from receiver.blocks import Block, Blocks
 from receiver.decoder import Decoder, Onlooker
+from receiver.drawing import Drawer, Wish
 from receiver.frames import ClosedFrame, OpenFrame
 from receiver.window import AHEAD, FrameWindow
 
@@ -29,6 +28,9 @@ class Receiver:
     when it is closed with more sections than that: two drawings at most. A decoder that starts from its last picture
     starts from the one that it drew last before, be that the same frame's first or a later frame's.
 
+    In a live session (`session.live`) of the frames that are to be drawn in one step only the newest is: who draws
+    too slowly shows fewer pictures, not older ones.
+
     *clock* measures decoding and analysis for `timings.json`; it decides nothing.
     """
 
@@ -41,13 +43,11 @@ class Receiver:
         clock: Callable[[], float],
         analyst: Onlooker | None = None,
     ) -> None:
-        self._link = session.link
+        self._link, self._profile = session.link, session.profile
         self._times = times
-        self._decoder = decoder
+        self._drawer = Drawer(decoder, analyst, clock, live=session.live)
         self._fingerprint = fingerprint
         self._short = short(fingerprint)
-        self._clock = clock
-        self._analyst = analyst
         self._open: dict[int, OpenFrame] = {}
         self._closed: dict[int, ClosedFrame] = {}
         self._agenda: list[tuple[int, int]] = []  # a heap of (time, frame)
@@ -79,8 +79,16 @@ class Receiver:
             else:
                 self._ask(frame, state, now, out)
             self._plan(frame, state)
+        self._drawer.end_step(now, out)
         out.next_ns = due
         return out
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """See `link.end.End.adjust`. Open frames keep their deadlines."""
+        session = session.model_copy(update={"profile": self._profile})  # the models are this end's own
+        self._link, self._times, self._codec = session.link, times, session.codec
+        self._coded = session.link.repair.fec > 0.0
+        self._drawer.adjust(session)
 
     def _plan(self, frame: int, state: OpenFrame) -> None:
         """Put the frame's next request or deadline on the agenda, unless something earlier stands there."""
@@ -285,7 +293,9 @@ class Receiver:
         if self._syntax.worth_showing(self._codec, payload):
             state.drawn = payload
             have = [section is not None for section in payload.sections]
-            state.shown = self._draw(frame, payload, {"complete": False, "sections": have}, now, out)
+            self._drawer.show(
+                Wish(frame, payload, {"complete": False, "sections": have}, state.mark_shown), now, out
+            )
 
     def _feedback(self, frame: int, request: arq.RepairRequest, turn: int, out: Output) -> None:
         room = packet.body_bytes(self._link.mtu_bytes, self._link.framing)
@@ -330,26 +340,7 @@ class Receiver:
         out.events.append(Event("closed", now, frame, about))
         if payload != state.drawn:
             drawn = {"complete": about["complete"], **({"refines": True} if state.shown else {})}
-            self._draw(frame, payload, drawn, now, out)
+            self._drawer.show(Wish(frame, payload, drawn, state.mark_shown), now, out)
         if self._link.repair.arq and about["complete"]:
             self._feedback(frame, arq.RepairRequest(()), 0, out)
             out.events.append(Event("ack", now, frame))
-
-    def _draw(self, frame: int, payload: Payload, about: dict[str, Any], now: int, out: Output) -> bool:
-        """Decode *payload*, show and analyse the picture; return whether there is one."""
-        started = self._clock()
-        pixels = self._decoder.decode(payload)
-        out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
-        if pixels is None:
-            return False
-        out.events.append(Event("decoded", now, frame, about, png.encode(pixels)))
-        self._analyse(frame, pixels, now, out)
-        return True
-
-    def _analyse(self, frame: int, pixels: Pixels, now: int, out: Output) -> None:
-        if self._analyst is None:
-            return
-        started = self._clock()
-        for kind, fields, picture in self._analyst.look(pixels):
-            out.events.append(Event(kind, now, frame, fields, picture))
-        out.timings["analyse_s"] = out.timings.get("analyse_s", 0.0) + self._clock() - started

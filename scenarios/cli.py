@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from link.errors import StorageError, UsageError
+from link.stdin import close_stdin
 from scenarios.commands import compare, doctor, ends, files, inspect, models, run, scenarios, sweep, train
 from scenarios.commands.options import name_sources
 from scenarios.commands.printing import drop_output, say, say_error
@@ -61,7 +62,8 @@ for _module in COMMANDS:
 
 
 def main() -> None:
-    """Run the command line; the entry point of the `farlink` command."""
+    """Run the command line; the entry point of the `farlink` command. Nothing is ever asked, or read, on stdin."""
+    close_stdin()
     if {"-h", "--help"} & set(sys.argv):
         name_sources()
     try:

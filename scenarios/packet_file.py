@@ -6,6 +6,7 @@ then, for each packet: two bytes of length, and the packet as it would go on the
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from link.frame import Frame
 from link.marks import Affects, fields_marked
 from link.packet import Kind, Packet
 from link.timing import body_bytes
+from scenarios.schema import with_local_models
 
 _MAGIC = b"FLNK"
 _MAX_BYTES = 64 << 20
@@ -95,9 +97,10 @@ def encode(session: Session, out: Path) -> Encoded:
     return Encoded(payload.size_bytes, len(bodies), shot.fitted, coded)
 
 
-def decode(file: Path, out: Path) -> tuple[int, int]:
+def decode(file: Path, out: Path, settings: Sequence[str] = ()) -> tuple[int, int]:
     """Decode *file* into the picture *out*; return (sections at hand, sections).
 
+    *settings* are `profile.KEY=VALUE`: this machine's models, of which the file says nothing.
     Raise UsageError where it is no such file, PartialError where nothing can be shown, FingerprintError where it
     was made with other tables.
     """
@@ -118,8 +121,12 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
         total = int(about["sections"])
         defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
         session = session.model_copy(update=defaults)
-        own = fingerprint(session)
     except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
+        raise UsageError(f"{file}: its head is damaged") from None
+    session = with_local_models(session, settings)
+    try:
+        own = fingerprint(session)
+    except (ValueError, KeyError, TypeError):
         raise UsageError(f"{file}: its head is damaged") from None
     if own != theirs:
         raise FingerprintError(own, theirs, where="decoder")

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,9 +17,10 @@ import yaml
 from link import journal, live
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
-from link.conductor import Conductor
+from link.conductor import ROLES, Conductor
 from link.config import Link
-from link.errors import FarlinkError, PartialError, StorageError, UsageError
+from link.end import End
+from link.errors import FarlinkError, FingerprintError, PartialError, StorageError, UsageError
 from link.events import Event
 from link.fingerprint import fingerprint
 from link.packet import VERSION
@@ -91,6 +93,18 @@ def head(scenario: Scenario) -> dict[str, Any]:
         "versions": versions,
         "fingerprint": fingerprint(scenario),
     }
+
+
+def check_fingerprint(scenario: Scenario, head: Mapping[str, Any]) -> None:
+    """Raise FarlinkError, exit code 5, unless this machine's tables and weights are those that *head* names."""
+    own, other = fingerprint(scenario), head.get("fingerprint")
+    if own != other:
+        error = FarlinkError(
+            f"the journal was made with the fingerprint {other}, this machine has {own}; "
+            "the same farlink version, codec and weights are needed to run it again"
+        )
+        error.exit_code = FingerprintError.exit_code
+        raise error
 
 
 def check_source(scenario: Scenario) -> None:
@@ -171,6 +185,8 @@ def execute(
 
     Raise UsageError where it could not even begin.
     """
+    if factor is not None and not scenario.live:
+        scenario = scenario.model_copy(update={"live": True})
     for line in find_stale_models(scenario):
         progress({"kind": "warned", "frame": None, "time_ns": 0, "reason": line})
     try:
@@ -218,17 +234,24 @@ def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progr
     def tell(event: Event) -> None:
         progress({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **event.fields})
 
+    answers: deque[live.Answer] = deque()
+    parties: tuple[End, End] = (sender, receiver)
+    if factor is not None:
+        parties = (live.LateEnd(ROLES[0], sender, answers), live.LateEnd(ROLES[1], receiver, answers))
+
+    def receive(seconds: float) -> live.Answer | None:
+        if answers:
+            return answers.popleft()
+        time.sleep(seconds)
+        return None
+
     with journal.Journal(out / "run.mcap", head(scenario)) as book:
-        conductor = Conductor(session, traces, sender, receiver, book, tell)
+        conductor = Conductor(session, traces, *parties, book, tell)
         try:
             if factor is None:
                 conductor.run()
             else:
-
-                def nap(seconds: float) -> None:
-                    time.sleep(seconds)
-
-                live.run(conductor, time.monotonic, nap, factor)
+                live.run(conductor, live.Pace(time.monotonic, factor), receive)
         except StorageError:
             raise
         except (FarlinkError, KeyboardInterrupt) as error:

@@ -303,6 +303,8 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         budget = _budget_bytes(scenario)
         codec = scenario.codec.model_copy(update={"frame_bytes": budget})
         scenario = scenario.model_copy(update={"codec": codec})
+    if scenario.live:
+        return scenario  # what follows from the link's figures follows them when they are changed
     back = link.return_
     if back is not None and back.delay_s is None:
         delay_s = math.fsum(hop.delay_s for hop in link.hops)

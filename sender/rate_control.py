@@ -291,7 +291,7 @@ class RateControl:
 
     @classmethod
     def from_session(cls, session: Session, times: Times) -> "RateControl":
-        """Return what controls *session*; `codec.channels` and `codec.caption_words` are the most it may choose.
+        """Return what controls *session*; `codec.sent_channels` and `codec.caption_words` are all that it may choose.
 
         Raise ModelMissingError where there is no table, UsageError where it is none of this version, of another
         profile, order or kind of caption, or lacks the task.
@@ -306,7 +306,7 @@ class RateControl:
                 )
         warnings = tuple(table_line(path, line) for line in table.differences(codec, stamps(session)))
         words = codec.caption_words if codec.caption != "none" else 0
-        rows = table.within(codec.channels, words)
+        rows = table.within(codec.sent_channels, words)
         return cls(rows, link_state(session, times), (codec.alpha, codec.beta), codec.task, warnings)
 
     @property

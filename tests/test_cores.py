@@ -631,6 +631,9 @@ def test_a_slow_end_has_a_bounded_backlog(tmp_path):
         def step(self, now, arrivals):
             return None
 
+        def adjust(self, session, times):
+            raise AssertionError
+
     plan = session(link(hops=[{**HOP, "rate_bps": 1e6}]), period_s=0.2, frame_bytes=3000)
     sender, _ = cores(plan, 100)
     with Journal(tmp_path / "run.mcap", {"scenario": {}}) as book:

@@ -144,7 +144,7 @@ def test_every_figure_of_a_run_made_by_hand() -> None:
     run = story().run()
     traffic.check_conservation(run)
     found = measure(run, scores)
-    assert found["frames"] == {"sent": 3, "complete": 1, "partial": 1, "lost": 1}
+    assert found["frames"] == {"sent": 3, "complete": 1, "partial": 1, "lost": 1, "superseded": 0}
     assert found["packets"] == {
         "sent": 9,
         "delivered": 4,
@@ -304,7 +304,7 @@ def test_no_frame_at_all() -> None:
     run = book.run()
     traffic.check_conservation(run)
     found = measure(run)
-    assert found["frames"] == {"sent": 0, "complete": 0, "partial": 0, "lost": 0}
+    assert found["frames"] == {"sent": 0, "complete": 0, "partial": 0, "lost": 0, "superseded": 0}
     assert found["feedback"] is None
     assert found["bpp"] == {"payload": None, "on_air": None}
     assert found["latency_s"] == {"p50": None, "p95": None, "max": None}

@@ -160,7 +160,7 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
     children = []
     for _ in range(200):
         children = psutil.Process(parent.pid).children(recursive=True)
-        if len(children) == 3 and (tmp_path / "run" / "run.mcap").is_file():
+        if len(children) == 4 and (tmp_path / "run" / "run.mcap").is_file():
             break
         time.sleep(0.05)
     time.sleep(1.0)

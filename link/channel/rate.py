@@ -33,6 +33,19 @@ class ConstantRate:
         self.per_byte = 8_000_000_000 * rate.denominator
         self.free = 0
 
+    @property
+    def rate_bps(self) -> float:
+        """The rate in bit/s."""
+        return 8e9 * self.scale / self.per_byte
+
+    def at(self, rate_bps: float) -> "ConstantRate":
+        """Return the same transmitter at another rate, free when this one is, rounded up to a nanosecond."""
+        other = ConstantRate(rate_bps)
+        if (other.scale, other.per_byte) == (self.scale, self.per_byte):
+            return self
+        other.free = -(-self.free // self.scale) * other.scale
+        return other
+
     def finish(self, now: int, size_bytes: int) -> tuple[int, int]:
         """See `Rate.finish`."""
         start = now * self.scale

@@ -179,6 +179,7 @@ class Analyst:
 
     def __init__(self, models: Sequence[tuple[Chosen, AnalysisModel]], cache: Cache | None = None) -> None:
         self._models, self._cache = models, cache
+        self._tasks = {chosen.task for chosen, _ in models}
 
     @classmethod
     def from_session(cls, session: Session, cache: Cache | None = None) -> "Analyst | None":
@@ -194,14 +195,24 @@ class Analyst:
         device = pick_device(session.profile.device)
         return cls([(item, load(item, device)) for item in chosen], cache)
 
+    def adjust(self, session: Session) -> None:
+        """Run the models of `session.analysis` alone, of those that were loaded."""
+        self._tasks = set(session.analysis)
+
+    @property
+    def about(self) -> list[dict[str, Any]]:
+        """What every event of each model says, in the order in which they are run: `task`, `model`, `stamp`."""
+        return [{"task": item.task, "model": item.name, "stamp": item.stamp} for item, _ in self._models]
+
     def look(self, pixels: Pixels) -> list[tuple[str, dict[str, Any], bytes | None]]:
         """Return (kind, fields, PNG) for each model: `found` with its finding, or `not_found` with the reason.
 
         A model that fails on one picture says so in its event, and the run goes on.
         """
         seen: list[tuple[str, dict[str, Any], bytes | None]] = []
-        for chosen, model in self._models:
-            about: dict[str, Any] = {"task": chosen.task, "model": chosen.name, "stamp": chosen.stamp}
+        for about, (chosen, model) in zip(self.about, self._models, strict=True):
+            if chosen.task not in self._tasks:
+                continue
             try:
                 made = record(chosen, partial(_same, model), pixels, self._cache)
             except Exception as error:  # a network's ways to fail on a picture are torch's, not ours

@@ -53,6 +53,14 @@ Settings = Annotated[
         autocompletion=complete_fields,
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="profile.KEY=VALUE",
+        help="This machine's own models and how they run: profile.generator=PATH, profile.device=cuda:1. Repeatable.",
+    ),
+]
 SOURCE = typer.Option(
     help="Where frames come from: a picture, a folder, a video file, or one of the sources with a prefix.",
     autocompletion=complete_sources,
@@ -120,11 +128,14 @@ def load_scenario(
     codec: str | None,
     frames: int | None,
     seed: int | None,
+    *,
+    live: bool = False,
 ) -> Any:
-    """Return the resolved scenario with the command's options laid over it."""
+    """Return the resolved scenario with the command's options laid over it. *live*: it runs against the wall clock."""
     from scenarios import schema
 
     overrides = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
+    overrides["live"] = True if live else None
     given = {key: value for key, value in overrides.items() if value is not None}
     return schema.load(scenario, settings or [], given)
 

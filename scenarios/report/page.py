@@ -24,7 +24,7 @@ from scenarios.report.parts import ENVIRONMENT, Piece, draw
 from scenarios.report.sections import Sections, sections
 from scenarios.results.cell import RunResult
 from scenarios.results.judge import Sight
-from scenarios.results.metrics import NS, FrameRow, camera_s
+from scenarios.results.metrics import NS, FrameRow, camera_s, count_words
 from scenarios.results.table import replacing
 from scenarios.results.traffic import Traffic, scenario
 from scenarios.scoring import pictures as scores
@@ -33,7 +33,7 @@ from scenarios.words import duration, percent, rate, scaling, size
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
 _SIDES = (None, 1280, 1024, 768, 512)  # longest side in pixels, tried in turn
-_MARKS = {"complete": "✓", "partial": "◐", "lost": "✕"}
+_MARKS = {"complete": "✓", "partial": "◐", "lost": "✕", "superseded": "»"}
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ def _facts(row: FrameRow) -> str:
         refined = row.refined_after_s
         then = "" if refined is None else f", refined after {duration(refined)}"
         parts.append(f"shown after {duration(row.latency_s)}{then}")
+    elif row.status == "superseded":
+        parts.append("not drawn: a newer one came with it")
     else:
         parts.append("nothing could be shown")
     if row.status == "partial":
@@ -300,7 +302,7 @@ def _cards(result: RunResult) -> list[dict[str, str]]:
         {
             "value": f"{shown} of {frames['sent']}",
             "label": "pictures delivered",
-            "note": f"{frames['complete']} complete, {frames['partial']} partial, {frames['lost']} lost",
+            "note": count_words(frames),
         }
     ]
     if rows:

@@ -9,9 +9,10 @@ the user can mend are raised by `open_source` itself; what breaks later is a `Sk
 the run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 
 from link.config import Camera
 from link.errors import UsageError
@@ -19,13 +20,13 @@ from link.frame import MAX_PIXELS
 from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS
-from sender.camera.picture import Shot, Skipped, is_picture
+from sender.camera.picture import Shot, Skippable, Skipped, is_picture
 from sender.camera.testcard import open_testcard
 from sender.camera.video import open_video
 from sender.camera.webcam import open_webcam
 from sender.camera.world.source import open_world
 
-__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "open_source"]
+__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "is_allowed", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Prefix:
     """How it is written, for error messages: `webcam:N`."""
     open: Callable[[str, Camera, int], Iterator[Shot | Skipped]]
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
+    draws: bool = False
+    """Whether it draws its pictures itself, and opens nothing of this machine."""
 
 
 _OWN: Mapping[str, Prefix] = {
-    "testcard": Prefix("testcard", open_testcard),
+    "testcard": Prefix("testcard", open_testcard, draws=True),
     "webcam": Prefix("webcam:N", open_webcam),
-    "world": Prefix("world:THEME", open_world),
+    "world": Prefix("world:THEME", open_world, draws=True),
 }
 
 
@@ -62,6 +65,19 @@ class _Prefixes(Mapping[str, Prefix]):
 PREFIXES = _Prefixes()
 
 
+def is_allowed(source: str, patterns: Sequence[str]) -> bool:
+    """Return whether somebody else may choose *source*: one that is drawn, or one that a pattern allows.
+
+    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written.
+    """
+    prefix, _, rest = source.partition(":")
+    if prefix in PREFIXES and PREFIXES[prefix].draws:
+        return True
+    if ".." in PurePath(source).parts or ".." in PurePath(rest).parts:
+        return source in patterns
+    return any(fnmatchcase(source, pattern) for pattern in patterns)
+
+
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
     """Open the source that *camera* names and return its pictures in order, fitted to its size.
 
@@ -73,7 +89,7 @@ def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
         raise UsageError(
             f"camera.width x camera.height: {camera.width}x{camera.height} is over {MAX_PIXELS} pixels"
         )
-    return _limited(_open(camera, seed), camera.frames)
+    return _Limited(_open(camera, seed), camera.frames)
 
 
 def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
@@ -105,10 +121,32 @@ def _kind(path: Path) -> str:
         raise UsageError(f"camera.source {str(path)!r}: {error.strerror}") from None
 
 
-def _limited(source: Iterator[Shot | Skipped], frames: int | None) -> Iterator[Shot | Skipped]:
-    shots = 0
-    for item in source:
-        yield item
-        shots += isinstance(item, Shot)
-        if shots == frames:
-            return
+class _Limited(Iterator[Shot | Skipped]):
+    """The first *frames* shots of *source* (None: all), and what could not be read between them."""
+
+    def __init__(self, source: Iterator[Shot | Skipped], frames: int | None) -> None:
+        self._source, self._left = source, frames
+
+    def _count(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+
+    def __next__(self) -> Shot | Skipped:
+        if self._left == 0:
+            raise StopIteration
+        item = next(self._source)
+        if isinstance(item, Shot):
+            self._count()
+        return item
+
+    def skip(self) -> str | None:
+        """See `sender.camera.picture.Skippable`; a source that is not skippable reads the picture."""
+        if self._left == 0:
+            return None
+        if isinstance(self._source, Skippable):
+            name = self._source.skip()
+        else:
+            name = next((item.name for item in self._source if isinstance(item, Shot)), None)
+        if name is not None:
+            self._count()
+        return name

@@ -12,7 +12,7 @@ Colour profiles are ignored.
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -49,6 +49,14 @@ class Skipped:
     name: str
     reason: str
     """One line."""
+
+
+@runtime_checkable
+class Skippable(Protocol):
+    """A source that can leave a picture out without making it."""
+
+    def skip(self) -> str | None:
+        """Leave out the next picture and return its name; None at the end of the source."""
 
 
 @dataclass(frozen=True)
