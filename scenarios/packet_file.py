@@ -81,7 +81,7 @@ def encode(session: Session, out: Path) -> Encoded:
         raise UsageError(f"{session.camera.source}: {shot.reason if shot else 'no picture'}")
     payload = ENCODERS[session.codec.name](session).encode(Frame(0, 0, shot.pixels, shot.name))
     bodies = fragment.fragment(
-        [section for section in payload.sections if section is not None], body_bytes(session.link)
+        [section for section in payload.sections if section is not None], body_bytes(session.link), 0
     )
     own = fingerprint(session)
     about = json.dumps(
@@ -168,6 +168,8 @@ def decode(
         bodies[parsed.index] = parsed.body
         count = parsed.index + 1 if parsed.last else count
     payload = fragment.reassemble(bodies, count)
+    if payload.complete and not (count and fragment.verify(payload, bodies[count - 1], 0)):
+        raise UsageError(f"{file}: its packets are not those of one picture")
     pixels = decoder.decode(payload)
     if pixels is None:
         raise PartialError(f"{file}: too little of the picture is left to show anything")
