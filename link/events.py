@@ -59,7 +59,9 @@ KINDS: dict[str, frozenset[str]] = {
     "sender": frozenset(
         {"captured", "skipped", "warned", "encoded", "resent", "gave_up", "acknowledged", "exhausted"}
     ),
-    "receiver": frozenset({"nak", "ack", "closed", "decoded", "superseded", "found", "not_found", "warned"}),
+    "receiver": frozenset(
+        {"nak", "ack", "damaged", "closed", "decoded", "superseded", "found", "not_found", "warned"}
+    ),
     "link": frozenset({"aborted", "finished", "changed", "answered"}),
 }
 """The kinds of events that each end says, and the link; link/README.md has what they mean."""

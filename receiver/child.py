@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ from link.config import Session
 from link.errors import FarlinkError
 from link.frame import Payload
 from link.memory import keep_blocks
+from link.pretrained import first_line
 from link.stdin import take_stdin
 from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
@@ -112,6 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             models, answer = _answer(models, *requests.get())
         except FarlinkError as error:
             answer = pack({"is": "error", "exit_code": error.exit_code, "message": str(error)})
+        except Exception as error:  # whatever models raise: the last line is what our parent tells of it
+            traceback.print_exc()
+            print(f"{type(error).__name__}: {first_line(error)}", file=sys.stderr, flush=True)
+            return 1
         for part in answer:
             out.write(part)
         out.flush()

@@ -53,19 +53,25 @@ class TimedOutError(ChildGoneError):
 
 
 class Child:
-    """One process, and the pipes to it. *clock* gives seconds of which only differences mean anything."""
+    """One process, and the pipes to it. *clock* gives seconds of which only differences mean anything.
+
+    Raise PartialError where the system starts none.
+    """
 
     def __init__(self, command: Sequence[str], clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._said = tempfile.TemporaryFile()  # standard error
-        self._process = subprocess.Popen(
-            [*command, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C is the receiver's to handle
-        )
+        try:
+            self._said = tempfile.TemporaryFile()  # standard error
+            self._process = subprocess.Popen(
+                [*command, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is the receiver's to handle
+            )
+        except OSError as error:
+            raise PartialError(f"the decoder's process cannot be started: {error.strerror}") from None
         assert self._process.stdin is not None and self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
         self._reader = Reader()
@@ -86,14 +92,13 @@ class Child:
             if self._waiting:
                 selector.register(self._in, selectors.EVENT_WRITE)
             while True:
-                ready = selector.select(max(0.0, deadline - self._clock()))
-                for key, _events in ready:
+                for key, _events in selector.select(max(0.0, deadline - self._clock())):
                     if key.fileobj is self._out:
                         if (message := self._read()) is not None:
                             return message
                     elif not self._write():
                         selector.unregister(self._in)
-                if not ready and self._clock() >= deadline:
+                if self._clock() >= deadline:
                     self.end()
                     raise TimedOutError(f"took longer than {limit_s:g} s and was ended")
 

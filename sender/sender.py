@@ -288,7 +288,7 @@ class Sender:
         priorities = self._link.repair.priorities
         before = after = None
         try:
-            bodies = fragment.fragment(sections, self._room)
+            bodies = fragment.fragment(sections, self._room, number)
             if self._blocks is not None:
                 next_ns = None if self._paced_by_source else now + self._period
                 before, after = self._blocks.add(number, bodies, now, next_ns)

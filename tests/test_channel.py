@@ -6,6 +6,7 @@ import math
 import time
 import typing
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -601,15 +602,30 @@ def test_a_trace_file_is_read_with_its_quantum(tmp_path):
         ("5\nfive\n", ":2: a time"),
         ("1.5\n", ":1: a time"),
         ("1\n# quantum_bytes: 4\n", "before the first time"),
-        ("# quantum_bytes: 0\n1\n", "above 0"),
+        ("# quantum_bytes: 0\n1\n", "from 1 to"),
         ("\n1\n", ":1: a time"),
+        ("1\n" + "9" * 5000 + "\n", ":2: a time"),
+        ("1\n100000000001\n", ":2: a time"),
+        ("# quantum_bytes: " + "9" * 5000 + "\n1\n", ":1: quantum_bytes"),
+        ("# quantum_bytes: 1000000001\n1\n", ":1: quantum_bytes"),
+        ("\0\n", ":1: a time"),
+        ("1\n" * 5_000_001, "over 5000000 lines"),
+        ("\u00b2\n", "not a trace file"),
     ],
 )
 def test_a_bad_trace_is_named_with_its_line(tmp_path, text, message):
     path = tmp_path / "trace"
     path.write_text(text)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as error:
         read_trace(path)
+    assert len(str(error.value)) < 300 + len(str(path))
+
+
+@pytest.mark.parametrize("name", ["absent", "x" * 5000, "a/" * 3000, "a\0b", "/dev/zero", "."])
+def test_what_is_no_file_is_no_trace(name):
+    with pytest.raises(UsageError) as error:
+        read_trace(Path(name))
+    assert len(str(error.value)) < 400
 
 
 def test_the_constant_rate_is_what_it_says():

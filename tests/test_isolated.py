@@ -64,7 +64,7 @@ WAYS = {
     "abort": r"was killed \(SIGABRT\)",
     "kill": r"was killed \(SIGKILL\)",
     "exit": "ended with exit code 7",
-    "raise": "ended with exit code 1: was encountered",
+    "raise": "ended with exit code 1: RuntimeError: CUDA error: an illegal memory access",
     "nonsense": r"answered what is no answer \(.*\) and was ended",
 }
 
@@ -82,7 +82,7 @@ def test_what_ends_the_process_costs_one_picture(models, how):
     assert (models.decode(payload(b"\x05")) == 5).all()
 
 
-@pytest.mark.parametrize("how", ["hang", "grip", "stop"])
+@pytest.mark.parametrize("how", ["hang", "grip", "stop", "trickle"])
 def test_what_never_ends_is_ended(models, how):
     models.load(plan(picture_s=0.5))
     before = process_of(models)
@@ -139,7 +139,7 @@ def test_what_cannot_be_loaded_is_said_as_it_is(models):
     ("name", "words"),
     [
         ("segfault", r"cannot start: it was killed \(SIGSEGV\)"),
-        ("raise", "cannot start: it ended with exit code 1: was encountered"),
+        ("raise", "cannot start: it ended with exit code 1: RuntimeError: CUDA error: an illegal"),
         ("hang", r"took longer than 1 s and was ended; profile\.load_s gives it longer"),
     ],
 )
@@ -157,6 +157,11 @@ def test_what_cannot_start_again_ends_the_run(models, tmp_path, how, code):
     with pytest.raises(FarlinkError) as error:
         models.decode(payload(b"\x05"))
     assert error.value.exit_code == code
+
+
+def test_a_process_that_the_system_does_not_start_ends_the_run():
+    with pytest.raises(PartialError, match="cannot be started: No such file"):
+        Isolated(time.monotonic, ("/nowhere/python",))
 
 
 def test_an_error_of_the_decoders_own_is_no_crash(models):

@@ -438,6 +438,41 @@ def test_a_refusal_is_one_line_at_both_ends(tmp_path):
         assert not any("Traceback" in line for line in err)
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        (messages.pack(b"ready", {"fingerprint": [1]}), 3, "the sender sent what is no message of farlink's: ready.fing"),
+        (messages.pack(b"ready", {"fingerprint": HOSTILE}), 5, r"packets carry \x1b]0;owned\x07 farlink"),
+        (messages.pack(b"error", {"exit_code": 2, "message": HOSTILE}), 2, r"\x1b]0;owned\x07 farlink"),
+        (messages.pack(b"error", {"exit_code": 0, "message": "x"}), 3, "no message of farlink's: failure.exit_code"),
+        (messages.pack(b"done", {}), 3, "a done that nobody asked for"),
+        ([b"done", b"[" * 90_000], 3, "the sender sent what is no message of farlink's"),
+    ],
+)  # fmt: skip
+def test_a_hostile_end_is_told_in_one_line(said, code, words, tmp_path):
+    address = free_address()
+    command = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
+    where = ["--bind", address, "--out", str(tmp_path / "run"), "--codec", "webp", "--set", "analysis=[]"]
+    link = subprocess.Popen(
+        [*command, "link", *where], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    context = zmq.Context()
+    end = context.socket(zmq.DEALER)
+    end.connect(address)
+    try:
+        end.send_multipart(messages.pack(b"hello", {"role": "sender", "wire": VERSION}))
+        assert end.poll(60_000), "no welcome"
+        end.send_multipart(said)
+        out, err = link.communicate(timeout=60)
+    finally:
+        link.kill()
+        context.destroy(linger=0)
+    lines = [line for line in err.splitlines() if "loading models" not in line]
+    assert (link.returncode, len(lines)) == (code, 1), err
+    assert words in lines[0]
+    assert "\x1b" not in err and "\u202e" not in err and out == ""
+
+
 def test_nothing_can_be_asked_on_standard_input(tmp_path):
     """Whatever loads models finds /dev/null there; orders come by another way."""
     scenario = schema.load(

@@ -30,7 +30,7 @@ def end(how: str) -> None:
     elif how == "memory":
         held = []
         while True:
-            held.append(np.ones(1 << 22))
+            held.append(np.empty(1 << 22))
     elif how == "hang":
         while True:
             time.sleep(1)
@@ -39,6 +39,11 @@ def end(how: str) -> None:
     elif how == "nonsense":
         os.write(int(os.environ["TOY_OUT"]), b"\xff" * 100)
         time.sleep(1000)
+    elif how == "trickle":
+        os.write(int(os.environ["TOY_OUT"]), b"\x00\xff\xff\xff")
+        while True:
+            os.write(int(os.environ["TOY_OUT"]), b" ")
+            time.sleep(0.01)
     elif how == "refuse":
         error = FarlinkError("this session is over")
         error.exit_code = 5

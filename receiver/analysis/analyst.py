@@ -234,7 +234,7 @@ def record(chosen: Chosen, model: Callable[[], AnalysisModel], pixels: Pixels, c
             return findings.unpack(kept)
         except FindingError:  # damaged: made again
             pass
-    made = findings.write(check_size(model().find(pixels), pixels))
+    made = findings.write(check_shape(model().find(pixels), pixels.shape[:2]))
     if cache is not None:
         cache.put(key, findings.pack(made))
     return made
@@ -250,9 +250,8 @@ def cache_key(chosen: Chosen, pixels: Pixels) -> str:
     return f"finding-{chosen.task}-{chosen.stamp}-{digest}"
 
 
-def check_size(finding: Found, pixels: Pixels) -> Found:
-    """Return *finding*. Raise FindingError where it is a map of another size than *pixels*."""
-    size = pixels.shape[:2]
+def check_shape(finding: Found, size: tuple[int, ...]) -> Found:
+    """Return *finding*. Raise FindingError where it is a map of another size than *size*, (height, width)."""
     if isinstance(finding, findings.Segments) and finding.labels.shape != size:
         raise FindingError(f"labels of shape {finding.labels.shape} for a picture of {size}")
     if isinstance(finding, findings.DepthMap) and finding.values.shape != size:

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from link.codecs import SYNTAXES
-from link.errors import FarlinkError, StorageError
+from link.errors import FarlinkError
 from link.terminal import shorten
-from scenarios.commands.printing import drop_output, say, say_error
+from scenarios.commands.printing import drop_output, os_error, say, say_error
 
 MOST_LETTERS = 2000
 """Of the line of an error; what stands between its first and last words is left out where it has more."""
@@ -118,8 +118,9 @@ def clean_errors(as_json: bool = False) -> Iterator[None]:
         drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
-        say_error(f"cannot write: {error.strerror or error}", StorageError.exit_code, as_json)
-        raise typer.Exit(StorageError.exit_code) from None
+        told = os_error(error)
+        say_error(str(told), told.exit_code, as_json)
+        raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
         say_error("interrupted", 130, as_json)
         raise typer.Exit(130) from None

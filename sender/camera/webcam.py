@@ -73,7 +73,7 @@ def _webcam_shots(container: InputContainer, name: str, camera: Camera) -> Itera
         stills = stamp_times(decode_frames(container, stream), name)
         if camera.period_s is not None:
             stills = take_firsts(stills, *period_and_slack_s(camera.period_s, stream))
-        yield from pictures(stills, name, camera, stream)
+        yield from pictures(stills, camera, stream)
 
 
 def take_firsts(
