@@ -129,7 +129,8 @@ class Receiver:
         if (placed := self._window.place(parsed)) is None:
             return Fate.DUPLICATE
         fate = Fate.DELIVERED  # also of a packet that waits: it is taken with the next, which speaks for it
-        for frame, item in placed:
+        for item in placed:
+            frame = self._window.number(item)
             if item.kind == Kind.DATA:
                 fate = self._take(frame, item, now, out)
             else:
@@ -308,8 +309,17 @@ class Receiver:
         """Close *frame*, all of whose packets are here, or begin it anew where they are not what was sent."""
         assert state.count is not None
         payload = fragment.reassemble(state.data, state.count)
-        if fragment.verify(payload, state.data[state.count - 1], frame):
+        last = state.data[state.count - 1]
+        if fragment.verify(payload, last, frame):
             self._close(frame, now, out, whole=True)
+            return
+        if (number := self._window.renumber(payload, last, frame)) is not None:
+            del self._open[frame]
+            self._repaired = min(self._repaired, number - 1)
+            for index in range(state.count):
+                end = index + 1 == state.count
+                again = Packet(Kind.DATA, number % packet.FRAMES, index, state.data[index], last=end)
+                self._take(number, again, now, out)
             return
         about = {"packets": len(state.data), "reason": "the hash over its sections does not hold"}
         out.events.append(Event("damaged", now, frame, about))

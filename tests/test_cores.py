@@ -571,11 +571,15 @@ def test_packets_of_two_frames_with_one_number_on_the_wire_make_no_frame():
     old = [resealed(plan, data, body=body) for data, body in zip(made, bodies, strict=True)]
     out = receiver.step(5, list(enumerate([old[0], *made[1:]])))
     assert [event.kind for event in out.events] == ["damaged", "closed"]
-    # Nor does all of it, under the number of another.
+    assert not any(any(payload.sections) for payload in decoder.payloads)
+    # All of it is that frame, under its own number.
     _, receiver = cores(plan, 2, decoder=decoder)
     out = receiver.step(5, list(enumerate(old)))
-    assert [event.kind for event in out.events] == ["damaged", "closed"]
-    assert not any(any(payload.sections) for payload in decoder.payloads)
+    assert [(event.kind, event.frame) for event in out.events] == [
+        ("closed", packet.FRAMES),
+        ("decoded", packet.FRAMES),
+    ]
+    assert decoder.payloads[-1].sections == sections(77, 4, 110)
 
 
 def test_a_forged_repair_packet_makes_no_frame_and_no_receipt():

@@ -254,7 +254,8 @@ def test_mutated_packets_through_reassembly_fec_and_decoder(request, codec, rese
                     assert any(matches(given, each) for each in originals), "a section came through changed"
             frame += 1
     print(f"{frame:,} frames: {complete:,} complete, {damaged:,} damaged, {decoder.shown:,} shown")
-    assert complete > (0 if resealed else frame // 2)
+    # Where forged packets never stop, few frames of ten packets are whole; but there are some to the end.
+    assert complete > frame // (200 if resealed else 2)
     assert (damaged > 0) == resealed
     assert decoder.shown
     assert verdicts <= {

@@ -130,15 +130,36 @@ def test_one_forged_packet_does_not_hinder_the_end_of_an_outage():
     assert feed.complete() == [0, 4000]
 
 
-def test_beyond_what_the_wire_can_number_nothing_is_shown_as_another_frame():
+@pytest.mark.parametrize("link", [LINK, ASKING])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("gap", [16_000, 20_000, 40_000, 65_000])
+def test_beyond_what_the_wire_can_number_the_first_whole_frame_tells(link, count, gap):
+    feed = Feed(link)
+    feed.frame(0, count)
+    for number in range(gap, gap + 4):
+        feed.frame(number, count)
+    assert feed.complete() == [0, *range(gap, gap + 4)]
+    assert not feed.others("damaged")
+
+
+def test_an_outage_that_no_number_tells_shows_nothing_as_another_frame():
     feed = Feed()
     feed.frame(0)
-    feed.frame(20_000)
+    feed.frame(200_000)
     assert feed.complete() == [0]
-    assert {event.kind for event in feed.events if event.frame == 20_000 % packet.FRAMES} == {
-        "damaged",
-        "closed",
-    }
+    assert feed.others("damaged") == {200_000 % packet.FRAMES}
+
+
+@pytest.mark.parametrize("link", [LINK, ASKING, {**ASKING, "repair": {"arq": True, "fec": 0.2}}])
+@pytest.mark.parametrize("leap", [2000, 5000, 15_000])
+def test_forged_packets_that_speak_for_each_other_lead_astray_for_a_frame_or_two(link, leap):
+    feed = Feed(link)
+    for number in range(4):
+        feed.frame(number)
+    feed.give(*forged(feed, 4 + leap))
+    for number in range(4, 30):
+        feed.frame(number)
+    assert set(feed.complete()) >= set(range(6, 30)) and set(feed.complete()) <= set(range(30))
 
 
 packets = st.builds(
@@ -156,8 +177,8 @@ def test_one_packet_and_its_copies_move_the_window_by_so_much_at_most(newest, it
     window = FrameWindow()
     window.newest = newest
     for _ in range(copies):
-        for frame, _ in window.place(item) or ():
-            assert frame <= newest + AHEAD
+        for taken in window.place(item) or ():
+            assert window.number(taken) <= newest + AHEAD
 
 
 @given(st.lists(packets, max_size=60))
@@ -166,10 +187,11 @@ def test_what_waits_is_bounded_and_taken_once(items):
     for item in items:
         placed = window.place(item)
         if placed:
-            assert placed[-1][1] is item
-            assert all(frame % packet.FRAMES == each.frame for frame, each in placed)
-            given_out += [id(each) for _, each in placed]
-            window.newest = max(window.newest, *(frame for frame, _ in placed))
+            assert placed[-1] is item
+            given_out += [id(each) for each in placed]
+            for each in placed:
+                assert window.number(each) % packet.FRAMES == each.frame
+                window.newest = max(window.newest, window.number(each))
         assert len(window._held) <= 16
     assert len(given_out) == len(set(given_out)) <= len({id(item) for item in items})
 
