@@ -123,7 +123,7 @@ def test_inspect_of_any_journal(at_length, runs, tmp_path, bounded):
     file = tmp_path / "x.mcap"
     options = ([], ["--json"], ["--drops"], ["--frame", "0"], ["--pcap", str(tmp_path / "x.pcap")])
     with named("journals", seed) as at:
-        for number in range(5000 if at_length else 100):
+        for number in range(3000 if at_length else 100):
             at(number)
             rng = np.random.default_rng((seed, number))
             which = int(rng.integers(len(runs)))
@@ -142,7 +142,7 @@ def test_report_of_any_journal(at_length, runs, tmp_path, bounded):
     seed, codes = seed_of(at_length), Counter()
     whole = [records(path) for path in runs]
     with named("reports", seed) as at:
-        for number in range(50 if at_length else 2):
+        for number in range(40 if at_length else 2):
             at(number)
             rng = np.random.default_rng((seed, number, 1))
             write_records(tmp_path / "run.mcap", mutate_journal(whole[int(rng.integers(2))], rng))
