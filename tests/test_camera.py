@@ -1,6 +1,7 @@
 """The camera sources: what comes in is what was in the file, and what cannot be read is said in one line."""
 
 import itertools
+import resource
 import struct
 import sys
 import tracemalloc
@@ -354,6 +355,34 @@ def test_bomb_is_refused_before_it_is_allocated(tmp_path, width, height):
         tracemalloc.stop()
     assert "64000000 pixels" in text
     assert peak_bytes < 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.gif", b"GIF89a" + struct.pack("<HH", 65535, 65535) + bytes(3) + b",\0\0\0\0" + b"\xff" * 4 + b"\0\2\0;"),
+        ("a.ppm", b"P6 20000 20000 255 "),
+        ("a.bmp", b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, 20000, 20000, 1, 24, 0, 0, 0, 0, 0, 0)),
+        (
+            "a.tif",
+            b"II*\0" + struct.pack("<IH", 8, 3)
+            + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in ((256, 20000), (257, 20000), (258, 8)))
+            + bytes(4),
+        ),
+        (
+            "a.webp",
+            b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4)
+            + (16383).to_bytes(3, "little") * 2,
+        ),
+    ],
+    ids=["gif", "ppm", "bmp", "tif", "webp"],
+)  # fmt: skip
+def test_no_format_is_allocated_by_a_header_alone(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PictureError):
+        read_rgb(tmp_path / name)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
 def test_size_is_checked_before_the_pixels_are_decoded(tmp_path, monkeypatch):

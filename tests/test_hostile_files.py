@@ -123,7 +123,7 @@ def test_inspect_of_any_journal(at_length, runs, tmp_path, bounded):
     file = tmp_path / "x.mcap"
     options = ([], ["--json"], ["--drops"], ["--frame", "0"], ["--pcap", str(tmp_path / "x.pcap")])
     with named("journals", seed) as at:
-        for number in range(12_000 if at_length else 100):
+        for number in range(3000 if at_length else 100):
             at(number)
             rng = np.random.default_rng((seed, number))
             which = int(rng.integers(len(runs)))
@@ -142,7 +142,7 @@ def test_report_of_any_journal(at_length, runs, tmp_path, bounded):
     seed, codes = seed_of(at_length), Counter()
     whole = [records(path) for path in runs]
     with named("reports", seed) as at:
-        for number in range(100 if at_length else 2):
+        for number in range(40 if at_length else 2):
             at(number)
             rng = np.random.default_rng((seed, number, 1))
             write_records(tmp_path / "run.mcap", mutate_journal(whole[int(rng.integers(2))], rng))
@@ -161,7 +161,7 @@ def test_compare_of_any_summary(at_length, runs, tmp_path, bounded):
     summary = json.loads((folder / "summary.json").read_text())
     about = yaml.safe_load(schema.source_text("mars-relay")[0])
     with named("summaries", seed) as at:
-        for number in range(2000 if at_length else 40):
+        for number in range(1500 if at_length else 40):
             at(number)
             rng = np.random.default_rng((seed, number, 2))
             (folder / "summary.json").write_text(json.dumps({"cell": mutate_tree(summary["cell"], rng)}))
@@ -243,7 +243,7 @@ def test_any_file_of_packets(at_length, tmp_path, bounded):
         packet_file.encode(plan.session(), tmp_path / "whole")
         files.append((tmp_path / "whole").read_bytes())
     with named("files of packets", seed) as at:
-        for number in range(8000 if at_length else 120):
+        for number in range(4000 if at_length else 120):
             at(number)
             rng = np.random.default_rng((seed, number, 4))
             blob = files[int(rng.integers(len(files)))]
@@ -269,7 +269,7 @@ def test_any_trace(at_length, tmp_path, bounded):
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(tree))
     whole = b"# quantum_bytes: 100\n" + b"".join(b"%d\n" % (17 * at) for at in range(60))
     with named("traces", seed) as at:
-        for number in range(4000 if at_length else 60):
+        for number in range(1500 if at_length else 40):
             at(number)
             rng = np.random.default_rng((seed, number, 5))
             (tmp_path / "x.down").write_bytes(mutate_bytes(whole, rng))

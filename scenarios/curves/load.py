@@ -149,6 +149,8 @@ class Sweep:
         return sorted(frame_rows, key=lambda row: (row.frame, known[row.cell]))
 
 
+_MOST = 1e18
+_Number = Annotated[float, Field(ge=-_MOST, le=_MOST)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
@@ -170,11 +172,11 @@ class _CellRecord(Recorded):
     error: Text | None
     seed: Annotated[int, Field(ge=0, lt=1 << 64)] | None
     channels: _Count | None
-    rate_bps: float | None
-    loss: float | None
-    on_air_bps: float | None
-    age_mean_s: float | None
-    age_peak_s: float | None
+    rate_bps: _Number | None
+    loss: _Number | None
+    on_air_bps: _Number | None
+    age_mean_s: _Number | None
+    age_peak_s: _Number | None
 
 
 def _check(form: type[Recorded], row: Mapping[str, Any], path: Path) -> None:
@@ -193,6 +195,8 @@ def _check_values(row: Mapping[str, Any], names: Sequence[str], path: Path) -> N
             raise UsageError(
                 f"{path}: not a table of this version: a row: {name} is a {type(row[name]).__name__}"
             )
+        if not isinstance(row[name], str | None) and abs(row[name]) > _MOST:
+            raise UsageError(f"{path}: not a table of this version: a row: {name} is over {_MOST:g}")
 
 
 def is_sweep(folder: Path) -> bool:
