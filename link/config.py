@@ -4,20 +4,28 @@ Numbers carry their unit in the name. `None` means "derived", and `scenarios.sch
 so a process never meets a None that it has to interpret.
 """
 
+from math import fsum
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from link import packet
 from link.channel.loss import Loss
-from link.fields import Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds
-from link.marks import Affects
+from link.fields import MAX_SECONDS, Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds, Text
+from link.frame import MAX_PIXELS
+from link.marks import Affects, Steers
 
 LEAST_SIDE, MOST_SIDE = 16, 8192
 """Of a frame, in pixels."""
 
 
-ModelPlace = Annotated[str | None, Affects.PLACE]
+MAX_HOPS = 64
+"""Each costs memory and an event a packet; no path in use has ten."""
+MAX_WINDOWS = 5000
+"""Of an outage: a pass an orbit for a year."""
+
+ModelPlace = Annotated[Text | None, Affects.PLACE]
+_ENDS = Steers.SENDER | Steers.RECEIVER
 _BOTH_ENDS = Affects.ENCODING | Affects.DECODING | Affects.SYNTAX
 _PACKETS = Affects.CHANNEL | Affects.PACKETS
 _SIZE = Affects.FRAMES | Affects.DECODING | Affects.SYNTAX
@@ -29,57 +37,76 @@ TASKS: tuple[Task, ...] = ("segmentation", "depth", "detection")
 class Camera(Model):
     """Where frames come from and how often."""
 
-    source: Annotated[str, Affects.FRAMES] = "testcard"
+    source: Annotated[Text, Affects.FRAMES] = "testcard"
     """`testcard`, `world:THEME`, `webcam:N`, a picture, a folder, a video file, or a data set: `camvid:DIR`, ..."""
     width: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 256
     height: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 192
     fit: Annotated[Literal["crop", "pad", "stretch"], Affects.FRAMES] = "crop"
     """How another aspect ratio becomes the scenario's: cut the edges, add bars, or distort."""
-    period_s: Annotated[PositiveSeconds | None, Affects.FRAMES] = None
+    period_s: Annotated[PositiveSeconds | None, Affects.FRAMES, Steers.SENDER] = None
     """Time between frames; None keeps a video's own time stamps (1 s for other sources)."""
-    frames: Annotated[Annotated[int, Field(gt=0)] | None, Affects.FRAMES] = None
+    frames: Annotated[Annotated[int, Field(gt=0, le=10**9)] | None, Affects.FRAMES] = None
     """How many frames at most; None: all that the source has."""
+
+    @model_validator(mode="after")
+    def _not_too_large(self) -> "Camera":
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(f"width x height: {self.width}x{self.height} is over {MAX_PIXELS} pixels")
+        return self
 
 
 class Codec(Model):
     """How a frame becomes sections. Each codec says which fields it reads; the others mean nothing to it."""
 
     name: Annotated[str, _BOTH_ENDS] = "gsc"
-    frame_bytes: Annotated[Bytes | None, Affects.ENCODING] = None
+    frame_bytes: Annotated[
+        Annotated[int, Field(gt=0, le=1 << 26)] | None, Affects.ENCODING, Steers.SENDER
+    ] = None
     """Payload budget of a frame; None: 80 % of what the narrowest hop carries in a period, and no limit where
     `rate_control` says what is sent."""
-    rate_control: Annotated[Literal["bytes", "fixed", "task"], Affects.ENCODING] = "bytes"
+    rate_control: Annotated[Literal["bytes", "fixed", "task"], Affects.ENCODING, Steers.SENDER] = "bytes"
     """What `gsc` sends: what `frame_bytes` allows of `channels` and `caption_words`; exactly these, whatever they
     cost; or what the task needs of the link at hand, these at most. Classical codecs always keep to the bytes."""
     unfit: Annotated[Literal["stop", "skip"], Affects.ENCODING] = "stop"
     """What to do with a frame that the codec cannot make as small as `frame_bytes`: end the run, or send nothing."""
-    alpha: Annotated[float, Field(ge=0.0, le=1e9), Affects.ENCODING] = 1.0
+    alpha: Annotated[float, Field(ge=0.0, le=1e9), Affects.ENCODING, Steers.SENDER] = 1.0
     """`task`: weight of |V(received) - V(original)|, where V(original) is 1."""
-    beta: Annotated[float, Field(ge=0.0, le=1e9), Affects.ENCODING] = 0.2
+    beta: Annotated[float, Field(ge=0.0, le=1e9), Affects.ENCODING, Steers.SENDER] = 0.2
     """`task`: weight of a kilobyte (1000 bytes) on the air a camera frame: 0.2 pays 20 % of the accuracy for it."""
-    task: Annotated[Literal["segmentation", "depth", "detection", "mean"], Affects.ENCODING] = "mean"
+    task: Annotated[
+        Literal["segmentation", "depth", "detection", "mean"], Affects.ENCODING, Steers.SENDER
+    ] = "mean"
     """`task`: whose accuracy; `mean`: of all in the rate table."""
     profile: Annotated[Literal["tiny", "flux"], _BOTH_ENDS] = "tiny"
     """Which models: those that come with farlink, or the paper's own scale after `farlink models pull flux`."""
     channels: Annotated[int, Field(ge=0, le=4096), _BOTH_ENDS] = 8
     """How many latent channels are sent; fewer where `frame_bytes` is reached. 0: the caption alone."""
+    max_channels: Annotated[Annotated[int, Field(ge=0, le=4096)] | None, Affects.ENCODING, Steers.SENDER] = (
+        None
+    )
+    """Of `channels`, which both ends agree on beforehand, at most so many are sent; None: all."""
     order: Annotated[Literal["nested", "ssim"], _BOTH_ENDS] = "nested"
     """Which channels: the first ones, trained to be the best, or the most similar to the grey picture (GSC).
 
     The default is `nested` for the profile `tiny` and `ssim` for `flux`."""
     caption: Annotated[Literal["grammar", "vlm", "endpoint", "none"], _BOTH_ENDS] = "grammar"
     """Who writes it: a segmentation model in a closed grammar, a vision language model, an endpoint, nobody."""
-    caption_words: Annotated[int, Field(ge=2, le=200), Affects.ENCODING] = 24
-    steps: Annotated[int, Field(ge=1, le=1000), Affects.DECODING] = 8
+    caption_words: Annotated[int, Field(ge=2, le=200), Affects.ENCODING, Steers.SENDER] = 24
+    steps: Annotated[int, Field(ge=1, le=1000), Affects.DECODING, Steers.RECEIVER] = 8
     """Euler steps of the decoder."""
-    noise_seed: Annotated[int, Field(ge=0), Affects.DECODING] = 1
+    noise_seed: Annotated[int, Field(ge=0, lt=1 << 63), Affects.DECODING, Steers.RECEIVER] = 1
     """Of the noise that the decoder draws from: not the scenario's seed, so that equal sections are equal pictures."""
-    guidance: Annotated[float, Field(ge=0.0, le=100.0), Affects.DECODING] = 1.0
+    guidance: Annotated[float, Field(ge=0.0, le=100.0), Affects.DECODING, Steers.RECEIVER] = 1.0
     """FLUX.1-dev's distilled guidance, or classifier-free guidance where the model has none (1: off)."""
-    control_scale: Annotated[float, Field(ge=0.0, le=10.0), Affects.DECODING] = 1.0
+    control_scale: Annotated[float, Field(ge=0.0, le=10.0), Affects.DECODING, Steers.RECEIVER] = 1.0
     """Factor on the ControlNet's outputs."""
-    strength: Annotated[float, Field(gt=0.0, le=1.0), Affects.DECODING] = 1.0
+    strength: Annotated[float, Field(gt=0.0, le=1.0), Affects.DECODING, Steers.RECEIVER] = 1.0
     """Video: how far back to noise a frame starts from the last one's latents; 1: from pure noise."""
+
+    @property
+    def sent_channels(self) -> int:
+        """How many latent channels are sent at most."""
+        return self.channels if self.max_channels is None else min(self.channels, self.max_channels)
 
     @model_validator(mode="before")
     @classmethod
@@ -101,7 +128,7 @@ class ProfileConfig(Model):
     """The sender's vision language model, for `codec.caption: vlm`."""
     caption_url: ModelPlace = None
     """An OpenAI-compatible endpoint, for `codec.caption: endpoint`, as in http://127.0.0.1:8000/v1."""
-    caption_model: Annotated[str, Affects.PLACE] = "Qwen/Qwen2.5-VL-7B-Instruct"
+    caption_model: Annotated[Text, Affects.PLACE] = "Qwen/Qwen2.5-VL-7B-Instruct"
     """What the endpoint calls its model."""
     generator: ModelPlace = None
     """A folder with all of the receiver's parts, in `save_pretrained` layout."""
@@ -110,7 +137,7 @@ class ProfileConfig(Model):
     vae: ModelPlace = None
     text: ModelPlace = None
     """A folder with text_encoder, text_encoder_2, tokenizer and tokenizer_2."""
-    device: Annotated[str, Affects.PROCESSOR] = "auto"
+    device: Annotated[Text, Affects.PROCESSOR] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     load_s: Annotated[PositiveSeconds, Affects.NOTHING] = 1800.0
     """How long an end may take to load its models, from the moment when the link welcomed it."""
@@ -158,19 +185,23 @@ class Jitter(Model):
     """Extra random delay per packet."""
 
     model: Literal["uniform", "normal", "exponential", "pareto"] = "uniform"
-    scale_s: PositiveSeconds
+    scale_s: Annotated[float, Field(gt=0.0, le=3600.0)]
     """uniform: 0 to scale; normal: half-normal of this deviation; exponential, pareto (shape 3): this mean."""
     reorder: bool = False
     """Whether a later packet may overtake an earlier one."""
 
 
+_OutageSeconds = Annotated[float, Field(ge=1e-3, le=MAX_SECONDS)]
+"""What is down for less than a millisecond loses single packets: that is what loss models are for."""
+
+
 class Outage(Model):
     """Times when the hop is down: a list of windows, or on and off in turn."""
 
-    windows_s: tuple[tuple[Seconds, Seconds], ...] = ()
+    windows_s: Annotated[tuple[tuple[Seconds, Seconds], ...], Field(max_length=MAX_WINDOWS)] = ()
     """(start, end) pairs in seconds of run time."""
-    up_s: PositiveSeconds | None = None
-    down_s: PositiveSeconds | None = None
+    up_s: _OutageSeconds | None = None
+    down_s: _OutageSeconds | None = None
     random: bool = False
     """Whether up_s and down_s are means of exponential times rather than fixed."""
     hold: bool = False
@@ -215,7 +246,7 @@ class Retransmit(Model):
     """How often a packet is sent at most before it is given up."""
     window: Annotated[int, Field(ge=1, le=127)] = 127
     """How many packets may be unconfirmed; COP-P numbers them by eight bits."""
-    report_bytes: Bytes = 14
+    report_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES)] = 14
     """A report on the air: Proximity-1's 2 bytes in a transfer frame with marker and checksum."""
     report_rate_bps: Rate | None = None
     """Of the way back of this hop; None: the hop's own."""
@@ -226,16 +257,16 @@ class Retransmit(Model):
 class HopConfig(Model):
     """One link of the path: a queue, a transmitter, losses, a propagation delay."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    rate_bps: Rate | None = None
-    trace: str | None = None
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+    rate_bps: Annotated[Rate | None, Steers.LINK] = None
+    trace: Text | None = None
     """A file of delivery opportunities in mahimahi's format, instead of a constant rate."""
-    delay_s: Seconds = 0.0
-    jitter: Jitter | None = None
-    loss: Loss | None = None
-    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
-    duplicate_ratio: Ratio = 0.0
-    outage: Outage | None = None
+    delay_s: Annotated[Seconds, Steers.LINK] = 0.0
+    jitter: Annotated[Jitter | None, Steers.LINK] = None
+    loss: Annotated[Loss | None, Steers.LINK] = None
+    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5), Steers.LINK] = 0.0
+    duplicate_ratio: Annotated[Ratio, Steers.LINK] = 0.0
+    outage: Annotated[Outage | None, Steers.LINK] = None
     queue: QueueConfig = QueueConfig()
     retransmit: Retransmit | None = None
     """Whether the hop sends again by itself what was lost on it; None: what is lost is lost."""
@@ -250,30 +281,30 @@ class HopConfig(Model):
 class ReturnHop(Model):
     """The way back, for ACKs and NAKs; lossless where nothing else is said."""
 
-    rate_bps: Rate
-    delay_s: Seconds | None = None
+    rate_bps: Annotated[Rate, Steers.LINK]
+    delay_s: Annotated[Seconds | None, Steers.LINK] = None
     """None: the sum of the forward delays."""
-    jitter: Jitter | None = None
-    loss: Loss | None = None
-    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
-    duplicate_ratio: Ratio = 0.0
-    outage: Outage | None = None
+    jitter: Annotated[Jitter | None, Steers.LINK] = None
+    loss: Annotated[Loss | None, Steers.LINK] = None
+    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5), Steers.LINK] = 0.0
+    duplicate_ratio: Annotated[Ratio, Steers.LINK] = 0.0
+    outage: Annotated[Outage | None, Steers.LINK] = None
     queue: QueueConfig = QueueConfig()
 
 
 class Repair(Model):
     """What is done about loss."""
 
-    fec: Annotated[float, Field(ge=0.0, le=4.0), _PACKETS] = 0.0
+    fec: Annotated[float, Field(ge=0.0, le=4.0), _PACKETS, _ENDS] = 0.0
     """Bytes of repair packets per byte of data packets, headers included (RaptorQ)."""
-    fec_frames: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL] = 8
+    fec_frames: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL, _ENDS] = 8
     """Over how many frames at most a block of the code reaches where a frame is too small to pay for a repair packet:
     1 sends one with each frame, whatever it costs."""
     arq: Annotated[bool, Affects.CHANNEL] = False
     """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
-    arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL] = 4
+    arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL, _ENDS] = 4
     """How often the receiver asks for one frame before it makes do."""
-    show_early: Annotated[bool, Affects.CHANNEL] = True
+    show_early: Annotated[bool, Affects.CHANNEL, Steers.RECEIVER] = True
     """With arq: whether a picture is shown of what is there when the rest is asked for, and refined when that comes."""
     priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
@@ -283,12 +314,12 @@ class Link(Model):
     """The path from sender to receiver and back."""
 
     framing: Annotated[Literal["compact", "ccsds"], _PACKETS | Affects.SYNTAX] = "compact"
-    mtu_bytes: Annotated[int, Field(le=65535), _PACKETS] = 128
-    hops: Annotated[tuple[HopConfig, ...], Field(min_length=1), Affects.CHANNEL]
+    mtu_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES), _PACKETS] = 128
+    hops: Annotated[tuple[HopConfig, ...], Field(min_length=1, max_length=MAX_HOPS), Affects.CHANNEL]
     return_: Annotated[ReturnHop | None, Affects.CHANNEL] = Field(default=None, alias="return")
     """None: a one-way link."""
     repair: Repair = Repair()
-    deadline_s: Annotated[PositiveSeconds | None, Affects.CHANNEL] = None
+    deadline_s: Annotated[PositiveSeconds | None, Affects.CHANNEL, _ENDS] = None
     """How long after the first packet of a frame the receiver waits for the rest; None: derived."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
@@ -319,6 +350,9 @@ class Link(Model):
                 raise ValueError(f"hop {name}: queue.limit_bytes is smaller than the MTU")
         if self.repair.priorities and all(hop.queue.classes == 1 for hop in self.hops):
             raise ValueError("repair.priorities needs a hop with queue.classes of 2 or more")
+        delay_s = fsum(hop.delay_s for hop in self.hops)
+        if delay_s > MAX_SECONDS:
+            raise ValueError(f"the hops' delays add up to {delay_s:.3g} s; at most {MAX_SECONDS:g} s")
         names = [hop.name for hop in self.hops]
         if len(set(names)) != len(names) or "return" in names:
             raise ValueError("hops need different names, none of them 'return'")
@@ -334,10 +368,14 @@ class Session(Model):
     codec: Codec
     link: Link
     profile: Annotated[ProfileConfig, Affects.MACHINE] = ProfileConfig()
-    analysis: Annotated[tuple[Task, ...], Affects.FINDINGS] = ()
+    analysis: Annotated[tuple[Task, ...], Affects.FINDINGS, Steers.RECEIVER] = ()
     """Vision models that the receiver runs on what arrives; not part of the fingerprint or the wire. `all` in a
     scenario: every task that a model of the profile is made for at this source."""
     seed: Annotated[int, Field(ge=0, lt=1 << 64), Affects.FRAMES | Affects.CHANNEL] = 1
+    live: Annotated[bool, Affects.FRAMES | Affects.CHANNEL] = False
+    """Whether the run keeps up with the wall clock: of frames that close together only the newest is drawn, the
+    camera's pictures that are late by a period are left out, and the journal holds when each end answered, so that
+    the same run can be had again. It may be steered (`link.steering`)."""
 
     @field_validator("analysis")
     @classmethod

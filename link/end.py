@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
+from link.config import Session
 from link.events import Output
+from link.timing import Times
 
 
 class End(Protocol):
@@ -10,6 +12,9 @@ class End(Protocol):
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output | None:
         """Take what arrived (packet number, bytes) and do what is due at *now*; None: the answer comes later."""
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """Go on as *session* says, which differs in steered fields alone, from the next step on."""
 
 
 class Core(End, Protocol):

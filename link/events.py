@@ -56,10 +56,15 @@ BIRTHS = (*WITH_BYTES, Fate.DUPLICATED)
 """The rows with which a number begins; each has one end."""
 
 KINDS: dict[str, frozenset[str]] = {
-    "sender": frozenset({"captured", "skipped", "warned", "encoded", "resent", "gave_up", "acknowledged"}),
-    "receiver": frozenset({"nak", "ack", "closed", "decoded", "found", "not_found", "warned"}),
+    "sender": frozenset(
+        {"captured", "skipped", "warned", "encoded", "resent", "gave_up", "acknowledged", "exhausted"}
+    ),
+    "receiver": frozenset(
+        {"nak", "ack", "damaged", "closed", "decoded", "superseded", "found", "not_found", "warned"}
+    ),
+    "link": frozenset({"aborted", "finished", "changed", "answered"}),
 }
-"""The kinds of events that each end says; link/README.md has what they mean."""
+"""The kinds of events that each end says, and the link; link/README.md has what they mean."""
 
 Row = tuple[int, int, int, int, int, int]
 """(time_ns, packet, fate, hop, waited_ns, transmitted_ns): a packet's fate at *time_ns*.
@@ -76,12 +81,16 @@ class Event:
     """Something that happened to a frame, or to the run."""
 
     kind: str
-    """One of `KINDS` of the end that says it; `aborted` or `finished` of the link."""
+    """One of `KINDS` of the end that says it, or of the link."""
     time_ns: int
     frame: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     picture: bytes | None = None
     """A PNG file, for captured and decoded, and for what was found where that is a map."""
+
+
+DRAWN = ("decoded", "found", "not_found")
+"""Kinds of event that take drawing: in a live session their `drawn_ns` says when they were there to be seen."""
 
 
 @dataclass

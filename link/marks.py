@@ -1,8 +1,9 @@
 """Marks on the configuration's fields: what each has a say in. Keys of caches and fingerprints are made of them.
 
-    steps: Annotated[int, Field(ge=1), Affects.DECODING] = 8
+    steps: Annotated[int, Field(ge=1), Affects.DECODING, Steers.RECEIVER] = 8
 
-A field without a mark holds a model whose fields have marks. Below a marked field they may have their own.
+`Steers` marks those that may be changed while a run goes on. A field without a mark holds a model whose fields have
+marks. Below a marked field they may have their own.
 """
 
 from collections.abc import Iterator
@@ -39,6 +40,22 @@ class Affects(Flag):
     """What each end's own machine says, not the link and not a file."""
     NOTHING = auto()
     """No result depends on it."""
+
+
+class Steers(Flag):
+    """Who goes on differently where a field is changed while a run goes on (`link.steering`)."""
+
+    LINK = auto()
+    """The channel, with the next packet."""
+    SENDER = auto()
+    """The sender, with the next frame."""
+    RECEIVER = auto()
+    """The receiver, with the next picture."""
+
+
+def steers(field: FieldInfo) -> Steers | None:
+    """Return whom *field* steers, None where it stays as it is for the whole of a run."""
+    return next((item for item in field.metadata if isinstance(item, Steers)), None)
 
 
 def mark_of(field: FieldInfo) -> Affects | None:

@@ -1,9 +1,11 @@
 """Messages between processes: a verb, a JSON object, and byte strings. No pickle, nothing executable.
 
 peer -> link   hello   {role, wire}                link -> peer   welcome  {session, times}
-               ready   {fingerprint, source}                      step     {now, packets} + packets
+               ready   {fingerprint, source}                      step     {now, packets, session?, times?} + packets
                done    {...} + packets + pictures                 bye      {error, exit_code}
                error   {exit_code, message}                       ping     {}
+
+What pages say and hear stands in `link.pages`.
 
 Neither side believes the other: a message is read here, by `unpack` and then the `read` of its verb's class, into
 values whose types and ranges are known, or it is a ValueError in one line.
@@ -22,10 +24,25 @@ from link.events import KINDS, VERDICTS, Event, Fate, Output
 from link.timing import Times
 
 MAX_PARTS = 4096
-VERBS = frozenset({b"hello", b"ready", b"done", b"error", b"welcome", b"step", b"bye", b"ping"})
+VERBS = frozenset(
+    {
+        b"hello",
+        b"ready",
+        b"done",
+        b"error",
+        b"welcome",
+        b"step",
+        b"bye",
+        b"ping",
+        b"news",
+        b"change",
+        b"pace",
+        b"told",
+    }
+)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-Role = Literal["sender", "receiver"]
+Role = Literal["sender", "receiver", "page"]
 _Ns = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
 _Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
 _Text = Annotated[str, Field(strict=True, max_length=1 << 16)]
@@ -119,16 +136,34 @@ class Welcome(Message):
 
 
 class Step(Message):
-    """The time, and the numbers of the packets that arrived."""
+    """The time, and the numbers of the packets that arrived; the session, where it was changed since the last step."""
 
     now: _Ns
     packets: Annotated[list[_Count], Field(max_length=MAX_PARTS)]
+    session: Session | None = None
+    times: Times | None = None
 
     def arrivals(self, blobs: list[bytes]) -> list[tuple[int, bytes]]:
         """Return the packets with their numbers. Raise ValueError where there are not as many of both."""
         if len(blobs) != len(self.packets):
             raise ValueError(f"step: {len(self.packets)} packets are named, {len(blobs)} came")
         return list(zip(self.packets, blobs, strict=True))
+
+
+class ChangeAsked(Message):
+    """A page wants fields of the session changed."""
+
+    paths: Annotated[dict[Annotated[str, Field(max_length=200)], Any], Field(max_length=64)]
+    by: Annotated[str, Field(max_length=80)]
+    id: _Count
+
+
+class PaceAsked(Message):
+    """A page wants the run's pace changed."""
+
+    turn: Literal["pause", "resume", "event", "picture", "stop"] | None = None
+    factor: _Number | None = None
+    id: _Count
 
 
 class _Boxes(Message):
@@ -172,6 +207,18 @@ class _Told(Message):
             if "boxes" in self.fields:
                 _Boxes.model_validate(self.fields)
         return self
+
+
+class NewsTold(Message):
+    """What a page is told of a live session; with the bytes of its rows, packets and pictures (`link.feed`)."""
+
+    now_ns: _Ns
+    factor: _Number
+    paused: bool
+    jumping: Literal["event", "picture"] | None
+    events: list[_Told]
+    sizes: list[_Count]
+    left_out: _Count
 
 
 class Done(Message):

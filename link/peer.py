@@ -124,6 +124,8 @@ class _Peer:
                 self._tell(f"connected: scenario {session.name}, codec {session.codec.name}")
             elif self._core is not None and asked is not None:
                 self._now = asked.now
+                if asked.session is not None and asked.times is not None:  # changed since the last step
+                    self._core.adjust(asked.session, asked.times)
                 out = self._core.step(asked.now, arrivals)
                 self._socket.send_multipart(messages.pack_output(out))
         except FarlinkError as error:

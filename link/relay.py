@@ -14,7 +14,7 @@ import ipaddress
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +27,9 @@ from link import messages
 from link.config import Session
 from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Output
+from link.inputs import Answer, Change, Timing
 from link.packet import VERSION
+from link.pages import Pages
 from link.terminal import printable
 from link.timing import Times
 
@@ -129,6 +131,9 @@ class Hub:
     ) -> None:  # fmt: skip
         check_address(address, curve)
         self._session, self._times, self._fingerprint = session, times, fingerprint
+        self._peers: dict[bytes, str] = {}
+        self.pages = Pages(lambda peer, parts: self._socket.send_multipart([peer, *parts]))
+        """Those who watch."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         set_limits(self._socket, max_message_bytes(session))
@@ -164,7 +169,6 @@ class Hub:
         self._orders = None if orders is None else orders.fileno()
         if self._orders is not None:
             self._poller.register(self._orders, zmq.POLLIN)
-        self._peers: dict[bytes, str] = {}
         self._ready: set[str] = set()
         self._welcomed_s: dict[str, float] = {}
         self._asked: dict[
@@ -223,15 +227,24 @@ class Hub:
         except zmq.ZMQError as error:
             raise PeerGoneError(f"the {role} is gone") from error
 
-    def ask(self, role: str, now: int, arrivals: list[tuple[int, bytes]]) -> None:
-        """Tell the peer that plays *role* the time and what arrived. Raise PeerGoneError as `send` does."""
+    def ask(
+        self, role: str, now: int, arrivals: list[tuple[int, bytes]], news: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell the peer that plays *role* the time and what arrived, with the *news* of `describe_session` if any.
+
+        Raise PeerGoneError as `send` does.
+        """
         numbers = [number for number, _ in arrivals]
         self._asked[role] = now, numbers
-        fields = {"now": now, "packets": numbers}
+        fields = {"now": now, "packets": numbers, **(news or {})}
         self.send(role, messages.pack(b"step", fields, [data for _, data in arrivals]))
 
-    def receive(self, timeout_s: float | None) -> tuple[str, Output] | None:
-        """Take one message; return (role, output) where it is an answer of an end, else None.
+    def adjust(self, session: Session, times: Times) -> None:
+        """Take note of how the session was changed; who comes from now on is told so."""
+        self._session, self._times = session, times
+
+    def receive(self, timeout_s: float | None) -> Answer | Change | Timing | None:
+        """Take one message; return what an end answers or a page wishes, None for nothing of the kind.
 
         Raise what an end reports, StoppedError, or PeerGoneError.
         """
@@ -266,13 +279,16 @@ class Hub:
                 continue  # there, and busy
             except zmq.ZMQError as error:
                 raise PeerGoneError(f"the {role} is gone") from error
+        self.pages.probe()
 
     def _handle(
         self, peer: bytes, verb: bytes, fields: dict[str, Any], blobs: list[bytes]
-    ) -> tuple[str, Output] | None:
+    ) -> Answer | Change | Timing | None:
         role = self._peers.get(peer)
         if verb == b"hello":
             self._greet(peer, fields)
+        elif peer in self.pages:
+            return self.pages.handle(peer, verb, fields)
         elif role is None:
             raise ValueError("a message from a stranger")
         elif verb == b"ready":
@@ -293,7 +309,7 @@ class Hub:
             raise error
         elif verb == b"done" and role in self._asked:
             out = messages.unpack_output(fields, blobs)
-            return role, messages.check_answer(role, out, *self._asked.pop(role), self._session)
+            return Answer(role, messages.check_answer(role, out, *self._asked.pop(role), self._session))
         else:
             raise ValueError(f"a {verb.decode()} that nobody asked for")
         return None
@@ -301,8 +317,11 @@ class Hub:
     def _greet(self, peer: bytes, fields: dict[str, Any]) -> None:
         hello = messages.Hello.read(fields)
         role = hello.role
-        if peer in self._peers:
+        if peer in self._peers or peer in self.pages:
             raise ValueError("a second hello")
+        if role == "page":
+            self.pages.greet(peer, hello.wire, describe_session(self._session, self._times))
+            return
         refusal = None
         if hello.wire != VERSION:
             refusal = f"the link speaks wire version {VERSION}, the {role} {hello.wire}"
@@ -314,28 +333,33 @@ class Hub:
                 self._socket.send_multipart([peer, *bye])
             return
         self._peers[peer] = role
-        welcome = {
-            "session": self._session.model_dump(mode="json", by_alias=True),
-            "times": dataclasses.asdict(self._times),
-        }
-        self.send(role, messages.pack(b"welcome", welcome))
+        self.send(role, messages.pack(b"welcome", describe_session(self._session, self._times)))
         self._welcomed_s[role] = time.monotonic()
 
     def close(self, error: FarlinkError | None = None) -> None:
         """Say goodbye and close the sockets. Does nothing a second time."""
         if self._context.closed:
             return
-        for peer in getattr(self, "_peers", {}):
-            code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
-            reason = {"error": printable(str(error)) if error else None, "exit_code": code}
+        code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
+        reason = {"error": printable(str(error)) if error else None, "exit_code": code}
+        for peer in self._peers:
             try:
                 self._socket.send_multipart([peer, *messages.pack(b"bye", reason)])
             except zmq.ZMQError:
                 continue
+        self.pages.close(reason)
         self._socket.disable_monitor()
         if self._auth is not None:
             self._auth.stop()
         self._context.destroy(linger=1000)
+
+
+def describe_session(session: Session, times: Times) -> dict[str, Any]:
+    """Return *session* and *times* as messages carry them."""
+    return {
+        "session": session.model_dump(mode="json", by_alias=True),
+        "times": dataclasses.asdict(times),
+    }
 
 
 class RemoteEnd:
@@ -344,12 +368,19 @@ class RemoteEnd:
     def __init__(self, hub: Hub, role: str) -> None:
         self._hub, self.role = hub, role
         self.wait = True
+        self._news: dict[str, Any] = {}  # what the next step brings besides
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output | None:
         """Tell the end the time and what arrived; return its answer, or None where it comes later."""
-        self._hub.ask(self.role, now, arrivals)
+        self._hub.ask(self.role, now, arrivals, self._news)
+        self._news = {}
         while self.wait:
             answer = self._hub.receive(None)
-            if answer is not None and answer[0] == self.role:
-                return answer[1]
+            if isinstance(answer, Answer) and answer.role == self.role:
+                return answer.output
         return None
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """Tell the end with its next step."""
+        self._news = describe_session(session, times)
+        self._hub.adjust(session, times)

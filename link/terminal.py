@@ -28,6 +28,13 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def shorten(text: str, most: int = 80) -> str:
+    """Return *text*, or its begin and end with how long it is where it has more than *most* letters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}...{text[-most // 4 :]} ({len(text)} letters)"
+
+
 def _spelled(character: str, keep: str) -> str:
     if character in keep:
         return character

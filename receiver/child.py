@@ -2,9 +2,9 @@
 
 Reads requests on standard input and answers each on standard output, as `receiver.pipe` has them:
 
-    load    {session}                 -> loaded   {models}      or error {exit_code, message}
-    decode  {sections} + sections     -> picture  {shape} + its bytes, or nothing {}
-    look    {shape} + a picture       -> seen     {items} + PNG files
+    load    {session}                          -> loaded   {models}      or error {exit_code, message}
+    decode  {sections, session?} + sections    -> picture  {shape} + its bytes, or nothing {}
+    look    {shape} + a picture                -> seen     {items} + PNG files
 
 What a model raises ends this process: who asked starts another, and nothing that is half done is used again.
 """
@@ -30,7 +30,7 @@ from link.pretrained import first_line
 from link.stdin import take_stdin
 from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
-from receiver.decoder import Decoder
+from receiver.decoder import Decoder, SteeredPart
 from receiver.pipe import Message, Reader, pack
 
 _PR_SET_PDEATHSIG = 1
@@ -61,6 +61,12 @@ class _Models:
         self._analyst = Analyst.from_session(session)
         self.about = [] if self._analyst is None else self._analyst.about
 
+    def adjust(self, session: Session) -> None:
+        """Go on as *session* says."""
+        for part in (self._decoder, self._analyst):
+            if isinstance(part, SteeredPart):
+                part.adjust(session)
+
     def decode(self, sections: Sequence[bool], blobs: Sequence[bytes]) -> list[bytes]:
         """Return the answer for a payload with the *blobs* where *sections* says that one is there."""
         rest = iter(blobs)
@@ -84,6 +90,8 @@ def _answer(
     if models is None:
         models = _Models(Session.model_validate(fields["session"]))
         return models, pack({"is": "loaded", "models": models.about})
+    if "session" in fields:  # changed since the last request
+        models.adjust(Session.model_validate(fields["session"]))
     if fields["do"] == "decode":
         return models, models.decode(fields["sections"], blobs)
     return models, models.look(fields["shape"], blobs[0])

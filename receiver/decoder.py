@@ -1,8 +1,9 @@
 """What a decoder and those who look at its pictures are to the receiver."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from link.config import Session
 from link.frame import Payload, Pixels
 
 
@@ -25,6 +26,16 @@ class Batched(Decoder, Protocol):
 
     def decode_many(self, payloads: Sequence[Payload]) -> list[Pixels | None]:
         """Return what `decode` returns for each of *payloads*, but for rounding."""
+
+
+@runtime_checkable
+class SteeredPart(Protocol):
+    """A decoder or onlooker whose settings may be changed while a run goes on."""
+
+    def adjust(self, session: Session) -> None:
+        """Go on as *session* says, which differs in steered fields alone (`link.marks.Steers`), and needs no other
+        models.
+        """
 
 
 class Onlooker(Protocol):

@@ -57,6 +57,12 @@ class Generator:
         self.skipped = 0
         """Steps that the first-block cache spared in the last call."""
 
+    def adjust(self, sampling: Sampling) -> None:
+        """Draw as *sampling* says from the next picture on."""
+        if sampling.seed != self._sampling.seed:
+            self._noise.clear()
+        self._sampling = sampling
+
     @one_thread()
     @torch.inference_mode()
     def generate(self, conditionings: Sequence[Conditioning]) -> list[Pixels]:

@@ -166,6 +166,8 @@ class Isolated:
         self._child = Child(command, clock)
         self._session: Session | None = None
         self._loaded = False
+        self._adjusted: Session | None = None
+        self._told = True  # whether the process knows
         self._about: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Isolated":
@@ -180,11 +182,18 @@ class Isolated:
         self._begin()
         self._wait()
 
+    def adjust(self, session: Session) -> None:
+        """See `receiver.decoder.SteeredPart.adjust`."""
+        assert self._session is not None, "load comes first"
+        # The models are those that were loaded at first, should they have to be loaded again.
+        self._session = session.model_copy(update={"analysis": self._session.analysis})
+        self._adjusted, self._told = session, False
+
     def decode(self, payload: Payload) -> Pixels | None:
         """Return what the decoder makes of *payload*. Raise PictureLostError where its process ends over it."""
         there = [section is not None for section in payload.sections]
         parts = [section for section in payload.sections if section is not None]
-        return self._ask(pack({"do": "decode", "sections": there}, parts), _picture)
+        return self._ask(pack({"do": "decode", "sections": there, **self._news()}, parts), _picture)
 
     def look(self, pixels: Pixels) -> list[tuple[str, dict[str, Any], bytes | None]]:
         """Return what the analyst sees in *pixels*; where its process ends over them, that nothing was found."""
@@ -194,6 +203,12 @@ class Isolated:
             told = {"by": "analysis", "reason": f"a picture was not looked at: {error}"}
             lost = [("not_found", {**about, "reason": str(error)}, None) for about in self._about]
             return [("warned", told, None), *lost]
+
+    def _news(self) -> dict[str, Any]:
+        """Return what a request brings besides: the session, where the process does not know how it was changed."""
+        if self._adjusted is None or self._told:
+            return {}
+        return {"session": self._adjusted.model_dump(mode="json", by_alias=True)}
 
     @property
     def _plan(self) -> Session:
@@ -227,6 +242,7 @@ class Isolated:
         self._child.tell(request)
         try:
             message = self._child.hear(picture_limit_s(self._plan))
+            self._told = True
             try:
                 return read(*message)
             except _STRANGE as error:
@@ -234,6 +250,7 @@ class Isolated:
         except ChildGoneError as error:
             self._child = Child(self._command, self._clock)
             self._begin()
+            self._told = False
             again = "it is started again"
             if self._plan.codec.strength < 1.0:
                 again += " and has no picture before to start from"

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from link.errors import StorageError, UsageError
+from link.errors import UsageError
 from link.stdin import close_stdin
 from scenarios.commands import compare, doctor, ends, files, inspect, models, run, scenarios, sweep, train
 from scenarios.commands.options import name_sources
-from scenarios.commands.printing import drop_output, say, say_error
+from scenarios.commands.printing import drop_output, os_error, say, say_error
 
 COMMANDS = (run, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""
@@ -74,8 +74,9 @@ def main() -> None:
         code = 0
     except OSError as error:
         drop_output()
-        say(f"cannot write: {error.strerror or error}")
-        code = StorageError.exit_code
+        told = os_error(error)
+        say(str(told))
+        code = told.exit_code
     except Exception as error:
         # Typer's errors of usage: one line like any other, not a box.
         if not hasattr(error, "format_message"):

@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+from link.config import Codec
 from link.frame import Frame, Payload
 from sender.rate_control import Quality
 
@@ -19,3 +20,11 @@ class Adjustable(Encoder, Protocol):
 
     def encode_at(self, frame: Frame, quality: Quality) -> Payload:
         """Return the sections of *frame* with at most *quality* of it."""
+
+
+@runtime_checkable
+class SteeredEncoder(Encoder, Protocol):
+    """An encoder whose settings may be changed while a run goes on."""
+
+    def adjust(self, codec: Codec) -> None:
+        """Encode as *codec* says from now on, which differs in steered fields alone (`link.marks.Steers`)."""

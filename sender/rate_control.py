@@ -30,7 +30,7 @@ from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import UsageError
 from link.models import place
-from link.packet import CHUNK_BYTES, FEC_BYTES, MAX_PACKETS, overhead
+from link.packet import CHUNK_BYTES, FEC_BYTES, HASH_BYTES, MAX_PACKETS, overhead
 from link.timing import SHARE, Times, body_bytes
 from sender import folders
 from sender.calibration import FILE, SETTINGS, Calibration, Floats, read
@@ -167,7 +167,7 @@ def _evaluate(table: Calibration, link: LinkState, tasks: tuple[str, ...]) -> _G
     """Return what every choice is worth and what it costs."""
     payload = table.payload_bytes * link.scale
     heads = np.array(table.channels)[:, None] + (np.array(table.words) > 0)[None, :]
-    heads = CHUNK_BYTES * (heads + (table.codec["order"] == "ssim"))
+    heads = CHUNK_BYTES * (heads + (table.codec["order"] == "ssim")) + HASH_BYTES
     packets = np.maximum(1, np.ceil((payload + heads) / link.body_bytes))
     air = payload + heads + packets * link.overhead_bytes
     frames, spare = np.ones_like(packets), np.zeros_like(packets)
@@ -291,7 +291,7 @@ class RateControl:
 
     @classmethod
     def from_session(cls, session: Session, times: Times) -> "RateControl":
-        """Return what controls *session*; `codec.channels` and `codec.caption_words` are the most it may choose.
+        """Return what controls *session*; `codec.sent_channels` and `codec.caption_words` are all that it may choose.
 
         Raise ModelMissingError where there is no table, UsageError where it is none of this version, of another
         profile, order or kind of caption, or lacks the task.
@@ -306,7 +306,7 @@ class RateControl:
                 )
         warnings = tuple(table_line(path, line) for line in table.differences(codec, stamps(session)))
         words = codec.caption_words if codec.caption != "none" else 0
-        rows = table.within(codec.channels, words)
+        rows = table.within(codec.sent_channels, words)
         return cls(rows, link_state(session, times), (codec.alpha, codec.beta), codec.task, warnings)
 
     @property

@@ -6,17 +6,19 @@ from typing import Any
 from link import fragment, packet, png
 from link.channel import NS, to_ns
 from link.config import Session
-from link.errors import BudgetError, UsageError
+from link.errors import BudgetError, PartialError, UsageError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
 from link.frame import Frame, Payload
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.terminal import printable
-from link.timing import Times, body_bytes
-from sender.camera.picture import Shot, Skipped
-from sender.encoder import Adjustable, Encoder
-from sender.rate_control import Choice, RateControl
+from link.timing import LONGEST_S, Times, body_bytes
+from sender.camera.picture import Shot, Skippable, Skipped
+from sender.encoder import Adjustable, Encoder, SteeredEncoder
+from sender.rate_control import Choice, RateControl, is_controlled
+
+_MOST_LATE = 16
 
 
 class Sender:
@@ -24,6 +26,9 @@ class Sender:
 
     *clock* measures encoding for `timings.json`; it decides nothing. *control* says frame by frame how much the
     encoder, which must be `Adjustable` then, sends, and which frames are left out: those have no number on the wire.
+
+    In a live session (`session.live`) a sender that has fallen behind by a period or more leaves the pictures out
+    whose time has passed, and the camera's next one is due at the next full period.
     """
 
     def __init__(
@@ -38,7 +43,7 @@ class Sender:
     ) -> None:
         if control is not None and not isinstance(encoder, Adjustable):
             raise UsageError("codec.rate_control task: the encoder does not let itself be adjusted")
-        self._link = session.link
+        self._session, self._link = session, session.link
         self._times = times
         self._shots = shots
         self._encoder = encoder
@@ -53,17 +58,15 @@ class Sender:
         self._paced_by_source = camera.period_s is None and not live
         # A webcam without a period is asked again at once, and makes us wait for its next picture.
         self._period = to_ns(camera.period_s) if camera.period_s is not None else 0
+        self._tick = 0  # when the next shot is due, whenever it may be taken
         self._limit = camera.frames
         self._room = body_bytes(session.link)
         self._taken = 0  # of the camera's frames; those that are sent are numbered by themselves
         self._frames = 0
         self._sequence = 0
         self._outboxes: dict[int, arq.Outbox] = {}
-        self._blocks: fec.BlockBuilder | None = None
-        if (share := session.link.repair.fec) > 0.0:
-            room = packet.body_bytes(session.link.mtu_bytes, session.link.framing)
-            header, frames = packet.overhead(session.link.framing), session.link.repair.fec_frames
-            self._blocks = fec.BlockBuilder(share, header, room, frames, times.fec_span_ns)
+        self._blocks = self._block_builder()
+        self._ended: list[fec.Repairs] = []  # of blocks that a change ended
         self._told: set[int] = set()
         self._due_ns: int | None = 0
         self._ahead: Shot | None = None
@@ -75,6 +78,9 @@ class Sender:
         """
         out = Output()
         self._warn(now, out)
+        for repairs in self._ended:
+            out.packets += [self._wrap(data) for data in self._repairs(repairs)]
+        self._ended.clear()
         for number, data in arrivals:
             out.verdicts.append((number, self._feedback(data, now, out)))
         # One frame a step: a sender that has fallen behind must not answer with its whole backlog at once.
@@ -87,6 +93,37 @@ class Sender:
             break
         out.next_ns = min(waits, default=None)
         return out
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """See `link.end.End.adjust`. Frames that were sent are answered for until their deadlines."""
+        was = self._session
+        # The camera and the models are this end's own.
+        camera = was.camera.model_copy(update={"period_s": session.camera.period_s})
+        self._session = session = session.model_copy(update={"profile": was.profile, "camera": camera})
+        self._link, self._times = session.link, times
+        self._stops = session.codec.unfit == "stop"
+        self._room = body_bytes(session.link)
+        if (session.link.repair, session.link.mtu_bytes) != (was.link.repair, was.link.mtu_bytes):
+            if self._blocks is not None and (repairs := self._blocks.flush()) is not None:
+                self._ended.append(repairs)
+            self._blocks = self._block_builder()
+        if isinstance(self._encoder, SteeredEncoder):
+            self._encoder.adjust(session.codec)
+        if self._control is not None or is_controlled(session):
+            self._control = RateControl.from_session(session, times) if is_controlled(session) else None
+        if session.camera.period_s != was.camera.period_s and session.camera.period_s is not None:
+            period = to_ns(session.camera.period_s)
+            self._tick += period - self._period
+            self._period = period
+            if self._due_ns is not None and not self._paced_by_source:
+                self._due_ns = self._tick
+
+    def _block_builder(self) -> fec.BlockBuilder | None:
+        link, repair = self._link, self._link.repair
+        if repair.fec == 0.0:
+            return None
+        room, header = packet.body_bytes(link.mtu_bytes, link.framing), packet.overhead(link.framing)
+        return fec.BlockBuilder(repair.fec, header, room, repair.fec_frames, self._times.fec_span_ns)
 
     def _warn(self, now: int, out: Output) -> None:
         """Say once what rate control has to say of its table."""
@@ -101,11 +138,15 @@ class Sender:
         A shot is taken from the camera when it is due and not before, since a camera may make us wait for it;
         only a source that is paced by its own time stamps must be looked into ahead.
         """
+        if self._session.live and not self._paced_by_source:
+            self._pass_over_late(now, out)
         shot = self._ahead or self._fetch(now, out)
         self._ahead = None
+        if self._session.live and self._paced_by_source and shot is not None:
+            shot = self._newest_due(shot, now, out)
         if shot is None:
             self._due_ns = None
-            self._end_block(out)
+            self._end(now, out)
             return
         if self._paced_by_source and shot.pts_ns is not None and shot.pts_ns > now:
             self._ahead, self._due_ns = shot, shot.pts_ns
@@ -114,18 +155,70 @@ class Sender:
         if self._taken == self._limit:
             self._due_ns = None
         elif self._paced_by_source:
-            self._ahead = self._fetch(now, out)
+            self._ahead = self._ahead or self._fetch(now, out)
             self._due_ns = None
             if self._ahead is not None:
                 pts = self._ahead.pts_ns
                 self._due_ns = max(now, pts if pts is not None else self._taken * NS)
         else:
-            self._due_ns = max(now, self._taken * self._period)
+            self._tick += self._period
+            self._due_ns = max(now, self._tick)
         if self._due_ns is None:
-            self._end_block(out)
+            self._end(now, out)
+        elif self._due_ns > to_ns(LONGEST_S):
+            raise PartialError(
+                f"camera frame {self._taken} is due after {LONGEST_S:g} s, the longest that a run lasts"
+            )
 
-    def _end_block(self, out: Output) -> None:
+    def _pass_over_late(self, now: int, out: Output) -> None:
+        """Leave out the shots that are late by a period or more, but for the last of all.
+
+        At most `_MOST_LATE` at a time, and no more for the time that has passed: a source that takes longer than a
+        period for a picture must come to give one.
+        """
+        late = (now - self._tick) // self._period if self._period else 0
+        for _ in range(min(late, _MOST_LATE)):
+            if self._taken + 1 == self._limit:
+                break
+            if isinstance(self._shots, Skippable):
+                name, pts_ns = self._shots.skip(), None
+            else:
+                shot = self._fetch(now, out)
+                name, pts_ns = (None, None) if shot is None else (shot.name, shot.pts_ns)
+            if name is None:
+                break
+            self._leave_out(name, pts_ns, now, out)
+        self._tick += max(0, late) * self._period
+
+    def _newest_due(self, shot: Shot, now: int, out: Output) -> Shot:
+        """Return the last shot whose own time has come, *shot* where that is it, leaving out those before."""
+        for _ in range(_MOST_LATE):
+            if self._taken + 1 == self._limit or (shot.pts_ns or 0) > now:
+                break
+            following = self._ahead = self._fetch(now, out)
+            if following is None:
+                break
+            own = following.pts_ns if following.pts_ns is not None else (self._taken + 1) * NS
+            if own > now:
+                break
+            self._leave_out(shot.name, shot.pts_ns, now, out)
+            shot, self._ahead = following, None
+        return shot
+
+    def _leave_out(self, name: str, pts_ns: int | None, now: int, out: Output) -> None:
+        self._taken += 1
+        late = {
+            "name": printable(name),
+            "by": "clock",
+            "reason": "its time had passed",
+            "source_pts_ns": pts_ns,
+        }
+        out.events.append(Event("skipped", now, None, late))
+
+    def _end(self, now: int, out: Output) -> None:
         """Send what repairs the last frames: no other follows."""
+        if self._session.live:
+            out.events.append(Event("exhausted", now))
         if self._blocks is not None:
             out.packets += [self._wrap(data) for data in self._repairs(self._blocks.flush())]
 
@@ -145,7 +238,13 @@ class Sender:
             choice = self._control.next()
             if choice is None:
                 reason = f"rate control sends one frame in {self._control.choice.every}"
-                left_out = {"name": printable(shot.name), "by": "rate_control", "reason": reason}
+                left_out: dict[str, Any] = {
+                    "name": printable(shot.name),
+                    "by": "rate_control",
+                    "reason": reason,
+                }
+                if self._session.live:  # whoever has the run again gives the shots anew
+                    left_out["source_pts_ns"] = shot.pts_ns
                 out.events.append(Event("skipped", now, None, left_out))
                 return
         number = self._frames
@@ -189,7 +288,7 @@ class Sender:
         priorities = self._link.repair.priorities
         before = after = None
         try:
-            bodies = fragment.fragment(sections, self._room)
+            bodies = fragment.fragment(sections, self._room, number)
             if self._blocks is not None:
                 next_ns = None if self._paced_by_source else now + self._period
                 before, after = self._blocks.add(number, bodies, now, next_ns)

@@ -374,7 +374,7 @@ def test_a_model_that_fails_on_a_picture_leaves_an_event_and_a_note(tmp_path):
     tree = {**session.model_dump(by_alias=True), "analysis": ["depth"]}
     session = type(session).model_validate(tree)
     sender, receiver = toys.cores(session, 3)
-    receiver._analyst = analyst
+    receiver._drawer._analyst = analyst
     from link.conductor import Conductor
 
     head = {"scenario": session.model_dump(mode="json", by_alias=True), "seed": 1}
@@ -417,7 +417,7 @@ def test_what_counts_is_what_was_found_in_the_refined_picture(tmp_path):
         session = toys.session(link)
         session = type(session).model_validate({**session.model_dump(by_alias=True), "analysis": ["depth"]})
         sender, receiver = toys.cores(session, 1)
-        receiver._analyst = Analyst([(Chosen("depth", "toy", SHIPPED, "0" * 16), Toy(fails))])
+        receiver._drawer._analyst = Analyst([(Chosen("depth", "toy", SHIPPED, "0" * 16), Toy(fails))])
         head = {"scenario": session.model_dump(mode="json", by_alias=True), "seed": 1}
         with journal.Journal(tmp_path / name, head) as book:
             Conductor(session, {}, sender, receiver, book).run()

@@ -592,7 +592,7 @@ def test_an_end_sets_its_own_models_only():
     for setting, words in (
         ("codec.steps=3", "the link says all else"),
         ("profile.dtype=int3", "profile.dtype"),
-        ("profile.x=1", "profile.x"),
+        ("profile.x=1", "profile: unknown key 'x'"),
     ):
         with pytest.raises(UsageError, match=words):
             schema.with_local_models(plan, [setting])

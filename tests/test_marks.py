@@ -44,7 +44,16 @@ def test_a_field_without_a_mark_is_noticed():
 
 
 def test_the_lists_that_are_made_of_the_marks():
-    sender = {"frame_bytes", "unfit", "rate_control", "alpha", "beta", "task", "caption_words"}
+    sender = {
+        "frame_bytes",
+        "unfit",
+        "rate_control",
+        "alpha",
+        "beta",
+        "task",
+        "caption_words",
+        "max_channels",
+    }
     receiver = {"steps", "noise_seed", "guidance", "control_scale", "strength"}
     assert fields_unmarked(Codec, Affects.SYNTAX) == sender | receiver
     assert fields_unmarked(Codec, Affects.DECODING) == sender

@@ -20,6 +20,7 @@ from toys import cores, session, shots
 from link import journal, messages, timing
 from link.conductor import Conductor
 from link.config import ProfileConfig
+from link.end import Core
 from link.errors import FarlinkError, PartialError, UsageError
 from link.fingerprint import fingerprint
 from link.marks import Affects, fields_marked
@@ -183,7 +184,7 @@ class Faked:
 
     def __init__(self, rng: np.random.Generator, frames: int) -> None:
         self._rng = rng
-        self._cores: dict[bytes, Any] = dict(zip((b"s", b"r"), cores(PLAN, frames), strict=True))
+        self._cores: dict[bytes, Core] = dict(zip((b"s", b"r"), cores(PLAN, frames), strict=True))
         self._bad = int(rng.integers(14))
         self._count = 0
         self.inbox: list[list[bytes]] = []

@@ -33,6 +33,7 @@ class Channel:
     """Both directions of *link* under *seed*. *traces* holds the trace of each hop that names one.
 
     *data* is given the bytes of the rows that the channel makes and that have some: not of SENT, whose sender has them.
+    *steered*: whether `adjust` may be called; a packet's departures are events of the clock then.
     """
 
     def __init__(
@@ -41,6 +42,8 @@ class Channel:
         seed: int,
         traces: Mapping[str, Trace] | None = None,
         data: list[bytes] | None = None,
+        *,
+        steered: bool = False,
     ) -> None:
         self._env = simpy.Environment(initial_time=0)
         self.rows: list[Row] = []
@@ -48,32 +51,54 @@ class Channel:
         self._count = 0
         self._arrivals: list[Arrival] = []
         self._entries: list[Hop | None] = [None, None]
+        self._hops: list[Hop] = []
         classify = partial(priority, framing=link.framing)
         sink: Sink = partial(self._arrive, FORWARD)
-        common: dict[str, Any] = {"seed": seed, "rows": self.rows, "fresh": self._fresh, "classify": classify}
+        common: dict[str, Any] = {
+            "seed": seed, "rows": self.rows, "fresh": self._fresh, "classify": classify, "steered": steered,
+        }  # fmt: skip
+        self._traces = traces or {}
+        self._link = link
         own = [] if data is None else data
         for number, config in reversed(list(enumerate(link.hops))):
             rate: Rate
             if config.rate_bps is not None:
                 rate = ConstantRate(config.rate_bps)
             else:
-                rate = TraceRate((traces or {})[config.name])
+                rate = TraceRate(self._traces[config.name])
             name = f"hop.{config.name}"
             about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
             if config.retransmit is None:
                 hop = Hop(self._env, config, rate, **common, **about)
             else:
-                mean_bps = hop_rate_bps(config, traces or {})
+                mean_bps = hop_rate_bps(config, self._traces)
                 hop = SequencedHop(self._env, config, rate, **common, **about, data=own, mean_bps=mean_bps)
             sink = hop.put
             self._entries[FORWARD] = hop
+            self._hops.insert(0, hop)
         if link.return_ is not None:
             back = link.return_
-            delay = back.delay_s if back.delay_s is not None else sum(hop.delay_s for hop in link.hops)
+            delay = _return_delay_s(link)
             sink = partial(self._arrive, BACKWARD)
             rate = ConstantRate(back.rate_bps)
             about = {"number": -1, "name": "return", "delay_s": delay, "sink": sink}
             self._entries[BACKWARD] = Hop(self._env, back, rate, **common, **about)
+
+    def adjust(self, link: Link, turn: int, now: int) -> None:
+        """Carry packets as *link* says from *now* on: the same hops, by name, with other figures.
+
+        *turn* is the number of the change, from 1 on. All that is due before *now* must have happened. Raise
+        ValueError where the channel was not made to be adjusted.
+        """
+        was, self._link = self._link, link
+        for hop, old, new in zip(self._hops, was.hops, link.hops, strict=True):
+            if new != old:
+                hop.adjust(new, new.delay_s, turn, now)
+        back = self._entries[BACKWARD]
+        if back is not None and link.return_ is not None:
+            delay_s = _return_delay_s(link)
+            if link.return_ != was.return_ or delay_s != _return_delay_s(was):
+                back.adjust(link.return_, delay_s, turn, now)
 
     def _fresh(self) -> int:
         self._count += 1
@@ -111,3 +136,9 @@ class Channel:
         arrived = self._arrivals[:]
         self._arrivals.clear()
         return arrived
+
+
+def _return_delay_s(link: Link) -> float:
+    """Return the delay of the way back: its own, or the sum of the hops' where it has none."""
+    own = link.return_.delay_s if link.return_ is not None else None
+    return own if own is not None else sum(hop.delay_s for hop in link.hops)

@@ -2,13 +2,16 @@
 
 A single class is first in, first out, so the time on the transmitter is known when a packet arrives, and the
 only event on SimPy's clock is its arrival at the far side. Several classes need an event for each departure
-as well, since a packet that comes later may leave earlier.
+as well, since a packet that comes later may leave earlier; and so does a hop whose rate, losses or outages may
+change while packets wait for it (`adjust`).
 """
 
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
+from functools import partial
+from heapq import heapify, heappop, heappush
 
+import numpy as np
 import simpy
 
 from link.channel import to_ns
@@ -17,7 +20,7 @@ from link.channel.delay import jitter
 from link.channel.draw import Uniform
 from link.channel.outage import Outages
 from link.channel.queue import PriorityQueue, Waiting
-from link.channel.rate import Rate
+from link.channel.rate import ConstantRate, Rate
 from link.config import HopConfig as HopConfig
 from link.config import ReturnHop
 from link.events import Fate, Row
@@ -26,14 +29,18 @@ from link.seeds import generator
 # Members of an enumeration cost more to look up than the rest of a row.
 _QUEUE_FULL, _OUTAGE, _CHANNEL_LOSS = int(Fate.QUEUE_FULL), int(Fate.OUTAGE), int(Fate.CHANNEL_LOSS)
 _DUPLICATED, _CROSSED = int(Fate.DUPLICATED), int(Fate.CROSSED)
-_WINDOWS = 1000  # a packet that fits into none of so many is sent all the same, and lost
+MAX_TRIED_WINDOWS = 1000
+"""A packet that fits between none of so many outages is sent all the same, and lost."""
 
 Sink = Callable[[int, bytes, int], None]
 """Takes (packet number, bytes, time in ns)."""
 
 
 class Hop:
-    """One hop on SimPy's clock. *number* is its place in the journal; *fresh* numbers the copies it makes."""
+    """One hop on SimPy's clock. *number* is its place in the journal; *fresh* numbers the copies it makes.
+
+    *steered*: whether it may be adjusted while packets wait for it.
+    """
 
     def __init__(
         self,
@@ -49,8 +56,11 @@ class Hop:
         fresh: Callable[[], int],
         classify: Callable[[bytes], int],
         sink: Sink,
+        steered: bool = False,
     ) -> None:
         self._env = env
+        self._config = config
+        self._seed, self._name, self._steered = seed, name, steered
         self._rate = rate
         self._number = number
         self._delay = to_ns(delay_s)
@@ -58,23 +68,25 @@ class Hop:
         self._fresh = fresh
         self._classify = classify
         self._sink = sink
-        self._lost = config.loss.draw(generator(seed, f"{name}.loss")) if config.loss else None
+        self._lost = config.loss.draw(self._stream("loss")) if config.loss else None
         self._flip = None
         if config.bit_error_rate:
-            self._flip = BitErrors(config.bit_error_rate, generator(seed, f"{name}.bits"))
+            self._flip = BitErrors(config.bit_error_rate, self._stream("bits"))
         self._copy = config.duplicate_ratio
-        self._copy_draw = Uniform(generator(seed, f"{name}.copies"))
-        self._jitter = jitter(config.jitter, generator(seed, f"{name}.jitter")) if config.jitter else None
+        self._copy_draw = Uniform(self._stream("copies"))
+        self._jitter = jitter(config.jitter, self._stream("jitter")) if config.jitter else None
         self._reorder = bool(config.jitter and config.jitter.reorder)
-        self._outages = Outages(config.outage, generator(seed, f"{name}.outage")) if config.outage else None
+        self._outages = Outages(config.outage, self._stream("outage")) if config.outage else None
         self._limit = config.queue.limit_bytes
         self._departures: deque[tuple[int, int]] = deque()  # (start of transmission, bytes), FIFO only
         self._queued = 0
         self._classes: PriorityQueue | None = None
-        if config.queue.classes > 1:
+        if config.queue.classes > 1 or steered:
             self._classes = PriorityQueue(self._limit, config.queue.classes)
         self._busy_until = 0
         self._due = False  # whether a departure is on the clock
+        self._stalls, self._released = 0, 0  # how often an outage held the next packet, and until when
+        self._release: simpy.Event | None = None
         # One event, used again and again: a new one for each packet would be half of its cost.
         self._arrival = simpy.Event(env)
         self._arrival._ok, self._arrival._value = True, None
@@ -84,6 +96,49 @@ class Hop:
         self._flying: deque[tuple[int, int, bytes, int, int]] = deque()  # in order of arrival
         self._overtaking: list[tuple[int, int, bytes, int, int]] = []  # a heap, where packets may overtake
         self._last_arrival = 0
+
+    def _stream(self, part: str, turn: int = 0) -> np.random.Generator:
+        """Return the random numbers of *part* of this hop, after its *turn*-th change."""
+        return generator(self._seed, f"{self._name}.{part}" + (f".{turn}" if turn else ""))
+
+    def adjust(self, config: HopConfig | ReturnHop, delay_s: float, turn: int, now: int) -> None:
+        """Go on as *config* says, from the next packet on: of a steered hop alone.
+
+        Random models that changed begin anew, with numbers of their own for the *turn*-th change. A delay that gets
+        shorter lets no packet overtake another. Raise ValueError where the hop is not steered.
+        """
+        if not self._steered:
+            raise ValueError(f"{self._name}: the hop was not made to be adjusted")
+        was, self._config = self._config, config
+        if isinstance(self._rate, ConstantRate) and config.rate_bps is not None:
+            self._rate = self._rate.at(config.rate_bps)
+        if config.loss != was.loss:
+            self._lost = config.loss.draw(self._stream("loss", turn)) if config.loss else None
+        if config.bit_error_rate != was.bit_error_rate:
+            rate = config.bit_error_rate
+            self._flip = BitErrors(rate, self._stream("bits", turn)) if rate else None
+        self._copy = config.duplicate_ratio
+        if config.jitter != was.jitter:
+            self._jitter = jitter(config.jitter, self._stream("jitter", turn)) if config.jitter else None
+            self._reorder = bool(config.jitter and config.jitter.reorder)
+        if config.outage != was.outage:
+            self._outages = Outages(config.outage, self._stream("outage", turn)) if config.outage else None
+        self._delay = to_ns(delay_s)
+        self._resume(now)
+
+    def _resume(self, now: int) -> None:
+        """Look again whether what an outage held may go."""
+        if self._release is None:
+            return
+        self._forget(self._release)
+        self._stalls, self._due, self._released, self._release = 0, False, now, None
+        self._serve(now)
+
+    def _forget(self, event: simpy.Event) -> None:
+        """Take *event* off the clock: there it would be a time at which something is still to happen."""
+        queue = self._env._queue
+        queue[:] = [entry for entry in queue if entry[3] is not event]
+        heapify(queue)
 
     def put(self, packet: int, data: bytes, now: int) -> None:
         """Take *packet* at *now*, which never decreases."""
@@ -110,9 +165,9 @@ class Hop:
 
     def _transmit(self, now: int, size: int) -> tuple[int, int]:
         outages = self._outages
-        if outages is None or not outages.hold:
+        if outages is None or not outages.hold or self._steered:  # which has waited already
             return self._rate.finish(now, size)
-        for _ in range(_WINDOWS):
+        for _ in range(MAX_TRIED_WINDOWS):
             start, end = self._rate.preview(now, size)
             if not outages.hits(start, end):
                 break
@@ -128,11 +183,43 @@ class Hop:
                 self._due = True
                 self._at(self._busy_until, self._departed)
                 return
-            queue.take()
             # Offered at its own time, not now: what the clock rounds up must not add up.
-            start, end = self._transmit(head.since_ns, len(head.data))
+            offered = max(head.since_ns, self._released)
+            if self._steered and self._stall(offered, len(head.data)):
+                return
+            queue.take()
+            start, end = self._transmit(offered, len(head.data))
             self._busy_until = end
+            if self._steered:
+                # What becomes of it is decided when its last bit is sent, by what holds then.
+                self._due = True
+                self._at(end, partial(self._last_bit, head, start, end))
+                return
             self._leave(head.packet, head.data, head.since_ns, start, end)
+
+    def _stall(self, offered: int, size: int) -> bool:
+        """Whether an outage holds the next packet, which was *offered* then; look again when it ends."""
+        outages = self._outages
+        if outages is None or not outages.hold or self._stalls >= MAX_TRIED_WINDOWS:
+            self._stalls = 0
+            return False
+        start, end = self._rate.preview(offered, size)
+        if not outages.hits(start, end):
+            self._stalls = 0
+            return False
+        self._stalls += 1
+        self._due = True
+        self._release = self._at(outages.resumes(start), self._outage_over)
+        return True
+
+    def _outage_over(self, _event: simpy.Event) -> None:
+        self._due, self._release, self._released = False, None, int(self._env.now)
+        self._serve(self._released)
+
+    def _last_bit(self, head: Waiting, start: int, end: int, _event: simpy.Event) -> None:
+        self._due = False
+        self._leave(head.packet, head.data, head.since_ns, start, end)
+        self._serve(end)
 
     def _departed(self, _event: simpy.Event) -> None:
         self._due = False
@@ -162,9 +249,10 @@ class Hop:
                 heappush(self._overtaking, (arrival, packet, data, waited, lasted))
                 self._at(arrival, self._arrived_early)
                 return
-            if arrival < self._last_arrival:
-                arrival = self._last_arrival
-            self._last_arrival = arrival
+        # Jitter does not let a packet overtake another, and neither does a delay that got shorter.
+        if arrival < self._last_arrival:
+            arrival = self._last_arrival
+        self._last_arrival = arrival
         self._deliver(arrival, packet, data, waited, lasted)
 
     def _deliver(self, arrival: int, packet: int, data: bytes, waited: int, lasted: int) -> None:
@@ -180,9 +268,10 @@ class Hop:
         self._arrival.callbacks = self._on_arrival
         heappush(env._queue, (max(when, env._now), simpy.events.NORMAL, next(env._eid), self._arrival))
 
-    def _at(self, when: int, callback: Callable[[simpy.Event], None]) -> None:
-        env = self._env
-        simpy.Timeout(env, max(0, when - env.now)).callbacks.append(callback)
+    def _at(self, when: int, callback: Callable[[simpy.Event], None]) -> simpy.Event:
+        event = simpy.Timeout(self._env, max(0, when - self._env.now))
+        event.callbacks.append(callback)
+        return event
 
     def _arrived(self, _event: simpy.Event) -> None:
         flying = self._flying

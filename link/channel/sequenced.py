@@ -20,11 +20,13 @@ import simpy
 
 from link.channel import to_ns
 from link.channel.delay import tail_ns
-from link.channel.hop import Hop
+from link.channel.hop import MAX_TRIED_WINDOWS, Hop
 from link.channel.outage import Outages
+from link.channel.path import hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate
 from link.config import HopConfig as HopConfig
+from link.config import ReturnHop
 from link.events import Fate
 from link.seeds import generator
 
@@ -74,9 +76,7 @@ class SequencedHop(Hop):
         self._back_outages = None
         if config.outage:  # the same windows as on the way out, asked for at times of its own
             self._back_outages = Outages(config.outage, generator(seed, f"{name}.outage"))
-        report_ns = to_ns(self._report_bytes * 8 / (about.report_rate_bps or mean_bps))
-        # A report may wait for one before it.
-        self._answer_ns = 2 * self._delay + tail_ns(config.jitter) + 2 * report_ns + 1
+        self._answer_ns = self._wait_ns(about.report_rate_bps or mean_bps)
         self._queue = PriorityQueue(self._limit, config.queue.classes)
         self._sent: deque[_Unconfirmed] = deque()
         self._cursor = 0  # of those, the one to send next
@@ -85,8 +85,33 @@ class SequencedHop(Hop):
         self._expected = 0  # by the far side
         self._gap = False
         self._reporting = self._report_due = False
+        self._held_report: tuple[int, tuple[int, bool, int]] | None = None
+        self._report_release: simpy.Event | None = None
+
+    def _wait_ns(self, report_bps: float) -> int:
+        """Return how long after an attempt its report may come; a report may wait for one before it."""
+        report_ns = to_ns(self._report_bytes * 8 / report_bps)
+        return 2 * self._delay + tail_ns(self._config.jitter) + 2 * report_ns + 1
+
+    def adjust(self, config: HopConfig | ReturnHop, delay_s: float, turn: int, now: int) -> None:
+        """See `Hop.adjust`; reports have the hop's new rate where they have none of their own."""
+        assert isinstance(config, HopConfig) and config.retransmit is not None
+        if config.outage != self._config.outage:
+            self._back_outages = None
+            if config.outage:
+                self._back_outages = Outages(config.outage, self._stream("outage", turn))
+        if config.retransmit.report_rate_bps is None and config.rate_bps is not None:
+            self._back = self._back.at(hop_rate_bps(config, {}))
+        super().adjust(config, delay_s, turn, now)
+        self._answer_ns = self._wait_ns(self._back.rate_bps)
+        if self._report_release is not None and self._held_report is not None:
+            self._forget(self._report_release)
+            self._send_report(*self._held_report, now)
 
     # The near side
+
+    def _serve(self, now: int) -> None:
+        self._go(now)
 
     def put(self, packet: int, data: bytes, now: int) -> None:
         """Take *packet* at *now*, which never decreases."""
@@ -97,11 +122,17 @@ class SequencedHop(Hop):
 
     def _go(self, now: int) -> None:
         """Send what is next, where the transmitter is free and something may be sent."""
-        if self._busy:
+        if self._busy or self._due:
             return
-        if self._cursor == len(self._sent):
-            if len(self._sent) >= self._window or self._queue.head() is None:
+        again = self._cursor < len(self._sent)
+        head = None if len(self._sent) >= self._window else self._queue.head()
+        if not again and head is None:
+            return
+        if self._steered:
+            next_data = self._sent[self._cursor].data if again else head.data if head else b""
+            if self._stall(max(now, self._released), len(next_data)):
                 return
+        if not again:
             fresh = self._queue.take()
             item = _Unconfirmed(self._next_sequence, fresh.packet, fresh.data, fresh.since_ns)
             self._next_sequence += 1
@@ -225,15 +256,23 @@ class SequencedHop(Hop):
         number = self._fresh()
         self._rows.append((now, number, int(Fate.REPORTED), self._number, 0, 0))
         self._data.append(bytes(self._report_bytes))
-        since, outages = now, self._back_outages
-        if outages is not None and outages.hold:
-            start, end = self._back.preview(now, self._report_bytes)
-            while outages.hits(start, end) and outages.resumes(start) > start:
-                start, end = self._back.preview(outages.resumes(start), self._report_bytes)
-            now = max(now, start)
+        self._send_report(number, (self._expected, self._gap, now), now)
+
+    def _send_report(self, number: int, said: tuple[int, bool, int], now: int, tried: int = 0) -> None:
+        """Put a report on the transmitter, when no outage holds it any more."""
+        outages = self._back_outages
+        start, end = self._back.preview(now, self._report_bytes)
+        if outages is not None and outages.hold and tried < MAX_TRIED_WINDOWS and outages.hits(start, end):
+            self._held_report = number, said
+            again = partial(self._try_report, number, said, tried + 1)
+            self._report_release = self._at(outages.resumes(start), again)
+            return
+        self._report_release = None
         start, end = self._back.finish(now, self._report_bytes)
-        said = (self._expected, self._gap, since)
         self._then(end, partial(self._reported, number, said, start, end))
+
+    def _try_report(self, number: int, said: tuple[int, bool, int], tried: int, _event: simpy.Event) -> None:
+        self._send_report(number, said, int(self._env.now), tried)
 
     def _reported(self, number: int, said: tuple[int, bool, int], start: int, end: int) -> None:
         """Decide the fate of a report whose last bit is on the way."""

@@ -97,14 +97,14 @@ class GscSyntax(PayloadSyntax):
 
     def check(self, codec: Codec) -> None:
         """Raise ValueError where neither caption nor channels are sent."""
-        if codec.channels == 0 and not has_caption(codec):
+        if codec.sent_channels == 0 and not has_caption(codec):
             raise ValueError("channels 0 and caption none: nothing would be sent")
 
     def likely_bytes(self, session: Session) -> int:
         """Return about what caption and channels come to, which is seldom near the budget."""
         codec = session.codec
         rows, columns = transform.grid(*self.coded_size(session))
-        most = 16 + 8 * codec.caption_words + codec.channels * (2 + rows * columns // 4)
+        most = 16 + 8 * codec.caption_words + codec.sent_channels * (2 + rows * columns // 4)
         return most if codec.rate_control == "fixed" else min(codec.frame_bytes or 1, most)
 
     def worth_showing(self, codec: Codec, payload: Payload) -> bool:

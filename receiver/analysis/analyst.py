@@ -179,6 +179,7 @@ class Analyst:
 
     def __init__(self, models: Sequence[tuple[Chosen, AnalysisModel]], cache: Cache | None = None) -> None:
         self._models, self._cache = models, cache
+        self._tasks = {chosen.task for chosen, _ in models}
 
     @classmethod
     def from_session(cls, session: Session, cache: Cache | None = None) -> "Analyst | None":
@@ -194,6 +195,10 @@ class Analyst:
         device = pick_device(session.profile.device)
         return cls([(item, load(item, device)) for item in chosen], cache)
 
+    def adjust(self, session: Session) -> None:
+        """Run the models of `session.analysis` alone, of those that were loaded."""
+        self._tasks = set(session.analysis)
+
     @property
     def about(self) -> list[dict[str, Any]]:
         """What every event of each model says, in the order in which they are run: `task`, `model`, `stamp`."""
@@ -206,6 +211,8 @@ class Analyst:
         """
         seen: list[tuple[str, dict[str, Any], bytes | None]] = []
         for about, (chosen, model) in zip(self.about, self._models, strict=True):
+            if chosen.task not in self._tasks:
+                continue
             try:
                 made = record(chosen, partial(_same, model), pixels, self._cache)
             except Exception as error:  # a network's ways to fail on a picture are torch's, not ours
@@ -227,7 +234,7 @@ def record(chosen: Chosen, model: Callable[[], AnalysisModel], pixels: Pixels, c
             return findings.unpack(kept)
         except FindingError:  # damaged: made again
             pass
-    made = findings.write(check_size(model().find(pixels), pixels))
+    made = findings.write(check_shape(model().find(pixels), pixels.shape[:2]))
     if cache is not None:
         cache.put(key, findings.pack(made))
     return made
@@ -243,9 +250,8 @@ def cache_key(chosen: Chosen, pixels: Pixels) -> str:
     return f"finding-{chosen.task}-{chosen.stamp}-{digest}"
 
 
-def check_size(finding: Found, pixels: Pixels) -> Found:
-    """Return *finding*. Raise FindingError where it is a map of another size than *pixels*."""
-    size = pixels.shape[:2]
+def check_shape(finding: Found, size: tuple[int, ...]) -> Found:
+    """Return *finding*. Raise FindingError where it is a map of another size than *size*, (height, width)."""
     if isinstance(finding, findings.Segments) and finding.labels.shape != size:
         raise FindingError(f"labels of shape {finding.labels.shape} for a picture of {size}")
     if isinstance(finding, findings.DepthMap) and finding.values.shape != size:

@@ -60,12 +60,14 @@ class GscDecoder:
         )
         text = TextEncoder.from_pretrained(folders, dtype).to(device, profile.offload)
         codec = session.codec
-        sampling = Sampling(
-            codec.steps, codec.guidance, codec.control_scale, codec.strength, codec.noise_seed
-        )
         size = (session.camera.width, session.camera.height)
         coded = SYNTAXES[codec.name].coded_size(session)
-        return cls(codec, size, coded, tables, Generator(parts, text, synthesis, sampling))
+        return cls(codec, size, coded, tables, Generator(parts, text, synthesis, _sampling(codec)))
+
+    def adjust(self, session: Session) -> None:
+        """See `receiver.decoder.SteeredPart.adjust`."""
+        self._codec = session.codec
+        self._generator.adjust(_sampling(session.codec))
 
     def decode(self, payload: Payload) -> Pixels | None:
         """Return the picture that the sections at hand steer to; None where none of them can be used.
@@ -125,3 +127,7 @@ class GscDecoder:
             maps[channel] = channel_map
             there[channel] = True
         return Conditioning(maps, there, arrived.caption or "")
+
+
+def _sampling(codec: Codec) -> Sampling:
+    return Sampling(codec.steps, codec.guidance, codec.control_scale, codec.strength, codec.noise_seed)

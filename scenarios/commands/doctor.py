@@ -18,10 +18,10 @@ _NEEDS = {
     "ccsds framing": ("spacepackets",),
     "picture metrics": ("torch", "pytorch-msssim", "lpips"),
     "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers"),
+    "live page": ("aiohttp",),
     "farlink[cluster]": ("ray",),
-    "farlink[live]": ("nicegui",),
 }
-_OPTIONAL = {"farlink[cluster]", "farlink[live]"}
+_OPTIONAL = {"farlink[cluster]"}
 
 
 def report() -> tuple[list[str], bool]:

@@ -77,6 +77,10 @@ class _Watched:
         self._arrivals.flush()
         return out
 
+    def adjust(self, session: Any, times: Any) -> None:
+        """See `link.end.End.adjust`."""
+        self._core.adjust(session, times)
+
 
 def _picture_folder(folder: Path) -> None:
     """Make *folder*. Raise UsageError where it is a file, or holds an earlier run's pictures."""
@@ -202,7 +206,9 @@ def link(
         check_address(bind, curve)
         # The sender may bring its own source, and how many frames a preset takes of its own does not hold for that.
         limit = [] if frames or source_text(scenario)[1] else ["camera.frames=null"]
-        plan = load_scenario(scenario, [*limit, *(settings or [])], None, codec, frames, seed)
+        plan = load_scenario(
+            scenario, [*limit, *(settings or [])], None, codec, frames, seed, live=realtime is not None
+        )
         say_unanalysed(scenario, settings, plan)
         failure: FarlinkError | None = None
         with runs.claim(out, plan, overwrite=overwrite) as folder:

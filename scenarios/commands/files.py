@@ -62,6 +62,10 @@ def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `farlink encode` wrote.")],
     out: Out,
     models: Models = None,
+    most_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the picture that FILE may ask for; default 16 megapixels."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Decode a file of farlink packets into a picture; damaged or missing packets cost their sections only (exit 3).
@@ -79,7 +83,7 @@ def decode(
     from scenarios import packet_file
 
     with clean_errors(as_json):
-        have, total = packet_file.decode(file, out, models or [])
+        have, total = packet_file.decode(file, out, models or [], most_pixels or packet_file.MOST_PIXELS)
         if as_json:
             show_json({"file": str(out), "sections": {"received": have, "sent": total}})
         else:

@@ -25,44 +25,49 @@ class Arrivals:
     """Says a line on stderr for each picture that the far end shows, and for each frame that it gives up."""
 
     def __init__(self) -> None:
-        self._closed: tuple[int, float] | None = None
+        self._closed: dict[int, int] = {}  # by frame: when
         self._early: set[int] = set()
 
     def take(self, kind: str, frame: int | None, time_ns: int, fields: Mapping[str, Any]) -> None:
         """Take an event of the run with its *fields*.
 
-        A frame that is closed is decoded right after, if there is anything more to show than before.
+        A frame that is closed is decoded at the same instant, if there is anything more to show than before.
         """
-        if kind == "decoded" and frame is not None:
-            early = self._closed is None or self._closed[0] != frame
+        if any(then != time_ns for then in self._closed.values()):
+            self.flush()
+        if frame is None:
+            return
+        if kind == "closed":
+            self._closed[frame] = time_ns
+        elif kind == "superseded":
+            self._done(frame)
+            say(
+                f"frame {frame} is not drawn, at {duration(time_ns / 1e9)}: frame {fields['by']} came with it"
+            )
+        elif kind == "decoded":
             words = "is complete" if fields.get("complete") else "came in part"
             if fields.get("refines"):
                 words += ", refined"
-            if early:
+            if frame not in self._closed:
                 self._early.add(frame)
                 words += ", the rest is asked for"
             else:
-                self._done()
+                self._done(frame)
             say(f"frame {frame} {words}, at {duration(time_ns / 1e9)}")
-            return
-        self.flush()
-        if kind == "closed" and frame is not None:
-            self._closed = frame, time_ns / 1e9
 
     def flush(self) -> None:
-        """Say of the last frame that was closed that there was nothing more to show, if so it was."""
-        if self._closed is not None:
-            frame, seconds = self._closed
+        """Say of the frames that were closed and not drawn that there was nothing more to show."""
+        for frame, time_ns in sorted(self._closed.items()):
+            when = duration(time_ns / 1e9)
             if frame in self._early:
-                say(f"frame {frame} stays as it was shown, at {duration(seconds)}: no more came in time")
+                say(f"frame {frame} stays as it was shown, at {when}: no more came in time")
             else:
-                say(f"frame {frame} is lost, at {duration(seconds)}: nothing could be shown")
-            self._done()
+                say(f"frame {frame} is lost, at {when}: nothing could be shown")
+            self._done(frame)
 
-    def _done(self) -> None:
-        if self._closed is not None:
-            self._early.discard(self._closed[0])
-            self._closed = None
+    def _done(self, frame: int) -> None:
+        self._closed.pop(frame, None)
+        self._early.discard(frame)
 
 
 class Bar:
@@ -113,7 +118,7 @@ class Bar:
             self._arrivals.take(kind, record.get("frame"), record.get("time_ns", 0), record)
         if kind in ("warned", "waiting"):
             say(record["reason"])
-        elif kind == "skipped" and record.get("by") != "rate_control":  # those would fill the screen
+        elif kind == "skipped" and "by" not in record:  # who left it out on purpose has many
             say(f"skipped {record['name']}: {record['reason']}")
         elif kind == "listening":
             where = f"loading models; waiting for both ends at {record['address']}"
@@ -155,6 +160,7 @@ def print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
 def table(metrics: dict[str, Any]) -> list[str]:
     """Return the few figures that a person wants first, a line each."""
+    from scenarios.results.metrics import count_words
     from scenarios.scoring import pictures
 
     frames, packets, size = metrics["frames"], metrics["packets"], metrics["bytes"]
@@ -166,7 +172,7 @@ def table(metrics: dict[str, Any]) -> list[str]:
         ("scenario", f"{metrics['scenario']}, codec {metrics['codec']}, seed {metrics['seed']}"),
         (
             "frames",
-            f"{frames['sent']} sent: {frames['complete']} complete, {frames['partial']} partial, {frames['lost']} lost",
+            f"{frames['sent']} sent: {count_words(frames)}",
         ),
         ("packets", f"{packets['sent']} sent, {lost} lost {_reasons(dropped)}".rstrip()),
     ]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from link.errors import PartialError
+from link.errors import PartialError, UsageError
 from scenarios.commands.options import (
     Codec,
     Frames,
@@ -24,7 +24,7 @@ from scenarios.commands.options import (
     load_scenario,
     say_unanalysed,
 )
-from scenarios.commands.printing import say
+from scenarios.commands.printing import say, show, show_json
 
 
 class Transport(StrEnum):
@@ -46,6 +46,14 @@ def run(
         typer.Option(help="Three processes over ZeroMQ, or all in one process; the journal is the same."),
     ] = Transport.ZMQ,
     realtime: Realtime = None,
+    again: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Run the journal RUN (a file, or a run's folder) again with its own pictures, and see whether it "
+            "comes to the same.",
+        ),
+    ] = None,
     out: Out = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -67,15 +75,25 @@ def run(
         farlink run --source world:mars --set 'analysis=[segmentation, depth, detection]'
 
         farlink run underwater-acoustic --source dive.mp4 --realtime 10 --json
+
+        farlink run --again runs/underwater-acoustic
     """
     from scenarios import run as runs
     from scenarios.commands.progress import Bar, print_metrics
 
+    if again is not None:
+        with clean_errors(as_json):
+            if scenario != "mars-relay" or any((source, codec, frames, seed, settings, realtime)):
+                raise UsageError(
+                    "--again runs what the journal says: no scenario and no setting goes with it"
+                )
+            _run_again(again, out, overwrite, as_json)
+        return
     bare = scenario == "mars-relay" and not any((source, codec, frames, seed, settings, realtime, out))
     with clean_errors(as_json):
         with contextlib.ExitStack() as stack:
             bar = stack.enter_context(Bar(arrivals=realtime is not None))
-            plan = load_scenario(scenario, settings, source, codec, frames, seed)
+            plan = load_scenario(scenario, settings, source, codec, frames, seed, live=realtime is not None)
             runs.check_source(plan)
             say_unanalysed(scenario, settings, plan)
             folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
@@ -87,6 +105,28 @@ def run(
             raise outcome.error
         if bare:
             _say_next(folder)
+
+
+def _run_again(journal_of: Path, out: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Run a journal again into a folder of its own, and say whether it came to the same."""
+    from link import journal
+    from scenarios import run as runs
+    from scenarios.commands.progress import Bar
+    from scenarios.live import again
+
+    path = journal_of / "run.mcap" if journal_of.is_dir() else journal_of
+    plan = again.read_scenario(journal.read(path, pictures=False), path)
+    with runs.claim(out, plan, overwrite=overwrite) as folder:
+        with Bar() as bar:
+            bar.begin(f"{plan.name}, again", str(path), plan.camera.frames)
+            count = again.run_again(path, folder, bar)
+        digest = journal.digests(journal.read(folder / "run.mcap"))
+    if as_json:
+        show_json(
+            {"again": str(path), "journal": str(folder / "run.mcap"), "records": count, "digest": digest}
+        )
+    else:
+        show([f"the same {count} records as in {path}: {folder / 'run.mcap'}"])
 
 
 def _say_next(folder: Path) -> None:

@@ -31,8 +31,8 @@ from scenarios.results.metrics import NS, FrameRow, shown_age
 from scenarios.scoring import pictures
 from scenarios.words import percent
 
-STATUS_COLOURS = {"complete": GREEN, "partial": ORANGE, "lost": VERMILION}
-_STATUS_MARKS = {"complete": "o", "partial": "D", "lost": "X"}
+STATUS_COLOURS = {"complete": GREEN, "partial": ORANGE, "lost": VERMILION, "superseded": GREY}
+_STATUS_MARKS = {"complete": "o", "partial": "D", "lost": "X", "superseded": "v"}
 
 
 def draw(run: Run, rows: Sequence[FrameRow], metrics: Mapping[str, Any]) -> list[Drawing]:
@@ -227,8 +227,8 @@ def _score_panel(axes: Axes, rows: Sequence[FrameRow], key: str) -> None:
             "linestyle": "",
             "rasterized": many,
         }
-        if status == "lost":
-            gone = [row.frame for row in rows if row.status == "lost"]
+        if status in ("lost", "superseded"):
+            gone = [row.frame for row in rows if row.status == status]
             place = axes.get_xaxis_transform()  # at the bottom, whatever the scale
             axes.plot(gone, [0.05] * len(gone), transform=place, markersize=6, **mark)
             continue

@@ -17,6 +17,14 @@ from scenarios.scoring.pairs import Scores
 from scenarios.words import scaling
 
 NS = 1e9
+STATUSES = ("complete", "partial", "lost", "superseded")
+"""What becomes of a frame: shown whole, shown with sections missing, nothing shown; and, in live runs alone, arrived
+and not drawn, since a newer one came with it."""
+
+
+def count_words(frames: Mapping[str, int]) -> str:
+    """Return in words how many *frames* had each of the statuses that the run knows."""
+    return ", ".join(f"{frames[name]} {name}" for name in STATUSES if frames[name] or name != "superseded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class FrameRow:
     refined_ns: int | None
     """When the final picture took that one's place; None: it is the final one."""
     status: str
-    """complete, partial (shown with sections missing) or lost (nothing shown)."""
+    """One of `STATUSES`."""
     sections_sent: int
     sections_received: int
     payload_bytes: int
@@ -63,6 +71,11 @@ def end_ns(run: Run) -> int:
     return max([last_row, *(int(event["time_ns"]) for event in run.events)])
 
 
+def _there_ns(decoded: Mapping[str, Any]) -> int:
+    """Return when a picture was there to be seen: a live session's says how long the drawing took."""
+    return int(decoded.get("drawn_ns", decoded["time_ns"]))
+
+
 def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
     """Return one row for each frame that was encoded."""
     events: dict[str, dict[int, dict[str, Any]]] = {}
@@ -70,7 +83,7 @@ def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
         if event["frame"] is not None:
             events.setdefault(event["kind"], {}).setdefault(event["frame"], event)
     refined = {
-        event["frame"]: event["time_ns"]
+        event["frame"]: _there_ns(event)
         for event in run.events
         if event["kind"] == "decoded" and event.get("refines")
     }
@@ -83,13 +96,15 @@ def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
         had = closed or decoded or {}  # where the run was cut short, what it was first shown of
         out = [item for item in sent.by_frame.get(number, ()) if item.forward]
         cost = sent.cost_by_frame.get(number, nothing)
-        status = "lost" if decoded is None else "complete" if closed.get("complete") else "partial"
+        status = "lost" if number not in events.get("superseded", {}) else "superseded"
+        if decoded is not None:
+            status = "complete" if closed.get("complete") else "partial"
         rows.append(
             FrameRow(
                 frame=number,
                 name=captured.get("name", ""),
                 captured_ns=captured["time_ns"],
-                shown_ns=None if decoded is None else decoded["time_ns"],
+                shown_ns=None if decoded is None else _there_ns(decoded),
                 refined_ns=refined.get(number),
                 status=status,
                 sections_sent=len(encoded["sections"]),
@@ -108,14 +123,10 @@ def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
 def camera_s(run: Run) -> float | None:
     """Return how long the camera ran: each frame stands for the time until the next; None where that is not known.
 
-    Frames that rate control left out are counted in: the camera took them.
+    Frames that rate control left out, or that came too late to be sent, are counted in: the camera took them.
     """
     times = [event["time_ns"] for event in run.events if event["kind"] == "captured"]
-    skipped = [
-        event["time_ns"]
-        for event in run.events
-        if event["kind"] == "skipped" and event.get("by") == "rate_control"
-    ]
+    skipped = [event["time_ns"] for event in run.events if event["kind"] == "skipped" and "by" in event]
     taken = sorted(times + skipped)
     if len(taken) > 1 and taken[-1] > taken[0]:
         span_ns = int(taken[-1]) - int(taken[0])
@@ -163,7 +174,7 @@ def measure(
         "codec": codec["name"],
         "seed": about["seed"],
         "profile": profile,
-        "frames": {"sent": len(rows), **{name: status[name] for name in ("complete", "partial", "lost")}},
+        "frames": {"sent": len(rows), **{name: status[name] for name in STATUSES}},
         "packets": dict(sent.forward),
         "feedback": None if link.get("return") is None else dict(sent.back),
         "hops": dict(sent.hops),

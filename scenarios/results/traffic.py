@@ -271,7 +271,8 @@ def breakdown(run: Run, sent: Iterable[Sent], kind_of: Callable[[int], str]) -> 
             repair += item.size_bytes
         elif item.kind == Kind.DATA:
             held = 0
-            for section, size in fragment.sizes(run.data[item.number][head:]):
+            parsed = packet.peek(packet.unwrap(run.data[item.number], framing))
+            for section, size in fragment.sizes(parsed.body, last=parsed.last):
                 payload[kind_of(section)] += size
                 held += size
             header += item.size_bytes - held

@@ -9,24 +9,26 @@ the user can mend are raised by `open_source` itself; what breaks later is a `Sk
 the run.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePath
 
 from link.config import Camera
 from link.errors import UsageError
-from link.frame import MAX_PIXELS
+from link.terminal import shorten
 from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
-from sender.camera.layouts import LAYOUTS
-from sender.camera.picture import Shot, Skipped, is_picture
-from sender.camera.testcard import open_testcard
+from sender.camera.layouts import LAYOUTS, check_rest
+from sender.camera.picture import Shot, Skippable, Skipped, is_picture
+from sender.camera.testcard import check_bare, open_testcard
 from sender.camera.video import open_video
-from sender.camera.webcam import open_webcam
-from sender.camera.world.source import open_world
+from sender.camera.webcam import check_number, open_webcam
+from sender.camera.world.source import open_world, parse
 
-__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "is_allowed", "open_source"]
+__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "check_source_name", "is_allowed", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Prefix:
 
     usage: str
     """How it is written, for error messages: `webcam:N`."""
+    check: Callable[[str], object]
+    """Takes what follows the colon; raises UsageError where that can be no source, whatever files there are."""
     open: Callable[[str, Camera, int], Iterator[Shot | Skipped]]
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
     draws: bool = False
@@ -42,9 +46,9 @@ class Prefix:
 
 
 _OWN: Mapping[str, Prefix] = {
-    "testcard": Prefix("testcard", open_testcard, draws=True),
-    "webcam": Prefix("webcam:N", open_webcam),
-    "world": Prefix("world:THEME", open_world, draws=True),
+    "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
+    "webcam": Prefix("webcam:N", check_number, open_webcam),
+    "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
 }
 
 
@@ -52,7 +56,9 @@ class _Prefixes(Mapping[str, Prefix]):
     """farlink's own kinds of source, then a row for each data set of `LAYOUTS`."""
 
     def __getitem__(self, name: str) -> Prefix:
-        return Prefix(f"{name}:DIR", make_opener(name)) if name in LAYOUTS else _OWN[name]
+        if name in LAYOUTS:
+            return Prefix(f"{name}:DIR", partial(check_rest, name), make_opener(name))
+        return _OWN[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from _OWN
@@ -85,29 +91,46 @@ def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
     Raises UsageError at once, with one line that says what was expected, where there is nothing to read:
     an unknown prefix, a missing or unreadable file, an empty folder, a webcam that cannot be opened.
     """
-    if camera.width * camera.height > MAX_PIXELS:
-        raise UsageError(
-            f"camera.width x camera.height: {camera.width}x{camera.height} is over {MAX_PIXELS} pixels"
-        )
-    return _limited(_open(camera, seed), camera.frames)
+    check_source_name(camera.source)
+    return _Limited(_open(camera, seed), camera.frames)
+
+
+def check_source_name(source: str) -> None:
+    """Raise UsageError where *source* names none by its looks: an unknown prefix, a theme that there is not, ...
+
+    Whether the files are there that it names is not asked.
+    """
+    prefix, colon, rest = source.partition(":")
+    if prefix in PREFIXES:
+        PREFIXES[prefix].check(rest)
+    elif not source:
+        raise UsageError(f"camera.source '': no such file or folder; {_expected()}")
+    # One letter is a drive: C:\pictures.
+    elif colon and len(prefix) > 1 and prefix.isidentifier() and not os.path.lexists(source):
+        raise UsageError(f"camera.source {_shown(source)}: unknown prefix {_shown(prefix)}; {_expected()}")
+
+
+def _expected() -> str:
+    return f"expected {', '.join(row.usage for row in PREFIXES.values())} or a path"
+
+
+def _shown(source: str) -> str:
+    return shorten(repr(source))
 
 
 def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
-    prefix, colon, rest = camera.source.partition(":")
+    prefix, _, rest = camera.source.partition(":")
     if prefix in PREFIXES:
         return PREFIXES[prefix].open(rest, camera, seed)
     path = Path(camera.source)
-    kind = _kind(path) if camera.source else "missing"
+    kind = _kind(path)
     if kind == "folder":
         return open_folder(path, camera)
     if kind == "file":
         return open_picture(path, camera) if is_picture(path) else open_video(path, camera)
     if kind == "special":
-        raise UsageError(f"camera.source {camera.source!r} is neither a file nor a folder")
-    expected = f"expected {', '.join(row.usage for row in PREFIXES.values())} or a path"
-    if colon and len(prefix) > 1 and prefix.isidentifier():  # one letter is a drive: C:\pictures
-        raise UsageError(f"camera.source {camera.source!r}: unknown prefix {prefix!r}; {expected}")
-    raise UsageError(f"camera.source {camera.source!r}: no such file or folder; {expected}")
+        raise UsageError(f"camera.source {_shown(camera.source)} is neither a file nor a folder")
+    raise UsageError(f"camera.source {_shown(camera.source)}: no such file or folder; {_expected()}")
 
 
 def _kind(path: Path) -> str:
@@ -118,13 +141,35 @@ def _kind(path: Path) -> str:
             return "file"
         return "special" if path.exists() else "missing"
     except OSError as error:  # a name too long, a folder that may not be entered
-        raise UsageError(f"camera.source {str(path)!r}: {error.strerror}") from None
+        raise UsageError(f"camera.source {_shown(str(path))}: {error.strerror}") from None
 
 
-def _limited(source: Iterator[Shot | Skipped], frames: int | None) -> Iterator[Shot | Skipped]:
-    shots = 0
-    for item in source:
-        yield item
-        shots += isinstance(item, Shot)
-        if shots == frames:
-            return
+class _Limited(Iterator[Shot | Skipped]):
+    """The first *frames* shots of *source* (None: all), and what could not be read between them."""
+
+    def __init__(self, source: Iterator[Shot | Skipped], frames: int | None) -> None:
+        self._source, self._left = source, frames
+
+    def _count(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+
+    def __next__(self) -> Shot | Skipped:
+        if self._left == 0:
+            raise StopIteration
+        item = next(self._source)
+        if isinstance(item, Shot):
+            self._count()
+        return item
+
+    def skip(self) -> str | None:
+        """See `sender.camera.picture.Skippable`; a source that is not skippable reads the picture."""
+        if self._left == 0:
+            return None
+        if isinstance(self._source, Skippable):
+            name = self._source.skip()
+        else:
+            name = next((item.name for item in self._source if isinstance(item, Shot)), None)
+        if name is not None:
+            self._count()
+        return name

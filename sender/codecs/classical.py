@@ -16,7 +16,7 @@ from PIL import Image
 from link import packet
 from link.codecs import classical
 from link.codecs.classical import NAMES
-from link.config import Session
+from link.config import Codec, Session
 from link.errors import BudgetError, UsageError
 from link.frame import Frame, Payload, Pixels
 
@@ -78,6 +78,10 @@ class ClassicalEncoder:
         frame_bytes = session.codec.frame_bytes
         assert frame_bytes is not None, "the scenario was not resolved"
         return cls(session.codec.name, frame_bytes, section)
+
+    def adjust(self, codec: Codec) -> None:
+        """See `sender.encoder.SteeredEncoder.adjust`; the bytes of a frame are all that can change."""
+        self._budget = codec.frame_bytes or self._budget
 
     def encode(self, frame: Frame) -> Payload:
         """Return the sections of the best picture that fits. Raise BudgetError where none fits."""

@@ -33,8 +33,7 @@ class GscEncoder:
         captioner: Captioner | None,
         size: tuple[int, int],
     ) -> None:
-        fixed = codec.rate_control == "fixed"
-        self._codec = codec.model_copy(update={"frame_bytes": None}) if fixed else codec
+        self.adjust(codec)
         self._analysis, self._tables, self._captioner = analysis, tables, captioner
         self._size = size
 
@@ -56,12 +55,17 @@ class GscEncoder:
         size = SYNTAXES[session.codec.name].coded_size(session)
         return cls(session.codec, analysis, tables, open_captioner(session), size)
 
+    def adjust(self, codec: Codec) -> None:
+        """See `sender.encoder.SteeredEncoder.adjust`."""
+        fixed = codec.rate_control == "fixed"
+        self._codec = codec.model_copy(update={"frame_bytes": None}) if fixed else codec
+
     def encode(self, frame: Frame) -> Payload:
         """Return the sections of *frame*: caption, ids where the order needs them, channels.
 
         Raise UsageError where the budget cannot be met, PartialError where an endpoint gives no caption.
         """
-        return self.encode_at(frame, Quality(self._codec.channels, self._codec.caption_words))
+        return self.encode_at(frame, Quality(self._codec.sent_channels, self._codec.caption_words))
 
     def encode_at(self, frame: Frame, quality: Quality) -> Payload:
         """Return the sections of *frame* with at most so many channels and words, and no more than the codec's.

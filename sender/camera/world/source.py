@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from link.config import Camera
 from link.errors import UsageError
+from link.terminal import shorten
 from sender.camera.picture import Shot, Skipped
 from sender.camera.world.view import View
 
@@ -64,27 +65,49 @@ def open_world(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]
     `camera.frames` of them, or 30. Raises UsageError for an unknown theme or a drive that is no number.
     """
     theme, number = parse(rest, seed)
-    return _shots(theme, number, camera)
+    return _Views(theme, number, camera)
 
 
 def parse(rest: str, seed: int) -> tuple[str, int]:
     """Return theme and drive of what follows `world:`. Raises UsageError in one line."""
     theme, colon, number = rest.partition(":")
-    where = f"camera.source {'world:' + rest!r}"
+    where = f"camera.source {shorten(repr('world:' + rest))}"
     if theme not in THEMES:
-        raise UsageError(f"{where}: unknown theme {theme!r}; {_expected(theme)}")
+        raise UsageError(f"{where}: unknown theme {shorten(repr(theme))}; {_expected(theme)}")
     if not colon:
         return theme, seed
     if not (number.isascii() and number.isdigit() and len(number) <= 9):
-        raise UsageError(f"{where}: the drive {number!r} is no number; expected world:{theme}:7")
+        raise UsageError(f"{where}: the drive {shorten(repr(number))} is no number; expected world:{theme}:7")
     return theme, int(number)
 
 
-def _shots(theme: str, number: int, camera: Camera) -> Iterator[Shot | Skipped]:
-    world = World(theme, number)
-    for index in range(camera.frames or DEFAULT_FRAMES):
-        pixels = world.view(index, camera.width, camera.height).pixels
-        yield Shot(f"world:{theme}:{number}#{index}", pixels, None, "as is")
+class _Views(Iterator[Shot | Skipped]):
+    """The frames of a drive. A frame is rendered when it is asked for; one that is skipped costs nothing."""
+
+    def __init__(self, theme: str, number: int, camera: Camera) -> None:
+        self._theme, self._number, self._camera = theme, number, camera
+        self._world: World | None = None
+        self._index = 0
+
+    def _take(self) -> str:
+        if self._index == (self._camera.frames or DEFAULT_FRAMES):
+            raise StopIteration
+        self._index += 1
+        return f"world:{self._theme}:{self._number}#{self._index - 1}"
+
+    def __next__(self) -> Shot:
+        name = self._take()
+        if self._world is None:
+            self._world = World(self._theme, self._number)
+        view = self._world.view(self._index - 1, self._camera.width, self._camera.height)
+        return Shot(name, view.pixels, None, "as is")
+
+    def skip(self) -> str | None:
+        """See `sender.camera.picture.Skippable`."""
+        try:
+            return self._take()
+        except StopIteration:
+            return None
 
 
 def _expected(theme: str) -> str:

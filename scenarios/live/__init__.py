@@ -1,0 +1,1 @@
+"""Live runs: steered while they go on, and had again."""
