@@ -26,7 +26,7 @@ ROLES = ("sender", "receiver")
 _BACKLOG = 1024  # packets that wait for a slow end before more are dropped
 
 
-class Recorder(Protocol):
+class RunWriter(Protocol):
     """What writes down a run: `link.journal.Journal`, or what stands before it."""
 
     def packets(self, rows: list[Row], data: list[bytes]) -> None:
@@ -48,7 +48,7 @@ class Conductor:
         traces: Mapping[str, Trace],
         sender: End,
         receiver: End,
-        journal: Recorder,
+        journal: RunWriter,
         progress: Callable[[Event], None] | None = None,
     ) -> None:
         self._data: list[bytes] = []

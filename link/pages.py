@@ -7,19 +7,16 @@ page -> link   hello   {role: page, wire}        link -> page   welcome  {sessio
 A page whose queue is full misses news; one that is gone, or says what makes no sense, ends nothing.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
-
-import zmq
 
 from link import messages
 from link.inputs import Change, Timing, Turn
 from link.packet import VERSION
 
 MAX_PAGES = 8
-Send = Callable[[bytes, list[bytes]], object]
-"""Sends a message to a peer. Raise zmq.ZMQError where it is gone or takes nothing."""
+Send = Callable[[bytes, list[bytes]], bool | None]
+"""Sends a message to a peer. Returns True; None where its queue is full, False where it is gone."""
 
 
 class Pages:
@@ -73,11 +70,10 @@ class Pages:
             self._tell(peer, parts)
 
     def _tell(self, peer: bytes, parts: list[bytes]) -> None:
-        try:
-            self._send(peer, parts)
-        except zmq.Again:
+        taken = self._send(peer, parts)
+        if taken is None:
             self.missed += 1
-        except zmq.ZMQError:
+        elif not taken:
             self._peers.discard(peer)
 
     def probe(self) -> None:
@@ -86,5 +82,4 @@ class Pages:
 
     def close(self, reason: dict[str, Any]) -> None:
         """Say goodbye."""
-        with contextlib.suppress(zmq.ZMQError):
-            self.broadcast(messages.pack(b"bye", reason))
+        self.broadcast(messages.pack(b"bye", reason))

@@ -132,7 +132,7 @@ class Hub:
         check_address(address, curve)
         self._session, self._times, self._fingerprint = session, times, fingerprint
         self._peers: dict[bytes, str] = {}
-        self.pages = Pages(lambda peer, parts: self._socket.send_multipart([peer, *parts]))
+        self.pages = Pages(self._send_page)
         """Those who watch."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -226,6 +226,16 @@ class Hub:
             self._socket.send_multipart([peer, *parts])
         except zmq.ZMQError as error:
             raise PeerGoneError(f"the {role} is gone") from error
+
+    def _send_page(self, peer: bytes, parts: list[bytes]) -> bool | None:
+        """See `link.pages.Send`."""
+        try:
+            self._socket.send_multipart([peer, *parts])
+        except zmq.Again:
+            return None
+        except zmq.ZMQError:
+            return False
+        return True
 
     def ask(
         self, role: str, now: int, arrivals: list[tuple[int, bytes]], news: Mapping[str, Any] | None = None

@@ -109,6 +109,25 @@ class _PacketFileHead(Recorded):
     sections: Annotated[int, Field(ge=0, le=fragment.MAX_SECTIONS)]
 
 
+def _read_head(file: Path, blob: bytes, settings: Sequence[str]) -> tuple[Session, str, int, int]:
+    """Return session, fingerprint and number of sections that *blob* names, and where its packets begin."""
+    length = int.from_bytes(blob[4:8], "big")
+    if blob[:4] != _MAGIC or len(blob) < 8 + length:
+        raise UsageError(f"{file}: not a file of `farlink encode`")
+    try:
+        about = parse_json(blob[8 : 8 + length])
+        check(_PacketFileHead, about, "its head")
+        session = Session.model_validate(about["session"])
+        defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
+        session = session.model_copy(update=defaults)
+        if session.codec.name not in SYNTAXES:
+            raise ValueError("of another version's codec")
+        SYNTAXES[session.codec.name].check(session.codec)
+    except ValueError:
+        raise UsageError(f"{file}: its head is damaged") from None
+    return with_local_models(session, settings), about["fingerprint"], about["sections"], 8 + length
+
+
 def decode(
     file: Path, out: Path, settings: Sequence[str] = (), most_pixels: int = MOST_PIXELS
 ) -> tuple[int, int]:
@@ -121,25 +140,7 @@ def decode(
     from receiver.codecs import DECODERS
 
     blob = read_within(file, _MAX_BYTES)
-    length = int.from_bytes(blob[4:8], "big")
-    if blob[:4] != _MAGIC or len(blob) < 8 + length:
-        raise UsageError(f"{file}: not a file of `farlink encode`")
-    try:
-        about = parse_json(blob[8 : 8 + length])
-        check(_PacketFileHead, about, "its head")
-        session, theirs, total = (
-            Session.model_validate(about["session"]),
-            about["fingerprint"],
-            about["sections"],
-        )
-        defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
-        session = session.model_copy(update=defaults)
-        if session.codec.name not in SYNTAXES:
-            raise ValueError("of another version's codec")
-        SYNTAXES[session.codec.name].check(session.codec)
-    except ValueError:
-        raise UsageError(f"{file}: its head is damaged") from None
-    session = with_local_models(session, settings)
+    session, theirs, total, at = _read_head(file, blob, settings)
     try:
         own = fingerprint(session)
     except ValueError:
@@ -155,7 +156,6 @@ def decode(
     decoder = DECODERS[session.codec.name](session)
     bodies: dict[int, bytes] = {}
     count = None
-    at = 8 + length
     for _ in range(_MAX_PACKETS):
         if at + 2 > len(blob):
             break

@@ -422,7 +422,9 @@ def run_two_frames(plan: Session, path: Path) -> None:
     codec = plan.codec.model_copy(update={"name": "jpeg"})
     # A hop that repeats does so up to tries x window times a packet.
     repeats = any(hop.retransmit for hop in plan.link.hops)
-    size = min(plan.codec.frame_bytes or 1, 5 * timing.body_bytes(plan.link) if repeats else 20_000)
+    size = min(plan.codec.frame_bytes or 1, 20_000)
+    if repeats:
+        size = min(size, 5 * timing.body_bytes(plan.link))
     sections = 1 + plan.seed % 9
     path.unlink(missing_ok=True)
     toys.run(

@@ -83,7 +83,9 @@ def recorded_shots(stored: journal.Run) -> Iterator[Shot | Skipped]:
         if event["kind"] == "captured":
             picture = stored.pictures["sent"].get(event["frame"])
             if picture is None:
-                raise UsageError(f"the journal has no picture of frame {event['frame']}, which it says was captured")
+                raise UsageError(
+                    f"the journal has no picture of frame {event['frame']}, which it says was captured"
+                )
             pixels: Pixels = decode_png(picture)
             yield Shot(event.get("name", ""), pixels, event.get("source_pts_ns"), event.get("fitted", ""))
         elif event["kind"] == "skipped" and "by" in event:  # by rate control, or because it was late

@@ -165,7 +165,7 @@ def _check_packets(run: Run) -> None:
         try:
             parsed = packet.peek(packet.unwrap(run.data[number], framing))
             if parsed.kind == Kind.DATA:
-                fragment.sizes(parsed.body)
+                fragment.sizes(parsed.body, last=parsed.last)
             elif parsed.kind == Kind.FEEDBACK:
                 arq.parse(parsed.body)
         except ValueError as error:
