@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from link.codecs import SYNTAXES
 from link.config import Session, Task
 from link.events import KINDS, VERDICTS, Event, Fate, Output
+from link.records import check_event, parse_json
 from link.timing import Times
 
 MAX_PARTS = 4096
@@ -59,13 +60,7 @@ def unpack(parts: Sequence[bytes]) -> tuple[bytes, dict[str, Any], list[bytes]]:
     """Return (verb, fields, blobs). Raise ValueError for anything that is no message."""
     if not 2 <= len(parts) <= MAX_PARTS or parts[0] not in VERBS:
         raise ValueError("no message of farlink's")
-    try:
-        fields = json.loads(parts[1])
-    except RecursionError:
-        raise ValueError("a message nested too deep") from None
-    if not isinstance(fields, dict):
-        raise ValueError("a message's fields are no object")
-    return parts[0], fields, list(parts[2:])
+    return parts[0], parse_json(parts[1]), list(parts[2:])
 
 
 class Message(BaseModel):
@@ -269,7 +264,7 @@ def check_answer(role: str, out: Output, now: int, given: Collection[int], sessi
     """Return *out*, which the end that plays *role* answers to a step at *now* with the packets *given*.
 
     Raise ValueError for what no sender or receiver says: events of the other's, times before the step's, a packet
-    without a verdict or with a second, one longer than the MTU.
+    without a verdict or with a second, one longer than the MTU, an event that readers of journals would refuse.
     """
     if sorted(number for number, _ in out.verdicts) != sorted(given):
         raise ValueError("done: the verdicts are not those of the packets that were given")
@@ -284,6 +279,7 @@ def check_answer(role: str, out: Output, now: int, given: Collection[int], sessi
             raise ValueError(f"done: a {role} says nothing like {event.kind[:40]!r}")
         if event.time_ns != now:
             raise ValueError("done: an event at another time than the step's")
+        check_event({"kind": event.kind, "time_ns": event.time_ns, "frame": event.frame, **event.fields})
         if event.picture is not None and not event.picture.startswith(_PNG):
             raise ValueError("done: a picture is no PNG file")
     return out

@@ -9,12 +9,14 @@ from typing import IO, NoReturn
 import zmq
 
 from link import messages
+from link.codecs import SYNTAXES
 from link.config import Session
 from link.end import Core
 from link.errors import FarlinkError, PartialError
 from link.messages import Bye, Step, Welcome
 from link.packet import VERSION
 from link.relay import USER, PeerGoneError, StoppedError, check_address, read_key, set_limits
+from link.steering import find_fixed
 from link.terminal import printable
 from link.timing import Times
 
@@ -78,6 +80,7 @@ class _Peer:
         if self._orders is not None:
             self._poller.register(self._orders, zmq.POLLIN)
         self._now = 0
+        self._session: Session | None = None
 
     def loop(self) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -117,7 +120,7 @@ class _Peer:
             return True
         try:
             if isinstance(asked, Welcome):
-                session = asked.session
+                self._session = session = asked.session
                 self._core, fingerprint = self._build(session, asked.times)
                 about = {"fingerprint": fingerprint, "source": self._source and printable(self._source)}
                 self._socket.send_multipart(messages.pack(b"ready", about))
@@ -149,8 +152,17 @@ class _Peer:
             step = Step.read(fields)
             if step.now < self._now:
                 raise ValueError(f"step: the time goes back, from {self._now} to {step.now} ns")
+            if step.session is not None:
+                self._check_change(step.session)
             return step, step.arrivals(blobs)
         raise ValueError(f"a {verb.decode()} that is out of place")
+
+    def _check_change(self, session: Session) -> None:
+        """Raise ValueError where *session* is not the one that we were welcomed with, but for what is steered."""
+        assert self._session is not None
+        if (path := find_fixed(self._session, session)) is not None:
+            raise ValueError(f"step: {path} cannot be changed while the run goes on")
+        SYNTAXES[session.codec.name].check(session.codec)
 
     def _report(self, error: FarlinkError) -> None:
         """Tell the link of *error*, which ends us."""

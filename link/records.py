@@ -285,13 +285,18 @@ def _shallow(tree: Any, depth: int) -> bool:
 def parse_event(data: bytes) -> dict[str, Any]:
     """Return the event in *data*. Raise ValueError where a field that readers rely on is missing or of another type."""
     tree = parse_json(data)
+    check_event(tree)
+    return tree
+
+
+def check_event(tree: dict[str, Any]) -> None:
+    """Raise ValueError where the event in *tree* lacks a field that readers rely on, or has one of another type."""
     kind = tree.get("kind")
     check(
         _EVENTS.get(kind, _EventRecord) if isinstance(kind, str) else _EventRecord,
         tree,
         f"event {kind!r:.40}",
     )
-    return tree
 
 
 def check(model: type[BaseModel], tree: Any, what: str) -> None:

@@ -169,7 +169,11 @@ def attack_end(role: str, number: int) -> str:
         for turn in range(1, 5):
             now = turn * 60 * 10**9
             packets = feed.step(now, []).packets if role == "receiver" else []
-            step = messages.pack(b"step", {"now": now, "packets": list(range(len(packets)))}, packets)
+            fields = {"now": now, "packets": list(range(len(packets)))}
+            if rng.integers(3) == 0:  # something was changed while the run goes on
+                fields |= json.loads(welcome()[1])
+                fields["session"]["codec"]["frame_bytes"] = 300 + turn
+            step = messages.pack(b"step", fields, packets)
             wire.say(harm(step, rng) if turn == bad else step)
         wire.say(messages.pack(b"bye", {"error": None, "exit_code": 0}))
     except FarlinkError as error:
@@ -320,6 +324,36 @@ def welcome_with(**changes: Any) -> list[bytes]:
     for group, fields in changes.items():
         tree[group] = {**tree[group], **fields}
     return messages.pack(b"welcome", {"session": tree, "times": TIMES.__dict__})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("camera.width", 8192, "camera.width"),
+        ("camera.source", "/etc/passwd", "camera.source"),
+        ("codec.name", "gsc", "codec.name"),
+        ("profile.generator", "/srv/secret", "profile.generator"),
+        ("link.mtu_bytes", 60_000, "link.mtu_bytes"),
+        ("link.framing", "ccsds", "link.framing"),
+        ("link.hops.0.name", "other", "link.hops.0.name"),
+    ],
+)
+def test_a_link_changes_what_is_steered_and_nothing_else(path, value, words):
+    wire = Wire("receiver")
+    try:
+        wire.say(welcome())
+        fields = json.loads(welcome()[1])
+        fields["session"]["link"]["hops"][0]["rate_bps"] = 500
+        wire.say(messages.pack(b"step", {"now": 1, "packets": [], **fields}))
+        node = fields["session"]
+        *keys, last = path.split(".")
+        for key in keys:
+            node = node[int(key)] if isinstance(node, list) else node[key]
+        node[last] = value
+        with pytest.raises(PartialError, match=f"step: {words} cannot be changed while the run goes on"):
+            wire.say(messages.pack(b"step", {"now": 2, "packets": [], **fields}))
+    finally:
+        wire.close()
 
 
 HOSTILE = "\x1b]0;owned\x07\nfarlink: the run is over\u202e"
