@@ -154,7 +154,7 @@ def test_a_source_that_can_skip_makes_no_picture_for_nobody(tmp_path):
             return self
 
         def __next__(self):
-            if self.at == 100:
+            if self.at >= 100:
                 raise StopIteration
             self.made += 1
             self.at += 1
