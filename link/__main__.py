@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from link import live
 from link.channel.rate import read_trace
@@ -18,10 +18,15 @@ from link.config import Session
 from link.entry import end_with
 from link.errors import FarlinkError, PartialError, StorageError
 from link.events import Event
+from link.feed import Feed, pack_news
 from link.fingerprint import fingerprint
+from link.inputs import Answer, Change, Timing
 from link.journal import Journal
 from link.relay import Hub
+from link.stdin import take_stdin
 from link.timing import times
+
+_TICK_S = 0.1  # between two messages to pages
 
 
 def serve(
@@ -33,7 +38,7 @@ def serve(
     factor: float | None = None,
     curve: Path | None = None,
     token: str = "",
-    supervised: bool = False,
+    orders: IO[bytes] | None = None,
     wait_s: float = 60.0,
     tell: Callable[[dict[str, Any]], None] = lambda _record: None,
 ) -> dict[str, float]:
@@ -42,12 +47,13 @@ def serve(
     *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. Both ends have
     *wait_s* seconds to connect, and then `session.profile.load_s` to load. *tell* is given the address, what is
     waited for (`waiting`, with a `reason`) and each event. Once both are ready, the journal at *journal_path* is
-    begun, and finished whatever happens. Raise FarlinkError with the exit code that fits.
+    begun, and finished whatever happens. The end of *orders*, a pipe, or a line on it, asks us to stop.
+    Raise FarlinkError with the exit code that fits.
     """
     traces = {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
     hub = Hub(
         address, session, times(session, traces), fingerprint(session),
-        curve=curve, token=token, supervised=supervised,
+        curve=curve, token=token, orders=orders,
     )  # fmt: skip
     failure: FarlinkError | None = None
     try:
@@ -59,19 +65,16 @@ def serve(
             def progress(event: Event) -> None:
                 tell({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **_short(event)})
 
-            conductor = Conductor(session, traces, *ends, journal, progress)
+            feed = Feed(journal)
+            conductor = Conductor(session, traces, *ends, feed, progress)
             try:
                 if factor is None:
                     conductor.run()
                 else:
                     for end in ends:
                         end.wait = False
-
-                    def receive(seconds: float) -> live.Answer | None:
-                        answer = hub.receive(seconds)
-                        return None if answer is None else live.Answer(*answer)
-
-                    live.run(conductor, live.Pace(time.monotonic, factor), receive)
+                    pace = live.Pace(time.monotonic, factor)
+                    live.run(conductor, pace, _with_pages(hub, feed, conductor, pace))
             except StorageError:
                 raise
             except (FarlinkError, KeyboardInterrupt) as error:
@@ -87,6 +90,27 @@ def serve(
         raise failure from None
     finally:
         hub.close(failure)
+
+
+def _with_pages(hub: Hub, feed: Feed, conductor: Conductor, pace: live.Pace) -> live.Receive:
+    """Return what waits for the next answer or wish, and tells pages the news meanwhile, ten times a second."""
+    told_s = time.monotonic()
+
+    def receive(seconds: float) -> Answer | Change | Timing | None:
+        nonlocal told_s
+        feed.listen(len(hub.pages) > 0)
+        if hub.pages:
+            rest_s = told_s + _TICK_S - time.monotonic()
+            if rest_s <= 0.0:
+                told_s = time.monotonic()
+                rest_s = _TICK_S
+                jumping = None if pace.jumping is None else pace.jumping.value
+                news = feed.take(pace.now_ns(conductor.now), pace.factor, pace.paused, jumping)
+                hub.pages.broadcast(pack_news(news))
+            seconds = min(seconds, rest_s)
+        return hub.receive(seconds)
+
+    return receive
 
 
 def _with_source(head: dict[str, Any], source: str | None) -> dict[str, Any]:
@@ -119,14 +143,17 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
 
+    orders = take_stdin()
+
     def work() -> None:
-        line = sys.stdin.readline()
-        if not line.endswith("\n"):
+        line = b"" if orders is None else orders.readline()
+        if not line.endswith(b"\n"):
             raise PartialError("the run ended before the link was told its session")
         plan = json.loads(line)
         timings = serve(
             Session.model_validate(plan["session"]), plan["head"], options.journal, options.bind,
-            factor=options.realtime, token=plan["token"], supervised=options.supervised, tell=tell,
+            factor=options.realtime, token=plan["token"], tell=tell,
+            orders=orders if options.supervised else None,
         )  # fmt: skip
         try:
             options.timings.write_text(json.dumps(timings))

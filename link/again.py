@@ -13,7 +13,7 @@ from typing import Any
 
 from link.conductor import ROLES, Conductor
 from link.errors import UsageError
-from link.live import Answer
+from link.inputs import Answer
 
 RECORDED = ("answered", "changed", "finished", "aborted")
 """Kinds of event that came from outside the run's own time."""

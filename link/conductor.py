@@ -10,21 +10,33 @@ change that has this time (`catch_up`).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from link.channel.channel import BACKWARD, FORWARD, Channel
 from link.channel.rate import Trace
 from link.config import Session
 from link.end import End
 from link.errors import UsageError
-from link.events import DRAWN, Event, Fate, Output
-from link.journal import Journal
+from link.events import DRAWN, Event, Fate, Output, Row
 from link.steering import lay
 from link.timing import times
 
 SENDER, RECEIVER = 0, 1
 ROLES = ("sender", "receiver")
 _BACKLOG = 1024  # packets that wait for a slow end before more are dropped
+
+
+class RunWriter(Protocol):
+    """What writes down a run: `link.journal.Journal`, or what stands before it."""
+
+    def packets(self, rows: list[Row], data: list[bytes]) -> None:
+        """Add fates, in order, and the bytes of those in `link.events.WITH_BYTES`. Both lists are emptied."""
+
+    def event(self, event: Event) -> None:
+        """Add an event."""
+
+    def flush(self) -> None:
+        """Make sure that what was added is kept."""
 
 
 class Conductor:
@@ -36,7 +48,7 @@ class Conductor:
         traces: Mapping[str, Trace],
         sender: End,
         receiver: End,
-        journal: Journal,
+        journal: RunWriter,
         progress: Callable[[Event], None] | None = None,
     ) -> None:
         self._data: list[bytes] = []

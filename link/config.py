@@ -4,20 +4,27 @@ Numbers carry their unit in the name. `None` means "derived", and `scenarios.sch
 so a process never meets a None that it has to interpret.
 """
 
+from math import fsum
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from link import packet
 from link.channel.loss import Loss
-from link.fields import Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds
+from link.fields import MAX_SECONDS, Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds, Text
+from link.frame import MAX_PIXELS
 from link.marks import Affects, Steers
 
 LEAST_SIDE, MOST_SIDE = 16, 8192
 """Of a frame, in pixels."""
 
 
-ModelPlace = Annotated[str | None, Affects.PLACE]
+MAX_HOPS = 64
+"""Each costs memory and an event a packet; no path in use has ten."""
+MAX_WINDOWS = 5000
+"""Of an outage: a pass an orbit for a year."""
+
+ModelPlace = Annotated[Text | None, Affects.PLACE]
 _ENDS = Steers.SENDER | Steers.RECEIVER
 _BOTH_ENDS = Affects.ENCODING | Affects.DECODING | Affects.SYNTAX
 _PACKETS = Affects.CHANNEL | Affects.PACKETS
@@ -30,7 +37,7 @@ TASKS: tuple[Task, ...] = ("segmentation", "depth", "detection")
 class Camera(Model):
     """Where frames come from and how often."""
 
-    source: Annotated[str, Affects.FRAMES] = "testcard"
+    source: Annotated[Text, Affects.FRAMES] = "testcard"
     """`testcard`, `world:THEME`, `webcam:N`, a picture, a folder, a video file, or a data set: `camvid:DIR`, ..."""
     width: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 256
     height: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 192
@@ -38,15 +45,23 @@ class Camera(Model):
     """How another aspect ratio becomes the scenario's: cut the edges, add bars, or distort."""
     period_s: Annotated[PositiveSeconds | None, Affects.FRAMES, Steers.SENDER] = None
     """Time between frames; None keeps a video's own time stamps (1 s for other sources)."""
-    frames: Annotated[Annotated[int, Field(gt=0)] | None, Affects.FRAMES] = None
+    frames: Annotated[Annotated[int, Field(gt=0, le=10**9)] | None, Affects.FRAMES] = None
     """How many frames at most; None: all that the source has."""
+
+    @model_validator(mode="after")
+    def _not_too_large(self) -> "Camera":
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(f"width x height: {self.width}x{self.height} is over {MAX_PIXELS} pixels")
+        return self
 
 
 class Codec(Model):
     """How a frame becomes sections. Each codec says which fields it reads; the others mean nothing to it."""
 
     name: Annotated[str, _BOTH_ENDS] = "gsc"
-    frame_bytes: Annotated[Bytes | None, Affects.ENCODING, Steers.SENDER] = None
+    frame_bytes: Annotated[
+        Annotated[int, Field(gt=0, le=1 << 26)] | None, Affects.ENCODING, Steers.SENDER
+    ] = None
     """Payload budget of a frame; None: 80 % of what the narrowest hop carries in a period, and no limit where
     `rate_control` says what is sent."""
     rate_control: Annotated[Literal["bytes", "fixed", "task"], Affects.ENCODING, Steers.SENDER] = "bytes"
@@ -79,7 +94,7 @@ class Codec(Model):
     caption_words: Annotated[int, Field(ge=2, le=200), Affects.ENCODING, Steers.SENDER] = 24
     steps: Annotated[int, Field(ge=1, le=1000), Affects.DECODING, Steers.RECEIVER] = 8
     """Euler steps of the decoder."""
-    noise_seed: Annotated[int, Field(ge=0), Affects.DECODING, Steers.RECEIVER] = 1
+    noise_seed: Annotated[int, Field(ge=0, lt=1 << 63), Affects.DECODING, Steers.RECEIVER] = 1
     """Of the noise that the decoder draws from: not the scenario's seed, so that equal sections are equal pictures."""
     guidance: Annotated[float, Field(ge=0.0, le=100.0), Affects.DECODING, Steers.RECEIVER] = 1.0
     """FLUX.1-dev's distilled guidance, or classifier-free guidance where the model has none (1: off)."""
@@ -113,7 +128,7 @@ class ProfileConfig(Model):
     """The sender's vision language model, for `codec.caption: vlm`."""
     caption_url: ModelPlace = None
     """An OpenAI-compatible endpoint, for `codec.caption: endpoint`, as in http://127.0.0.1:8000/v1."""
-    caption_model: Annotated[str, Affects.PLACE] = "Qwen/Qwen2.5-VL-7B-Instruct"
+    caption_model: Annotated[Text, Affects.PLACE] = "Qwen/Qwen2.5-VL-7B-Instruct"
     """What the endpoint calls its model."""
     generator: ModelPlace = None
     """A folder with all of the receiver's parts, in `save_pretrained` layout."""
@@ -122,10 +137,16 @@ class ProfileConfig(Model):
     vae: ModelPlace = None
     text: ModelPlace = None
     """A folder with text_encoder, text_encoder_2, tokenizer and tokenizer_2."""
-    device: Annotated[str, Affects.PROCESSOR] = "auto"
+    device: Annotated[Text, Affects.PROCESSOR] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     load_s: Annotated[PositiveSeconds, Affects.NOTHING] = 1800.0
     """How long an end may take to load its models, from the moment when the link welcomed it."""
+    picture_s: Annotated[PositiveSeconds | None, Affects.NOTHING] = None
+    """How long the receiver's models may take for one picture before their process is ended, and started again.
+    None: two minutes with `codec.profile: tiny`, an hour with `flux` and while `compile` is on."""
+    memory_bytes: Annotated[Bytes | None, Affects.NOTHING] = None
+    """How much main memory the process of the receiver's models may take. None: it has no limit of its own, and is the
+    first to be ended where the machine runs out."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16"], Affects.PROCESSOR] = "auto"
     """auto: bfloat16 where the processor or the GPU has it."""
     control: Annotated[Literal["auto", "channels", "picture"], Affects.RUNNING] = "auto"
@@ -164,19 +185,23 @@ class Jitter(Model):
     """Extra random delay per packet."""
 
     model: Literal["uniform", "normal", "exponential", "pareto"] = "uniform"
-    scale_s: PositiveSeconds
+    scale_s: Annotated[float, Field(gt=0.0, le=3600.0)]
     """uniform: 0 to scale; normal: half-normal of this deviation; exponential, pareto (shape 3): this mean."""
     reorder: bool = False
     """Whether a later packet may overtake an earlier one."""
 
 
+_OutageSeconds = Annotated[float, Field(ge=1e-3, le=MAX_SECONDS)]
+"""What is down for less than a millisecond loses single packets: that is what loss models are for."""
+
+
 class Outage(Model):
     """Times when the hop is down: a list of windows, or on and off in turn."""
 
-    windows_s: tuple[tuple[Seconds, Seconds], ...] = ()
+    windows_s: Annotated[tuple[tuple[Seconds, Seconds], ...], Field(max_length=MAX_WINDOWS)] = ()
     """(start, end) pairs in seconds of run time."""
-    up_s: PositiveSeconds | None = None
-    down_s: PositiveSeconds | None = None
+    up_s: _OutageSeconds | None = None
+    down_s: _OutageSeconds | None = None
     random: bool = False
     """Whether up_s and down_s are means of exponential times rather than fixed."""
     hold: bool = False
@@ -221,7 +246,7 @@ class Retransmit(Model):
     """How often a packet is sent at most before it is given up."""
     window: Annotated[int, Field(ge=1, le=127)] = 127
     """How many packets may be unconfirmed; COP-P numbers them by eight bits."""
-    report_bytes: Bytes = 14
+    report_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES)] = 14
     """A report on the air: Proximity-1's 2 bytes in a transfer frame with marker and checksum."""
     report_rate_bps: Rate | None = None
     """Of the way back of this hop; None: the hop's own."""
@@ -232,9 +257,9 @@ class Retransmit(Model):
 class HopConfig(Model):
     """One link of the path: a queue, a transmitter, losses, a propagation delay."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
     rate_bps: Annotated[Rate | None, Steers.LINK] = None
-    trace: str | None = None
+    trace: Text | None = None
     """A file of delivery opportunities in mahimahi's format, instead of a constant rate."""
     delay_s: Annotated[Seconds, Steers.LINK] = 0.0
     jitter: Annotated[Jitter | None, Steers.LINK] = None
@@ -289,8 +314,8 @@ class Link(Model):
     """The path from sender to receiver and back."""
 
     framing: Annotated[Literal["compact", "ccsds"], _PACKETS | Affects.SYNTAX] = "compact"
-    mtu_bytes: Annotated[int, Field(le=65535), _PACKETS] = 128
-    hops: Annotated[tuple[HopConfig, ...], Field(min_length=1), Affects.CHANNEL]
+    mtu_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES), _PACKETS] = 128
+    hops: Annotated[tuple[HopConfig, ...], Field(min_length=1, max_length=MAX_HOPS), Affects.CHANNEL]
     return_: Annotated[ReturnHop | None, Affects.CHANNEL] = Field(default=None, alias="return")
     """None: a one-way link."""
     repair: Repair = Repair()
@@ -325,6 +350,9 @@ class Link(Model):
                 raise ValueError(f"hop {name}: queue.limit_bytes is smaller than the MTU")
         if self.repair.priorities and all(hop.queue.classes == 1 for hop in self.hops):
             raise ValueError("repair.priorities needs a hop with queue.classes of 2 or more")
+        delay_s = fsum(hop.delay_s for hop in self.hops)
+        if delay_s > MAX_SECONDS:
+            raise ValueError(f"the hops' delays add up to {delay_s:.3g} s; at most {MAX_SECONDS:g} s")
         names = [hop.name for hop in self.hops]
         if len(set(names)) != len(names) or "return" in names:
             raise ValueError("hops need different names, none of them 'return'")

@@ -11,6 +11,7 @@ from types import FrameType
 from link.errors import FarlinkError, PartialError
 from link.memory import keep_blocks
 from link.peer import Build, serve
+from link.stdin import take_stdin
 from link.terminal import escape
 
 
@@ -36,25 +37,24 @@ def end_with(work: Callable[[], None], name: str) -> int:
 
 
 def end_main(role: str, build: Build, argv: list[str] | None) -> int:
-    """Play *role*, made by *build*, for the link that *argv* or standard input names; return the exit code.
+    """Play *role*, made by *build*, for the link that standard input names; return the exit code.
 
-    With --supervised the parent writes the address and a password to standard input, and closes it to stop us.
+    The parent writes the address and a password there, and closes it to stop us. Who has no such parent uses
+    `farlink send` and `farlink receive`, which trust their link less.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {role}")
-    parser.add_argument("--connect", metavar="ADDRESS", help="the link's address, as tcp://127.0.0.1:5555")
-    parser.add_argument("--supervised", action="store_true", help="address and password on standard input")
-    options = parser.parse_args(argv)
-    if options.connect is None and not options.supervised:
-        parser.error("--connect ADDRESS is needed")
-
+    parser.add_argument(
+        "--supervised", action="store_true", required=True, help="what to do is on standard input"
+    )
+    parser.parse_args(argv)
+    orders = take_stdin()
     keep_blocks()
 
     def work() -> None:
-        address, token = options.connect, ""
-        if options.supervised:
-            address, _, token = sys.stdin.readline().strip().partition(" ")
-            if not address:
-                raise PartialError("the run ended before the link was there")
-        serve(role, address, build, token=token, supervised=options.supervised)
+        line = b"" if orders is None else orders.readline()
+        address, _, token = line.decode().strip().partition(" ")
+        if not address:
+            raise PartialError("the run ended before the link was there")
+        serve(role, address, build, token=token, orders=orders)
 
     return end_with(work, role)

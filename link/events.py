@@ -45,10 +45,26 @@ class Fate(IntEnum):
         return self >= Fate.QUEUE_FULL
 
 
+VERDICTS = frozenset(
+    {Fate.DELIVERED, Fate.BAD_CHECKSUM, Fate.MALFORMED, Fate.DUPLICATE, Fate.DEADLINE, Fate.VERSION}
+)
+"""What an end says of a packet that it was given; all else is said by the channel."""
+
 WITH_BYTES = (Fate.SENT, Fate.REPEATED, Fate.REPORTED)
 """The rows beside which a packet's bytes stand in the journal."""
 BIRTHS = (*WITH_BYTES, Fate.DUPLICATED)
 """The rows with which a number begins; each has one end."""
+
+KINDS: dict[str, frozenset[str]] = {
+    "sender": frozenset(
+        {"captured", "skipped", "warned", "encoded", "resent", "gave_up", "acknowledged", "exhausted"}
+    ),
+    "receiver": frozenset(
+        {"nak", "ack", "damaged", "closed", "decoded", "superseded", "found", "not_found", "warned"}
+    ),
+    "link": frozenset({"aborted", "finished", "changed", "answered"}),
+}
+"""The kinds of events that each end says, and the link; link/README.md has what they mean."""
 
 Row = tuple[int, int, int, int, int, int]
 """(time_ns, packet, fate, hop, waited_ns, transmitted_ns): a packet's fate at *time_ns*.
@@ -65,9 +81,7 @@ class Event:
     """Something that happened to a frame, or to the run."""
 
     kind: str
-    """captured, skipped, warned, encoded, resent, gave_up, nak, ack, closed, decoded, found, not_found, acknowledged,
-    aborted, finished; of live sessions besides: superseded (a newer frame was drawn in its place), changed (fields
-    of the session, by path), answered (an end, to the step it was asked at `asked_ns`), exhausted (the camera)."""
+    """One of `KINDS` of the end that says it, or of the link."""
     time_ns: int
     frame: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)

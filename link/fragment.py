@@ -8,16 +8,22 @@ A body is a row of chunks. A chunk is a flag byte, numbers as varints (`link.var
     piece   piece number << 1 | whether it is the section's last
     length  bytes of the chunk
 
+The body of a frame's last data packet ends with eight bytes more, BLAKE2b-64 (RFC 7693) over the frame's number and
+its sections with their lengths. A frame of which all packets arrived is called complete only where that holds: what
+32 bits of checksum a packet let through once in four billion times, packets of two frames put together, or a frame
+taken for another is found by it. A part of a frame is not covered: each of its packets has its own checksum.
+
 Every body can be read by itself, so a lost packet costs the sections it carried and no other. Small
 sections share a body; a section is cut only where it does not fit into an empty one.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from link import varint
 from link.frame import Payload
-from link.packet import MAX_PACKETS
+from link.packet import HASH_BYTES, MAX_PACKETS
 
 MAX_SECTIONS = 1024
 _TO_END, _PIECE, _EXTENDED = 0x80, 0x40, 0x3F
@@ -34,13 +40,30 @@ class Chunk:
     data: bytes
 
 
-def fragment(sections: Sequence[bytes], body_bytes: int) -> list[bytes]:
+def fragment(sections: Sequence[bytes], body_bytes: int, frame: int) -> list[bytes]:
     """Return the bodies, of at most *body_bytes* each, that carry *sections* in their order.
 
-    Raise ValueError where there are more than 1024 sections or more bodies than a frame may have.
+    *frame* is the full number of the frame, of which the wire carries the low bits. The hash stands at the end of the
+    last body, or in one of its own where there is no room. No sections, no bodies.
+    Raise ValueError where there are more than 1024 sections or more bodies than a frame may have, or the hash does not
+    fit into one.
     """
+    if body_bytes < HASH_BYTES:
+        raise ValueError(f"bodies of {body_bytes} bytes; at least {HASH_BYTES} are needed")
     if len(sections) > MAX_SECTIONS:
         raise ValueError(f"{len(sections)} sections; at most {MAX_SECTIONS}")
+    made = [_body(row) for row in _rows(sections, body_bytes)]
+    if made and len(made[-1]) + HASH_BYTES > body_bytes:
+        made.append(b"")
+    if len(made) > MAX_PACKETS:
+        raise ValueError(f"{len(made)} packets for one frame; at most {MAX_PACKETS}")
+    if made:
+        made[-1] += _hash(sections, frame)
+    return made
+
+
+def _rows(sections: Sequence[bytes], body_bytes: int) -> list[list[Chunk]]:
+    """Return the chunks of each body."""
     bodies: list[list[Chunk]] = [[]]
     room = body_bytes
 
@@ -84,9 +107,24 @@ def fragment(sections: Sequence[bytes], body_bytes: int) -> list[bytes]:
         add(whole)
     if not bodies[-1]:
         bodies.pop()
-    if len(bodies) > MAX_PACKETS:
-        raise ValueError(f"{len(bodies)} packets for one frame; at most {MAX_PACKETS}")
-    return [_body(chunks) for chunks in bodies]
+    return bodies
+
+
+def _hash(sections: Sequence[bytes], frame: int) -> bytes:
+    digest = hashlib.blake2b(frame.to_bytes(8, "big"), digest_size=HASH_BYTES)
+    for section in sections:
+        digest.update(len(section).to_bytes(4, "big"))
+        digest.update(section)
+    return digest.digest()
+
+
+def verify(payload: Payload, last: bytes, frame: int) -> bool:
+    """Return whether *payload* is all that was sent of *frame*, its full number, by the hash at the end of *last*.
+
+    *last* is the frame's last body.
+    """
+    sections = [section for section in payload.sections if section is not None]
+    return payload.complete and last[-HASH_BYTES:] == _hash(sections, frame)
 
 
 def _head(chunk: Chunk, *, to_end: bool, cut: bool = False) -> bytes:
@@ -109,20 +147,28 @@ def _body(chunks: Sequence[Chunk]) -> bytes:
     )
 
 
-def chunks(body: bytes) -> list[Chunk]:
-    """Return the chunks of *body*. Raise ValueError where it is not a row of chunks."""
+def chunks(body: bytes, *, last: bool) -> list[Chunk]:
+    """Return the chunks of *body*, which has a hash behind them where it is the frame's *last*.
+
+    Raise ValueError where it is not a row of chunks.
+    """
     return [
-        Chunk(section, piece, final, body[start:end]) for section, piece, final, start, end in _spans(body)
+        Chunk(section, piece, final, body[start:end])
+        for section, piece, final, start, end in _spans(body, last)
     ]
 
 
-def sizes(body: bytes) -> list[tuple[int, int]]:
-    """Return (section, bytes) of each chunk of *body*. Raise ValueError where it is not a row of chunks."""
-    return [(section, end - start) for section, _piece, _final, start, end in _spans(body)]
+def sizes(body: bytes, *, last: bool) -> list[tuple[int, int]]:
+    """Return (section, bytes) of each chunk of *body*, as `chunks` finds them. Raise ValueError as it does."""
+    return [(section, end - start) for section, _piece, _final, start, end in _spans(body, last)]
 
 
-def _spans(body: bytes) -> Iterator[tuple[int, int, bool, int, int]]:
+def _spans(body: bytes, last: bool) -> Iterator[tuple[int, int, bool, int, int]]:
     """Yield (section, piece, final, start, end) of each chunk of *body*."""
+    if last:
+        if len(body) < HASH_BYTES:
+            raise ValueError(f"a last body of {len(body)} bytes; its hash alone has {HASH_BYTES}")
+        body = body[:-HASH_BYTES]
     at = 0
     while at < len(body):
         flag = body[at]
@@ -153,17 +199,17 @@ def reassemble(bodies: Mapping[int, bytes], count: int | None) -> Payload:
 
     *count* is the number of data packets of the frame where it is known; where it is not, or where the
     last one is missing, a None at the end stands for all that may have followed. Bodies that cannot be
-    read are taken as lost.
+    read are taken as lost. Whether the whole is what was sent says `verify`.
     """
     pieces: dict[int, dict[int, bytes]] = {}
     ends: dict[int, int] = {}
-    tail = count is not None and count - 1 in bodies
+    read = set()
     for index in sorted(bodies):
         try:
-            body_chunks = chunks(bodies[index])
+            body_chunks = chunks(bodies[index], last=index + 1 == count)
         except ValueError:
-            tail = tail and index != (count or 0) - 1
             continue
+        read.add(index)
         for chunk in body_chunks:
             pieces.setdefault(chunk.section, {}).setdefault(chunk.piece, chunk.data)
             if chunk.final:
@@ -174,6 +220,8 @@ def reassemble(bodies: Mapping[int, bytes], count: int | None) -> Payload:
         end = ends.get(number)
         whole = end is not None and all(at in have for at in range(end + 1))
         sections.append(b"".join(have[at] for at in range(end + 1)) if whole and end is not None else None)
-    if not tail:
+    if count is None or count - 1 not in read:
         sections.append(None)
+    elif len(bodies[count - 1]) == HASH_BYTES and count - 2 not in read:
+        sections.append(None)  # the hash stands alone, and what was before it is missing
     return Payload(tuple(sections))

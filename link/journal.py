@@ -29,42 +29,25 @@ from typing import IO, Any
 import numpy as np
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 from mcap.data_stream import RecordBuilder
-from mcap.records import Channel, Chunk, DataEnd, Footer, Message
+from mcap.records import Chunk, DataEnd, Footer
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import MCAP0_MAGIC, Writer
 from mcap_protobuf.schema import register_schema
 from numpy.typing import NDArray
 
+from link import records
 from link.annotations import annotations
 from link.errors import StorageError, UsageError
-from link.events import WITH_BYTES, Event, Row
+from link.events import Event, Row
+from link.packet_rows import PacketRows, pack, parse, sort
 
 FINDINGS = "/findings/"
 _BATCH = 4096
 _MAX_INDEXED = 20_000
 _RESERVE_BYTES = 256 * 1024
-_FIELDS = ("time_ns", "packet", "fate", "hop", "waited_ns", "transmitted_ns")
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
-
-
-def _rows_class() -> Any:
-    """Build the class of farlink.PacketRows: parallel columns, and the bytes of the rows that have some."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="farlink/PacketRows.proto", package="farlink", syntax="proto3"
-    )
-    message = file.message_type.add(name="PacketRows")
-    kind = descriptor_pb2.FieldDescriptorProto
-    for number, name in enumerate(_FIELDS, 1):
-        message.field.add(name=name, number=number, type=kind.TYPE_SINT64, label=kind.LABEL_REPEATED)
-    message.field.add(name="data", number=len(_FIELDS) + 1, type=kind.TYPE_BYTES, label=kind.LABEL_REPEATED)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("farlink.PacketRows"))
-
-
-PacketRows = _rows_class()
 
 
 class Journal:
@@ -125,14 +108,11 @@ class Journal:
     def _write_rows(self) -> None:
         if not self._rows:
             return
-        batch = PacketRows()
-        for name, column in zip(_FIELDS, zip(*self._rows, strict=True), strict=True):
-            getattr(batch, name).extend(column)
-        batch.data.extend(self._data)
+        batch = pack(self._rows, self._data)
         self._now = max(self._now, self._rows[0][0])
         self._rows.clear()
         self._data.clear()
-        self._add("/packets", batch.SerializeToString(deterministic=True))
+        self._add("/packets", batch)
 
     def event(self, event: Event) -> None:
         """Add *event* and its picture; the packets added before it come before it in the file."""
@@ -263,61 +243,62 @@ class Run:
 
 
 def read(path: Path, *, pictures: bool = True) -> Run:
-    """Read a journal, whole or cut short. Raise UsageError where it is none."""
+    """Read a journal, whole or cut short.
+
+    Raise UsageError where it is none, holds more than `link.records` allows a file of its size, or a record in it is
+    not what a journal's are; so whoever reads the run may trust the types that `link.records` names.
+    """
     head: dict[str, Any] = {}
     events: list[dict[str, Any]] = []
     columns: list[NDArray[np.int64]] = []
     data: dict[int, bytes] = {}
     images: dict[str, dict[int, bytes]] = {"sent": {}, "received": {}}
     findings: dict[str, dict[int, bytes]] = {}
-    for topic, message in _messages(path):
-        if topic == "/scenario":
-            head = json.loads(message)
-        elif topic == "/events":
-            event = json.loads(message)
-            events.append(event)
-            if event["kind"] in ("found", "not_found"):  # what was seen in the picture before is no more
-                findings.get(event["task"], {}).pop(event["frame"], None)
-        elif topic == "/packets":
-            batch = PacketRows.FromString(message)
-            block = np.array([getattr(batch, name) for name in _FIELDS], np.int64).T
-            columns.append(block)
-            sent = block[np.isin(block[:, 2], WITH_BYTES), 1].tolist()
-            data.update(zip(sent, batch.data, strict=False))
-        elif pictures and not topic.endswith("/detection"):  # whose boxes stand in the event
-            image = CompressedImage.FromString(message)
-            # The event that a picture belongs to stands right before it.
-            frame = events[-1]["frame"]
-            if topic.startswith(FINDINGS):
-                findings.setdefault(topic.removeprefix(FINDINGS), {})[frame] = image.data
-            else:
-                images[topic[1:]][frame] = image.data
+    with records.refusing(path):
+        for topic, message, bounds in records.messages(path):
+            if topic == "/scenario":
+                head = records.parse_json(message)
+            elif topic == "/events":
+                event = records.parse_event(message)
+                events.append(event)
+                if event["kind"] in ("found", "not_found"):  # what was seen in the picture before is no more
+                    findings.get(event["task"], {}).pop(event["frame"], None)
+            elif topic == "/packets":
+                block, kept = parse(message, bounds.take_rows)
+                columns.append(block)
+                data.update(kept)
+            elif pictures and (held := _held(topic, images, findings)) is not None:
+                held[_frame_before(events)] = shown = picture(message)
+                bounds.take_pixels(records.count_pixels(shown))
+        rows = sort(columns)
     if not head:
         raise UsageError(f"{path}: not a farlink journal: its first record is no scenario")
-    rows = np.concatenate(columns) if columns else np.zeros((0, 6), np.int64)
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
     complete = bool(events) and events[-1]["kind"] == "finished"
     return Run(head, events, rows, data, images, complete, findings)
 
 
-def records(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (topic, bytes) of each record in a journal, whole or cut short. Raise UsageError: no such file."""
-    return _messages(path)
+def _held(
+    topic: str, images: dict[str, dict[int, bytes]], findings: dict[str, dict[int, bytes]]
+) -> dict[int, bytes] | None:
+    """Return where the pictures of *topic* are kept; None for boxes, which stand in the event, and what is unknown."""
+    if topic.startswith(FINDINGS) and not topic.endswith("/detection"):
+        return findings.setdefault(topic.removeprefix(FINDINGS), {})
+    return images.get(topic.removeprefix("/"))
 
 
-def _messages(path: Path) -> Iterator[tuple[str, bytes]]:
-    topics: dict[int, str] = {}
+def _frame_before(events: list[dict[str, Any]]) -> int:
+    """Return the frame of the event that a picture belongs to, which stands right before it."""
+    if not events or events[-1]["frame"] is None:
+        raise ValueError("a picture that belongs to no frame")
+    return int(events[-1]["frame"])
+
+
+def picture(message: bytes) -> bytes:
+    """Return the file in a picture's record. Raise ValueError where it is damaged."""
     try:
-        with path.open("rb") as file:
-            for record in StreamReader(file, emit_chunks=False, validate_crcs=True).records:
-                if isinstance(record, Channel):
-                    topics[record.id] = record.topic
-                elif isinstance(record, Message) and record.channel_id in topics:
-                    yield topics[record.channel_id], record.data
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the journal: {error.strerror}") from error
-    except Exception:
-        return  # whatever the reader stumbles over, the file is cut or damaged there
+        return bytes(CompressedImage.FromString(message).data)
+    except DecodeError:
+        raise ValueError("a picture's record is damaged") from None
 
 
 def _begin(path: Path) -> IO[bytes]:

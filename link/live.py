@@ -5,63 +5,19 @@ came (`link.conductor.Conductor.catch_up`).
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from collections.abc import Callable
 
 from link.conductor import ROLES, Conductor
 from link.config import Session
 from link.end import Core
 from link.errors import FarlinkError, UsageError
 from link.events import Output
+from link.inputs import Answer, Change, Timing, Turn
 from link.timing import Times
 
 _NAP_S = 0.5  # so that a stop or a dead peer is noticed
 LEAST_FACTOR, MOST_FACTOR = 1e-3, 1e6
 """Run seconds in a second of the wall clock."""
-
-
-class Turn(Enum):
-    """What can be asked of a run's pace."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    EVENT = "event"
-    """Let the next thing that is due happen, then pause."""
-    PICTURE = "picture"
-    """Go on as fast as the ends can until the next picture is drawn; then as before."""
-    STOP = "stop"
-    """End the run."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an end answers to its step."""
-
-    role: str
-    output: Output
-    error: FarlinkError | None = None
-    """What the end failed with; the output is empty then."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A wish to change fields of the session."""
-
-    paths: Mapping[str, Any]
-    by: str
-    tell: Callable[[str | None], None] = lambda _refusal: None
-    """Is told None when it is done, or why it is refused."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """A wish about the run's pace."""
-
-    turn: Turn | None = None
-    factor: float | None = None
-    """Run seconds in a second from now on."""
 
 
 Receive = Callable[[float], Answer | Change | Timing | None]
@@ -154,10 +110,20 @@ def run(conductor: Conductor, pace: Pace, receive: Receive) -> None:
             if came.turn is Turn.STOP:
                 conductor.now = now
                 conductor.finish("finished", stopped=True)
+                came.tell(None)
                 return
             drawn = conductor.drawn
-            pace.take(came, now)
+            came.tell(_pace(pace, came, now))
     conductor.finish("finished")
+
+
+def _pace(pace: Pace, wish: Timing, now: int) -> str | None:
+    """Return why *wish* is refused, None where it is done."""
+    try:
+        pace.take(wish, now)
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def _change(conductor: Conductor, wish: Change, now: int) -> str | None:

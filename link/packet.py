@@ -1,11 +1,13 @@
 """The wire: every offset of every header is in this file and nowhere else, and so is what headers cost.
 
-A compact packet, format version 2, is eight bytes of header and a body:
+A compact packet, format version 3, is eight bytes of header and a body:
 
     byte  0     version (3 bits) | kind (2) | priority (2) | last data packet of its frame, or repair of its block (1)
     bytes 1-3   frame number, low 14 bits | packet index within the frame (10)
     bytes 4-7   CRC-32 (ISO-HDLC) of bytes 0-3 and the body, XOR the short fingerprint of the sender
     bytes 8-    body: chunks of sections, a repair symbol, or feedback
+
+The body of a frame's last data packet ends with eight bytes that are a hash over the frame (`link.fragment`).
 
 The fingerprint costs no byte: a packet from an end with other tables fails the check by the same amount
 every time, and that amount is the XOR of the two fingerprints. Bodies stand in `link.fragment` (data),
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacepackets.ccsds.spacepacket import PacketType, SpacePacketHeader
 
-VERSION = 2
+VERSION = 3
 HEADER_BYTES = 8
 FRAMES = 1 << 14
 """Frame numbers on the wire wrap here."""
@@ -38,6 +40,8 @@ CHUNK_BYTES = 2
 """What a section's head in a body costs as a rule (`link.fragment`); the last one of a body is shorter."""
 CHUNK_ROOM_BYTES = 4
 """The least body that a chunk's head and a byte of it fit into."""
+HASH_BYTES = 8
+"""What the hash over a frame adds to the body of its last data packet, or to one of its own (`link.fragment`)."""
 FEC_BYTES = 4
 """How much longer a repair body may be than the longest data body of its block (`link.repair.fec`)."""
 REQUEST_BYTES = 8
@@ -177,8 +181,8 @@ def body_bytes(mtu_bytes: int, framing: str, *, fec: bool = False) -> int:
 
 
 def least_mtu_bytes(framing: str, *, fec: bool = False) -> int:
-    """Return the smallest MTU into which a section can be cut."""
-    return CHUNK_ROOM_BYTES - body_bytes(0, framing, fec=fec)
+    """Return the smallest MTU into which a section can be cut and a frame's hash fits."""
+    return max(CHUNK_ROOM_BYTES, HASH_BYTES) - body_bytes(0, framing, fec=fec)
 
 
 def section_bytes(mtu_bytes: int, framing: str, *, fec: bool = False) -> int:
@@ -188,13 +192,20 @@ def section_bytes(mtu_bytes: int, framing: str, *, fec: bool = False) -> int:
 
 def air_bytes(payload_bytes: int, body_bytes: int, framing: str, fec: float = 0.0) -> int:
     """Return about how many bytes a payload puts on the air, in bodies of *body_bytes* and with a share *fec* more."""
-    packets = max(1, ceil(payload_bytes / (body_bytes - CHUNK_BYTES)))
-    return ceil((payload_bytes + packets * (overhead(framing) + CHUNK_BYTES)) * (1.0 + fec))
+    content = payload_bytes + HASH_BYTES
+    packets = ceil(content / (body_bytes - CHUNK_BYTES))
+    return ceil((content + packets * (overhead(framing) + CHUNK_BYTES)) * (1.0 + fec))
 
 
 def payload_bytes(air_bytes: float, body_bytes: int, framing: str, fec: float = 0.0) -> int:
     """Return about how large a payload *air_bytes* on the air carry, the inverse of `air_bytes`."""
-    return int(air_bytes / (1.0 + fec) * (body_bytes - CHUNK_BYTES) / (body_bytes + overhead(framing)))
+    content = int(air_bytes / (1.0 + fec) * (body_bytes - CHUNK_BYTES) / (body_bytes + overhead(framing)))
+    return max(0, content - HASH_BYTES)
+
+
+def most_payload_bytes(body_bytes: int, fec: float = 0.0) -> int:
+    """Return about how large a payload a frame's `MAX_PACKETS` carry, repair packets of a share *fec* among them."""
+    return int((MAX_PACKETS - 1) / (1.0 + fec)) * (body_bytes - CHUNK_ROOM_BYTES + 1)
 
 
 def wrap(packet: bytes, framing: str, sequence: int, *, feedback: bool) -> bytes:

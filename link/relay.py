@@ -12,13 +12,12 @@ import contextlib
 import dataclasses
 import ipaddress
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import zmq
 import zmq.auth
@@ -28,7 +27,10 @@ from link import messages
 from link.config import Session
 from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Output
+from link.inputs import Answer, Change, Timing
 from link.packet import VERSION
+from link.pages import Pages
+from link.terminal import printable
 from link.timing import Times
 
 _QUEUE = 16  # messages per peer; with the size limit this bounds memory
@@ -120,15 +122,18 @@ def set_limits(socket: "zmq.Socket[bytes]", size_bytes: int) -> None:
 class Hub:
     """The link's side: waits for a sender and a receiver, then speaks to them.
 
-    With *supervised*, the end of standard input, or a line on it, asks the run to stop.
+    The end of *orders*, a pipe, or a line on it, asks the run to stop.
     """
 
     def __init__(
         self, address: str, session: Session, times: Times, fingerprint: str, *,
-        curve: Path | None = None, token: str = "", supervised: bool = False,
+        curve: Path | None = None, token: str = "", orders: IO[bytes] | None = None,
     ) -> None:  # fmt: skip
         check_address(address, curve)
         self._session, self._times, self._fingerprint = session, times, fingerprint
+        self._peers: dict[bytes, str] = {}
+        self.pages = Pages(self._send_page)
+        """Those who watch."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         set_limits(self._socket, max_message_bytes(session))
@@ -161,12 +166,14 @@ class Hub:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
-        self._stdin = sys.stdin.fileno() if supervised else None
-        if self._stdin is not None:
-            self._poller.register(self._stdin, zmq.POLLIN)
-        self._peers: dict[bytes, str] = {}
+        self._orders = None if orders is None else orders.fileno()
+        if self._orders is not None:
+            self._poller.register(self._orders, zmq.POLLIN)
         self._ready: set[str] = set()
         self._welcomed_s: dict[str, float] = {}
+        self._asked: dict[
+            str, tuple[int, list[int]]
+        ] = {}  # the time and the packets of the step that is not answered
         self._unprobed = 0
         self.source: str | None = None
         """The camera that the sender says it has."""
@@ -220,13 +227,39 @@ class Hub:
         except zmq.ZMQError as error:
             raise PeerGoneError(f"the {role} is gone") from error
 
-    def receive(self, timeout_s: float | None) -> tuple[str, Output] | None:
-        """Take one message; return (role, output) where it is an answer of an end, else None.
+    def _send_page(self, peer: bytes, parts: list[bytes]) -> bool | None:
+        """See `link.pages.Send`."""
+        try:
+            self._socket.send_multipart([peer, *parts])
+        except zmq.Again:
+            return None
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def ask(
+        self, role: str, now: int, arrivals: list[tuple[int, bytes]], news: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell the peer that plays *role* the time and what arrived, with the *news* of `describe_session` if any.
+
+        Raise PeerGoneError as `send` does.
+        """
+        numbers = [number for number, _ in arrivals]
+        self._asked[role] = now, numbers
+        fields = {"now": now, "packets": numbers, **(news or {})}
+        self.send(role, messages.pack(b"step", fields, [data for _, data in arrivals]))
+
+    def adjust(self, session: Session, times: Times) -> None:
+        """Take note of how the session was changed; who comes from now on is told so."""
+        self._session, self._times = session, times
+
+    def receive(self, timeout_s: float | None) -> Answer | Change | Timing | None:
+        """Take one message; return what an end answers or a page wishes, None for nothing of the kind.
 
         Raise what an end reports, StoppedError, or PeerGoneError.
         """
         ready = dict(self._poller.poll(None if timeout_s is None else max(0, ceil(timeout_s * 1000))))
-        if self._stdin is not None and self._stdin in ready:
+        if self._orders is not None and self._orders in ready:
             raise StoppedError("the run was stopped")
         self._unprobed += 1
         if self._monitor in ready and (self._socket not in ready or self._unprobed >= _PROBE_EVERY):
@@ -256,40 +289,52 @@ class Hub:
                 continue  # there, and busy
             except zmq.ZMQError as error:
                 raise PeerGoneError(f"the {role} is gone") from error
+        self.pages.probe()
 
     def _handle(
         self, peer: bytes, verb: bytes, fields: dict[str, Any], blobs: list[bytes]
-    ) -> tuple[str, Output] | None:
+    ) -> Answer | Change | Timing | None:
         role = self._peers.get(peer)
         if verb == b"hello":
             self._greet(peer, fields)
+        elif peer in self.pages:
+            return self.pages.handle(peer, verb, fields)
         elif role is None:
             raise ValueError("a message from a stranger")
         elif verb == b"ready":
-            if fields.get("fingerprint") != self._fingerprint:
-                strange = FingerprintError(self._fingerprint, str(fields.get("fingerprint")), where="link")
+            ready = messages.Ready.read(fields)
+            if ready.fingerprint != self._fingerprint:
+                strange = FingerprintError(self._fingerprint, ready.fingerprint, where="link")
                 self.send(
                     role, messages.pack(b"bye", {"error": str(strange), "exit_code": strange.exit_code})
                 )
                 raise strange
             self._ready.add(role)
-            if isinstance(source := fields.get("source"), str):
-                self.source = source
+            if ready.source is not None:
+                self.source = ready.source
         elif verb == b"error":
-            error = FarlinkError(str(fields.get("message")))
-            error.exit_code = int(fields.get("exit_code", 1))
+            failure = messages.Failure.read(fields)
+            error = FarlinkError(failure.message)
+            error.exit_code = failure.exit_code
             raise error
-        elif verb == b"done":
-            return role, messages.unpack_output(fields, blobs)
+        elif verb == b"done" and role in self._asked:
+            out = messages.unpack_output(fields, blobs)
+            return Answer(role, messages.check_answer(role, out, *self._asked.pop(role), self._session))
+        else:
+            raise ValueError(f"a {verb.decode()} that nobody asked for")
         return None
 
     def _greet(self, peer: bytes, fields: dict[str, Any]) -> None:
-        role = fields.get("role")
-        if role not in ROLES:
-            raise ValueError("a stranger says hello")
+        hello = messages.Hello.read(fields)
+        role = hello.role
+        if peer in self._peers or peer in self.pages:
+            raise ValueError("a second hello")
+        if role == "page":
+            self.pages.greet(peer, hello.wire, describe_session(self._session, self._times))
+            return
         refusal = None
-        if fields.get("wire") != VERSION:
-            refusal = f"the link speaks wire version {VERSION}, the {role} {fields.get('wire')}"
+        if hello.wire != VERSION:
+            refusal = f"the link speaks wire version {VERSION}, the {role} {hello.wire}"
         elif role in self._peers.values():
             refusal = f"there is a {role} already"
         if refusal is not None:
@@ -297,21 +342,22 @@ class Hub:
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.send_multipart([peer, *bye])
             return
-        self._peers[peer] = str(role)
-        self.send(str(role), messages.pack(b"welcome", describe_session(self._session, self._times)))
-        self._welcomed_s[str(role)] = time.monotonic()
+        self._peers[peer] = role
+        self.send(role, messages.pack(b"welcome", describe_session(self._session, self._times)))
+        self._welcomed_s[role] = time.monotonic()
 
     def close(self, error: FarlinkError | None = None) -> None:
         """Say goodbye and close the sockets. Does nothing a second time."""
         if self._context.closed:
             return
-        for peer in getattr(self, "_peers", {}):
-            code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
-            reason = {"error": str(error) if error else None, "exit_code": code}
+        code = 0 if error is None else 3 if error.exit_code == 130 else error.exit_code
+        reason = {"error": printable(str(error)) if error else None, "exit_code": code}
+        for peer in self._peers:
             try:
                 self._socket.send_multipart([peer, *messages.pack(b"bye", reason)])
             except zmq.ZMQError:
                 continue
+        self.pages.close(reason)
         self._socket.disable_monitor()
         if self._auth is not None:
             self._auth.stop()
@@ -336,15 +382,15 @@ class RemoteEnd:
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output | None:
         """Tell the end the time and what arrived; return its answer, or None where it comes later."""
-        fields = {"now": now, "packets": [number for number, _ in arrivals], **self._news}
+        self._hub.ask(self.role, now, arrivals, self._news)
         self._news = {}
-        self._hub.send(self.role, messages.pack(b"step", fields, [data for _, data in arrivals]))
         while self.wait:
             answer = self._hub.receive(None)
-            if answer is not None and answer[0] == self.role:
-                return answer[1]
+            if isinstance(answer, Answer) and answer.role == self.role:
+                return answer.output
         return None
 
     def adjust(self, session: Session, times: Times) -> None:
         """Tell the end with its next step."""
         self._news = describe_session(session, times)
+        self._hub.adjust(session, times)

@@ -43,6 +43,24 @@ def lay(session: Session, asked: Mapping[str, Any]) -> tuple[Session, dict[str, 
     return changed, {path: pair for path, pair in values.items() if pair[0] != pair[1]}
 
 
+def find_fixed(old: BaseModel, new: BaseModel, path: str = "") -> str | None:
+    """Return the path of a field that is not steered and in which *new* differs from *old*, None for none."""
+    for name, field in type(old).model_fields.items():
+        before, after, where = getattr(old, name), getattr(new, name), f"{path}{field.alias or name}"
+        if before == after or steers(field) is not None:
+            continue
+        pairs = [(where, before, after)]
+        if isinstance(before, tuple) and isinstance(after, tuple) and len(before) == len(after):
+            pairs = [(f"{where}.{at}", *pair) for at, pair in enumerate(zip(before, after, strict=True))]
+        for place, one, other in pairs:
+            if not (isinstance(one, BaseModel) and type(one) is type(other)):
+                if one != other:
+                    return place
+            elif (found := find_fixed(one, other, f"{place}.")) is not None:
+                return found
+    return None
+
+
 def describe(error: ValidationError) -> str:
     """Return the first thing that is wrong in one line: where, what was expected, what was given."""
     first = error.errors(include_url=False)[0]

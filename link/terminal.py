@@ -23,6 +23,18 @@ def escape(text: str, keep: str = "") -> str:
     return _ORDINARY.sub(lambda found: _spelled(found[0], keep), text)
 
 
+def printable(text: str) -> str:
+    """Return *text* without what cannot be written as UTF-8, as in file names of other encodings."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def shorten(text: str, most: int = 80) -> str:
+    """Return *text*, or its begin and end with how long it is where it has more than *most* letters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}...{text[-most // 4 :]} ({len(text)} letters)"
+
+
 def _spelled(character: str, keep: str) -> str:
     if character in keep:
         return character

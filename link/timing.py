@@ -4,15 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from link import packet
-from link.channel import to_ns
+from link.channel import NS, to_ns
 from link.channel.delay import TAIL, tail_ns
 from link.channel.path import hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import HopConfig, Link, ReturnHop, Session
+from link.errors import UsageError
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
+
+LONGEST_S = 1e9
+"""Of a run, 31 years. Nanoseconds leave 64 bits after 292: what is random may come to more than is reckoned here."""
+LIKELY_FRAMES = 30
+"""Of a source that the scenario gives no number for: what farlink's own show then."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,49 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
         for hop in link.hops
     )
     return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking, fec_span_ns)
+
+
+def check_span(session: Session, traces: Mapping[str, Trace]) -> None:
+    """Raise UsageError, naming what takes longest, where a run of *session* may last over `LONGEST_S`.
+
+    Reckoned are the camera's frames, all queues full at the end, each packet as late as it may be, and the deadline.
+    """
+    camera, link = session.camera, session.link
+    frames = camera.frames or LIKELY_FRAMES
+    period_s = camera.period_s or 1.0
+    spans = {f"{frames} frames of camera.period_s {period_s:g}": frames * period_s}
+    spans["link.deadline_s"] = times(session, traces).deadline_ns / NS
+    for hop in link.hops:
+        repeats_s = 0.0
+        if hop.retransmit is not None:
+            repeats_s = hop.queue.limit_bytes / link.mtu_bytes * _repeats_ns(hop, link, traces) / NS
+        spans |= _hop_spans(f"hop {hop.name}", hop, hop_rate_bps(hop, traces), hop.delay_s, repeats_s)
+    if link.return_ is not None:
+        back = link.return_
+        rate = back.rate_bps * (back.outage.share_up if back.outage is not None else 1.0)
+        spans |= _hop_spans("the return", back, rate, back.delay_s or 0.0)
+    if sum(spans.values()) > LONGEST_S:
+        what, span_s = max(spans.items(), key=lambda pair: pair[1])
+        raise UsageError(
+            f"the run may last {sum(spans.values()):.3g} s, of which {span_s:.3g} s are {what}; at most {LONGEST_S:g} s"
+        )
+
+
+def _hop_spans(
+    name: str, hop: HopConfig | ReturnHop, rate_bps: float, delay_s: float, repeats_s: float = 0.0
+) -> dict[str, float]:
+    """Return for how long *hop* may keep its last packet, in seconds, by what keeps it."""
+    limit = hop.queue.limit_bytes
+    spans = {
+        f"a full queue of {limit} bytes (queue.limit_bytes) at {name}'s {rate_bps:.3g} bit/s": limit
+        * 8
+        / rate_bps,
+        f"{name}'s delay and jitter": delay_s + tail_ns(hop.jitter) / NS,
+        f"{name}'s outages": _hold_ns(hop) / NS,
+    }
+    if repeats_s:
+        spans[f"a full queue (queue.limit_bytes) sent again by {name} (retransmit.tries)"] = repeats_s
+    return spans
 
 
 def _repeats_ns(hop: HopConfig, link: Link, traces: Mapping[str, Trace]) -> int:

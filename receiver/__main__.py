@@ -1,17 +1,21 @@
-"""The receiver's process: `python -m receiver --connect ADDRESS`. Decoder and
-analysis models for the link at ADDRESS.
+"""The receiver's process: `python -m receiver`, told its link on standard input. Decoder and analysis models run in a
+process of their own, `receiver.child`.
 """
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 
 from link.config import Session
 from link.entry import end_main
 from link.fingerprint import fingerprint
+from link.peer import Build
 from link.timing import Times
 from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
 from receiver.decoder import Decoder, Onlooker
+from receiver.isolated import Isolated
 from receiver.receiver import Receiver
 
 
@@ -30,9 +34,22 @@ def build(
     return Receiver(session, times, decoder, own, time.perf_counter, analyst), own
 
 
+@contextlib.contextmanager
+def isolating() -> Iterator[Build]:
+    """Give a `build` whose decoder and analysis models run in a child process, which ends with the context."""
+    with Isolated(time.perf_counter) as models:
+
+        def build_isolated(session: Session, times: Times) -> tuple[Receiver, str]:
+            models.load(session)
+            return build(session, times, decoder=models, analyst=models if session.analysis else None)
+
+        yield build_isolated
+
+
 def main(argv: list[str] | None = None) -> int:
     """Receive frames until the link says goodbye; return the exit code."""
-    return end_main("receiver", build, argv)
+    with isolating() as build_isolated:
+        return end_main("receiver", build_isolated, argv)
 
 
 if __name__ == "__main__":

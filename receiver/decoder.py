@@ -7,11 +7,18 @@ from link.config import Session
 from link.frame import Payload, Pixels
 
 
+class PictureLostError(Exception):
+    """A decoder ended over a picture, whatever the bytes were; it can be given others."""
+
+
 class Decoder(Protocol):
     """Turns the sections that arrived into a picture."""
 
     def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes."""
+        """Return the picture at the scenario's size, or None where nothing can be shown. Never raises on bad bytes.
+
+        Raise PictureLostError where the decoder itself did not survive them.
+        """
 
 
 class Batched(Decoder, Protocol):

@@ -8,7 +8,7 @@ from link import png
 from link.config import Session
 from link.events import Event, Output
 from link.frame import Payload, Pixels
-from receiver.decoder import Decoder, Onlooker, SteeredPart
+from receiver.decoder import Decoder, Onlooker, PictureLostError, SteeredPart
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,12 @@ class Drawer:
 
     def _draw(self, wish: Wish, now: int, out: Output) -> None:
         started = self._clock()
-        pixels = self._decoder.decode(wish.payload)
+        try:
+            pixels = self._decoder.decode(wish.payload)
+        except PictureLostError as error:
+            lost = {"by": "decoder", "reason": f"frame {wish.frame} is not shown: {error}"}
+            out.events.append(Event("warned", now, wish.frame, lost))
+            pixels = None
         out.timings["decode_s"] = out.timings.get("decode_s", 0.0) + self._clock() - started
         if pixels is None:
             return

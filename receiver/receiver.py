@@ -1,76 +1,24 @@
 """The receiver's core: packets and time in, pictures, requests and events out. No sockets, no clock of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.config import Session
-from link.errors import FingerprintError
 from link.events import Event, Fate, Output
-from link.fingerprint import short
-from link.frame import Payload
+from link.fingerprint import MismatchWatch, short
 from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
 from receiver.blocks import Block, Blocks
 from receiver.decoder import Decoder, Onlooker
 from receiver.drawing import Drawer, Wish
+from receiver.frames import ClosedFrame, OpenFrame
+from receiver.window import AHEAD, FrameWindow
 
-_MISMATCHES = 3  # equal wrong fingerprints in a row, with no right one ever, are not chance
 _REMEMBERED = 512  # closed frames whose late packets are still told apart
-_GAP = 64  # frames that may be missed altogether and still be asked for
-
-
-@dataclass
-class _Open:
-    """A frame whose packets are coming in."""
-
-    timer: arq.AskTimer
-    deadline_ns: int
-    data: dict[int, bytes] = field(default_factory=dict)
-    count: int | None = None
-    """Number of data packets, once the last of them or a repair packet told."""
-    planned_ns: int | None = None
-    """The frame's entry on the agenda."""
-    show_ns: int | None = None
-    """When to draw what is there, while the rest has been asked for."""
-    drawn: Payload | None = None
-    """What the decoder was given then."""
-    shown: bool = False
-    """Whether that made a picture."""
-
-    def mark_shown(self) -> None:
-        """Note that there is a picture."""
-        self.shown = True
-
-    @property
-    def due_ns(self) -> int:
-        """When the frame next wants something done."""
-        wanted = (self.timer.due_ns, self.show_ns, self.deadline_ns)
-        return min(due for due in wanted if due is not None)
-
-    @property
-    def complete(self) -> bool:
-        return self.count is not None and len(self.data) >= self.count
-
-    def request(self, lacking: int | None) -> arq.RepairRequest:
-        """Return what to ask for, where *lacking* packets would do for the frame's block of the erasure code."""
-        last = self.count if self.count is not None else max(self.data, default=-1) + 1
-        missing = tuple(index for index in range(last) if index not in self.data)
-        if self.count is None:
-            return arq.RepairRequest(missing, last)
-        enough = 0 if lacking is None else max(1, lacking)
-        return arq.RepairRequest(missing, None, enough if enough < len(missing) else 0)
-
-
-@dataclass
-class _Closed:
-    seen: set[int]
-    complete: bool
-    data: dict[int, bytes]
-    """What other frames of its block may still need."""
+_GAP = AHEAD  # frames that may be missed altogether and still be asked for
 
 
 class Receiver:
@@ -100,17 +48,16 @@ class Receiver:
         self._drawer = Drawer(decoder, analyst, clock, live=session.live)
         self._fingerprint = fingerprint
         self._short = short(fingerprint)
-        self._open: dict[int, _Open] = {}
-        self._closed: dict[int, _Closed] = {}
+        self._open: dict[int, OpenFrame] = {}
+        self._closed: dict[int, ClosedFrame] = {}
         self._agenda: list[tuple[int, int]] = []  # a heap of (time, frame)
-        self._newest = -1
+        self._window = FrameWindow()
         self._blocks = Blocks()
         self._coded = session.link.repair.fec > 0.0
         self._codec, self._syntax = session.codec, SYNTAXES[session.codec.name]
         self._repaired = -1  # all repair packets for the frames up to this one have gone by
         self._sequence = 0
-        self._strange: list[int] = []
-        self._known = False
+        self._watch = MismatchWatch(self._short)
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
         """Take *arrivals* (packet number, bytes) and do what is due at *now*.
@@ -143,7 +90,7 @@ class Receiver:
         self._coded = session.link.repair.fec > 0.0
         self._drawer.adjust(session)
 
-    def _plan(self, frame: int, state: _Open) -> None:
+    def _plan(self, frame: int, state: OpenFrame) -> None:
         """Put the frame's next request or deadline on the agenda, unless something earlier stands there."""
         if state.planned_ns is None or state.due_ns < state.planned_ns:
             state.planned_ns = state.due_ns
@@ -165,23 +112,33 @@ class Receiver:
     def _receive(self, data: bytes, now: int, out: Output) -> Fate:
         """Take one packet, where it is one."""
         try:
-            parsed = packet.parse(packet.unwrap(data, self._link.framing), self._short)
-            coded = fec.split(parsed.body) if parsed.kind == Kind.FEC else None
+            inner = packet.unwrap(data, self._link.framing)
+            parsed = packet.parse(inner, self._short)
+            if parsed.kind == Kind.FEC:
+                fec.split(parsed.body)
         except packet.ChecksumError as error:
-            self._suspect(error.implied)
+            self._watch.suspect(error.implied, inner)
             return Fate.BAD_CHECKSUM
         except packet.VersionError:
             return Fate.VERSION
         except ValueError:
             return Fate.MALFORMED
-        self._known = True
+        self._watch.trust()
         if parsed.kind == Kind.FEEDBACK:
             return Fate.MALFORMED
-        return self._take(parsed, now, out) if coded is None else self._take_repair(parsed, *coded, now, out)
+        if (placed := self._window.place(parsed)) is None:
+            return Fate.DUPLICATE
+        fate = Fate.DELIVERED  # also of a packet that waits: it is taken with the next, which speaks for it
+        for item in placed:
+            frame = self._window.number(item)
+            if item.kind == Kind.DATA:
+                fate = self._take(frame, item, now, out)
+            else:
+                fate = self._take_repair(frame, item, *fec.split(item.body), now, out)
+        return fate
 
-    def _take(self, parsed: Packet, now: int, out: Output) -> Fate:
-        """Take an intact data packet."""
-        frame = packet.frame_after(parsed.frame, self._newest)
+    def _take(self, frame: int, parsed: Packet, now: int, out: Output) -> Fate:
+        """Take an intact data packet of *frame*."""
         self._notice(frame, now, out)
         if (closed := self._closed.get(frame)) is not None:
             if parsed.index in closed.seen:
@@ -201,9 +158,9 @@ class Receiver:
         if parsed.last:
             state.count = state.count or parsed.index + 1
         if state.complete:
-            self._close(frame, now, out)
+            self._finish(frame, state, now, out)
         self._mend(self._blocks.of(frame), now, out)
-        if frame not in self._open:
+        if frame not in self._open or not state.data:
             return Fate.DELIVERED
         end = frame <= self._repaired if self._coded else parsed.index + 1 == state.count
         if self._link.repair.arq:
@@ -213,19 +170,18 @@ class Receiver:
             self._close(frame, now, out)  # nothing more will come
         return Fate.DELIVERED
 
-    def _late(self, frame: int, now: int) -> _Open | None:
+    def _late(self, frame: int, now: int) -> OpenFrame | None:
         """Open *frame*, of which all that was sent was overtaken by a later one; None: so old that it is forgotten."""
-        if frame <= self._newest - _GAP:
+        if frame <= self._window.newest - _GAP:
             return None
         state = self._open[frame] = self._fresh(now)
         self._plan(frame, state)
         return state
 
     def _take_repair(
-        self, parsed: Packet, counts: tuple[int, ...], symbol: bytes, now: int, out: Output
+        self, last: int, parsed: Packet, counts: tuple[int, ...], symbol: bytes, now: int, out: Output
     ) -> Fate:
-        """Take an intact repair packet of a block of frames of *counts* data packets."""
-        last = packet.frame_after(parsed.frame, self._newest)
+        """Take an intact repair packet of a block of frames of *counts* data packets, of which *last* is the last."""
         first, number = last - len(counts) + 1, parsed.index - counts[-1]
         if first < 0 or number < 0:
             return Fate.MALFORMED
@@ -247,6 +203,11 @@ class Receiver:
             state is not None and state.complete for state in closed
         )
         self._mend(block, now, out)
+        for (
+            frame
+        ) in block.frames:  # all of one is here where less is expected now than the frame itself had told
+            if (state := self._open.get(frame)) is not None and state.complete:
+                self._finish(frame, state, now, out)
         if parsed.last:
             self._pass(last, now, out)
         return Fate.DEADLINE if too_late else Fate.DELIVERED
@@ -264,32 +225,22 @@ class Receiver:
             elif self._times.in_order:
                 self._close(number, now, out)
 
-    def _suspect(self, implied: int) -> None:
-        """Tell damage, which differs from packet to packet, from another fingerprint, which does not."""
-        if self._known:
-            return
-        if self._strange and self._strange[-1] != implied:
-            self._strange.clear()
-        self._strange.append(implied)
-        if len(self._strange) >= _MISMATCHES:
-            raise FingerprintError(f"{self._short:08x}", f"{implied:08x}")
-
     def _notice(self, frame: int, now: int, out: Output) -> None:
         """Open the state of *frame* and, where it is new, of those before it that never showed up."""
-        if frame <= self._newest:
+        if frame <= self._window.newest:
             return
         arq_on = self._link.repair.arq
-        first = max(self._newest + 1, frame - _GAP) if arq_on else frame
+        first = max(self._window.newest + 1, frame - _GAP) if arq_on else frame
         for number in range(first, frame + 1):
             self._open[number] = self._fresh(now)
             self._plan(number, self._open[number])
         if self._coded:
             # A block reaches over so many frames, and its repair packets come before those of the next.
-            self._newest = frame
+            self._window.newest = frame
             self._pass(frame - self._link.repair.fec_frames, now, out)
             return
         # Those before were passed when the newest came.
-        for number in (self._newest, *range(first, frame)):
+        for number in (self._window.newest, *range(first, frame)):
             if (state := self._open.get(number)) is None:
                 continue
             if arq_on:
@@ -297,9 +248,9 @@ class Receiver:
                 self._plan(number, state)
             elif self._times.in_order:
                 self._close(number, now, out)
-        self._newest = frame
+        self._window.newest = frame
 
-    def _fresh(self, now: int) -> _Open:
+    def _fresh(self, now: int) -> OpenFrame:
         times = self._times
         timer = arq.AskTimer(
             hold_ns=times.jitter_ns,
@@ -307,7 +258,7 @@ class Receiver:
             quiet_ns=2 * times.frame_ns + times.jitter_ns + times.fec_span_ns,
             rounds=self._link.repair.arq_rounds if self._link.repair.arq else 0,
         )
-        return _Open(timer, now + times.deadline_ns)
+        return OpenFrame(timer, now + times.deadline_ns)
 
     def _bodies(self, frame: int) -> dict[int, bytes]:
         """Return the data bodies at hand of a frame."""
@@ -323,9 +274,10 @@ class Receiver:
                 closed.data = {}
             elif (state := self._open.get(frame)) is not None and bodies:
                 state.data.update(bodies)
-                self._close(frame, now, out)
+                state.count = len(bodies)
+                self._finish(frame, state, now, out)
 
-    def _ask(self, frame: int, state: _Open, now: int, out: Output) -> None:
+    def _ask(self, frame: int, state: OpenFrame, now: int, out: Output) -> None:
         block = self._blocks.of(frame)
         request = state.request(None if block is None else block.count_lacking(self._bodies))
         self._feedback(frame, request, state.timer.asked, out)
@@ -335,7 +287,7 @@ class Receiver:
         if self._link.repair.show_early and state.drawn is None:
             state.show_ns = now + 1  # in the next step: the request does not wait for the decoder
 
-    def _show_early(self, frame: int, state: _Open, now: int, out: Output) -> None:
+    def _show_early(self, frame: int, state: OpenFrame, now: int, out: Output) -> None:
         """Draw what is there of an open frame, once, where its codec finds that worth showing."""
         state.show_ns = None
         payload = fragment.reassemble(state.data, state.count)
@@ -353,18 +305,45 @@ class Receiver:
         data = packet.wrap(body.pack(self._short), self._link.framing, self._sequence - 1, feedback=True)
         out.packets.append(data)
 
-    def _close(self, frame: int, now: int, out: Output) -> None:
-        """Decode *frame* with what is there, for good."""
+    def _finish(self, frame: int, state: OpenFrame, now: int, out: Output) -> None:
+        """Close *frame*, all of whose packets are here, or begin it anew where they are not what was sent."""
+        assert state.count is not None
+        payload = fragment.reassemble(state.data, state.count)
+        last = state.data[state.count - 1]
+        if fragment.verify(payload, last, frame):
+            self._close(frame, now, out, whole=True)
+            return
+        if (number := self._window.renumber(payload, last, frame)) is not None:
+            del self._open[frame]
+            self._repaired = min(self._repaired, number - 1)
+            for index in range(state.count):
+                end = index + 1 == state.count
+                again = Packet(Kind.DATA, number % packet.FRAMES, index, state.data[index], last=end)
+                self._take(number, again, now, out)
+            return
+        about = {"packets": len(state.data), "reason": "the hash over its sections does not hold"}
+        out.events.append(Event("damaged", now, frame, about))
+        # Which of them is wrong nobody knows.
+        state.data.clear()
+        state.count = None
+        if state.timer.asked < state.timer.rounds:
+            state.timer.heard(now, end_seen=True)
+            self._plan(frame, state)
+        else:
+            self._close(frame, now, out)
+
+    def _close(self, frame: int, now: int, out: Output, *, whole: bool = False) -> None:
+        """Decode *frame* with what is there, for good; *whole*: that is all that was sent."""
         state = self._open.pop(frame)
         block = self._blocks.of(frame)
         kept = dict(state.data) if self._coded and not (block is not None and block.done) else {}
-        self._closed[frame] = _Closed(set(state.data), state.complete, kept)
+        self._closed[frame] = ClosedFrame(set(state.data), whole, kept)
         while len(self._closed) > _REMEMBERED:
             self._closed.pop(next(iter(self._closed)))
         payload = fragment.reassemble(state.data, state.count)
         have = [section is not None for section in payload.sections]
         about = {
-            "complete": state.complete and payload.complete,
+            "complete": whole,
             "sections": have,
             "packets": len(state.data),
         }

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from link.errors import StorageError, UsageError
+from link.errors import UsageError
+from link.stdin import close_stdin
 from scenarios.commands import (
     compare,
     doctor,
@@ -20,7 +21,7 @@ from scenarios.commands import (
     train,
 )
 from scenarios.commands.options import name_sources
-from scenarios.commands.printing import drop_output, say, say_error
+from scenarios.commands.printing import drop_output, os_error, say, say_error
 
 COMMANDS = (run, live, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""
@@ -73,7 +74,8 @@ for _module in COMMANDS:
 
 
 def main() -> None:
-    """Run the command line; the entry point of the `farlink` command."""
+    """Run the command line; the entry point of the `farlink` command. Nothing is ever asked, or read, on stdin."""
+    close_stdin()
     if {"-h", "--help"} & set(sys.argv):
         name_sources()
     try:
@@ -84,8 +86,9 @@ def main() -> None:
         code = 0
     except OSError as error:
         drop_output()
-        say(f"cannot write: {error.strerror or error}")
-        code = StorageError.exit_code
+        told = os_error(error)
+        say(str(told))
+        code = told.exit_code
     except Exception as error:
         # Typer's errors of usage: one line like any other, not a box.
         if not hasattr(error, "format_message"):

@@ -6,24 +6,32 @@ then, for each packet: two bytes of length, and the packet as it would go on the
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 from PIL import Image
-from pydantic import ValidationError
+from pydantic import Field
 
 from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.config import LEAST_SIDE, MOST_SIDE, Session
 from link.errors import FingerprintError, PartialError, StorageError, UsageError
+from link.files import read_within
 from link.fingerprint import fingerprint, short
 from link.frame import Frame
 from link.marks import Affects, fields_marked
-from link.packet import Kind, Packet
+from link.packet import MAX_PACKETS, Kind, Packet
+from link.records import Recorded, Text, check, parse_json
 from link.timing import body_bytes
+from scenarios.schema import with_local_models
 
 _MAGIC = b"FLNK"
 _MAX_BYTES = 64 << 20
+_MAX_PACKETS = 4 * MAX_PACKETS
+MOST_PIXELS = 16_000_000
+"""Of the picture that a file may ask for, where nobody allowed it more: a few bytes are enough to ask for any size."""
 _LOCAL = fields_marked(Session, Affects.MACHINE)  # which models load is not a file's to say
 
 
@@ -73,7 +81,7 @@ def encode(session: Session, out: Path) -> Encoded:
         raise UsageError(f"{session.camera.source}: {shot.reason if shot else 'no picture'}")
     payload = ENCODERS[session.codec.name](session).encode(Frame(0, 0, shot.pixels, shot.name))
     bodies = fragment.fragment(
-        [section for section in payload.sections if section is not None], body_bytes(session.link)
+        [section for section in payload.sections if section is not None], body_bytes(session.link), 0
     )
     own = fingerprint(session)
     about = json.dumps(
@@ -95,39 +103,62 @@ def encode(session: Session, out: Path) -> Encoded:
     return Encoded(payload.size_bytes, len(bodies), shot.fitted, coded)
 
 
-def decode(file: Path, out: Path) -> tuple[int, int]:
-    """Decode *file* into the picture *out*; return (sections at hand, sections).
+class _PacketFileHead(Recorded):
+    session: dict[str, Any]
+    fingerprint: Text
+    sections: Annotated[int, Field(ge=0, le=fragment.MAX_SECTIONS)]
 
-    Raise UsageError where it is no such file, PartialError where nothing can be shown, FingerprintError where it
-    was made with other tables.
-    """
-    from receiver.codecs import DECODERS
 
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{file}: too large for a file of packets")
-        blob = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+def _read_head(file: Path, blob: bytes, settings: Sequence[str]) -> tuple[Session, str, int, int]:
+    """Return session, fingerprint and number of sections that *blob* names, and where its packets begin."""
     length = int.from_bytes(blob[4:8], "big")
     if blob[:4] != _MAGIC or len(blob) < 8 + length:
         raise UsageError(f"{file}: not a file of `farlink encode`")
     try:
-        about = json.loads(blob[8 : 8 + length])
-        session, theirs = Session.model_validate(about["session"]), str(about["fingerprint"])
-        total = int(about["sections"])
+        about = parse_json(blob[8 : 8 + length])
+        check(_PacketFileHead, about, "its head")
+        session = Session.model_validate(about["session"])
         defaults = {name: Session.model_fields[name].get_default() for name in _LOCAL}
         session = session.model_copy(update=defaults)
-        own = fingerprint(session)
-    except (ValueError, ValidationError, KeyError, TypeError, RecursionError):
+        if session.codec.name not in SYNTAXES:
+            raise ValueError("of another version's codec")
+        SYNTAXES[session.codec.name].check(session.codec)
+    except ValueError:
         raise UsageError(f"{file}: its head is damaged") from None
+    return with_local_models(session, settings), about["fingerprint"], about["sections"], 8 + length
+
+
+def decode(
+    file: Path, out: Path, settings: Sequence[str] = (), most_pixels: int = MOST_PIXELS
+) -> tuple[int, int]:
+    """Decode *file* into the picture *out*; return (sections at hand, sections).
+
+    *settings* are `profile.KEY=VALUE`: this machine's models, of which the file says nothing.
+    Raise UsageError where it is no such file or asks for a picture of over *most_pixels*, PartialError where nothing
+    can be shown, FingerprintError where it was made with other tables.
+    """
+    from receiver.codecs import DECODERS
+
+    blob = read_within(file, _MAX_BYTES)
+    session, theirs, total, at = _read_head(file, blob, settings)
+    try:
+        own = fingerprint(session)
+    except ValueError:
+        raise UsageError(f"{file}: its head is damaged") from None
+    width, height = session.camera.width, session.camera.height
+    if width * height > most_pixels:
+        raise UsageError(
+            f"{file}: asks for a picture of {width}x{height}; at most {most_pixels} pixels are drawn: "
+            f"--most-pixels {width * height} allows it"
+        )
     if own != theirs:
         raise FingerprintError(own, theirs, where="decoder")
     decoder = DECODERS[session.codec.name](session)
     bodies: dict[int, bytes] = {}
     count = None
-    at = 8 + length
-    while at + 2 <= len(blob):
+    for _ in range(_MAX_PACKETS):
+        if at + 2 > len(blob):
+            break
         size = int.from_bytes(blob[at : at + 2], "big")
         data, at = blob[at + 2 : at + 2 + size], at + 2 + size
         try:
@@ -137,11 +168,15 @@ def decode(file: Path, out: Path) -> tuple[int, int]:
         bodies[parsed.index] = parsed.body
         count = parsed.index + 1 if parsed.last else count
     payload = fragment.reassemble(bodies, count)
+    if payload.complete and not (count and fragment.verify(payload, bodies[count - 1], 0)):
+        raise UsageError(f"{file}: its packets are not those of one picture")
     pixels = decoder.decode(payload)
     if pixels is None:
         raise PartialError(f"{file}: too little of the picture is left to show anything")
     try:
-        Image.fromarray(pixels).save(out)
+        Image.fromarray(pixels).save(
+            out, compress_level=3
+        )  # as `link.png`: three times faster than Pillow's own
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot write {out}: {error}") from error
     return sum(section is not None for section in payload.sections), total

@@ -1,6 +1,7 @@
 """One run: three processes or one, then the figures, the table and the report from the journal alone."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import time
@@ -12,20 +13,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from link import journal, live
-from link.channel.rate import Trace, read_trace
+from link.channel.rate import MOST_BYTES, Trace, read_trace
 from link.codecs import SYNTAXES
 from link.conductor import ROLES, Conductor
 from link.config import Link
 from link.end import End
 from link.errors import FarlinkError, FingerprintError, PartialError, StorageError, UsageError
 from link.events import Event
+from link.files import brief, read_within
 from link.fingerprint import fingerprint
+from link.inputs import Answer
 from link.packet import VERSION
 from link.timing import times
-from scenarios import schema
+from scenarios import document, schema
 from scenarios.models.rate_table import find_stale_models
 from scenarios.results.folder import LOCK, locked, make_new
 from scenarios.schema import Scenario
@@ -163,7 +164,9 @@ def prepare(out: Path, scenario: Scenario, *, overwrite: bool = False) -> Path:
 
 def note_source(out: Path, scenario: Scenario) -> None:
     """Write the source that the sender really had into *out*/scenario.yaml, so that it runs again to the same."""
-    source = journal.read(out / "run.mcap", pictures=False).head["scenario"]["camera"]["source"]
+    from scenarios.results.stored import open_run
+
+    source = open_run(out / "run.mcap", pictures=False).head["scenario"]["camera"]["source"]
     if source != scenario.camera.source:
         camera = scenario.camera.model_copy(update={"source": source})
         scenario = scenario.model_copy(update={"camera": camera})
@@ -207,6 +210,9 @@ def execute(
         interrupted.exit_code = 130
         return interrupted
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of a model, which is no fault of the disk
+            _discard(out)
+            raise UsageError(f"{brief(error.filename)}: {error.strerror}") from None
         return StorageError(f"cannot write to {out}: {error.strerror}")
     return None
 
@@ -234,12 +240,12 @@ def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progr
     def tell(event: Event) -> None:
         progress({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **event.fields})
 
-    answers: deque[live.Answer] = deque()
+    answers: deque[Answer] = deque()
     parties: tuple[End, End] = (sender, receiver)
     if factor is not None:
         parties = (live.LateEnd(ROLES[0], sender, answers), live.LateEnd(ROLES[1], receiver, answers))
 
-    def receive(seconds: float) -> live.Answer | None:
+    def receive(seconds: float) -> Answer | None:
         if answers:
             return answers.popleft()
         time.sleep(seconds)
@@ -269,12 +275,13 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     from scenarios.results import cell as results
     from scenarios.results import verdict
     from scenarios.results.judge import Judge
+    from scenarios.results.stored import open_run
     from scenarios.results.table import write_rows
 
     path = out / "run.mcap"
     if not path.is_file():
         raise UsageError(f"{out}: no run is there (run.mcap is missing)")
-    stored = journal.read(path)
+    stored = open_run(path)
     judge = Judge(stored)
     result = results.make(
         stored, lambda _run: judge.judged(), lambda link: known_traces(stored.head, link, out)
@@ -308,8 +315,8 @@ def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Tr
         places = [Path(hop.trace), schema.shipped_trace(hop.trace), *_trace_places(out, hop.name)]
         wanted = head.get("versions", {}).get(f"trace {hop.name}")
         for place in places:
-            with contextlib.suppress(OSError):
-                if hashlib.sha256(place.read_bytes()).hexdigest() == wanted:
+            with contextlib.suppress(UsageError):
+                if hashlib.sha256(read_within(place, MOST_BYTES)).hexdigest() == wanted:
                     traces[hop.name] = read_trace(place)
                     break
         else:
@@ -321,11 +328,11 @@ def known_traces(head: Mapping[str, Any], link: Link, out: Path) -> dict[str, Tr
 
 def _trace_places(out: Path, name: str) -> list[Path]:
     try:
-        tree = yaml.safe_load((out / "scenario.yaml").read_text("utf-8"))
+        tree = document.read(out / "scenario.yaml")
         return [
             Path(hop["trace"]) for hop in tree["link"]["hops"] if hop["name"] == name and hop.get("trace")
         ]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, UsageError, KeyError, TypeError):
         return []
 
 

@@ -3,6 +3,8 @@
 import difflib
 import json
 import math
+import os
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -18,12 +20,14 @@ from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
 from link.config import Codec, Session
 from link.errors import UsageError
+from link.fields import MAX_SECONDS, Text
 from link.marks import Affects, fields_marked
-from link.terminal import escape
-from link.timing import SHARE, body_bytes, times
+from link.terminal import escape, shorten
+from link.timing import SHARE, body_bytes, check_span, times
+from scenarios import document
 from scenarios.models.analysts import every_task, with_analysts
+from sender.camera import check_source_name
 
-MAX_YAML_BYTES = 256 * 1024
 _MOST_BYTES = 100_000
 EVERY_HOP = "link.rate_bps"
 """Sets the rate of every hop, and takes a trace's place."""
@@ -32,20 +36,29 @@ EVERY_HOP = "link.rate_bps"
 class Scenario(Session):
     """A whole experiment: what the processes are told (`Session`), and what the report needs."""
 
-    title: Annotated[str, Affects.NOTHING] = ""
+    title: Annotated[Text, Affects.NOTHING] = ""
     """One sentence for the report's head."""
 
     @field_validator("codec")
     @classmethod
     def _known_codec(cls, codec: Codec) -> Codec:
         if codec.name not in SYNTAXES:
-            raise ValueError(f"unknown codec {codec.name!r}{nearest(codec.name, SYNTAXES)}")
+            raise ValueError(f"unknown codec {quote(codec.name)}{nearest(codec.name, SYNTAXES)}")
         SYNTAXES[codec.name].check(codec)
         return codec
 
     def session(self) -> Session:
         """Return the part that processes are told."""
         return Session.model_validate(self.model_dump(by_alias=True, include=set(Session.model_fields)))
+
+
+def quote(value: Any) -> str:
+    """Return *value* as it is written in Python, shortened: a message is no place for all of it."""
+    return shorten(repr(value), 60)
+
+
+def _plain(text: str) -> str:
+    return shorten(escape(text))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -64,17 +77,13 @@ def preset_names() -> list[str]:
 def source_text(name: str) -> tuple[str, Path | None]:
     """Return the YAML of a preset or a file, and the file's folder. Raise UsageError where there is none."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml", ".json") or path.is_file():
+    if path.suffix in (".yaml", ".yml", ".json") or os.path.isfile(path):
         try:
-            if path.stat().st_size > MAX_YAML_BYTES:
-                raise UsageError(f"{name}: over {MAX_YAML_BYTES} bytes; a scenario is a few hundred lines")
-            return path.read_text("utf-8"), path.resolve().parent
+            return document.read_text(path), path.resolve().parent
         except FileNotFoundError:
-            raise UsageError(f"{name}: no such scenario file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name}: cannot be read: {error}") from None
+            raise UsageError(f"{_plain(name)}: no such scenario file") from None
     if name not in preset_names():
-        raise UsageError(f"no preset is called {name!r}{nearest(name, preset_names())}")
+        raise UsageError(f"no preset is called {quote(name)}{nearest(name, preset_names())}")
     return (resources.files("scenarios") / "presets" / f"{name}.yaml").read_text("utf-8"), None
 
 
@@ -87,7 +96,21 @@ def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] |
     wrong.
     """
     tree, folder = _tree(name, settings, overrides)
-    return resolve(_checked(tree, name), folder)
+    return from_tree(tree, name, folder)
+
+
+def from_tree(tree: dict[str, Any], where: str, folder: Path | None = None) -> Scenario:
+    """Return the resolved scenario that *tree* describes, read from *where*; its traces may lie in *folder*.
+
+    Raise UsageError, in one line that names the key, for everything that is wrong.
+    """
+    if tree.get("analysis") == "all":
+        tree = {**tree, "analysis": every_task(tree)}
+    try:
+        scenario = Scenario.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{_plain(where)}: {_one_line(error)}") from None
+    return resolve(scenario, folder)
 
 
 def asks_for_all(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> bool:
@@ -99,15 +122,15 @@ def _tree(
     name: str, settings: Iterable[str], overrides: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], Path | None]:
     text, folder = source_text(name)
-    tree = _yaml(text, name)
+    tree = document.parse(text, name)
     if not isinstance(tree, dict):
-        raise UsageError(f"{name}: a mapping of keys was expected, not {type(tree).__name__}")
+        raise UsageError(f"{_plain(name)}: a mapping of keys was expected, not {quote(tree)}")
     given: list[tuple[str, Any]] = []
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set {setting}: key=value was expected, as in link.mtu_bytes=64")
-        given.append((key.strip(), _yaml(value, f"--set {setting}")))
+            raise UsageError(f"--set {_plain(setting)}: key=value was expected, as in link.mtu_bytes=64")
+        given.append((key.strip(), document.parse(value, f"--set {setting}")))
     # Whatever else an override says of the hops, and in whatever order: the rate of every hop comes last.
     given += sorted((overrides or {}).items(), key=lambda pair: pair[0] == EVERY_HOP)
     if folder is None and any(key == "camera.source" for key, _ in given):
@@ -128,49 +151,14 @@ def with_local_models(session: Session, settings: Iterable[str]) -> Session:
         key, equals, value = setting.partition("=")
         if not equals or key.strip().partition(".")[0] not in own or "." not in key:
             expected = " or ".join(f"{name}.KEY=VALUE" for name in own)
-            raise UsageError(f"--set {setting}: {expected} was expected; the link says all else")
-        _put(tree, key.strip(), _yaml(value, f"--set {setting}"))
+            raise UsageError(f"--set {_plain(setting)}: {expected} was expected; the link says all else")
+        _put(tree, key.strip(), document.parse(value, f"--set {setting}"))
     for name, group in own.items():
         try:
             session = session.model_copy(update={name: type(group).model_validate(tree[name])})
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"--set {name}.{where}: {first['msg'].lower()}") from None
+            raise UsageError(f"--set {_one_line(error, name)}") from None
     return session
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping of *node*. Raise ConstructorError where a key stands twice."""
-        seen = set()
-        for key, _value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    problem = f"the key {key.value!r} stands twice"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(key.value)
-        return dict(super().construct_mapping(node, deep))
-
-
-def value(text: str, where: str) -> Any:
-    """Return the value of YAML *text* that stands at *where*. Raise UsageError where it is none."""
-    return _yaml(text, where)
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        loader = _Loader(text)
-        try:
-            return loader.get_single_data()
-        finally:
-            loader.dispose()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{where}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -183,19 +171,21 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
                 hop.pop("trace", None)
         return
     keys = path.split(".")
+    if len(keys) > document.MAX_DEPTH:
+        raise UsageError(f"--set {_plain(path)}: over {document.MAX_DEPTH} groups within groups")
     node: Any = tree
     for at, key in enumerate(keys):
         last = at == len(keys) - 1
         if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                raise UsageError(
-                    f"--set {path}: {'.'.join(keys[:at])} has items 0 to {len(node) - 1}, not {key!r}"
-                )
+            if not re.fullmatch("[0-9]{1,9}", key) or int(key) >= len(node):
+                has = f"has items 0 to {len(node) - 1}" if node else "is empty"
+                where = _plain(".".join(keys[:at]))
+                raise UsageError(f"--set {_plain(path)}: {where} {has}, not {quote(key)}")
             place: Any = int(key)
         elif isinstance(node, dict):
             place = key
         else:
-            raise UsageError(f"--set {path}: {'.'.join(keys[:at])} is no group of fields")
+            raise UsageError(f"--set {_plain(path)}: {_plain('.'.join(keys[:at]))} is no group of fields")
         if last:
             node[place] = value
             return
@@ -204,27 +194,21 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         node = node[place]
 
 
-def _checked(tree: dict[str, Any], name: str) -> Scenario:
-    if tree.get("analysis") == "all":
-        tree = {**tree, "analysis": every_task(tree)}
-    try:
-        return Scenario.model_validate(tree)
-    except ValidationError as error:
-        raise UsageError(f"{name}: {_one_line(error)}") from None
-
-
-def _one_line(error: ValidationError) -> str:
-    """Return the first thing that is wrong, with where it is and what was expected."""
+def _one_line(error: ValidationError, *under: str) -> str:
+    """Return the first thing that is wrong, with where it is and what was expected; *under*: the group it is of."""
     first = error.errors(include_url=False, include_context=True)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in LOSS_MODELS)
+    loc = (*under, *first["loc"])
+    where = _plain(".".join(str(part) for part in loc if part not in LOSS_MODELS))
     if first["type"] == "extra_forbidden":
-        *parents, key = map(str, first["loc"])
-        where = ".".join(part for part in parents if part not in LOSS_MODELS)
-        fields = _fields_at(first["loc"][:-1])
-        return f"{where or 'scenario'}: unknown key {key!r}{nearest(key, fields) if fields else ''}"
-    message = first["msg"].removeprefix("Value error, ")
+        *parents, key = map(str, loc)
+        where = _plain(".".join(part for part in parents if part not in LOSS_MODELS))
+        fields = _fields_at(loc[:-1])
+        return f"{where or 'scenario'}: unknown key {quote(key)}{nearest(key, fields) if fields else ''}"
+    message = shorten(escape(first["msg"].removeprefix("Value error, ")), 400)
+    if first["type"] == "int_parsing_size":  # pydantic speaks of a string, also where it was given a number
+        message = "a number of less than 20 digits was expected"
     given = first.get("input")
-    shown = "" if isinstance(given, dict | list) or first["type"] in ("missing",) else f", not {given!r}"
+    shown = "" if isinstance(given, dict | list) or first["type"] in ("missing",) else f", not {quote(given)}"
     if first["type"] == "value_error":
         shown = ""
     return f"{where or 'scenario'}: {message[:1].lower() + message[1:]}{shown}"
@@ -290,8 +274,11 @@ def traces(session: Session) -> dict[str, Trace]:
 def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
     """Return *scenario* with paths made absolute and everything that is derived filled in.
 
-    Raise UsageError where the link cannot carry even the smallest packet of the codec's budget.
+    This is all that is checked of a scenario before it runs, the files of its source and its models apart. Raise
+    UsageError, in one line, where its source is none, a model is missing for a task, what is derived is out of range,
+    or its times could leave what the clock counts.
     """
+    check_source_name(scenario.camera.source)
     scenario = scenario.model_copy(update={"profile": with_analysts(scenario)})
     hops = tuple(
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
@@ -299,10 +286,17 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
     )
     link = scenario.link.model_copy(update={"hops": hops})
     scenario = scenario.model_copy(update={"link": link})
+    hop_traces = traces(scenario)
     if scenario.codec.frame_bytes is None:
-        budget = _budget_bytes(scenario)
+        budget = _budget_bytes(scenario, hop_traces)
         codec = scenario.codec.model_copy(update={"frame_bytes": budget})
         scenario = scenario.model_copy(update={"codec": codec})
+    most = packet.most_payload_bytes(body_bytes(link), link.repair.fec)
+    if not SYNTAXES[scenario.codec.name].facts.adjustable and (scenario.codec.frame_bytes or 0) > most:
+        raise UsageError(
+            f"codec.frame_bytes {scenario.codec.frame_bytes}: a frame has at most {packet.MAX_PACKETS} packets, which "
+            f"carry {most} bytes at link.mtu_bytes {link.mtu_bytes} and repair.fec {link.repair.fec:g}"
+        )
     if scenario.live:
         return scenario  # what follows from the link's figures follows them when they are changed
     back = link.return_
@@ -310,19 +304,27 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         delay_s = math.fsum(hop.delay_s for hop in link.hops)
         link = link.model_copy(update={"return_": back.model_copy(update={"delay_s": delay_s})})
     if link.deadline_s is None:
-        waits = times(scenario, traces(scenario))
-        link = link.model_copy(update={"deadline_s": math.ceil(waits.deadline_ns / 1e6) / 1e3})
-    return scenario.model_copy(update={"link": link})
+        deadline_s = math.ceil(times(scenario, hop_traces).deadline_ns / 1e6) / 1e3
+        if deadline_s > MAX_SECONDS:
+            raise UsageError(
+                f"link.deadline_s: {deadline_s:.3g} s follow from the link's rates, delays and repair; "
+                f"at most {MAX_SECONDS:g} s: give link.deadline_s, or a link that needs less"
+            )
+        link = link.model_copy(update={"deadline_s": deadline_s})
+    scenario = scenario.model_copy(update={"link": link})
+    check_span(scenario, hop_traces)
+    return scenario
 
 
-def _budget_bytes(scenario: Scenario) -> int:
+def _budget_bytes(scenario: Scenario, hop_traces: Mapping[str, Trace]) -> int:
     link = scenario.link
     if SYNTAXES[scenario.codec.name].facts.adjustable and scenario.codec.rate_control != "bytes":
         return _MOST_BYTES  # what a frame may cost is decided otherwise
-    rate = path_rate_bps(link, traces(scenario))
+    rate = path_rate_bps(link, hop_traces)
     air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0
     payload = packet.payload_bytes(air, body_bytes(link), link.framing, link.repair.fec)
-    return max(16, min(_MOST_BYTES, payload))
+    most = packet.most_payload_bytes(body_bytes(link), link.repair.fec)
+    return max(16, min(_MOST_BYTES, payload, most))
 
 
 def shipped_trace(name: str) -> Path:
@@ -333,10 +335,10 @@ def shipped_trace(name: str) -> Path:
 def _trace_path(name: str, folder: Path | None) -> Path:
     shipped = shipped_trace(name)
     for path in (Path(name), (folder or Path()) / name, shipped):
-        if path.is_file():
+        if os.path.isfile(path):
             return path.resolve()
     names = sorted(item.name for item in shipped.parent.glob("*.down")) if shipped.parent.is_dir() else []
-    raise UsageError(f"trace {name}: no such file{nearest(name, names) if names else ''}")
+    raise UsageError(f"trace {quote(name)}: no such file{nearest(name, names) if names else ''}")
 
 
 def to_yaml(scenario: Scenario) -> str:

@@ -1,4 +1,4 @@
-"""The sender's process: `python -m sender --connect ADDRESS`. Camera and encoder for the link at ADDRESS."""
+"""The sender's process: `python -m sender`, told its link on standard input. Camera and encoder for that link."""
 
 import sys
 import time

@@ -30,7 +30,7 @@ from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import UsageError
 from link.models import place
-from link.packet import CHUNK_BYTES, FEC_BYTES, MAX_PACKETS, overhead
+from link.packet import CHUNK_BYTES, FEC_BYTES, HASH_BYTES, MAX_PACKETS, overhead
 from link.timing import SHARE, Times, body_bytes
 from sender import folders
 from sender.calibration import FILE, SETTINGS, Calibration, Floats, read
@@ -167,7 +167,7 @@ def _evaluate(table: Calibration, link: LinkState, tasks: tuple[str, ...]) -> _G
     """Return what every choice is worth and what it costs."""
     payload = table.payload_bytes * link.scale
     heads = np.array(table.channels)[:, None] + (np.array(table.words) > 0)[None, :]
-    heads = CHUNK_BYTES * (heads + (table.codec["order"] == "ssim"))
+    heads = CHUNK_BYTES * (heads + (table.codec["order"] == "ssim")) + HASH_BYTES
     packets = np.maximum(1, np.ceil((payload + heads) / link.body_bytes))
     air = payload + heads + packets * link.overhead_bytes
     frames, spare = np.ones_like(packets), np.zeros_like(packets)

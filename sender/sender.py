@@ -6,23 +6,19 @@ from typing import Any
 from link import fragment, packet, png
 from link.channel import NS, to_ns
 from link.config import Session
-from link.errors import BudgetError, UsageError
+from link.errors import BudgetError, PartialError, UsageError
 from link.events import Event, Fate, Output
 from link.fingerprint import short
 from link.frame import Frame, Payload
 from link.packet import Kind, Packet
 from link.repair import arq, fec
-from link.timing import Times, body_bytes
+from link.terminal import printable
+from link.timing import LONGEST_S, Times, body_bytes
 from sender.camera.picture import Shot, Skippable, Skipped
 from sender.encoder import Adjustable, Encoder, SteeredEncoder
 from sender.rate_control import Choice, RateControl, is_controlled
 
 _MOST_LATE = 16
-
-
-def _printable(text: str) -> str:
-    """Return *text* without what cannot be written as UTF-8, as in file names of other encodings."""
-    return text.encode("utf-8", "replace").decode()
 
 
 class Sender:
@@ -132,7 +128,7 @@ class Sender:
     def _warn(self, now: int, out: Output) -> None:
         """Say once what rate control has to say of its table."""
         for line in self._warnings:
-            about = {"by": "rate_control", "reason": _printable(line)}
+            about = {"by": "rate_control", "reason": printable(line)}
             out.events.append(Event("warned", now, None, about))
         self._warnings.clear()
 
@@ -169,6 +165,10 @@ class Sender:
             self._due_ns = max(now, self._tick)
         if self._due_ns is None:
             self._end(now, out)
+        elif self._due_ns > to_ns(LONGEST_S):
+            raise PartialError(
+                f"camera frame {self._taken} is due after {LONGEST_S:g} s, the longest that a run lasts"
+            )
 
     def _pass_over_late(self, now: int, out: Output) -> None:
         """Leave out the shots that are late by a period or more, but for the last of all.
@@ -208,7 +208,7 @@ class Sender:
     def _leave_out(self, name: str, pts_ns: int | None, now: int, out: Output) -> None:
         self._taken += 1
         late = {
-            "name": _printable(name),
+            "name": printable(name),
             "by": "clock",
             "reason": "its time had passed",
             "source_pts_ns": pts_ns,
@@ -227,7 +227,7 @@ class Sender:
         for item in self._shots:
             if isinstance(item, Shot):
                 return item
-            about = {"name": _printable(item.name), "reason": _printable(item.reason)}
+            about = {"name": printable(item.name), "reason": printable(item.reason)}
             out.events.append(Event("skipped", now, None, about))
         return None
 
@@ -239,7 +239,7 @@ class Sender:
             if choice is None:
                 reason = f"rate control sends one frame in {self._control.choice.every}"
                 left_out: dict[str, Any] = {
-                    "name": _printable(shot.name),
+                    "name": printable(shot.name),
                     "by": "rate_control",
                     "reason": reason,
                 }
@@ -250,7 +250,7 @@ class Sender:
         number = self._frames
         self._frames += 1
         frame = Frame(number, now, shot.pixels, shot.name)
-        about = {"name": _printable(shot.name), "fitted": shot.fitted, "source_pts_ns": shot.pts_ns}
+        about = {"name": printable(shot.name), "fitted": shot.fitted, "source_pts_ns": shot.pts_ns}
         out.events.append(Event("captured", now, number, about, png.encode(shot.pixels)))
         started = self._clock()
         try:
@@ -258,7 +258,7 @@ class Sender:
         except BudgetError as error:
             if self._stops:
                 raise
-            nothing = {"sections": [], "packets": 0, "reason": _printable(str(error))}
+            nothing = {"sections": [], "packets": 0, "reason": printable(str(error))}
             out.events.append(Event("encoded", now, number, nothing))
             return
         finally:
@@ -288,7 +288,7 @@ class Sender:
         priorities = self._link.repair.priorities
         before = after = None
         try:
-            bodies = fragment.fragment(sections, self._room)
+            bodies = fragment.fragment(sections, self._room, number)
             if self._blocks is not None:
                 next_ns = None if self._paced_by_source else now + self._period
                 before, after = self._blocks.add(number, bodies, now, next_ns)

@@ -3,8 +3,10 @@
 import itertools
 import json
 import math
+import time
 import typing
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from link.channel.loss import LossModel, read_loss
 from link.channel.loss.bernoulli import BernoulliLoss
 from link.channel.loss.gilbert_elliott import GilbertElliottLoss
 from link.channel.loss.pattern import PatternLoss
-from link.channel.outage import Outages
+from link.channel.outage import ERA_TURNS, Outages
 from link.channel.path import hop_loss, path_loss, path_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate, Trace, TraceRate, read_trace
@@ -461,6 +463,47 @@ def test_random_outages_have_their_share():
     assert stats.ttest_1samp(blocks, 0.25).pvalue > ALPHA
 
 
+@pytest.mark.parametrize("random", [False, True])
+def test_outages_cost_the_same_however_long_nobody_asked(random):
+    outage = Outages(Outage(up_s=1e-3, down_s=1e-3, random=random), generator(1, "out"))
+    started = time.thread_time()
+    for year in range(30):
+        outage.hits(year * 31_557_600 * S, year * 31_557_600 * S + 1)
+    assert time.thread_time() - started < 1.0
+
+
+def test_outages_in_turn_keep_their_times_from_era_to_era():
+    outage = Outages(Outage(up_s=3, down_s=2), generator(1, "out"))
+    for at in [
+        *range(12_000),
+        *range(5 * ERA_TURNS * 7 - 9, 5 * ERA_TURNS * 7 + 9),
+        *range(10**8, 10**8 + 50),
+    ]:
+        assert outage.hits(at * S, at * S + 1) == (at % 5 >= 3), at
+        if at % 5 >= 3:
+            assert outage.resumes(at * S) == (at // 5 + 1) * 5 * S
+
+
+def test_random_outages_are_the_same_whoever_asks_and_when():
+    config = Outage(up_s=3, down_s=1, random=True)
+    eager, lazy = (Outages(config, generator(1, "out")) for _ in range(2))
+    known = {at: eager.hits(at * S, at * S + 1) for at in range(0, 60_000)}
+    assert all(lazy.hits(at * S, at * S + 1) == known[at] for at in range(0, 60_000, 7001))
+    # Far from the begin, an era at a time, they have their share as well.
+    era_s = 4 * ERA_TURNS
+    down = sum(lazy.hits(n * era_s * S, n * era_s * S + 1) for n in range(100, 3100))
+    assert stats.binomtest(down, 3000, 0.25).pvalue > ALPHA
+
+
+def test_a_report_that_fits_between_no_outages_is_lost_and_ends_nothing():
+    hop = {
+        "outage": {"up_s": 20, "down_s": 1, "hold": True},
+        "retransmit": {"tries": 2, "report_rate_bps": 1},
+    }
+    link, _data, _arrivals = sequenced(sizes=(100,) * 3, **hop)
+    assert fates(link)[Fate.OUTAGE]
+
+
 def test_copies_are_numbered_and_told():
     link = channel({"rate_bps": 1e6, "duplicate_ratio": 0.2})
     for number in range(5000):
@@ -559,15 +602,30 @@ def test_a_trace_file_is_read_with_its_quantum(tmp_path):
         ("5\nfive\n", ":2: a time"),
         ("1.5\n", ":1: a time"),
         ("1\n# quantum_bytes: 4\n", "before the first time"),
-        ("# quantum_bytes: 0\n1\n", "above 0"),
+        ("# quantum_bytes: 0\n1\n", "from 1 to"),
         ("\n1\n", ":1: a time"),
+        ("1\n" + "9" * 5000 + "\n", ":2: a time"),
+        ("1\n100000000001\n", ":2: a time"),
+        ("# quantum_bytes: " + "9" * 5000 + "\n1\n", ":1: quantum_bytes"),
+        ("# quantum_bytes: 1000000001\n1\n", ":1: quantum_bytes"),
+        ("\0\n", ":1: a time"),
+        ("1\n" * 5_000_001, "over 5000000 lines"),
+        ("\u00b2\n", "not a trace file"),
     ],
 )
 def test_a_bad_trace_is_named_with_its_line(tmp_path, text, message):
     path = tmp_path / "trace"
     path.write_text(text)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as error:
         read_trace(path)
+    assert len(str(error.value)) < 300 + len(str(path))
+
+
+@pytest.mark.parametrize("name", ["absent", "x" * 5000, "a/" * 3000, "a\0b", "/dev/zero", "."])
+def test_what_is_no_file_is_no_trace(name):
+    with pytest.raises(UsageError) as error:
+        read_trace(Path(name))
+    assert len(str(error.value)) < 400
 
 
 def test_the_constant_rate_is_what_it_says():

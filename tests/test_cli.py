@@ -411,6 +411,38 @@ def test_doctor_says_what_is_there():
     assert "classical codecs" in done.stdout
 
 
+def test_a_file_is_decoded_with_this_machines_models(tmp_path):
+    """It says nothing of where they lie; whoever encoded with a transform of their own needs it here too."""
+    own = tmp_path / "transform"
+    shutil.copytree(FOLDER / "tiny", own)
+    blob = bytearray((own / "synthesis.safetensors").read_bytes())
+    blob[-4] ^= 1
+    (own / "synthesis.safetensors").write_bytes(blob)
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (64, 48), (90, 40, 80)).save(picture)
+    mine = f"profile.transform={own}"
+    done = farlink("encode", picture, "-o", tmp_path / "a.flnk", "--set", mine, "--set", "codec.steps=1")
+    assert done.returncode == 0, done.stderr
+    assert str(own).encode() not in (tmp_path / "a.flnk").read_bytes()
+    assert farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "b.png").returncode == 5
+    done = farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "b.png", "--set", mine)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "b.png").size == (64, 48)
+    done = farlink(
+        "decode",
+        tmp_path / "a.flnk",
+        "-o",
+        tmp_path / "c.png",
+        "--set",
+        mine,
+        "--set",
+        "profile.generator=nowhere",
+    )
+    assert (done.returncode, "nowhere" in done.stderr) == (4, True), done.stderr
+    done = farlink("decode", tmp_path / "a.flnk", "-o", tmp_path / "c.png", "--set", "codec.steps=9")
+    assert (done.returncode, "profile.KEY=VALUE" in done.stderr) == (2, True), done.stderr
+
+
 @pytest.mark.slow
 def test_three_terminals(tmp_path):
     address = free_address()
@@ -560,7 +592,7 @@ def test_an_end_sets_its_own_models_only():
     for setting, words in (
         ("codec.steps=3", "the link says all else"),
         ("profile.dtype=int3", "profile.dtype"),
-        ("profile.x=1", "profile.x"),
+        ("profile.x=1", "profile: unknown key 'x'"),
     ):
         with pytest.raises(UsageError, match=words):
             schema.with_local_models(plan, [setting])

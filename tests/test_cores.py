@@ -8,13 +8,14 @@ import toys
 from test_metrics import result_of
 from toys import ToyDecoder, ToyEncoder, cores, kinds, run, sections, session
 
-from link import png, timing
+from link import fragment, packet, png, timing
 from link.conductor import Conductor
 from link.errors import FingerprintError, UsageError
 from link.events import Fate
-from link.fingerprint import fingerprint
+from link.fingerprint import fingerprint, short
+from link.frame import Payload
 from link.journal import digest, read
-from link.packet import Kind, peek
+from link.packet import Kind, Packet, peek
 from link.repair import fec
 from scenarios.report import packets as listing
 from scenarios.results import traffic as traffics
@@ -122,7 +123,7 @@ def test_a_frame_waits_for_no_repair_packet_and_is_mended_by_that_of_a_later_fra
     found = run(plan, tmp_path / "run.mcap", 6, ToyEncoder(3, 105), decoder)
     shown = {event["frame"]: event["time_ns"] / S for event in kinds(found, "decoded")}
     captured = {event["frame"]: event["time_ns"] / S for event in kinds(found, "captured")}
-    own = 3 * (105 + 1 + 8) * 8 / 2000 + 1  # its packets on the air, and the delay
+    own = (3 * (105 + 1 + 8) + 8) * 8 / 2000 + 1  # its packets with the hash on the air, and the delay
     assert all(shown[frame] - captured[frame] == pytest.approx(own) for frame in range(1, 6))
     assert 10 + own < shown[0] < 10 + own + 1
     assert sorted(payload.sections for payload in decoder.payloads) == sorted(
@@ -466,8 +467,145 @@ def test_ends_with_other_tables_stop_and_name_both(tmp_path):
     assert error.value.other in str(error.value)
 
 
+def copying(seed, ber=0.001):
+    """Return a session over a hop that flips bits and two that copy every packet."""
+    hops = [
+        {"name": "noisy", "rate_bps": 2000, "bit_error_rate": ber},
+        {"name": "one", "rate_bps": 20000, "duplicate_ratio": 1},
+        {"name": "two", "rate_bps": 20000, "duplicate_ratio": 1},
+    ]
+    return session(link(hops=hops), seed=seed, frame_bytes=600)
+
+
+@pytest.mark.parametrize("seed", range(1, 17))
+def test_copies_of_a_damaged_packet_are_no_other_fingerprint(tmp_path, seed):
+    for ber in (0.001, 0.01):
+        found = run(copying(seed, ber), tmp_path / f"{ber}.mcap", 4, ToyEncoder(5, 110))
+        assert counts(found)[Fate.BAD_CHECKSUM] > 4
+        assert conserved(found)
+
+
+@pytest.mark.exhaustive
+def test_no_seed_makes_damage_another_fingerprint(tmp_path):
+    for seed in range(1, 201):
+        for ber in (0.0003, 0.001, 0.003, 0.01):
+            run(copying(seed, ber), tmp_path / "run.mcap", 4, ToyEncoder(5, 110))
+
+
+def test_another_fingerprint_is_found_among_copies_and_damage(tmp_path):
+    from link.journal import Journal
+
+    for seed in range(1, 6):
+        plan = copying(seed)
+        other = plan.model_copy(update={"camera": plan.camera.model_copy(update={"width": 80})})
+        (sender, _), (_, receiver) = cores(plan, 8, ToyEncoder(5, 110)), cores(other, 8)
+        with Journal(tmp_path / f"{seed}.mcap", {"scenario": {}}) as book:
+            with pytest.raises(FingerprintError) as error:
+                Conductor(plan, {}, sender, receiver, book).run()
+        assert (error.value.own, error.value.other) == (fingerprint(other)[:8], fingerprint(plan)[:8])
+
+
+def resealed(plan, data, **changes):
+    """Return the packet *data* with *changes*, and its checksum right again: what 32 bits let through."""
+    parsed = peek(data)
+    fields = {name: getattr(parsed, name) for name in ("kind", "frame", "index", "body", "priority", "last")}
+    return Packet(**{**fields, **changes}).pack(short(fingerprint(plan)))
+
+
+def changed(plan, data):
+    """Return *data* with a byte of its sections changed, and a right checksum."""
+    body = peek(data).body
+    return resealed(plan, data, body=body[:20] + bytes([body[20] ^ 1]) + body[21:])
+
+
+def test_a_changed_section_under_a_right_checksum_is_never_shown_as_complete():
+    plan, decoder = session(link()), ToyDecoder()
+    sender, receiver = cores(plan, 1, ToyEncoder(4, 110), decoder)
+    made = sender.step(0, []).packets
+    out = receiver.step(5, list(enumerate([made[0], changed(plan, made[1]), *made[2:]])))
+    assert [event.kind for event in out.events] == ["damaged", "closed"]
+    damaged, closed = out.events
+    assert damaged.fields == {"packets": 4, "reason": "the hash over its sections does not hold"}
+    assert closed.fields == {"complete": False, "sections": [False], "packets": 0}
+    assert not any(any(payload.sections) for payload in decoder.payloads), "no section of it is shown"
+    assert [fate for _, fate in out.verdicts] == [Fate.DELIVERED] * 4
+
+
+def test_a_damaged_frame_is_asked_for_again_and_then_complete():
+    plan, decoder = far(""), ToyDecoder()
+    sender, receiver = cores(plan, 1, ToyEncoder(4, 110), decoder)
+    made = sender.step(0, []).packets
+    out = receiver.step(5, list(enumerate([*made[:3], changed(plan, made[3])])))
+    assert [event.kind for event in out.events] == ["damaged", "nak"]
+    assert out.events[1].fields["open_from"] == 0
+    again = sender.step(2000 * S, [(9, out.packets[0])])
+    assert [event.fields for event in again.events if event.kind == "resent"] == [{"packets": [0, 1, 2, 3]}]
+    out = receiver.step(2600 * S, list(enumerate(again.packets, 10)))
+    assert [event.kind for event in out.events] == ["closed", "decoded", "ack"]
+    assert out.events[0].fields["complete"]
+    assert decoder.payloads == [Payload(sections(0, 4, 110))]
+
+
+def test_a_frame_that_stays_damaged_is_asked_for_a_fixed_number_of_times_and_closed():
+    plan, decoder = far("", arq_rounds=3), ToyDecoder()
+    sender, receiver = cores(plan, 1, ToyEncoder(2, 110), decoder)
+    made = sender.step(0, []).packets
+    bad = [made[0], changed(plan, made[1])]
+    said = []
+    out = receiver.step(5, list(enumerate(bad)))
+    while True:
+        said += [event.kind for event in out.events]
+        if out.next_ns is None:
+            break
+        out = receiver.step(out.next_ns + 1, list(enumerate(bad)) if out.packets else [])
+    assert Counter(said) == {"damaged": 4, "nak": 3, "closed": 1}
+    assert not any(any(payload.sections) for payload in decoder.payloads)
+
+
+def test_packets_of_two_frames_with_one_number_on_the_wire_make_no_frame():
+    plan, decoder = session(link(), period_s=1), ToyDecoder()
+    sender, receiver = cores(plan, 2, ToyEncoder(4, 110), decoder)
+    made = sender.step(0, []).packets
+    # The same frame of 16,384 frames ago would look like this.
+    bodies = fragment.fragment(sections(77, 4, 110), timing.body_bytes(plan.link), packet.FRAMES)
+    old = [resealed(plan, data, body=body) for data, body in zip(made, bodies, strict=True)]
+    out = receiver.step(5, list(enumerate([old[0], *made[1:]])))
+    assert [event.kind for event in out.events] == ["damaged", "closed"]
+    assert not any(any(payload.sections) for payload in decoder.payloads)
+    # All of it is that frame, under its own number.
+    _, receiver = cores(plan, 2, decoder=decoder)
+    out = receiver.step(5, list(enumerate(old)))
+    assert [(event.kind, event.frame) for event in out.events] == [
+        ("closed", packet.FRAMES),
+        ("decoded", packet.FRAMES),
+    ]
+    assert decoder.payloads[-1].sections == sections(77, 4, 110)
+
+
+def test_a_forged_repair_packet_makes_no_frame_and_no_receipt():
+    plan, decoder = (
+        session(link(repair={"arq": True, "fec": 0.5}, **{"return": {"rate_bps": 100}}), frame_bytes=400),
+        ToyDecoder(),
+    )
+    sender, receiver = cores(plan, 1, ToyEncoder(4, 100), decoder)
+    made = sender.step(0, []).packets
+    data = [item for item in made if peek(item).kind == Kind.DATA]
+    spare = next(item for item in made if peek(item).kind == Kind.FEC)
+    body = peek(spare).body
+    wrong = resealed(plan, spare, body=body[:20] + bytes([body[20] ^ 1]) + body[21:])
+    out = receiver.step(5, list(enumerate([data[0], *data[2:], wrong])))
+    assert "damaged" in [event.kind for event in out.events]
+    # One that tells of fewer packets than there are.
+    _, receiver = cores(plan, 1, decoder=decoder)
+    few = resealed(plan, spare, index=2, body=fec.head((2,)) + b"symbol")
+    out = receiver.step(5, list(enumerate([data[0], data[1], few])))
+    assert "damaged" in [event.kind for event in out.events]
+    assert all(peek(item).body for item in out.packets), "an empty body would be a receipt"
+    assert decoder.payloads == []
+
+
 def test_a_frame_of_too_many_packets_is_a_clear_error():
-    plan = session(link(mtu_bytes=14))
+    plan = session(link(mtu_bytes=16))
     sender, _ = cores(plan, 1, ToyEncoder(1, 8000))
     with pytest.raises(UsageError, match="at most 1024"):
         sender.step(0, [])

@@ -18,7 +18,7 @@ from scenarios.report import packets as inspect
 from scenarios.report import pcap
 from scenarios.results import traffic
 
-# Two frames of two sections of 70 bytes over 1,000 and 500 bit/s; the second packet is lost on the first hop.
+# Two frames of two sections of 66 bytes over 1,000 and 500 bit/s; the second packet is lost on the first hop.
 LINK: dict[str, Any] = {
     "mtu_bytes": 64,
     "hops": [
@@ -60,9 +60,11 @@ frame 0: shown at 9.172 s
 """
 
 
-def _run(tmp_path: Path, link: dict[str, Any] | None = None, frames: int = 2, **settings: Any) -> Run:
+def _run(
+    tmp_path: Path, link: dict[str, Any] | None = None, frames: int = 2, size: int = 66, **settings: Any
+) -> Run:
     plan = toys.session({**LINK, **(link or {})}, period_s=10, **settings)
-    return toys.run(plan, tmp_path / "run.mcap", frames, toys.ToyEncoder(2, 70))
+    return toys.run(plan, tmp_path / "run.mcap", frames, toys.ToyEncoder(2, size))
 
 
 def _hop(**fields: Any) -> dict[str, Any]:
@@ -125,8 +127,8 @@ def test_a_record_says_everything_and_is_json(tmp_path: Path) -> None:
     assert [record["packet"] for record in found] == list(range(10))
     first, request, confirmation = found[1], found[3], found[5]
     assert first["sections"] == [
-        {"kind": "picture", "section": 0, "piece": 1, "final": True, "size_bytes": 16},
-        {"kind": "picture", "section": 1, "piece": 0, "final": False, "size_bytes": 35},
+        {"kind": "picture", "section": 0, "piece": 1, "final": True, "size_bytes": 12},
+        {"kind": "picture", "section": 1, "piece": 0, "final": False, "size_bytes": 39},
     ]
     assert request["request"] == {"complete": False, "missing": [1], "open_from": None, "enough": 0}
     assert request["direction"] == "return"
@@ -136,18 +138,18 @@ def test_a_record_says_everything_and_is_json(tmp_path: Path) -> None:
 
 
 def test_repair_packets_and_full_queues(tmp_path: Path) -> None:
-    hops = [_hop(queue={"limit_bytes": 64})]
-    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 1.0}}, frames=1)
+    hops = [_hop(queue={"limit_bytes": 72})]
+    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 1.0}}, frames=1, size=70)
     found = list(inspect.records(run))
     assert [record["kind"] for record in found] == ["data"] * 4 + ["fec"] * 2
-    # One packet of 60 bytes on the transmitter, then 30 and 30 bytes in a queue of 64.
+    # One packet of 60 bytes on the transmitter, then 30 and 38 bytes in a queue of 72.
     assert [record["packet"] for record in found if record["fate"] == "queue_full"] == [2, 4, 5]
     assert not found[-1]["on_air"]
     text = "\n".join(inspect.lines(run))
     assert "queue full     repair symbol" in text
     assert "a 0.000+0.000 queue full at 0.000" in text
     assert text.endswith(
-        "hop a: 3 crossed, 3 queue full; on the air 0.960 s; wait 0.400 s mean, 0.720 s most"
+        "hop a: 3 crossed, 3 queue full; on the air 1.024 s; wait 0.400 s mean, 0.720 s most"
     )
 
 
@@ -239,8 +241,8 @@ def test_a_capture_byte_by_byte(tmp_path: Path) -> None:
 
 
 def test_a_capture_leaves_out_what_never_left(tmp_path: Path) -> None:
-    hops = [_hop(queue={"limit_bytes": 64}, duplicate_ratio=1)]
-    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 1.0}}, frames=1)
+    hops = [_hop(queue={"limit_bytes": 72}, duplicate_ratio=1)]
+    run = _run(tmp_path, {"hops": hops, "return": None, "repair": {"fec": 1.0}}, frames=1, size=70)
     assert pcap.export(run, tmp_path / "run.pcap")[0] == 3
     found = [data for _, data in _records((tmp_path / "run.pcap").read_bytes())]
     assert found == [run.data[record["packet"]] for record in inspect.records(run) if record["on_air"]]

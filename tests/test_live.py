@@ -19,7 +19,8 @@ from link.config import Session
 from link.errors import UsageError
 from link.events import Fate
 from link.fingerprint import fingerprint
-from link.live import Answer, Change, LateEnd, Pace, Timing, Turn
+from link.inputs import Answer, Change, Timing, Turn
+from link.live import LateEnd, Pace
 from link.steering import MAX_CHANGES, lay
 from receiver.receiver import Receiver
 from scenarios import schema
@@ -153,7 +154,7 @@ def test_a_source_that_can_skip_makes_no_picture_for_nobody(tmp_path):
             return self
 
         def __next__(self):
-            if self.at == 100:
+            if self.at >= 100:
                 raise StopIteration
             self.made += 1
             self.at += 1
@@ -349,6 +350,18 @@ def test_no_packet_overtakes_another_when_a_delay_gets_shorter(tmp_path):
     rows = run.rows[run.rows[:, 2] == Fate.CROSSED]
     assert (np.diff(rows[:, 1]) > 0).all()
     assert len(rows) == (run.rows[:, 2] == Fate.SENT).sum()
+
+
+def test_an_outage_that_holds_a_hop_with_repair_of_its_own_lasts_until_it_is_released(tmp_path):
+    down = {"windows_s": [[0, 1e8]], "hold": True}
+    wishes = [
+        (3.0, Change({"link.hops.0.outage": down}, "test")),
+        (9.0, Change({"link.hops.0.outage": None}, "test")),
+    ]
+    asked = plan(hops=[{**HOP, "delay_s": 0.1, "retransmit": {"tries": 4}}])
+    run = play(asked, tmp_path / "run.mcap", Room(wishes=wishes), frames=14)
+    assert len(kinds(run, "decoded")) == 14
+    assert run.rows[-1, 0] < to_ns(20.0)
 
 
 @pytest.mark.parametrize("hold", [False, True])

@@ -421,6 +421,28 @@ def test_a_packet_that_nobody_can_read_is_counted(data):
     assert (totals["packets_sent"], totals["packets_lost"], totals["on_air_bytes"]) == (1, 1, len(data))
 
 
+def test_damaged_pictures_are_passed_on_and_never_end_a_session():
+    room = Room(head(), local=False)
+    whole = png.encode(Camera16.pixels(0))
+    for frame, data in enumerate((b"", b"x", whole[:40], whole[:-20], whole[:60] + b"\0" * 900)):
+        about = {"task": "depth", "model": "m", "metric": True, "scale": 1.0}
+        of_classes = {"task": "segmentation", "model": "m", "names": ["sky"]}
+        events = [
+            Event("captured", frame, frame, {"name": "x"}, data),
+            Event("decoded", frame, frame, {"complete": True}, data),
+            Event("found", frame, frame, about, data),
+            Event("found", frame, frame, of_classes, data),
+        ]
+        room.take(News(frame, 1.0, False, None, events), 0.0)
+        sent, blobs = messages.tick(room, room.version - 1, 0.0)
+        assert {one["kind"] for one in sent["pictures"]} >= {"sent", "received"}
+        assert blobs[0] == data if sent["pictures"][0]["lossless"] else blobs[0][:2] == b"\xff\xd8"
+    small = pictures.PictureRing(local=False, most_bytes=3 * len(whole))
+    for frame in range(20):
+        small.add("sent", frame, whole[:-20] if frame % 2 else whole, 0.0)
+    assert small.size_bytes <= 3 * len(whole)
+
+
 def test_a_room_stays_small_for_hours():
     """Five thousand frames with pictures and packets that never arrive: everything is bounded."""
     room = Room(head(), local=True)

@@ -66,6 +66,8 @@ def test_the_lists_that_are_made_of_the_marks():
         "device",
         "dtype",
         "load_s",
+        "memory_bytes",
+        "picture_s",
     }
     assert fields_marked(Session, Affects.MACHINE) == {"profile"}
     assert fields_marked(Camera, Affects.FRAMES) == set(Camera.model_fields)

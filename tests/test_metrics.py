@@ -97,13 +97,13 @@ def data(frame: int, index: int, body: bytes, last: bool = False) -> Packet:
 
 
 SECTIONS = [b"a" * 10, b"b" * 30]
-BODIES = fragment.fragment(SECTIONS, 20)
+BODIES = fragment.fragment(SECTIONS, 21, 0)
 
 
 def story() -> Book:
     """Three frames: complete after a resend, partial, lost; a copy, a late packet, and a queue that was full.
 
-    BODIES are 10 bytes in 11 with 7 of the next, and so on: what stands in them is read by `fragment.chunks`.
+    BODIES are 10 bytes in 11, and 30 in two more with the hash: what stands in them is read by `fragment.chunks`.
     """
     book = Book()
     for frame in range(3):
@@ -133,7 +133,7 @@ def story() -> Book:
 
 
 def held(body: bytes) -> int:
-    return sum(len(chunk.data) for chunk in fragment.chunks(body))
+    return sum(len(chunk.data) for chunk in fragment.chunks(body, last=body == BODIES[-1]))
 
 
 def test_every_figure_of_a_run_made_by_hand() -> None:
@@ -249,7 +249,7 @@ def test_ccsds_headers_are_counted() -> None:
     book = Book(scenario(framing="ccsds"))
     book.event("captured", 0, 0, name="x")
     book.event("encoded", 0, 0, sections=[6], packets=1)
-    body = fragment.fragment([b"s" * 6], 20)[0]
+    body = fragment.fragment([b"s" * 6], 20, 0)[0]
     book.packet(0, data(0, 0, body, last=True), arrives(S))
     book.event("finished", S)
     assert measure(book.run())["bytes"] == {

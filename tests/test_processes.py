@@ -160,7 +160,7 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
     children = []
     for _ in range(200):
         children = psutil.Process(parent.pid).children(recursive=True)
-        if len(children) == 3 and (tmp_path / "run" / "run.mcap").is_file():
+        if len(children) == 4 and (tmp_path / "run" / "run.mcap").is_file():
             break
         time.sleep(0.05)
     time.sleep(1.0)
@@ -221,6 +221,8 @@ def test_wall_clock_time_runs_at_its_factor(tmp_path):
         span = found.events[-1]["time_ns"] / 1e9
         assert took > span / 20.0
         assert found.complete
-        captured = [event["time_ns"] / 1e9 for event in found.events if event["kind"] == "captured"]
-        assert len(captured) == 5
-        assert all(at >= number for number, at in enumerate(captured)), "no timer fires early"
+        taken = [event for event in found.events if event["kind"] in ("captured", "skipped")]
+        assert len(taken) == 5
+        assert all(event["time_ns"] >= number * 10**9 for number, event in enumerate(taken)), (
+            "no timer fires early"
+        )

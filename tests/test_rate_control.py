@@ -18,7 +18,7 @@ from link.config import Codec, Session
 from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
 from link.frame import Frame, Payload
-from link.packet import FEC_BYTES
+from link.packet import FEC_BYTES, HASH_BYTES
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.models import rate_table as rate_models
@@ -96,7 +96,7 @@ def slow_rows(table, link, alpha, beta, tasks):
     for i, channels in enumerate(table.channels):
         for j, words in enumerate(table.words):
             payload = table.payload_bytes[i, j] * link.scale
-            body = payload + 2 * (channels + 1)
+            body = payload + 2 * (channels + 1) + HASH_BYTES
             packets = max(1, math.ceil(body / link.body_bytes))
             air = body + packets * link.overhead_bytes
             frames, spare = 1, 0
@@ -198,7 +198,7 @@ def test_a_narrow_link_is_never_overrun():
         assert found.air_bytes <= capacity
     rare = choose(table, replace(WIDE, period_bytes=0.5), 1.0, 0.0, "segmentation")
     assert (rare.channels, rare.words) == (0, 4)
-    assert rare.every == math.ceil((3 + 2 + 2 + 8) / 0.5), (
+    assert rare.every == math.ceil((3 + 2 + 2 + 8 + HASH_BYTES) / 0.5), (
         "nothing fits: the cheapest, as seldom as it must be"
     )
     assert rare.air_bytes <= 0.5

@@ -184,6 +184,23 @@ def test_a_key_changes_with_the_files_of_the_source(tmp_path):
     assert plan.cells(request)[0].key != first
 
 
+@pytest.mark.parametrize("whole_bytes", [stamps._SOURCE_BYTES, 100])
+def test_another_picture_of_the_same_size_and_time_is_another_source(tmp_path, monkeypatch, whole_bytes):
+    monkeypatch.setattr(stamps, "_SOURCE_BYTES", whole_bytes)  # of what is beyond, the status is looked at
+    place = tmp_path / "pictures"
+    place.mkdir()
+    request = dataclasses.replace(asked({"codec.name": ["webp"]}), source=str(place))
+    keys = []
+    for colour in ((200, 30, 30), (20, 30, 230), (200, 30, 30)):
+        Image.new("RGB", (64, 48), colour).save(place / "a.bmp")
+        os.utime(place / "a.bmp", ns=(10**18, 10**18))
+        keys.append((plan.cells(request)[0].key, (place / "a.bmp").stat().st_size))
+    assert keys[0][1] == keys[1][1]
+    assert keys[0][0] != keys[1][0]
+    if whole_bytes > 100:
+        assert keys[2] == keys[0]
+
+
 def test_a_sweep_writes_what_was_asked_and_both_tables(tmp_path):
     out = tmp_path / "out"
     result = work.sweep(asked(seeds=(1, 2)), HERE, out)
@@ -394,6 +411,19 @@ def test_the_cache_gives_back_what_it_was_given_and_drops_what_is_damaged(tmp_pa
         assert fresh.get("payloads", "ab" * 32) is None
         assert not path.exists()
         assert fresh.misses["payloads"] == 1
+
+
+def test_an_entry_at_the_place_of_another_is_damaged(tmp_path):
+    store = Store(tmp_path)
+    store.put("payloads", "ab" * 32, b"hello")
+    entry = (tmp_path / "payloads" / "ab" / ("ab" * 31)).read_bytes()
+    for kind, key in (("payloads", "ab" * 31 + "cd"), ("pictures", "ab" * 32)):
+        place = tmp_path / kind / key[:2] / key[2:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(entry)
+        assert Store(tmp_path).get(kind, key) is None
+        assert not place.exists()
+    assert Store(tmp_path).get("payloads", "ab" * 32) == b"hello"
 
 
 def test_the_cache_keeps_to_its_limit_and_forgets_what_was_used_longest_ago(tmp_path):

@@ -15,8 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import link.weights
+from link.bitstream import text as text_model
 from link.bitstream.entropy import ONE, BitReader, BitWriter
-from link.bitstream.text import MAX_BYTES, SYMBOLS, TABLE, decode, encode, tables, to_symbols
+from link.bitstream.text import MAX_BYTES, SYMBOLS, SYMBOLS_A_BYTE, TABLE, decode, encode, tables, to_symbols
 from link.seeds import generator
 
 DATA = Path(__file__).parent / "data"
@@ -86,6 +87,37 @@ def test_too_much_data_is_refused():
         decode(bytes(1026))
     with pytest.raises(ValueError, match="at most 1025 bytes"):
         decode(b"\xff" + bytes(10_000_000))
+
+
+def test_a_few_bytes_cost_no_more_than_a_few_bytes_may(monkeypatch):
+    """Those that read as a thousand characters are refused before they are read to the end."""
+    work = 0
+    code = text_model.TextModel.code
+
+    def counted(self, symbol):
+        nonlocal work
+        work += 1
+        return code(self, symbol)
+
+    monkeypatch.setattr(text_model.TextModel, "code", counted)
+    refused = 0
+    rng = generator(1, "few bytes")
+    for size in (1, 2, 3, 5, 8):
+        for _ in range(60):
+            work = 0
+            try:
+                decode(rng.bytes(size))
+            except ValueError as error:
+                refused += "symbols in" in str(error)
+            assert work <= SYMBOLS_A_BYTE * (size + 1)
+    assert refused > 20
+
+
+def test_a_text_that_says_next_to_nothing_travels_as_it_is():
+    assert encode("0" * 1024) == b"\xff" + b"0" * 1024
+    said = "The image shows a street with a bus. " * 27
+    assert len(encode(said)) < 40, "a model that repeats itself is still cheap"
+    assert decode(encode(said)) == said
 
 
 def read_or_refuse(data):

@@ -131,7 +131,7 @@ def test_the_same_seed_loses_the_same_packets():
 
 def test_what_arrives_is_what_the_link_would_put_together():
     sections = tuple(bytes([at]) * 15 for at in range(5))
-    payload, bodies = Payload(sections), fragment.fragment(sections, 40)
+    payload, bodies = Payload(sections), fragment.fragment(sections, 40, 0)
     assert drop_packets(payload, 40, [False] * 9) == payload
     assert len(bodies) == 3
     found = drop_packets(payload, 40, [True, False, False])
@@ -146,7 +146,7 @@ def test_ages_end_where_the_frames_do():
     assert measured(frames=two_drives)[0].ages == (0, 1), "frames of two drives do not follow each other"
     alone, _ = measured(frames=[shots(3, str(at))[2] for at in range(6)])
     assert alone.ages == (0,)
-    link = LinkState(period_bytes=20, loss=0, body_bytes=120, overhead_bytes=8)
+    link = LinkState(period_bytes=28, loss=0, body_bytes=120, overhead_bytes=8)
     assert choose(alone, link, 1.0, 0.0, "toy").every == 1, (
         "nothing is known of skipping, so nothing is skipped"
     )

@@ -15,7 +15,8 @@ contexts found. All of it is integers, fixed beforehand, so both ends agree on e
 The table of contexts is a Bloomier filter (Chazelle et al. 2004): the state and a 10-bit check of a key are the
 exclusive or of three cells; a context that was not stored passes for another once in 1024 times.
 
-A text that the model would make longer travels as the byte 0xFF and its UTF-8: at most one byte more.
+A text that the model would make longer travels as the byte 0xFF and its UTF-8: at most one byte more. So does one that
+says next to nothing (a thousand zeros): a few bytes that somebody made up must not cost as much time as a long caption.
 """
 
 from functools import cache
@@ -29,6 +30,8 @@ from link.weights import read
 
 MAX_BYTES = 1024
 """The longest text, in bytes of UTF-8."""
+SYMBOLS_A_BYTE = 64
+"""Coded text has at most so many symbols for each of its bytes and one byte more; captions have about five."""
 
 TABLE = "text.safetensors"
 
@@ -339,13 +342,19 @@ def encode(text: str, shipped: TextTables | None = None) -> bytes:
     writer = BitWriter()
     writer.code(_NOT_RAW, 1)
     model = TextModel(writer, shipped or tables())
-    for symbol, byte in to_symbols(text):
+    symbols = to_symbols(text)
+    for symbol, byte in symbols:
         model.code(symbol)
         if symbol == BYTE:
             for at in range(7, -1, -1):
                 writer.code(_HALF, byte >> at & 1)
     coded = writer.finish() or b"\0"
-    return coded if len(coded) <= len(raw) else bytes([_RAW]) + raw
+    fits = len(coded) <= len(raw) and len(symbols) <= _most_symbols(coded)
+    return coded if fits else bytes([_RAW]) + raw
+
+
+def _most_symbols(coded: bytes) -> int:
+    return SYMBOLS_A_BYTE * (len(coded) + 1)
 
 
 def decode(data: bytes, shipped: TextTables | None = None) -> str:
@@ -360,7 +369,11 @@ def decode(data: bytes, shipped: TextTables | None = None) -> str:
     reader.code(_NOT_RAW)
     model, case, raw = TextModel(reader, shipped or tables()), Case(), bytearray()
     shifted = False
+    left = _most_symbols(data)
     while (symbol := model.code(END)) != END:
+        left -= 1
+        if left < 1:
+            raise ValueError(f"expected at most {_most_symbols(data)} symbols in {len(data)} bytes of text")
         if shifted and symbol not in LETTERS:
             raise ValueError("expected a letter after a shift")
         if symbol == SHIFT:

@@ -29,7 +29,8 @@ from link.seeds import generator
 # Members of an enumeration cost more to look up than the rest of a row.
 _QUEUE_FULL, _OUTAGE, _CHANNEL_LOSS = int(Fate.QUEUE_FULL), int(Fate.OUTAGE), int(Fate.CHANNEL_LOSS)
 _DUPLICATED, _CROSSED = int(Fate.DUPLICATED), int(Fate.CROSSED)
-_WINDOWS = 1000  # a packet that fits into none of so many is sent all the same, and lost
+MAX_TRIED_WINDOWS = 1000
+"""A packet that fits between none of so many outages is sent all the same, and lost."""
 
 Sink = Callable[[int, bytes, int], None]
 """Takes (packet number, bytes, time in ns)."""
@@ -129,12 +130,15 @@ class Hop:
         """Look again whether what an outage held may go."""
         if self._release is None:
             return
-        # Left on the clock it would be a time at which something is still to happen.
-        queue = self._env._queue
-        queue[:] = [entry for entry in queue if entry[3] is not self._release]
-        heapify(queue)
+        self._forget(self._release)
         self._stalls, self._due, self._released, self._release = 0, False, now, None
         self._serve(now)
+
+    def _forget(self, event: simpy.Event) -> None:
+        """Take *event* off the clock: there it would be a time at which something is still to happen."""
+        queue = self._env._queue
+        queue[:] = [entry for entry in queue if entry[3] is not event]
+        heapify(queue)
 
     def put(self, packet: int, data: bytes, now: int) -> None:
         """Take *packet* at *now*, which never decreases."""
@@ -163,7 +167,7 @@ class Hop:
         outages = self._outages
         if outages is None or not outages.hold or self._steered:  # which has waited already
             return self._rate.finish(now, size)
-        for _ in range(_WINDOWS):
+        for _ in range(MAX_TRIED_WINDOWS):
             start, end = self._rate.preview(now, size)
             if not outages.hits(start, end):
                 break
@@ -196,7 +200,7 @@ class Hop:
     def _stall(self, offered: int, size: int) -> bool:
         """Whether an outage holds the next packet, which was *offered* then; look again when it ends."""
         outages = self._outages
-        if outages is None or not outages.hold or self._stalls >= _WINDOWS:
+        if outages is None or not outages.hold or self._stalls >= MAX_TRIED_WINDOWS:
             self._stalls = 0
             return False
         start, end = self._rate.preview(offered, size)

@@ -1,4 +1,10 @@
-"""When a hop is down: given windows, or up and down in turn, fixed or exponential."""
+"""When a hop is down: given windows, or up and down in turn, fixed or exponential.
+
+What was between two packets costs the same however long it was: up and down in turn are reckoned by eras of
+`ERA_TURNS` turns, and an era that nobody asks about is passed over. Fixed turns go on from era to era as if there were
+none. Exponential times have no memory, so each era after the first begins anew in the stationary state, with a
+generator of its own: the windows are the same whoever asks, and when.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -8,24 +14,39 @@ import numpy as np
 from link.channel import to_ns
 from link.config import Outage
 
+ERA_TURNS = 1024
+
 
 class Outages:
     """Answers for times that never decrease, keeping only the windows around the present."""
 
     def __init__(self, config: Outage, rng: np.random.Generator) -> None:
         self.hold = config.hold
-        self._coming = _windows(config, rng)
+        self._eras: _Eras | None = None
+        self._coming: Iterator[tuple[int, int]]
+        if config.up_s is None or config.down_s is None:
+            self._coming = ((to_ns(start), to_ns(end)) for start, end in config.windows_s)
+        else:
+            self._eras = _Eras(config.up_s, config.down_s, rng if config.random else None)
+            self._coming = self._eras.windows(0)
+        self._era = 0
         self._known: deque[tuple[int, int]] = deque()
 
     def _first_after(self, now: int) -> tuple[int, int] | None:
         """Return the first window that ends after *now*; forget those before it."""
         while self._known and self._known[0][1] <= now:
             self._known.popleft()
+        if not self._known and self._eras is not None and now // self._eras.era_ns > self._era:
+            self._era = now // self._eras.era_ns
+            self._coming = self._eras.windows(self._era)
         while not self._known:
             window = next(self._coming, None)
             if window is None:
-                return None
-            if window[1] > now:
+                if self._eras is None:
+                    return None
+                self._era += 1
+                self._coming = self._eras.windows(self._era)
+            elif window[1] > now:
                 self._known.append(window)
         return self._known[0]
 
@@ -40,15 +61,36 @@ class Outages:
         return now if window is None else window[1]
 
 
-def _windows(config: Outage, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    if config.up_s is None or config.down_s is None:
-        yield from ((to_ns(start), to_ns(end)) for start, end in config.windows_s)
-        return
-    at = 0
-    while True:
-        up, down = config.up_s, config.down_s
-        if config.random:
-            up, down = rng.exponential(up), rng.exponential(down)
-        start = at + to_ns(up)
-        at = max(start + to_ns(down), start + 1)
-        yield start, at
+class _Eras:
+    """The windows of up and down in turn, era by era. *rng*: both are means of exponential times; None: fixed."""
+
+    def __init__(self, up_s: float, down_s: float, rng: np.random.Generator | None) -> None:
+        self._up, self._down = to_ns(up_s), to_ns(down_s)
+        self._means = up_s, down_s
+        self._rng = rng
+        self.era_ns = ERA_TURNS * (self._up + self._down)
+        """How long an era is."""
+
+    def windows(self, era: int) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) in ns of the outages in *era*, in order; none is empty."""
+        begin = era * self.era_ns
+        if self._rng is None:
+            for turn in range(ERA_TURNS):
+                end = begin + (turn + 1) * (self._up + self._down)
+                yield end - self._down, end
+            return
+        rng, at, end = self._rng, begin, begin + self.era_ns
+        is_up = True
+        if era:
+            entropy = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
+            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy, spawn_key=(era,))))
+            is_up = bool(rng.random() * sum(self._means) < self._means[0])
+        while True:
+            start = at + to_ns(rng.exponential(self._means[0])) if is_up else at
+            if start >= end:
+                return
+            at = max(start + to_ns(rng.exponential(self._means[1])), start + 1)
+            yield start, min(at, end)
+            if at >= end:
+                return
+            is_up = True

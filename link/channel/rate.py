@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Protocol
 
 from link.errors import UsageError
+from link.files import read_within
 
 QUANTUM_BYTES = 1504
 """Bytes of one delivery opportunity where a trace names none (mahimahi, link_queue.hh: PACKET_SIZE)."""
+MOST_BYTES, MOST_TIMES = 64 << 20, 5_000_000
+"""Of a trace: an hour at 12 Mbit/s has 3.6 million opportunities of 1504 bytes."""
+_MOST_MS = 10**11  # the longest time that a scenario may say, 1e8 s
+_MOST_QUANTUM = 10**9
 _MS = 1_000_000
 
 
@@ -87,30 +92,42 @@ def read_trace(path: Path) -> Trace:
     quantum = QUANTUM_BYTES
     times: list[int] = []
     try:
-        lines = path.read_text("ascii").splitlines()
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such trace file") from None
-    except (OSError, UnicodeDecodeError) as error:
+        whole = read_within(path, MOST_BYTES).decode("ascii")
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a trace file: {error}") from None
+    if whole.count("\n") > MOST_TIMES:
+        raise UsageError(f"{path}: over {MOST_TIMES} lines")
+    lines = whole.splitlines()
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text.startswith("#"):
             key, _, value = text[1:].partition(":")
             if key.strip() == "quantum_bytes":
-                if times or not value.strip().isdigit() or int(value) == 0:
+                quantum = _whole(value.strip(), _MOST_QUANTUM) or 0
+                if times or quantum == 0:
                     raise UsageError(
-                        f"{path}:{number}: quantum_bytes is a whole number above 0, before the first time"
+                        f"{path}:{number}: quantum_bytes is a whole number from 1 to {_MOST_QUANTUM}, "
+                        "before the first time"
                     )
-                quantum = int(value)
             continue
-        if not text.isdigit():
-            raise UsageError(f"{path}:{number}: a time in whole milliseconds was expected, not {text[:40]!r}")
-        if times and int(text) < times[-1]:
+        time = _whole(text, _MOST_MS)
+        if time is None:
+            expected = f"a time in whole milliseconds, at most {_MOST_MS}, was expected"
+            raise UsageError(f"{path}:{number}: {expected}, not {text[:40]!r}")
+        if times and time < times[-1]:
             raise UsageError(f"{path}:{number}: {text} ms is before the line above")
-        times.append(int(text))
+        times.append(time)
     if not times or times[-1] == 0:
         raise UsageError(f"{path}: a trace needs a last time above 0")
     return Trace(tuple(times), quantum)
+
+
+def _whole(text: str, most: int) -> int | None:
+    """Return the whole number in *text*, None where there is none or it is over *most*."""
+    if not text.isdigit() or len(text) > 20:
+        return None
+    number = int(text)
+    return number if number <= most else None
 
 
 class TraceRate:

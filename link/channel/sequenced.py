@@ -20,7 +20,7 @@ import simpy
 
 from link.channel import to_ns
 from link.channel.delay import tail_ns
-from link.channel.hop import Hop
+from link.channel.hop import MAX_TRIED_WINDOWS, Hop
 from link.channel.outage import Outages
 from link.channel.path import hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
@@ -85,6 +85,8 @@ class SequencedHop(Hop):
         self._expected = 0  # by the far side
         self._gap = False
         self._reporting = self._report_due = False
+        self._held_report: tuple[int, tuple[int, bool, int]] | None = None
+        self._report_release: simpy.Event | None = None
 
     def _wait_ns(self, report_bps: float) -> int:
         """Return how long after an attempt its report may come; a report may wait for one before it."""
@@ -102,6 +104,9 @@ class SequencedHop(Hop):
             self._back = self._back.at(hop_rate_bps(config, {}))
         super().adjust(config, delay_s, turn, now)
         self._answer_ns = self._wait_ns(self._back.rate_bps)
+        if self._report_release is not None and self._held_report is not None:
+            self._forget(self._report_release)
+            self._send_report(*self._held_report, now)
 
     # The near side
 
@@ -251,15 +256,23 @@ class SequencedHop(Hop):
         number = self._fresh()
         self._rows.append((now, number, int(Fate.REPORTED), self._number, 0, 0))
         self._data.append(bytes(self._report_bytes))
-        since, outages = now, self._back_outages
-        if outages is not None and outages.hold:
-            start, end = self._back.preview(now, self._report_bytes)
-            while outages.hits(start, end) and outages.resumes(start) > start:
-                start, end = self._back.preview(outages.resumes(start), self._report_bytes)
-            now = max(now, start)
+        self._send_report(number, (self._expected, self._gap, now), now)
+
+    def _send_report(self, number: int, said: tuple[int, bool, int], now: int, tried: int = 0) -> None:
+        """Put a report on the transmitter, when no outage holds it any more."""
+        outages = self._back_outages
+        start, end = self._back.preview(now, self._report_bytes)
+        if outages is not None and outages.hold and tried < MAX_TRIED_WINDOWS and outages.hits(start, end):
+            self._held_report = number, said
+            again = partial(self._try_report, number, said, tried + 1)
+            self._report_release = self._at(outages.resumes(start), again)
+            return
+        self._report_release = None
         start, end = self._back.finish(now, self._report_bytes)
-        said = (self._expected, self._gap, since)
         self._then(end, partial(self._reported, number, said, start, end))
+
+    def _try_report(self, number: int, said: tuple[int, bool, int], tried: int, _event: simpy.Event) -> None:
+        self._send_report(number, said, int(self._env.now), tried)
 
     def _reported(self, number: int, said: tuple[int, bool, int], start: int, end: int) -> None:
         """Decide the fate of a report whose last bit is on the way."""

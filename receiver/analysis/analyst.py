@@ -199,16 +199,20 @@ class Analyst:
         """Run the models of `session.analysis` alone, of those that were loaded."""
         self._tasks = set(session.analysis)
 
+    @property
+    def about(self) -> list[dict[str, Any]]:
+        """What every event of each model says, in the order in which they are run: `task`, `model`, `stamp`."""
+        return [{"task": item.task, "model": item.name, "stamp": item.stamp} for item, _ in self._models]
+
     def look(self, pixels: Pixels) -> list[tuple[str, dict[str, Any], bytes | None]]:
         """Return (kind, fields, PNG) for each model: `found` with its finding, or `not_found` with the reason.
 
         A model that fails on one picture says so in its event, and the run goes on.
         """
         seen: list[tuple[str, dict[str, Any], bytes | None]] = []
-        for chosen, model in self._models:
+        for about, (chosen, model) in zip(self.about, self._models, strict=True):
             if chosen.task not in self._tasks:
                 continue
-            about: dict[str, Any] = {"task": chosen.task, "model": chosen.name, "stamp": chosen.stamp}
             try:
                 made = record(chosen, partial(_same, model), pixels, self._cache)
             except Exception as error:  # a network's ways to fail on a picture are torch's, not ours
@@ -230,7 +234,7 @@ def record(chosen: Chosen, model: Callable[[], AnalysisModel], pixels: Pixels, c
             return findings.unpack(kept)
         except FindingError:  # damaged: made again
             pass
-    made = findings.write(check_size(model().find(pixels), pixels))
+    made = findings.write(check_shape(model().find(pixels), pixels.shape[:2]))
     if cache is not None:
         cache.put(key, findings.pack(made))
     return made
@@ -246,9 +250,8 @@ def cache_key(chosen: Chosen, pixels: Pixels) -> str:
     return f"finding-{chosen.task}-{chosen.stamp}-{digest}"
 
 
-def check_size(finding: Found, pixels: Pixels) -> Found:
-    """Return *finding*. Raise FindingError where it is a map of another size than *pixels*."""
-    size = pixels.shape[:2]
+def check_shape(finding: Found, size: tuple[int, ...]) -> Found:
+    """Return *finding*. Raise FindingError where it is a map of another size than *size*, (height, width)."""
     if isinstance(finding, findings.Segments) and finding.labels.shape != size:
         raise FindingError(f"labels of shape {finding.labels.shape} for a picture of {size}")
     if isinstance(finding, findings.DepthMap) and finding.values.shape != size:

@@ -123,18 +123,45 @@ def read(record: Record) -> Found:
     fields = record.fields
     try:
         if "boxes" in fields:
-            xyxy = np.array(fields["boxes"], np.float64).reshape(-1, 4)
-            kinds, scores = np.array(fields["kinds"], np.int64), np.array(fields["scores"], np.float64)
-            return Detections(xyxy, kinds, scores, tuple(fields["names"]))
+            return _boxes(fields)
         if record.picture is None:
             raise FindingError("a finding without its picture")
         with Image.open(io.BytesIO(record.picture), formats=["PNG"]) as picture:
             if "scale" in fields:
                 values = np.asarray(picture, np.float32) * np.float32(fields["scale"])
+                if values.ndim != 2 or not np.isfinite(values).all() or values.min(initial=0.0) < 0.0:
+                    raise FindingError("a damaged finding: depth that is none")
                 return DepthMap(values, bool(fields["metric"]))
-            return Segments(np.array(picture, np.uint8), tuple(fields["names"]))
-    except (OSError, KeyError, TypeError, SyntaxError) as error:
+            labels, names = np.array(picture, np.uint8), _names(fields)
+            if labels.ndim != 2 or len(names) > MOST_CLASSES:
+                raise FindingError("a damaged finding: labels that are none")
+            return Segments(labels, names)
+    except FindingError:
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen types for damaged files, numpy its own
         raise FindingError(f"a damaged finding: {error!r}") from None
+
+
+def _boxes(fields: dict[str, Any]) -> Detections:
+    names = _names(fields)
+    xyxy = np.array(fields["boxes"], np.float64).reshape(-1, 4)
+    kinds, scores = np.array(fields["kinds"], np.int64), np.array(fields["scores"], np.float64)
+    if kinds.shape != xyxy.shape[:1] or scores.shape != kinds.shape:
+        raise FindingError(
+            f"a damaged finding: {len(xyxy)} boxes, {kinds.shape} kinds, {scores.shape} scores"
+        )
+    if kinds.size and not (kinds.min() >= 0 and kinds.max() < len(names)):
+        raise FindingError(f"a damaged finding: kinds {kinds.min()} to {kinds.max()} of {len(names)}")
+    if np.abs(xyxy).max(initial=0.0) > 1e6 or not np.isfinite(scores).all():
+        raise FindingError("a damaged finding: numbers out of range")
+    return Detections(xyxy, kinds, scores, names)
+
+
+def _names(fields: dict[str, Any]) -> tuple[str, ...]:
+    names = fields["names"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FindingError("a damaged finding: names that are none")
+    return tuple(names)
 
 
 def pack(record: Record) -> bytes:

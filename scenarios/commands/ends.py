@@ -11,6 +11,7 @@ from scenarios.commands.options import (
     Codec,
     Frames,
     Json,
+    Models,
     Out,
     Overwrite,
     Realtime,
@@ -37,12 +38,13 @@ Wait = Annotated[
         help="How long to wait for the others to connect; profile.load_s is for loading.",
     ),
 ]
-Models = Annotated[
+Allowed = Annotated[
     list[str] | None,
     typer.Option(
-        "--set",
-        metavar="profile.KEY=VALUE",
-        help="This machine's own models and how they run: profile.generator=PATH, profile.device=cuda:1. Repeatable.",
+        "--allow-source",
+        metavar="PATTERN",
+        help="Let the link choose a source like this: pictures/*, webcam:0, camvid:*. "
+        "By itself it may have testcard and world:THEME alone. Repeatable.",
     ),
 ]
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
@@ -69,6 +71,8 @@ class _Watched:
             if event.kind == "decoded" and event.picture is not None and self._folder is not None:
                 with replacing(self._folder / f"{int(event.frame):06d}.png") as fresh:
                     fresh.write_bytes(event.picture)
+            elif event.kind == "warned":
+                say(event.fields["reason"])
             self._arrivals.take(event.kind, event.frame, event.time_ns, event.fields)
         self._arrivals.flush()
         return out
@@ -93,27 +97,38 @@ def _picture_folder(folder: Path) -> None:
 def send(
     connect: Address = DEFAULT_ADDRESS,
     source: Source = None,
+    allow_source: Allowed = None,
     models: Models = None,
     curve: Curve = None,
     wait: Wait = 60.0,
 ) -> None:
     """Play the sender for a link: camera and encoder run here, the scenario comes from the link.
 
+    Without --source the link chooses one: a source that is drawn (testcard, world:THEME), or one of --allow-source.
+
     Examples:
 
         farlink send --source webcam:0
 
         farlink send --connect tcp://192.0.2.7:5555 --curve keys/
+
+        farlink send --allow-source 'survey/*' --allow-source webcam:0
     """
     from link.peer import serve
-    from scenarios.schema import with_local_models
+    from scenarios.commands.trust import with_own_models
     from sender.__main__ import build
+    from sender.camera import is_allowed
 
     def made(session: Any, times: Any) -> Any:
-        session = with_local_models(session, models or [])
+        session = with_own_models(session, "sender", models or [])
         if source is not None:
             camera = session.camera.model_copy(update={"source": source})
             session = session.model_copy(update={"camera": camera})
+        elif not is_allowed(session.camera.source, allow_source or []):
+            raise UsageError(
+                f"the link chooses the source {session.camera.source!r}, which this sender does not allow; "
+                "give --source, or --allow-source PATTERN"
+            )
         return build(session, times)
 
     with clean_errors():
@@ -141,17 +156,19 @@ def receive(
         farlink receive --set profile.device=cuda:1 --set profile.controlnet=mine/controlnet
     """
     from link.peer import serve
-    from receiver.__main__ import build
-    from scenarios.schema import with_local_models
-
-    def made(session: Any, times: Any) -> Any:
-        core, fingerprint = build(with_local_models(session, models or []), times)
-        return _Watched(core, save), fingerprint
+    from receiver.__main__ import isolating
+    from scenarios.commands.trust import with_own_models
 
     with clean_errors():
         if save is not None:
             _picture_folder(save)
-        serve("receiver", connect, made, curve=curve, timeout_s=wait, tell=say)
+        with isolating() as build:
+
+            def made(session: Any, times: Any) -> Any:
+                core, fingerprint = build(with_own_models(session, "receiver", models or []), times)
+                return _Watched(core, save), fingerprint
+
+            serve("receiver", connect, made, curve=curve, timeout_s=wait, tell=say)
 
 
 def link(

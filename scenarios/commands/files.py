@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import Codec, Json, Settings, clean_errors, load_scenario
+from scenarios.commands.options import Codec, Json, Models, Settings, clean_errors, load_scenario
 from scenarios.commands.printing import show, show_json
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")]
@@ -61,17 +61,29 @@ def encode(
 def decode(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `farlink encode` wrote.")],
     out: Out,
+    models: Models = None,
+    most_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the picture that FILE may ask for; default 16 megapixels."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Decode a file of farlink packets into a picture; damaged or missing packets cost their sections only (exit 3).
 
-    Example: farlink decode photo.farlink -o photo.png
+    The file says which codec and profile; where models lie and how they run is this machine's to say. A file that was
+    encoded with a transform of one's own needs the same one here.
+
+    Examples:
+
+        farlink decode photo.farlink -o photo.png
+
+        farlink decode photo.farlink -o photo.png --set profile.generator=mine/ --set profile.device=cuda:1
     """
     from link.errors import PartialError
     from scenarios import packet_file
 
     with clean_errors(as_json):
-        have, total = packet_file.decode(file, out)
+        have, total = packet_file.decode(file, out, models or [], most_pixels or packet_file.MOST_PIXELS)
         if as_json:
             show_json({"file": str(out), "sections": {"received": have, "sent": total}})
         else:

@@ -35,13 +35,13 @@ def inspect(
 
         tshark -r run.pcap -o 'uat:user_dlts:"User 0 (DLT=147)","ccsds","0","","0",""'
     """
-    from link import journal as journals
     from scenarios.report import packets as inspection
     from scenarios.report import pcap as captures
+    from scenarios.results.stored import open_run
 
     with clean_errors(as_json):
         path = journal / "run.mcap" if journal.is_dir() else journal
-        run = journals.read(path, pictures=False)
+        run = open_run(path, pictures=False)
         if pcap is not None:
             if frame is not None or drops:
                 raise UsageError("--pcap writes the whole run; it does not go with --frame or --drops")

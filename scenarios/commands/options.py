@@ -8,8 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from link.codecs import SYNTAXES
-from link.errors import FarlinkError, StorageError
-from scenarios.commands.printing import drop_output, say, say_error
+from link.errors import FarlinkError
+from link.terminal import shorten
+from scenarios.commands.printing import drop_output, os_error, say, say_error
+
+MOST_LETTERS = 2000
+"""Of the line of an error; what stands between its first and last words is left out where it has more."""
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -51,6 +55,14 @@ Settings = Annotated[
         metavar="KEY=VALUE",
         help="Set any field of the scenario; the value is YAML; `link.rate_bps` is the rate of every hop. Repeatable.",
         autocompletion=complete_fields,
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="profile.KEY=VALUE",
+        help="This machine's own models and how they run: profile.generator=PATH, profile.device=cuda:1. Repeatable.",
     ),
 ]
 SOURCE = typer.Option(
@@ -99,15 +111,16 @@ def clean_errors(as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except FarlinkError as error:
-        say_error(" ".join(str(error).split()), error.exit_code, as_json)
+        say_error(shorten(" ".join(str(error).split()), MOST_LETTERS), error.exit_code, as_json)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:
         # Whoever read our output has enough of it.
         drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
-        say_error(f"cannot write: {error.strerror or error}", StorageError.exit_code, as_json)
-        raise typer.Exit(StorageError.exit_code) from None
+        told = os_error(error)
+        say_error(str(told), told.exit_code, as_json)
+        raise typer.Exit(told.exit_code) from None
     except KeyboardInterrupt:
         say_error("interrupted", 130, as_json)
         raise typer.Exit(130) from None

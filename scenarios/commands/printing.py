@@ -1,12 +1,18 @@
 """How commands print: results to stdout, all else to stderr, and nothing from outside raw to a terminal."""
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Iterable
 from typing import Any
 
+from link.errors import FarlinkError, StorageError, UsageError
+from link.files import brief
 from link.terminal import escape
+
+_LINE = 1000
+"""Characters of an error."""
 
 
 def say(line: str) -> None:
@@ -26,8 +32,19 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str), flush=True)
 
 
+def os_error(error: OSError) -> FarlinkError:
+    """Return what *error* says to people: a name that no file can have is their mistake, all else is the disk's."""
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{brief(error.filename)}: {error.strerror}")
+    return StorageError(f"cannot write: {error.strerror or error}")
+
+
 def say_error(line: str, exit_code: int, as_json: bool) -> None:
-    """Print the line of an error to stderr, and with *as_json* the object `{"error", "exit_code"}` to stdout."""
+    """Print the line of an error to stderr, and with *as_json* the object `{"error", "exit_code"}` to stdout.
+
+    What is longer than a screen is cut in its middle: a name in it may have any length.
+    """
+    line = brief(line, _LINE)
     say(line)
     try:
         if as_json:

@@ -3,19 +3,23 @@
 Cells are read whole; the numbers that tasks keep of each frame are long and are fetched point by point.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import duckdb
-import yaml
+from pydantic import Field
 
 from link.errors import UsageError
+from link.files import read_within
+from link.records import JSON_BYTES, Recorded, Text, check, parse_json
+from scenarios import document
 from scenarios.scoring import pictures
 
 REFERENCES = ("truth", "original")
+_ROWS, _LETTERS, _RATIO = 100_000, 64 << 20, 100
+"""What a table may have: so many rows and one more each byte; so many bytes of text, and so many more each byte."""
 _CELL_COLUMNS = (
     "cell",
     "status",
@@ -123,6 +127,9 @@ class Sweep:
         if self.is_run:
             names = [name for name in names if name != "cell"]
         rows = _read(self.frames_table, names, "" if self.is_run else f"cell IN {_words(cells)}")
+        for row in rows:
+            _check(_FrameRecord, row, self.frames_table)
+            _check_values(row, have, self.frames_table)
         known = {cell.cell: at for at, cell in enumerate(cells)}
         frame_rows = []
         for row in rows:
@@ -140,6 +147,56 @@ class Sweep:
                 )
             )
         return sorted(frame_rows, key=lambda row: (row.frame, known[row.cell]))
+
+
+_MOST = 1e18
+_Number = Annotated[float, Field(ge=-_MOST, le=_MOST)]
+_Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class _FrameRecord(Recorded):
+    frame: _Count
+    name: Text
+    sequence: Text | None
+    width: _Count | None
+    height: _Count | None
+    payload_bytes: _Count | None
+    on_air_bytes: _Count | None
+
+
+class _CellRecord(Recorded):
+    cell: Text
+    status: Text
+    codec: Text
+    source: Text
+    error: Text | None
+    seed: Annotated[int, Field(ge=0, lt=1 << 64)] | None
+    channels: _Count | None
+    rate_bps: _Number | None
+    loss: _Number | None
+    on_air_bps: _Number | None
+    age_mean_s: _Number | None
+    age_peak_s: _Number | None
+
+
+def _check(form: type[Recorded], row: Mapping[str, Any], path: Path) -> None:
+    """Raise UsageError where *row* of the table at *path* is none of *form*."""
+    try:
+        check(form, dict(row), "a row")
+    except ValueError as error:
+        raise UsageError(f"{path}: not a table of this version: {error}") from None
+
+
+def _check_values(row: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
+    """Raise UsageError where one of the columns *names*, scores or what tasks keep, is of another kind."""
+    for name in names:
+        kind = str if name.endswith("_stats") else (int, float)
+        if row[name] is not None and (not isinstance(row[name], kind) or isinstance(row[name], bool)):
+            raise UsageError(
+                f"{path}: not a table of this version: a row: {name} is a {type(row[name]).__name__}"
+            )
+        if not isinstance(row[name], str | None) and abs(row[name]) > _MOST:
+            raise UsageError(f"{path}: not a table of this version: a row: {name} is over {_MOST:g}")
 
 
 def is_sweep(folder: Path) -> bool:
@@ -180,12 +237,12 @@ def _open_sweep(folder: Path, label: str) -> Sweep:
 
 
 def _cell(row: Mapping[str, Any], path: Path) -> CellRow:
+    _check(_CellRecord, row, path)
+    _check_values(row, [name for name in pictures.TOGETHER if name in row], path)
     try:
-        settings = json.loads(row["settings"] or "{}")
-    except ValueError:
-        raise UsageError(f"{path}: the settings of cell {row['cell']} are not JSON") from None
-    if not isinstance(settings, dict):
-        raise UsageError(f"{path}: the settings of cell {row['cell']} are no mapping of fields to values")
+        settings = parse_json(str(row["settings"] or "{}").encode())
+    except ValueError as error:
+        raise UsageError(f"{path}: the settings of cell {row['cell']} are not JSON: {error}") from None
     numbers = ("rate_bps", "loss", "on_air_bps", "age_mean_s", "age_peak_s")
     return CellRow(
         cell=str(row["cell"]),
@@ -209,20 +266,18 @@ def _open_run(folder: Path, label: str) -> Sweep:
     if missing:
         raise UsageError(f"{path}: the table has no column {', '.join(missing)}: {again}")
     try:
-        told = json.loads(summary.read_text("utf-8"))["cell"]
+        told = parse_json(read_within(summary, JSON_BYTES))["cell"]
         cell = _cell({"cell": label, "settings": None, **told}, summary)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (UsageError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{summary}: not that of a run of this version ({error!r}): {again}") from None
     return Sweep(folder, label, (cell,), _asked(folder / "scenario.yaml"), columns, path, is_run=True)
 
 
 def _asked(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
+        tree = document.read(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     return tree if isinstance(tree, dict) else {}
 
 
@@ -253,11 +308,27 @@ def _query(path: Path, query: str) -> list[dict[str, Any]]:
     try:
         with duckdb.connect() as database:
             database.execute("SET threads = 1")
+            if not query.startswith("DESCRIBE"):
+                _check_size(path, database)
             answer = database.execute(query)
             names = [item[0] for item in answer.description]
             return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
     except duckdb.Error as error:
         raise UsageError(f"{path}: not a table that can be read: {str(error).splitlines()[0]}") from None
+
+
+def _check_size(path: Path, database: duckdb.DuckDBPyConnection) -> None:
+    """Raise UsageError where the table at *path* has more rows or longer texts than a file of its size holds."""
+    room = path.stat().st_size
+    table = f"read_parquet({_quoted(path)})"
+    columns = database.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
+    texts = ['"' + name.replace('"', '""') + '"' for name, kind, *_ in columns if kind == "VARCHAR"]
+    sums = "".join(f" + coalesce(sum(strlen({name})), 0)" for name in texts)
+    (count, letters), *_ = database.execute(f"SELECT count(*), 0{sums} FROM {table}").fetchall()
+    if count > _ROWS + room or letters > _LETTERS + _RATIO * room:
+        raise UsageError(
+            f"{path}: not a table of farlink's: {count} rows with {letters} bytes of text in {room} bytes"
+        )
 
 
 def _need(path: Path, have: frozenset[str], names: Sequence[str]) -> None:

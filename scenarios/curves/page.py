@@ -3,13 +3,11 @@
 Whatever a scenario, a source or an error names is escaped by jinja2.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
 from link.errors import UsageError
@@ -26,10 +24,11 @@ from scenarios.curves.series import PICTURE, Point, Results, Score, least_loss
 from scenarios.curves.series import results as gather
 from scenarios.curves.tables import SHARE, SIZES, BdTable, KeptAccuracy, Need
 from scenarios.drawing import Drawing
+from scenarios.pages import make_environment
 from scenarios.results.table import replacing
 from scenarios.scoring import pictures
 from scenarios.scoring.bootstrap import RESAMPLES
-from scenarios.words import duration, plain
+from scenarios.words import duration
 from scenarios.words import rate as rate_words
 
 PAGE = "curves.html"
@@ -102,15 +101,7 @@ def _render(
     unmatched: Sequence[str],
     external: Sequence[ExternalLine],
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scenarios.curves", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=plain,
-    )
-    environment.filters["data"] = lambda data: f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}"
+    environment = make_environment("scenarios.curves")
     failed = [(sweep.label, cell) for sweep in sweeps for cell in sweep.failed]
     cited = any(
         find_published(source, metric.task, metric.key)

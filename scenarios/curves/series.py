@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from link.errors import UsageError
+from link.records import check, parse_json
 from scenarios.curves.load import REFERENCES, CellRow, FrameValues, Sweep
 from scenarios.scoring import bootstrap, pictures
 from scenarios.scoring.stats import Stats
@@ -296,8 +297,14 @@ def once(rows: Sequence[FrameValues], column: str) -> list[FrameValues]:
 
 
 def parse_stats(rows: Sequence[FrameValues], column: str) -> list[Stats]:
-    """Return what a task kept of each frame."""
-    return [json.loads(row.values[column]) for row in rows]
+    """Return what a task kept of each frame. Raise ValueError where that is not what its frames keep."""
+    form = TASKS[column.partition("_")[0]].form
+    stats = []
+    for row in rows:
+        tree = parse_json(str(row.values[column]).encode())
+        check(form, tree, f"frame {row.frame}")
+        stats.append(tree)
+    return stats
 
 
 def _task_scores(task: Task, rows: list[FrameValues], column: str, resamples: int) -> dict[str, Score]:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from link import journal
+from link import journal, records
 from link.again import DivergedError, rerun
 from link.channel import NS
 from link.conductor import ROLES, Conductor
 from link.errors import FarlinkError, UsageError
 from link.events import Event
 from link.frame import Pixels
-from link.live import Answer, LateEnd
+from link.inputs import Answer
+from link.live import LateEnd
 from link.png import decode as decode_png
 from link.timing import times
 from scenarios import run as runs
@@ -80,15 +81,24 @@ def recorded_shots(stored: journal.Run) -> Iterator[Shot | Skipped]:
     nothing = np.zeros((camera["height"], camera["width"], 3), np.uint8)
     for event in stored.events:
         if event["kind"] == "captured":
-            pixels: Pixels = decode_png(stored.pictures["sent"][event["frame"]])
-            yield Shot(event["name"], pixels, event["source_pts_ns"], event["fitted"])
+            picture = stored.pictures["sent"].get(event["frame"])
+            if picture is None:
+                raise UsageError(
+                    f"the journal has no picture of frame {event['frame']}, which it says was captured"
+                )
+            pixels: Pixels = decode_png(picture)
+            yield Shot(event.get("name", ""), pixels, event.get("source_pts_ns"), event.get("fitted", ""))
         elif event["kind"] == "skipped" and "by" in event:  # by rate control, or because it was late
-            yield Shot(event["name"], nothing, event.get("source_pts_ns"), "")
+            yield Shot(event.get("name", ""), nothing, event.get("source_pts_ns"), "")
         elif event["kind"] == "skipped":
-            yield Skipped(event["name"], event["reason"])
+            yield Skipped(event.get("name", ""), event.get("reason", ""))
     if all(event["kind"] != "exhausted" for event in stored.events):
         # The camera had more to give when the run was ended, and the sender may have waited for the next.
         yield Shot("", nothing, _FAR_NS, "")
+
+
+def _records(path: Path) -> Iterator[tuple[str, bytes]]:
+    return ((topic, data) for topic, data, _ in records.messages(path))
 
 
 def compare(first: Path, second: Path, *, whole: bool) -> int:
@@ -98,7 +108,7 @@ def compare(first: Path, second: Path, *, whole: bool) -> int:
     DivergedError.
     """
     count = 0
-    for one, other in zip_longest(journal.records(first), journal.records(second)):
+    for one, other in zip_longest(_records(first), _records(second)):
         if one is None and not whole:
             return count
         if one is not None and other is not None and one[0] == other[0] == "/scenario":

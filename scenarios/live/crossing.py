@@ -129,17 +129,17 @@ class Crossing:
 
     def _read(self, passing: Passing, data: bytes, time: int) -> None:
         try:
-            kind, low, index = packet.heads([data], self._framing)[0].tolist()
+            parsed = packet.peek(packet.unwrap(data, self._framing))
         except ValueError:
             passing.kind = "?"
             return
         at = bisect_right(self._captured, time) - 1
         newest = self._numbers[at] if at >= 0 else 0
-        passing.frame, passing.index = packet.frame_until(low, newest), index
-        passing.kind = Kind(kind).name.lower()
-        if kind == Kind.DATA:
+        passing.frame, passing.index = packet.frame_until(parsed.frame, newest), parsed.index
+        passing.kind = parsed.kind.name.lower()
+        if parsed.kind == Kind.DATA:
             try:
-                chunks = fragment.sizes(data[packet.overhead(self._framing) :])
+                chunks = fragment.sizes(parsed.body, last=parsed.last)
             except ValueError:
                 return
             passing.section = self._kind_of(chunks[0][0]) if chunks else ""

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from link import png
-from link.frame import MAX_PIXELS, Pixels
+from link.frame import MAX_PIXELS
 from scenarios.scoring.quality import psnr_db
 
 MOST_BYTES = 10_000_000
@@ -62,16 +62,19 @@ class ShownPicture:
 
     def file(self, *, lossless: bool = False) -> tuple[str, bytes, bool]:
         """Return (MIME type, bytes, whether it is lossless) for a viewer; *lossless*: if it can be had."""
-        if self.png is not None and (lossless or self.keeps):
+        if self.png is not None and (lossless or self.keeps or not self.recode()):
             return "image/png", self.png, True
-        return "image/jpeg", self.jpeg(), False
+        assert self.coded is not None
+        return "image/jpeg", self.coded, False
 
-    def jpeg(self) -> bytes:
-        """Return the picture as JPEG."""
-        if self.coded is None:
-            assert self.png is not None
-            self.coded = _encode_jpeg(self.png)
-        return self.coded
+    def recode(self) -> bool:
+        """Make the JPEG; return whether there is one: a damaged file is passed on as it is."""
+        if self.coded is None and self.png is not None:
+            try:
+                self.coded = _encode_jpeg(self.png)
+            except Exception:  # Pillow's reader raises a dozen types for damaged files
+                return False
+        return True
 
 
 def _encode_jpeg(data: bytes) -> bytes:
@@ -132,8 +135,8 @@ class PictureRing:
                 return
             if picture is not newest and picture.png is not None:
                 before = picture.size_bytes
-                picture.jpeg()
-                picture.png = None
+                if picture.recode():
+                    picture.png = None
                 self._bytes += picture.size_bytes - before
         while self._bytes > self._most and len(self._held) > 1:
             _, gone = self._held.popitem(last=False)
@@ -141,14 +144,16 @@ class PictureRing:
 
 
 def psnr(sent: bytes, received: bytes) -> float | None:
-    """Return the PSNR in dB of two PNG files as `farlink run` gives it; None: they are equal, or of two sizes."""
+    """Return the PSNR in dB of two PNG files as `farlink run` gives it.
+
+    None: they are equal, of two sizes, or damaged.
+    """
     if png.size(sent) != png.size(received):
         return None
-    return psnr_db(_pixels(sent), _pixels(received))
-
-
-def _pixels(data: bytes) -> Pixels:
-    return png.decode(data)
+    try:
+        return psnr_db(png.decode(sent), png.decode(received))
+    except Exception:  # Pillow's reader raises a dozen types for damaged files
+        return None
 
 
 def shown_depth(data: bytes, *, metric: bool) -> bytes:

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 
-from link import journal
+from link import journal, records
 from link.errors import UsageError
 from link.events import WITH_BYTES, Event
+from link.inputs import Timing, Turn
 from link.journal import FINDINGS
-from link.live import Pace, Timing, Turn
+from link.live import Pace
 from scenarios.live.frames import KEPT
 from scenarios.live.news import Mode, News, Source
+from scenarios.results.stored import open_run
 
 TICK_S = 0.1
 _PACES = (1.0, 10.0, 60.0, 600.0, 3600.0)
@@ -36,17 +37,16 @@ class Replay(Source):
     mode: Mode = "replay"
 
     def __init__(self, path: Path, clock: Callable[[], float], factor: float | None = None) -> None:
-        stored = journal.read(path, pictures=False)
+        stored = open_run(path, pictures=False)
         self.head = stored.head
-        if "scenario" not in self.head:
-            raise UsageError(f"{path}: a journal without a scenario")
         self._rows, self._data = stored.rows, stored.data
         self._row_times = np.ascontiguousarray(self._rows[:, 0])
         self._file = tempfile.TemporaryFile()
         self._pictures: dict[int, tuple[int, int]] = {}  # by the number of their event
         self._by_name: dict[tuple[str, int], int] = {}
         self._events = [_event(record) for record in stored.events]
-        self._spool(path)
+        with records.refusing(path):
+            self._spool(path)
         self._event_times: list[int] = []
         latest = 0
         for event in self._events:  # what an end answers late has the time at which it was asked
@@ -68,13 +68,14 @@ class Replay(Source):
     def _spool(self, path: Path) -> None:
         """Put the journal's pictures into the file; each stands right after its event."""
         at = -1
-        for topic, message in journal.records(path):
+        for topic, message, bounds in records.messages(path):
             if topic == "/events":
                 at += 1
             elif topic in ("/sent", "/received") or (
                 topic.startswith(FINDINGS) and not topic.endswith("/detection")
             ):
-                data = CompressedImage.FromString(message).data
+                data = journal.picture(message)
+                bounds.take_pixels(records.count_pixels(data))
                 self._pictures[at] = self._file.tell(), len(data)
                 self._file.write(data)
                 kind = topic.rpartition("/")[2]

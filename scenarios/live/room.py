@@ -289,8 +289,8 @@ class Room:
         if "scale" in event.fields:
             try:
                 data = shown_depth(data, metric=bool(event.fields.get("metric")))
-            except (OSError, ValueError):
-                return  # a damaged finding, which is none
+            except Exception:  # Pillow's reader raises a dozen types for damaged files
+                return
         self._drawn(str(plain(str(event.fields.get("task", ""))))[:40], int(event.frame or 0), data, wall_s)
 
     def _drawn(self, kind: str, frame: int, data: bytes, wall_s: float) -> None:

@@ -1,11 +1,13 @@
 """Which analysis model judges a source: the user's own, those that come with farlink, or the full-size ones."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from link.config import TASKS, ProfileConfig, Session
 from link.errors import UsageError
+from link.terminal import shorten
 
 FULL: Mapping[str, str] = {
     "segmentation": "flux/segmentation",
@@ -73,12 +75,12 @@ def with_analysts(session: Session) -> ProfileConfig:
         own = getattr(session.profile, task)
         if own is not None:
             path = Path(own)
-            named[task] = str(path.resolve()) if path.exists() and not is_name(own) else own
+            named[task] = str(path.resolve()) if os.path.exists(path) and not is_name(own) else own
         elif task in made:
             named[task] = made[task]
         else:
             raise UsageError(
-                f"analysis: no {task} model comes with farlink for camera.source {source!r}: give one by "
+                f"analysis: no {task} model comes with farlink for camera.source {shorten(repr(source))}: give one by "
                 f"--set profile.{task}=FOLDER, or =flux/{task} after farlink models pull flux/{task}"
             )
     return session.profile.model_copy(update=named)

@@ -151,7 +151,7 @@ def _content(data: bytes, scenario: dict[str, Any]) -> dict[str, Any]:
                 "final": chunk.final,
                 "size_bytes": len(chunk.data),
             }
-            for chunk in fragment.chunks(parsed.body)
+            for chunk in fragment.chunks(parsed.body, last=parsed.last)
         ]
     elif parsed.kind == Kind.FEEDBACK:
         wish = arq.parse(parsed.body)

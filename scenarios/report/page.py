@@ -3,7 +3,6 @@
 Everything on it comes from the journal. Whatever a source or a scenario names is escaped by jinja2.
 """
 
-import base64
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from link.codecs import SYNTAXES
 from link.codecs.syntax import PayloadSyntax
 from link.journal import Run
 from scenarios.drawing import Drawing
+from scenarios.pages import make_data_uri
 from scenarios.report import overlays
 from scenarios.report.parts import ENVIRONMENT, Piece, draw
 from scenarios.report.sections import Sections, sections
@@ -116,13 +116,6 @@ def render(result: RunResult, pieces: Iterable[Piece], sights: Sights | None = N
     )
 
 
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-ENVIRONMENT.filters["data"] = _data_uri
-
-
 # Pictures
 
 
@@ -152,13 +145,15 @@ def pictures(result: RunResult, sights: Sights | None = None) -> tuple[list[Pict
     entries = []
     for row in with_picture:
         came = received[row.frame]
-        uri = None if came is None else _data_uri(came, kind)
+        uri = None if came is None else make_data_uri(came, kind)
         parts = made_of.get(row.frame)
-        tiles = None if parts is None or parts.channels is None else _data_uri(parts.channels, "image/png")
-        shot = _data_uri(sent[row.frame], kind)
+        tiles = (
+            None if parts is None or parts.channels is None else make_data_uri(parts.channels, "image/png")
+        )
+        shot = make_data_uri(sent[row.frame], kind)
         seen = None
         if sights is not None and (sheet := overlays.sheet(run, row.frame, sights(row.frame))):
-            seen = _data_uri(sheet, "image/webp")
+            seen = make_data_uri(sheet, "image/webp")
         entries.append(Picture(row, _MARKS[row.status], shot, uri, _facts(row), parts, tiles, seen))
     return entries, words
 

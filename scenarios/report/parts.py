@@ -6,25 +6,17 @@ A part takes what a run came to and gives drawings, pieces of HTML, or nothing w
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from link.events import Fate
 from scenarios.drawing import Drawing
+from scenarios.pages import make_environment
 from scenarios.report import figures, overlays, timeline
 from scenarios.report.timeline import LOSSES
 from scenarios.results.cell import RunResult
-from scenarios.words import percent, plain
+from scenarios.words import percent
 
-ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.PackageLoader("scenarios.report", "."),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-    finalize=plain,
-)
-"""Escapes whatever a source or a scenario names."""
+ENVIRONMENT = make_environment("scenarios.report")
 
 
 Piece = Drawing | Markup

@@ -21,7 +21,7 @@ from link.frame import Pixels
 from link.journal import Run
 from receiver.analysis import analyst, findings
 from receiver.analysis.analyst import AnalysisModel, Cache, Chosen
-from receiver.analysis.findings import FindingError, Found, Record
+from receiver.analysis.findings import DepthMap, Detections, FindingError, Found, Record, Segments
 from scenarios.models.analysts import unasked
 from scenarios.results.frame_stats import stats_of, true_of
 from scenarios.scoring.bootstrap import intervals as intervals_of
@@ -30,6 +30,7 @@ from scenarios.scoring.tasks import TASKS
 from scenarios.truth.truth import Truths, open_truth
 
 REFERENCES = ("truth", "original", "ideal")
+_KINDS: Mapping[str, type[Found]] = {"segmentation": Segments, "depth": DepthMap, "detection": Detections}
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Judge:
         self.notes: dict[str, str] = {}
         if not self._tasks:
             return
-        self._truths = truths or self._open(Camera.model_validate(about["camera"]))
+        self._truths = truths or self._open(about["camera"])
         self._names = {
             event["frame"]: str(event.get("name", "")) for event in run.events if event["kind"] == "captured"
         }
@@ -94,11 +95,12 @@ class Judge:
         self._originals = _Originals(run, self._tasks, self._models, cache)
         self._domain = self._truths.domain if self._truths is not None else ""
 
-    def _open(self, camera: Camera) -> Truths | None:
+    def _open(self, about: Mapping[str, Any]) -> Truths | None:
         try:
+            camera = Camera.model_validate(about)
             truths = open_truth(camera, self._seed)
-        except FarlinkError as error:
-            self.notes["tasks.truth"] = str(error)
+        except (ValueError, FarlinkError) as error:  # of another version; or not on this machine
+            self.notes["tasks.truth"] = " ".join(str(error).split())
             return None
         if truths is None:
             self.notes["tasks.truth"] = f"camera.source {camera.source!r} has no truth"
@@ -254,10 +256,14 @@ class _Originals:
         self._run, self._cache = run, cache
         self.notes: dict[str, str] = {}
         about = run.head["scenario"]
-        self._profile = ProfileConfig.model_validate(about["profile"])
         self._chosen: dict[str, Chosen] = {}
         self._models: dict[str, AnalysisModel] = {}
         self._kept: dict[tuple[str, int], bytes | None] = {}
+        try:
+            self._profile = ProfileConfig.model_validate(about.get("profile", {}))
+        except ValueError as error:  # of another version
+            self.notes |= dict.fromkeys(tasks, f"profile: {' '.join(str(error).split())}")
+            return
         for task in tasks:
             try:
                 (chosen,) = analyst.choose_all([task], self._profile)
@@ -328,7 +334,12 @@ def _received(run: Run, looks: Mapping[tuple[str, int], dict[str, Any]]) -> dict
         if event["kind"] == "found":
             picture = run.findings.get(task, {}).get(frame)
             try:
-                by_task.setdefault(task, {})[frame] = findings.read(Record(event, picture))
+                found = findings.read(Record(event, picture))
+                if not isinstance(found, _KINDS.get(task, type(found))):
+                    raise FindingError(f"a damaged finding: no {task}")
+                if frame in run.pictures["received"]:
+                    analyst.check_shape(found, png.size(run.pictures["received"][frame]))
+                by_task.setdefault(task, {})[frame] = found
             except FindingError:
-                continue  # the journal was cut between the event and its picture
+                continue  # the journal was cut between the event and its picture, or is not to be believed
     return by_task

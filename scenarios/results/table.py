@@ -21,6 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raise StorageError where the disk is full or the folder cannot be written.
     """
+    if not path.name:
+        raise StorageError(f"cannot write {path}: it names no file")
     fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -271,7 +271,8 @@ def uses(
         yield "repair", "", len(data)
     elif kind == Kind.DATA:
         held = 0
-        for section, size in fragment.sizes(data[head:]):
+        parsed = packet.peek(packet.unwrap(data, framing))
+        for section, size in fragment.sizes(parsed.body, last=parsed.last):
             yield "payload", kind_of(section), size
             held += size
         yield "header", "", len(data) - held

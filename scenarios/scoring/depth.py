@@ -7,11 +7,13 @@ Ranftl et al. (2022, MiDaS) and Yang et al. (2024, Depth Anything).
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from link.records import Recorded
 from scenarios.scoring.stats import Scores, Stats, Weights, check_sizes, check_weights, field, plain, ratio
 
 MIN_DEPTH_M = 1e-3
@@ -25,10 +27,22 @@ ALIGNMENTS = ("none", "median", "scale_shift")
 _DIGITS = 9
 
 
+_Three = Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=3, max_length=3)]
+
+
+class DepthStats(Recorded):
+    """What `Depth.frame` keeps, as it stands in a table."""
+
+    pixels: Annotated[int, Field(ge=0)]
+    deltas: _Three
+    errors: _Three | None
+
+
 class Depth:
     """Scores of depth maps. What a frame keeps: pixels, its three deltas, its three errors (None if not shown)."""
 
     name = "depth"
+    form = DepthStats
     primary = "delta1"
     higher_is_better: Mapping[str, bool] = MappingProxyType(
         {**dict.fromkeys(DELTAS, True), **dict.fromkeys(ERRORS, False)}

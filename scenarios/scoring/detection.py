@@ -10,11 +10,13 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
+from link.records import Recorded
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.stats import Scores, Stats, Weights, check_weights, field, mean_known, plain, ratio
 
@@ -29,10 +31,27 @@ _AT_ONCE = 2_000_000  # numbers in an array: resamples are taken in parts of thi
 _KEYS = ("map50_95", "map50", "map75", "precision", "recall")
 
 
+_Box = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=6, max_length=6)]
+
+
+class DetectionStats(Recorded):
+    """What `Detection.frame` keeps, as it stands in a table."""
+
+    truth: list[_Box]
+    found: list[_Box] | None
+
+    @model_validator(mode="after")
+    def _known_kinds(self) -> "DetectionStats":
+        if any(not (row[0] >= 0 and row[0] == int(row[0])) for row in (*self.truth, *(self.found or ()))):
+            raise ValueError("a class that is no number of one")
+        return self
+
+
 class Detection:
     """Scores of boxes. What a frame keeps: [class, left, top, right, bottom, ignored or score] of each box."""
 
     name = "detection"
+    form = DetectionStats
     primary = "map50_95"
     higher_is_better: Mapping[str, bool] = MappingProxyType(dict.fromkeys(_KEYS, True))
     labels: Mapping[str, str] = MappingProxyType(

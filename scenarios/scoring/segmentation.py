@@ -6,10 +6,13 @@ Counts are pooled over all frames before anything is divided, as in the PASCAL V
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
+from link.records import Recorded
 from scenarios.scoring.stats import (
     Scores,
     Stats,
@@ -26,10 +29,24 @@ UNKNOWN = 255
 """In truth: not labelled, left out. In findings: no answer, never right."""
 
 
+class SegmentationStats(Recorded):
+    """What `Segmentation.frame` keeps, as it stands in a table."""
+
+    classes: Annotated[int, Field(ge=1, le=UNKNOWN)]
+    cells: list[Annotated[list[Annotated[int, Field(ge=0, le=1 << 40)]], Field(min_length=3, max_length=3)]]
+
+    @model_validator(mode="after")
+    def _known_classes(self) -> "SegmentationStats":
+        if any(true >= self.classes or found > self.classes for true, found, _ in self.cells):
+            raise ValueError(f"a pair of classes beyond the {self.classes}")
+        return self
+
+
 class Segmentation:
     """Scores of label maps. What a frame keeps: its classes, and [true, found, pixels] for each pair that occurs."""
 
     name = "segmentation"
+    form = SegmentationStats
     primary = "miou"
     higher_is_better: Mapping[str, bool] = MappingProxyType({"miou": True, "aacc": True, "macc": True})
     labels: Mapping[str, str] = MappingProxyType({"miou": "mIoU", "macc": "mAcc", "aacc": "aAcc"})

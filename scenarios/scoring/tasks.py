@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from scenarios.scoring.depth import Depth
 from scenarios.scoring.detection import Detection
 from scenarios.scoring.segmentation import Segmentation
@@ -20,6 +22,10 @@ class Task(Protocol):
     @property
     def primary(self) -> str:
         """The score that stands for the task, wherever one stands for all."""
+
+    @property
+    def form(self) -> type[BaseModel]:
+        """What a frame's numbers are, for those that come out of a table."""
 
     @property
     def higher_is_better(self) -> Mapping[str, bool]:

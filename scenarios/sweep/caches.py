@@ -1,7 +1,7 @@
 """What was computed once and may be wanted again, on this machine, by what it depends on.
 
     $FARLINK_CACHE/sweeps, else farlink/sweeps in the user's cache
-      KIND/AB/REST-OF-KEY     32 bytes SHA-256 of what follows, then the value
+      KIND/AB/REST-OF-KEY     32 bytes SHA-256 of kind, key and value, then the value
 
 Any number of processes may use one folder: an entry is written beside its place and moved there. At most
 `FARLINK_CACHE_BYTES` (4 GB) are kept: what was used longest ago goes first. The size is looked at when a sweep starts
@@ -69,7 +69,7 @@ class Store:
         data = self._recent.get((kind, key))
         if data is not None:
             self._recent.move_to_end((kind, key))
-        elif self._folder is not None and (data := self._read(self._path(kind, key))) is not None:
+        elif self._folder is not None and (data := self._read(kind, key)) is not None:
             self._remember(kind, key, data)
         (self.misses if data is None else self.hits)[kind] += 1
         return data
@@ -83,7 +83,7 @@ class Store:
         fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_bytes(hashlib.sha256(data).digest() + data)
+            fresh.write_bytes(_checksum(kind, key, data) + data)
             fresh.replace(path)
         except OSError as error:
             self._writable = False
@@ -121,12 +121,13 @@ class Store:
         assert self._folder is not None
         return self._folder / kind / key[:2] / key[2:]
 
-    def _read(self, path: Path) -> bytes | None:
+    def _read(self, kind: str, key: str) -> bytes | None:
+        path = self._path(kind, key)
         try:
             whole = path.read_bytes()
         except OSError:
             return None
-        if hashlib.sha256(whole[_DIGEST:]).digest() != whole[:_DIGEST]:
+        if _checksum(kind, key, whole[_DIGEST:]) != whole[:_DIGEST]:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
@@ -139,6 +140,11 @@ class Store:
         self._recent[kind, key] = data
         while self._recent_bytes > _RECENT_BYTES and len(self._recent) > 1:
             self._recent_bytes -= len(self._recent.popitem(last=False)[1])
+
+
+def _checksum(kind: str, key: str, data: bytes) -> bytes:
+    """Return the SHA-256 of an entry, which is that of no other key: what was moved to another's place is damaged."""
+    return hashlib.sha256(f"{kind}/{key}\n".encode() + data).digest()
 
 
 def _files(folder: Path) -> Iterator[Path]:

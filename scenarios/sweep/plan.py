@@ -14,8 +14,9 @@ from typing import Any
 from link.codecs import SYNTAXES
 from link.config import Codec
 from link.errors import UsageError
+from link.terminal import shorten
+from scenarios import document, schema
 from scenarios import run as runs
-from scenarios import schema
 from scenarios.schema import Scenario
 from scenarios.sweep import stamps
 
@@ -90,19 +91,22 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
         key, equals, values = text.partition("=")
         key = ALIASES.get(key.strip(), key.strip())
         if not equals or not key or not values.strip():
-            raise UsageError(f"--vary {text}: PATH=VALUE,VALUE,... was expected, as in codec.channels=1,2,4")
+            raise UsageError(
+                f"--vary {shorten(text)}: PATH=VALUE,VALUE,... was expected, as in codec.channels=1,2,4"
+            )
         if key in varied:
             raise UsageError(f"--vary {key}: stands twice; give all its values in one")
         if key == "seed":
             raise UsageError("--vary seed: give --seeds 1,2,3 instead")
-        varied[key] = [schema.value(item, f"--vary {text}") for item in split(values)]
+        varied[key] = [document.parse(item, f"--vary {text}") for item in split(values)]
     return varied
 
 
 def split(values: str) -> list[str]:
     """Return the parts of *values* between commas that stand outside brackets, braces and quotes."""
-    parts, depth, quote = [""], 0, ""
-    for letter in values:
+    parts: list[str] = []
+    begin, depth, quote = 0, 0, ""
+    for at, letter in enumerate(values):
         if quote:
             quote = "" if letter == quote else quote
         elif letter in "'\"":
@@ -112,16 +116,17 @@ def split(values: str) -> list[str]:
         elif letter in _CLOSE:
             depth -= 1
         elif letter == "," and depth == 0:
-            parts.append("")
-            continue
-        parts[-1] += letter
-    return parts
+            parts.append(values[begin:at])
+            begin = at + 1
+    return [*parts, values[begin:]]
 
 
 def parse_list(path: Path) -> list[dict[str, Any]]:
     """Return the settings in a YAML file: a list of mappings from dotted path to value. Raise UsageError."""
-    text, _folder = schema.source_text(str(path))
-    rows = schema.value(text, str(path))
+    try:
+        rows = document.read(path)
+    except FileNotFoundError:
+        raise UsageError(f"{shorten(str(path))}: no such file") from None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path}: a list of mappings was expected, as in '- {{codec.name: webp}}'")
     return [{ALIASES.get(str(key), str(key)): item for key, item in row.items()} for row in rows]
@@ -133,8 +138,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 0 or ("," not in text and numbers[0] < 1):
-        raise UsageError(f"--seeds {text}: a count, or seeds with commas between them, was expected")
+    if not numbers or min(numbers) < 0 or ("," not in text and not 1 <= numbers[0] <= MAX_CELLS):
+        expected = f"a count of at most {MAX_CELLS}, or seeds with commas between them, was expected"
+        raise UsageError(f"--seeds {shorten(text)}: {expected}")
     return tuple(dict.fromkeys(numbers)) if "," in text else tuple(range(1, numbers[0] + 1))
 
 
@@ -177,7 +183,7 @@ def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any],
             opened.add(frames)
         key, group = stamps.cell(scenario)
     except UsageError as error:
-        where = ", ".join(f"{key}={value}" for key, value in settings.items())
+        where = shorten(", ".join(f"{key}={value}" for key, value in settings.items()), 200)
         raise UsageError(f"cell {where}: {error}" if where else str(error)) from None
     repeatable = SYNTAXES[scenario.codec.name].repeatable(scenario)
     return Cell(key, scenario, used, group, repeatable)

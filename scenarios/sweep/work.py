@@ -14,6 +14,7 @@ import yaml
 
 from link.errors import FarlinkError, StorageError, UsageError
 from link.timing import air_bytes, likely_bytes
+from scenarios import document
 from scenarios.results.folder import locked
 from scenarios.sweep import caches, plan, schedule, state, tables
 from scenarios.sweep.caches import Store
@@ -141,12 +142,14 @@ def _begin(request: Request, options: Options, out: Path) -> None:
     """Make *out* ready. Raise UsageError where it holds another sweep and nobody said what to do about that."""
     asked = json.loads(json.dumps(request.tree(), default=str))
     path = out / "sweep.yaml"
+    text = yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)
+    document.parse(text, "what this sweep was asked for")  # or it could not be gone on with
     if options.fresh:
         state.clear(out)
     elif path.is_file() and not options.resume:
         try:
-            known = yaml.safe_load(path.read_text("utf-8"))
-        except (ValueError, yaml.YAMLError):
+            known = document.read(path)
+        except UsageError:
             known = None
         if known != asked:
             raise UsageError(
@@ -154,7 +157,7 @@ def _begin(request: Request, options: Options, out: Path) -> None:
                 "--resume keeps its cells and goes on with these, --fresh forgets them"
             )
     fresh = path.with_name(".sweep.yaml.tmp")
-    fresh.write_text(yaml.safe_dump(asked, sort_keys=False, allow_unicode=True), "utf-8")
+    fresh.write_text(text, "utf-8")
     fresh.replace(path)
     shutil.rmtree(out / _WORK, ignore_errors=True)
     (out / _WORK).mkdir()

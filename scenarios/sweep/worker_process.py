@@ -3,11 +3,11 @@
 import json
 import os
 import queue
-import sys
 import threading
 import time
 
 from link.memory import keep_blocks
+from link.stdin import take_stdin
 from scenarios.sweep.cells import Job, Outcome, attempt
 
 
@@ -27,10 +27,11 @@ def main() -> None:
     # What libraries print must not come between the outcomes.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    orders = take_stdin()
     jobs: queue.Queue[bytes] = queue.Queue()
 
     def listen() -> None:
-        for line in sys.stdin.buffer:
+        for line in orders or ():
             jobs.put(line)
         os._exit(0)  # the sweep is over, or its process is gone: so is the cell at hand
 

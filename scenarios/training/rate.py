@@ -171,7 +171,7 @@ def _setting(
 def drop_packets(payload: Payload, body_bytes: int, lost: Any) -> Payload:
     """Return what arrives of *payload* where the packets are lost that *lost*, a flag for each, names."""
     sections = [section for section in payload.sections if section is not None]
-    bodies = fragment.fragment(sections, body_bytes)
+    bodies = fragment.fragment(sections, body_bytes, 0)
     return fragment.reassemble({at: body for at, body in enumerate(bodies) if not lost[at]}, len(bodies))
 
 

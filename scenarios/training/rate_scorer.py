@@ -49,7 +49,7 @@ class ModelScorer:
         seen = {}
         for task, model in self._models.items():
             try:
-                record = findings.write(analyst.check_size(model.find(pixels), pixels))
+                record = findings.write(analyst.check_shape(model.find(pixels), pixels.shape[:2]))
             except FindingError:
                 continue
             seen[task] = findings.read(record)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from link.errors import UsageError
+from scenarios import document
 from scenarios.scoring.boxes import Boxes
 from scenarios.truth.labels import Table
 from sender.camera.picture import PictureError, check_size, one_line
@@ -209,9 +209,9 @@ def read_names(path: Path) -> tuple[str, ...]:
         names = [line.strip() for line in text.splitlines() if line.strip()]
     else:
         try:
-            given = yaml.safe_load(text)["names"]
+            given = document.parse(text, str(path))["names"]
             names = [given[n] for n in range(len(given))]  # a list, or a mapping from 0 on
-        except (yaml.YAMLError, KeyError, TypeError):
+        except (KeyError, TypeError):
             raise UsageError(f"{path}: expected `names`, the classes from 0 on") from None
     if not names or len(names) > 254 or not all(isinstance(name, str) for name in names):
         raise UsageError(f"{path}: expected the names of 1 to 254 classes")

@@ -9,23 +9,26 @@ the user can mend are raised by `open_source` itself; what breaks later is a `Sk
 the run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path, PurePath
 
 from link.config import Camera
 from link.errors import UsageError
-from link.frame import MAX_PIXELS
+from link.terminal import shorten
 from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
-from sender.camera.layouts import LAYOUTS
+from sender.camera.layouts import LAYOUTS, check_rest
 from sender.camera.picture import Shot, Skippable, Skipped, is_picture
-from sender.camera.testcard import open_testcard
+from sender.camera.testcard import check_bare, open_testcard
 from sender.camera.video import open_video
-from sender.camera.webcam import open_webcam
-from sender.camera.world.source import open_world
+from sender.camera.webcam import check_number, open_webcam
+from sender.camera.world.source import open_world, parse
 
-__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "open_source"]
+__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "check_source_name", "is_allowed", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,18 @@ class Prefix:
 
     usage: str
     """How it is written, for error messages: `webcam:N`."""
+    check: Callable[[str], object]
+    """Takes what follows the colon; raises UsageError where that can be no source, whatever files there are."""
     open: Callable[[str, Camera, int], Iterator[Shot | Skipped]]
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
+    draws: bool = False
+    """Whether it draws its pictures itself, and opens nothing of this machine."""
 
 
 _OWN: Mapping[str, Prefix] = {
-    "testcard": Prefix("testcard", open_testcard),
-    "webcam": Prefix("webcam:N", open_webcam),
-    "world": Prefix("world:THEME", open_world),
+    "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
+    "webcam": Prefix("webcam:N", check_number, open_webcam),
+    "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
 }
 
 
@@ -49,7 +56,9 @@ class _Prefixes(Mapping[str, Prefix]):
     """farlink's own kinds of source, then a row for each data set of `LAYOUTS`."""
 
     def __getitem__(self, name: str) -> Prefix:
-        return Prefix(f"{name}:DIR", make_opener(name)) if name in LAYOUTS else _OWN[name]
+        if name in LAYOUTS:
+            return Prefix(f"{name}:DIR", partial(check_rest, name), make_opener(name))
+        return _OWN[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from _OWN
@@ -62,6 +71,19 @@ class _Prefixes(Mapping[str, Prefix]):
 PREFIXES = _Prefixes()
 
 
+def is_allowed(source: str, patterns: Sequence[str]) -> bool:
+    """Return whether somebody else may choose *source*: one that is drawn, or one that a pattern allows.
+
+    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written.
+    """
+    prefix, _, rest = source.partition(":")
+    if prefix in PREFIXES and PREFIXES[prefix].draws:
+        return True
+    if ".." in PurePath(source).parts or ".." in PurePath(rest).parts:
+        return source in patterns
+    return any(fnmatchcase(source, pattern) for pattern in patterns)
+
+
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
     """Open the source that *camera* names and return its pictures in order, fitted to its size.
 
@@ -69,29 +91,46 @@ def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
     Raises UsageError at once, with one line that says what was expected, where there is nothing to read:
     an unknown prefix, a missing or unreadable file, an empty folder, a webcam that cannot be opened.
     """
-    if camera.width * camera.height > MAX_PIXELS:
-        raise UsageError(
-            f"camera.width x camera.height: {camera.width}x{camera.height} is over {MAX_PIXELS} pixels"
-        )
+    check_source_name(camera.source)
     return _Limited(_open(camera, seed), camera.frames)
 
 
+def check_source_name(source: str) -> None:
+    """Raise UsageError where *source* names none by its looks: an unknown prefix, a theme that there is not, ...
+
+    Whether the files are there that it names is not asked.
+    """
+    prefix, colon, rest = source.partition(":")
+    if prefix in PREFIXES:
+        PREFIXES[prefix].check(rest)
+    elif not source:
+        raise UsageError(f"camera.source '': no such file or folder; {_expected()}")
+    # One letter is a drive: C:\pictures.
+    elif colon and len(prefix) > 1 and prefix.isidentifier() and not os.path.lexists(source):
+        raise UsageError(f"camera.source {_shown(source)}: unknown prefix {_shown(prefix)}; {_expected()}")
+
+
+def _expected() -> str:
+    return f"expected {', '.join(row.usage for row in PREFIXES.values())} or a path"
+
+
+def _shown(source: str) -> str:
+    return shorten(repr(source))
+
+
 def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
-    prefix, colon, rest = camera.source.partition(":")
+    prefix, _, rest = camera.source.partition(":")
     if prefix in PREFIXES:
         return PREFIXES[prefix].open(rest, camera, seed)
     path = Path(camera.source)
-    kind = _kind(path) if camera.source else "missing"
+    kind = _kind(path)
     if kind == "folder":
         return open_folder(path, camera)
     if kind == "file":
         return open_picture(path, camera) if is_picture(path) else open_video(path, camera)
     if kind == "special":
-        raise UsageError(f"camera.source {camera.source!r} is neither a file nor a folder")
-    expected = f"expected {', '.join(row.usage for row in PREFIXES.values())} or a path"
-    if colon and len(prefix) > 1 and prefix.isidentifier():  # one letter is a drive: C:\pictures
-        raise UsageError(f"camera.source {camera.source!r}: unknown prefix {prefix!r}; {expected}")
-    raise UsageError(f"camera.source {camera.source!r}: no such file or folder; {expected}")
+        raise UsageError(f"camera.source {_shown(camera.source)} is neither a file nor a folder")
+    raise UsageError(f"camera.source {_shown(camera.source)}: no such file or folder; {_expected()}")
 
 
 def _kind(path: Path) -> str:
@@ -102,7 +141,7 @@ def _kind(path: Path) -> str:
             return "file"
         return "special" if path.exists() else "missing"
     except OSError as error:  # a name too long, a folder that may not be entered
-        raise UsageError(f"camera.source {str(path)!r}: {error.strerror}") from None
+        raise UsageError(f"camera.source {_shown(str(path))}: {error.strerror}") from None
 
 
 class _Limited(Iterator[Shot | Skipped]):

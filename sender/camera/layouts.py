@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from link.errors import UsageError
+from link.terminal import shorten
 from sender.camera.picture import EXTENSIONS
 
 Find = Callable[[Path], Iterable[Path]]
@@ -122,10 +123,15 @@ LAYOUTS: Mapping[str, Layout] = {
 """The data sets that are sources by prefix, and the only list of them."""
 
 
-def find_root(kind: str, rest: str) -> Path:
-    """Return the folder that `KIND:REST` names. Raise UsageError where it is none, or nothing follows the colon."""
+def check_rest(kind: str, rest: str) -> None:
+    """Raise UsageError where nothing follows the colon of `KIND:REST`."""
     if not rest:
         raise UsageError(f"camera.source {kind!r}: expected {kind}:DIR, the folder of {LAYOUTS[kind].title}")
+
+
+def find_root(kind: str, rest: str) -> Path:
+    """Return the folder that `KIND:REST` names. Raise UsageError where it is none, or nothing follows the colon."""
+    check_rest(kind, rest)
     folder = Path(os.path.abspath(rest))  # so that what lies beside DIR has a name, for `.` as well
     try:
         if folder.is_dir():
@@ -134,7 +140,7 @@ def find_root(kind: str, rest: str) -> Path:
     except OSError as error:  # a name too long, a folder that may not be entered
         problem = str(error.strerror)
     raise UsageError(
-        f"camera.source {f'{kind}:{rest}'!r}: {problem}; point elsewhere with --source {kind}:DIR"
+        f"camera.source {shorten(repr(f'{kind}:{rest}'))}: {problem}; point elsewhere with --source {kind}:DIR"
     )
 
 

@@ -4,11 +4,13 @@
 file -> header check -> decode -> EXIF rotation -> 8-bit RGB -> fit -> pixels (height, width, 3) uint8
 ```
 
-Nothing is decoded before its header's size is known to be within `link.frame.MAX_PIXELS`. Transparent
+Nothing is decoded before its header's size is known to be within `link.frame.MAX_PIXELS`, and what else makes a
+small file dear to be within bounds too: the scans of a JPEG, the tiles of a TIFF. Transparent
 pictures are laid on black, because black is also what `pad` adds. Deep greys keep their upper 8 bits.
 Colour profiles are ignored.
 """
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from link.frame import MAX_PIXELS, Pixels
 
@@ -24,6 +27,11 @@ EXTENSIONS = frozenset(
 )  # lower case; of an animation the first frame
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "JPEG2000", "PPM")
 """Pillow's readers for these; its others (EPS runs Ghostscript) see no byte of a user's file."""
+
+MAX_SCANS = 32
+"""Of a JPEG: a progressive one has about ten; each is a pass over the whole picture, whatever its bytes."""
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # among entropy-coded data; RST0 to RST7 belong to these
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
 
 Fit = Literal["crop", "pad", "stretch"]
 
@@ -119,6 +127,7 @@ def read_rgb(path: Path) -> tuple[Image.Image, list[str]]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 check_size(*image.size)
+                _check_cost(path, image)
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 changes = ["turned by EXIF"] if image.getexif().get(0x0112, 1) != 1 else []
@@ -156,6 +165,33 @@ def check_size(width: int, height: int) -> None:
     """Raise PictureError unless a picture of *width* x *height* may be allocated."""
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise PictureError(f"{width}x{height} is not between 1 and {MAX_PIXELS} pixels")
+
+
+def _check_cost(path: Path, image: Image.Image) -> None:
+    """Raise PictureError where decoding *image*, of the file at *path*, would cost far more than its pixels do."""
+    if image.format in ("JPEG", "MPO"):
+        scans = count_scans(path.read_bytes())
+        if scans > MAX_SCANS:
+            raise PictureError(f"{scans} scans; a JPEG of at most {MAX_SCANS} is read")
+    elif isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        check_size(int(tags.get(_TILE_WIDTH, 1)), int(tags.get(_TILE_LENGTH, 1)))
+
+
+def count_scans(data: bytes) -> int:
+    """Return how many scans the first picture of the JPEG file *data* has; 0 where its markers lead nowhere."""
+    at, scans = 2, 0
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:  # EOI
+        kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind == 0xFF:  # fill
+            at += 1
+            continue
+        at += 2 + length
+        if kind == 0xDA:  # SOS, and the entropy-coded data that follow it
+            scans += 1
+            found = _MARKER.search(data, at)
+            at = len(data) if found is None else found.start()
+    return scans
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, str]:

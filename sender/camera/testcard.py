@@ -27,6 +27,7 @@ from link.config import Camera
 from link.errors import UsageError
 from link.frame import Pixels
 from link.seeds import generator
+from link.terminal import shorten
 from sender.camera.picture import Shot, Skipped
 
 DEFAULT_FRAMES = 30
@@ -52,13 +53,20 @@ BALL: Colour = (255, 120, 20)
 HAND: Colour = (230, 40, 40)
 
 
+def check_bare(rest: str) -> None:
+    """Raise UsageError where something follows the word testcard."""
+    if rest:
+        raise UsageError(
+            f"camera.source {shorten(repr('testcard:' + rest))}: nothing may follow testcard; expected testcard"
+        )
+
+
 def open_testcard(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
     """Return the frames of the test card for *seed*: `camera.frames`, or 30 of them.
 
     Raises UsageError where something follows the word testcard.
     """
-    if rest:
-        raise UsageError(f"camera.source 'testcard:{rest}': nothing may follow testcard; expected testcard")
+    check_bare(rest)
     card = TestCard(camera.width, camera.height, seed)
     return (
         Shot(f"testcard#{number}", card.frame(number), None, "as is")

@@ -27,6 +27,7 @@ from PIL import Image
 
 from link.config import Camera
 from link.errors import UsageError
+from link.frame import MAX_PIXELS
 from sender.camera.picture import PictureError, Shot, Skipped, check_size, fit, one_line
 
 CONTAINERS = (
@@ -37,6 +38,8 @@ CONTAINERS = (
 and addresses, and readers that take any text for pictures (tty)."""
 MAX_DEMUX_ERRORS = 8  # in a row without a packet between them; an error need not move the read position
 MAX_SLACK_S = Fraction(1, 2000)  # half of Matroska's tick, the coarsest that times are rounded to
+MAX_SPAN_S = Fraction(10**8)  # from the first frame; also what a scenario's times may be
+MAX_REPEATS = 10_000  # periods for which one frame may stand: nearly 3 hours, at one a second
 CAPTURE_WAIT_S = 0.005  # macOS's capture device says "not yet" instead of waiting; files never do
 
 _TURNS = {
@@ -56,6 +59,8 @@ class Still:
     frame: VideoFrame
     time_s: Fraction | None
     """Since the first frame; None where the video has no time stamps."""
+    label: str
+    """What messages call it: `drive.mp4#17`."""
 
 
 def open_video(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
@@ -98,12 +103,15 @@ def require_first(shots: Iterator[Shot | Skipped], where: str, what: str) -> Ite
 def _video_shots(container: InputContainer, name: str, camera: Camera) -> Iterator[Shot | Skipped]:
     with container:
         stream = video_stream(container)
+        limit = {"max_pixels": str(MAX_PIXELS)}  # the size may grow in the middle
         if stream.codec_context.codec.intra_only:  # Motion JPEG would pass half a picture as a whole one
-            stream.codec_context.options = {"err_detect": "explode"}
-        stills = stamp_times(decode_frames(container, stream), name)
+            limit["err_detect"] = "explode"
+        stream.codec_context.options = limit
+        period_s = MAX_SPAN_S if camera.period_s is None else Fraction(camera.period_s)
+        stills = stamp_times(decode_frames(container, stream), name, MAX_REPEATS * period_s)
         if camera.period_s is not None:
             stills = sample_stills(stills, *period_and_slack_s(camera.period_s, stream))
-        yield from pictures(stills, name, camera, stream)
+        yield from pictures(stills, camera, stream)
 
 
 def video_stream(container: InputContainer) -> VideoStream:
@@ -111,6 +119,8 @@ def video_stream(container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream):
         raise PictureError("no video in this file")
+    if stream.codec_context is None:  # damage may have named a codec that nobody knows
+        raise PictureError("no decoder for the video in this file")
     check_size(stream.codec_context.width, stream.codec_context.height)
     return stream
 
@@ -138,10 +148,14 @@ def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[Vi
         yield _reason(error)
 
 
-def stamp_times(frames: Iterator[VideoFrame | str], name: str) -> Iterator[Still | Skipped]:
+def stamp_times(
+    frames: Iterator[VideoFrame | str], name: str, most_gap_s: Fraction = MAX_SPAN_S
+) -> Iterator[Still | Skipped]:
     """Number the frames of the video *name* and measure their times from the first one's.
 
-    A frame whose time stamp is missing among others, or does not grow, has no place in time and is Skipped.
+    A frame whose time stamp is missing among others, does not grow, is over `MAX_SPAN_S` after the first one's or over
+    *most_gap_s* after the last one's has no place in time and is Skipped: one that is damaged would else stand for
+    any number of frames.
     """
     start: Fraction | None = None
     last: Fraction | None = None
@@ -156,7 +170,7 @@ def stamp_times(frames: Iterator[VideoFrame | str], name: str) -> Iterator[Still
             continue
         if untimed or (frame.pts is None and start is None):
             untimed = True
-            yield Still(number, frame, None)
+            yield Still(number, frame, None, label)
             continue
         if frame.pts is None or frame.time_base is None:
             yield Skipped(label, "no time stamp, where other frames have one")
@@ -166,8 +180,14 @@ def stamp_times(frames: Iterator[VideoFrame | str], name: str) -> Iterator[Still
         if last is not None and stamp <= last:
             yield Skipped(label, f"time stamp {float(stamp - start):g} s is not after the frame before")
             continue
+        gap_s = Fraction(0) if last is None else stamp - last
+        if gap_s > most_gap_s or stamp - start > MAX_SPAN_S:
+            yield Skipped(
+                label, f"time stamp {float(stamp - start):g} s is {float(gap_s):g} s after the frame before"
+            )
+            continue
         last = stamp
-        yield Still(number, frame, stamp - start)
+        yield Still(number, frame, stamp - start, label)
 
 
 def period_and_slack_s(period_s: float, stream: VideoStream) -> tuple[Fraction, Fraction]:
@@ -186,8 +206,8 @@ def sample_stills(
 ) -> Iterator[Still | Skipped]:
     """Yield for k = 0, 1, 2, ... the last still not later than k periods and *slack_s*.
 
-    So some come twice and many never. The last one stands for as long as the video says it does. Stills
-    without times pass unchanged.
+    So some come twice and many never. The last one stands for as long as the video says it does, but for no more
+    than `MAX_REPEATS` periods. Stills without times pass unchanged.
     """
     count = 0
     held: Still | None = None
@@ -203,15 +223,16 @@ def sample_stills(
         return
     tick_s = held.frame.time_base or Fraction(0)
     end_s = held.time_s + max(0, held.frame.duration or 0) * Fraction(tick_s)
-    while count * period_s <= held.time_s + slack_s or count * period_s + slack_s < end_s:
+    most = count + MAX_REPEATS
+    while count < most and (count * period_s <= held.time_s + slack_s or count * period_s + slack_s < end_s):
         yield held
         count += 1
 
 
 def pictures(
-    stills: Iterator[Still | Skipped], name: str, camera: Camera, stream: VideoStream
+    stills: Iterator[Still | Skipped], camera: Camera, stream: VideoStream
 ) -> Iterator[Shot | Skipped]:
-    """Turn stills of the source *name* into shots at the camera's size; one that comes twice is made once."""
+    """Turn *stills* into shots at the camera's size; one that comes twice is made once."""
     aspect = _pixel_aspect(stream)
     last: tuple[Still, Shot | Skipped] | None = None
     for item in stills:
@@ -219,7 +240,7 @@ def pictures(
             yield item
             continue
         if last is None or last[0] is not item:
-            last = (item, _picture(item, f"{name}#{item.number}", camera, aspect))
+            last = (item, _picture(item, camera, aspect))
         yield last[1]
 
 
@@ -229,15 +250,15 @@ def _pixel_aspect(stream: VideoStream) -> Fraction:
     return aspect if Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 
 
-def _picture(still: Still, label: str, camera: Camera, aspect: Fraction) -> Shot | Skipped:
+def _picture(still: Still, camera: Camera, aspect: Fraction) -> Shot | Skipped:
     try:
         check_size(still.frame.width, still.frame.height)
         image, changes = _upright(still.frame, aspect)
         pixels, fitted = fit(image, camera.width, camera.height, camera.fit)
     except (PictureError, FFmpegError, ValueError, OSError) as error:
-        return Skipped(label, _reason(error))
+        return Skipped(still.label, _reason(error))
     pts_ns = None if still.time_s is None else int(still.time_s * 1_000_000_000)
-    return Shot(label, pixels, pts_ns, "; ".join([*changes, fitted]))
+    return Shot(still.label, pixels, pts_ns, "; ".join([*changes, fitted]))
 
 
 def _upright(frame: VideoFrame, aspect: Fraction) -> tuple[Image.Image, list[str]]:

@@ -10,6 +10,7 @@ from av.error import FFmpegError
 
 from link.config import Camera
 from link.errors import UsageError
+from link.terminal import shorten
 from sender.camera.picture import Shot, Skipped, one_line
 from sender.camera.video import (
     Still,
@@ -29,6 +30,14 @@ DEVICES = {
 """By `sys.platform`: FFmpeg's input format, and how it writes the N-th device (on Windows: its name)."""
 
 
+def check_number(rest: str) -> None:
+    """Raise UsageError where what follows `webcam:` is no number of a webcam."""
+    if not (rest.isascii() and rest.isdigit() and len(rest) <= 3):
+        raise UsageError(
+            f"camera.source {shorten(repr('webcam:' + rest))}: expected the number of a webcam: webcam:0"
+        )
+
+
 def open_webcam(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
     """Return the frames of webcam number *rest*, timed by the device's clock, without end.
 
@@ -38,8 +47,7 @@ def open_webcam(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped
     del seed  # a webcam repeats nothing
     source = f"webcam:{rest}"
     where = f"camera.source {source!r}"
-    if not (rest.isascii() and rest.isdigit() and len(rest) <= 3):
-        raise UsageError(f"{where}: expected the number of a webcam: webcam:0")
+    check_number(rest)
     if sys.platform not in DEVICES:
         raise UsageError(f"{where}: no webcams on {sys.platform}; expected {', '.join(DEVICES)}")
     form, address = DEVICES[sys.platform]
@@ -65,7 +73,7 @@ def _webcam_shots(container: InputContainer, name: str, camera: Camera) -> Itera
         stills = stamp_times(decode_frames(container, stream), name)
         if camera.period_s is not None:
             stills = take_firsts(stills, *period_and_slack_s(camera.period_s, stream))
-        yield from pictures(stills, name, camera, stream)
+        yield from pictures(stills, camera, stream)
 
 
 def take_firsts(

@@ -32,7 +32,7 @@ def make(folder: Path) -> Path:
     """Write a journal of PACKETS packets into *folder*."""
     scenario = schema.load("mars-relay", SETTINGS)
     rng = generator(1, "bench")
-    bodies = fragment.fragment([bytes(90)] * DATA, 100)[:DATA]
+    bodies = fragment.fragment([bytes(90)] * DATA, 100, 0)[:DATA]
     shots = [png.encode(rng.integers(0, 256, (24, 32, 3), np.uint8)) for _ in range(8)]
     number = 0
     with Journal(folder / "run.mcap", runs.head(scenario)) as book:

@@ -16,7 +16,7 @@ class GilbertElliottLoss(LossModel):
     model: Literal["gilbert_elliott"]
     loss: Annotated[float, Field(ge=0.0, lt=1.0)]
     """Mean share of packets lost."""
-    mean_burst: Annotated[float, Field(ge=1.0)]
+    mean_burst: Annotated[float, Field(ge=1.0, le=1e9)]
     """Mean number of packets spent in the bad state at a stretch; with `loss_bad` 1 the mean burst length."""
     loss_good: Ratio = 0.0
     loss_bad: Ratio = 1.0

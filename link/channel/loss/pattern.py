@@ -12,7 +12,7 @@ class PatternLoss(LossModel):
     """Loses the packets marked `x` in a pattern that repeats: `..x.` loses the third of every four."""
 
     model: Literal["pattern"]
-    pattern: Annotated[str, Field(min_length=1, pattern=r"^[.x]+$")]
+    pattern: Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"^[.x]+$")]
 
     @property
     def mean_loss(self) -> float:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from link.config import Camera
 from link.errors import UsageError
+from link.terminal import shorten
 from sender.camera.picture import Shot, Skipped
 from sender.camera.world.view import View
 
@@ -70,13 +71,13 @@ def open_world(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]
 def parse(rest: str, seed: int) -> tuple[str, int]:
     """Return theme and drive of what follows `world:`. Raises UsageError in one line."""
     theme, colon, number = rest.partition(":")
-    where = f"camera.source {'world:' + rest!r}"
+    where = f"camera.source {shorten(repr('world:' + rest))}"
     if theme not in THEMES:
-        raise UsageError(f"{where}: unknown theme {theme!r}; {_expected(theme)}")
+        raise UsageError(f"{where}: unknown theme {shorten(repr(theme))}; {_expected(theme)}")
     if not colon:
         return theme, seed
     if not (number.isascii() and number.isdigit() and len(number) <= 9):
-        raise UsageError(f"{where}: the drive {number!r} is no number; expected world:{theme}:7")
+        raise UsageError(f"{where}: the drive {shorten(repr(number))} is no number; expected world:{theme}:7")
     return theme, int(number)
 
 

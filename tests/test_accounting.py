@@ -1,0 +1,184 @@
+"""Random links, each run through once: packets and bytes add up, and the journal says so when it is read back."""
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from campaigns import bounded, seed, sizes
+from test_metrics import result_of
+from toys import ToyDecoder, ToyEncoder, run, sections, session
+
+from link.config import Session
+from link.events import Fate
+from link.journal import digest, read
+from scenarios.report import pcap
+from scenarios.results import traffic
+
+
+def some(rng: random.Random, chance: float, value: Any) -> Any:
+    """Return *value* with a *chance* of so much, else None."""
+    return value if rng.random() < chance else None
+
+
+def random_loss(rng: random.Random) -> dict[str, Any]:
+    return rng.choice(
+        [
+            {"model": "bernoulli", "loss": rng.choice([0.01, 0.1, 0.4, 1.0])},
+            {
+                "model": "gilbert_elliott",
+                "loss": rng.choice([0.05, 0.3]),
+                "mean_burst": rng.choice([1.5, 4, 20]),
+            },
+            {"model": "pattern", "pattern": "".join(rng.choice("..x") for _ in range(rng.randrange(1, 30)))},
+        ]
+    )
+
+
+def random_outage(rng: random.Random) -> dict[str, Any]:
+    about: dict[str, Any] = {"hold": rng.random() < 0.5}
+    if rng.random() < 0.5:
+        starts = sorted(rng.sample(range(1, 200), 4))
+        return {**about, "windows_s": [starts[:2], starts[2:]]}
+    return {
+        **about,
+        "up_s": rng.choice([20.0, 60.0]),
+        "down_s": rng.choice([2.0, 30.0]),
+        "random": rng.random() < 0.5,
+    }
+
+
+def random_way(rng: random.Random, rate_bps: float) -> dict[str, Any]:
+    """Return what the way out and the way back have in common."""
+    jitter = {
+        "model": rng.choice(["uniform", "normal", "exponential", "pareto"]),
+        "scale_s": rng.choice([0.01, 1.0, 20.0]),
+        "reorder": rng.random() < 0.5,
+    }
+    way = {
+        "rate_bps": rate_bps,
+        "delay_s": rng.choice([0.0, 0.2, 30.0]),
+        "jitter": some(rng, 0.4, jitter),
+        "loss": some(rng, 0.5, random_loss(rng)),
+        "bit_error_rate": some(rng, 0.4, rng.choice([1e-5, 1e-4, 1e-3])),
+        "duplicate_ratio": some(rng, 0.3, rng.choice([0.1, 1.0])),
+        "outage": some(rng, 0.3, random_outage(rng)),
+        "queue": {"limit_bytes": rng.choice([300, 2000, 1 << 20]), "classes": rng.choice([1, 1, 2, 4])},
+    }
+    return {key: value for key, value in way.items() if value is not None}
+
+
+def random_sessions(rng: random.Random, number: int) -> Iterator[Session]:
+    """Yield links of up to three hops on which anything may be set that is not refused."""
+    while True:
+        with suppress(ValueError):  # a packet that is longer than the hop is ever up
+            yield random_session(rng, number)
+
+
+def random_session(rng: random.Random, number: int) -> Session:
+    hops: list[dict[str, Any]] = []
+    for at in range(rng.randrange(1, 4)):
+        hop = {"name": f"hop{at}", **random_way(rng, rng.choice([100.0, 500.0, 4000.0]))}
+        if rng.random() < 0.25:
+            hop["retransmit"] = {
+                "tries": rng.choice([2, 5]),
+                "window": rng.choice([1, 8, 127]),
+                **({"loss": random_loss(rng)} if rng.random() < 0.4 else {}),
+            }
+        hops.append(hop)
+    link: dict[str, Any] = {
+        "framing": rng.choice(["compact", "ccsds"]),
+        "mtu_bytes": rng.choice([32, 64, 128, 300]),
+        "hops": hops,
+        "repair": {
+            "fec": rng.choice([0.0, 0.0, 0.1, 0.3, 1.0]),
+            "fec_frames": rng.choice([1, 3, 8]),
+            "arq": False,
+            "priorities": rng.random() < 0.3,
+            "show_early": rng.random() < 0.7,
+        },
+    }
+    if rng.random() < 0.6:
+        link["return"] = random_way(rng, rng.choice([16.0, 200.0, 2000.0]))
+        link["repair"]["arq"] = rng.random() < 0.8
+        link["repair"]["arq_rounds"] = rng.choice([1, 2, 4])
+    if rng.random() < 0.2:
+        link["deadline_s"] = rng.choice([1.0, 30.0, 500.0])
+    return session(
+        link, seed=number, frame_bytes=rng.choice([60, 300, 900]), period_s=rng.choice([1.0, 10.0, 60.0])
+    )
+
+
+@pytest.mark.slow
+@sizes(60, 2000)
+def test_what_is_sent_is_delivered_or_dropped_for_a_reason(request, tmp_path, size):
+    rng = random.Random(seed(request))
+    seen: set[str] = set()
+    with bounded(20.0, 256) as meter:
+        for number in range(size):
+            plan = next(random_sessions(rng, number))
+            frames, pieces, each = rng.randrange(1, 7), rng.randrange(1, 8), rng.randrange(1, 150)
+            decoder, path = ToyDecoder(), tmp_path / "run.mcap"
+            with meter.input(plan.model_dump_json(by_alias=True).encode()):
+                found = run(plan, path, frames, ToyEncoder(pieces, each), decoder)
+                traffic.check_conservation(found)
+                seen |= {Fate(fate).name for fate in set(found.rows[:, 2].tolist())}
+                check_bytes(found)
+                check_frames(found, decoder, frames, pieces, each)
+            assert found.complete
+            if number % 10 == 0:
+                again = tmp_path / "again.mcap"
+                run(plan, again, frames, ToyEncoder(pieces, each))
+                assert digest(again) == digest(path)
+                assert read(again).rows.tolist() == found.rows.tolist()
+    print(f"{', '.join(sorted(seen))}")
+    if size > 100:
+        missing = {fate.name for fate in Fate} - seen
+        assert missing <= {"VERSION", "PEER_SLOW", "IN_FLIGHT", "MALFORMED"}, (
+            "a random link ought to show every other"
+        )
+
+
+def check_bytes(found: Any) -> None:
+    """Every byte on the air is in one place of the breakdown, frame by frame and in all."""
+    whole = traffic.traffic(found)
+    result = result_of(found).figures
+    own = traffic.by_hops(found, whole.sent)
+    assert sum(len(found.data[number]) for _, number in pcap.on_air(found)) == whole.cost.on_air
+    aired = sum(item.size_bytes for item in whole.sent if item.on_air)
+    assert aired + sum(item.size_bytes for item in own) == whole.cost.on_air
+    # Reports are of no frame, nor are a hop's repeats of what an earlier hop had damaged.
+    of_none = sum(item.size_bytes for item in own if item.frame is None)
+    assert sum(cost.on_air for cost in whole.cost_by_frame.values()) + of_none == whole.cost.on_air
+    told = result["bytes"]
+    parts = ("header", "fec", "repair", "feedback")
+    assert (
+        sum(told["payload"].values()) + sum(told[part] for part in parts)
+        == told["on_air"]
+        == whole.cost.on_air
+    )
+    count = result["packets"]
+    assert count["sent"] + count["duplicated"] == count["delivered"] + sum(count["dropped"].values())
+    shown = result["frames"]
+    assert shown["sent"] == shown["complete"] + shown["partial"] + shown["lost"]
+
+
+def check_frames(found: Any, decoder: ToyDecoder, frames: int, pieces: int, each: int) -> None:
+    """No section came through changed, and what is called complete is."""
+    sent = [sections(number, pieces, each) for number in range(frames)]
+    closed = [event for event in found.events if event["kind"] == "closed"]
+    assert len({event["frame"] for event in closed}) == len(closed), "a frame is closed once"
+    assert all(event["frame"] < frames for event in closed)
+    for payload in decoder.payloads:
+        assert any(
+            all(
+                section is None or section == each[at]
+                for at, section in enumerate(payload.sections)
+                if at < pieces
+            )
+            for each in sent
+        )
+    whole = [payload.sections for payload in decoder.payloads if payload.complete]
+    done = [event["frame"] for event in closed if event["complete"]]
+    assert sorted(whole) == sorted(sent[frame] for frame in done)
