@@ -16,6 +16,9 @@ class UsageError(FarlinkError):
 class BudgetError(UsageError):
     """A frame cannot be encoded in the bytes that it may have."""
 
+    least_bytes: int = 0
+    """About how many it would take; 0: not known."""
+
 
 class PartialError(FarlinkError):
     """The run ended before its end; what was done is in the journal."""

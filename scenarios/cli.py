@@ -7,11 +7,23 @@ import typer
 
 from link.errors import UsageError
 from link.stdin import close_stdin
-from scenarios.commands import compare, doctor, ends, files, inspect, models, run, scenarios, sweep, train
+from scenarios.commands import (
+    compare,
+    doctor,
+    ends,
+    files,
+    inspect,
+    live,
+    models,
+    run,
+    scenarios,
+    sweep,
+    train,
+)
 from scenarios.commands.options import name_sources
 from scenarios.commands.printing import drop_output, os_error, say, say_error
 
-COMMANDS = (run, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
+COMMANDS = (run, live, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""
 
 app = typer.Typer(

@@ -13,7 +13,7 @@ an opportunity of a trace.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -256,27 +256,44 @@ def section_kind(about: Mapping[str, Any]) -> Callable[[int], str]:
         return lambda _number: "unknown"
 
 
+def uses(
+    data: bytes, framing: str, kind: Kind, kind_of: Callable[[int], str], *, forward: bool, again: bool
+) -> Iterator[tuple[str, str, int]]:
+    """Yield (what for, kind of section, bytes) of a packet that an end sent and that was on the air.
+
+    What for is the name of a field of `Breakdown`, the kind of section empty but for `payload`; *again*: a packet of
+    its frame and index had been sent before. *kind_of* is that of `section_kind`.
+    """
+    head = packet.overhead(framing)
+    if not forward:
+        yield "feedback", "", len(data)
+    elif again:
+        yield "repair", "", len(data)
+    elif kind == Kind.DATA:
+        held = 0
+        parsed = packet.peek(packet.unwrap(data, framing))
+        for section, size in fragment.sizes(parsed.body, last=parsed.last):
+            yield "payload", kind_of(section), size
+            held += size
+        yield "header", "", len(data) - held
+    else:
+        yield "fec", "", len(data) - head
+        yield "header", "", head
+
+
 def breakdown(run: Run, sent: Iterable[Sent], kind_of: Callable[[int], str]) -> Breakdown:
     """Return what the bytes of *sent* that were on the air were for; *kind_of* is that of `section_kind`."""
     framing = scenario(run)["link"]["framing"]
-    head = packet.overhead(framing)
     payload: Counter[str] = Counter()
-    header = fec = repair = feedback = 0
+    others: Counter[str] = Counter()
     for item in sent:
-        if not item.on_air:
-            continue
-        if not item.forward:
-            feedback += item.size_bytes
-        elif item.again:
-            repair += item.size_bytes
-        elif item.kind == Kind.DATA:
-            held = 0
-            parsed = packet.peek(packet.unwrap(run.data[item.number], framing))
-            for section, size in fragment.sizes(parsed.body, last=parsed.last):
-                payload[kind_of(section)] += size
-                held += size
-            header += item.size_bytes - held
-        else:
-            fec += item.size_bytes - head
-            header += head
-    return Breakdown(dict(sorted(payload.items())), header, fec, repair, feedback)
+        if item.on_air:
+            data = run.data[item.number]
+            for what, kind, size in uses(
+                data, framing, item.kind, kind_of, forward=item.forward, again=item.again
+            ):
+                if what == "payload":
+                    payload[kind] += size
+                else:
+                    others[what] += size
+    return Breakdown(dict(sorted(payload.items())), **others)

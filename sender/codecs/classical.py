@@ -97,10 +97,12 @@ class ClassicalEncoder:
         else:
             best = search.climb(lambda small: None if (data := search.file(small)) is None else (data,))
         if best is None:
-            raise BudgetError(
+            error = BudgetError(
                 f"codec {self._name}: frame_bytes {self._budget} is too small for frame {frame.number} "
                 f"({frame.name}): about {search.least} bytes are needed"
             )
+            error.least_bytes = search.least
+            raise error
         return Payload(best.sections)
 
     def _jpeg(self, data: bytes | None) -> tuple[bytes, ...] | None:

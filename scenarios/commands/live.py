@@ -1,0 +1,179 @@
+"""`farlink live`: a page to watch a session on, and to steer it; of a journal, a replay."""
+
+import asyncio
+import contextlib
+import webbrowser
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from link.errors import FarlinkError, UsageError
+from scenarios.commands.options import (
+    Codec,
+    Frames,
+    Json,
+    Out,
+    Overwrite,
+    Seed,
+    Settings,
+    Source,
+    clean_errors,
+    complete_presets,
+    load_scenario,
+)
+from scenarios.commands.printing import say, show_json
+
+if TYPE_CHECKING:
+    from scenarios.live.news import Source as NewsSource
+
+DEFAULT_BIND = "127.0.0.1:8765"
+
+
+def live(
+    session: Annotated[
+        str,
+        typer.Argument(
+            metavar="[SCENARIO|RUN]",
+            help="A preset or a YAML file to run; or a journal (RUN.mcap, or a run's folder) to replay.",
+            autocompletion=complete_presets,
+        ),
+    ] = "mars-relay",
+    connect: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Look on at a link that runs elsewhere.")
+    ] = None,
+    curve: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with CURVE keys, for --connect.")
+    ] = None,
+    bind: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the page is served; port 0 is any free one.")
+    ] = DEFAULT_BIND,
+    tls: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="CERT KEY", help="Serve over TLS; needed for any address but loopback."),
+    ] = None,
+    watch_only: Annotated[bool, typer.Option("--watch-only", help="Nobody may steer.")] = False,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Open no browser; print the links alone.")
+    ] = False,
+    factor: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            max=1e6,
+            help="Run seconds in a second; default 1, of a replay such that it takes three minutes.",
+        ),
+    ] = None,
+    source: Source = None,
+    codec: Codec = None,
+    frames: Frames = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Show a session on a page: what is sent and received, what crossed the link, and controls to steer it.
+
+    Two links are printed: one to steer by, one to watch. The page loads nothing from elsewhere. A journal of any run
+    is replayed on the same page, forwards and back.
+
+    Examples:
+
+        farlink live mars-relay --factor 60
+
+        farlink live runs/mars-relay
+
+        farlink live cellular-degraded --source drive.mp4 --set codec.steps=4
+
+        farlink live sweeps/codecs/cells/0001/run.mcap --factor 10 --watch-only
+
+        farlink live --connect tcp://192.0.2.7:5555 --curve keys/
+
+    From another machine: ssh -L 8765:127.0.0.1:8765 HOST, then open the printed link there.
+    """
+    from scenarios.live.gate import check_bind, is_loopback, parse_address
+    from scenarios.live.replay import Replay, is_journal, journal_path
+
+    of_run = (source, codec, frames, seed, settings, out, overwrite or None)
+    with clean_errors(as_json), contextlib.ExitStack() as stack:
+        host, port = parse_address(bind)
+        check_bind(host, port, tls=tls is not None)
+        path = Path(session)
+        if connect is None and is_journal(path):
+            if any(part is not None for part in of_run):
+                raise UsageError(f"{session} is replayed as it is: no setting goes with it")
+
+            async def make() -> "NewsSource":
+                return Replay(journal_path(path), asyncio.get_running_loop().time, factor)
+        elif connect is not None:
+            if any(part is not None for part in of_run):
+                raise UsageError("the link at --connect says what is run; no setting goes with it")
+            address = connect
+
+            async def make() -> "NewsSource":
+                from scenarios.live.start import join
+
+                return join(address, curve)
+        else:
+            from scenarios import run as runs
+
+            limit = [] if frames else ["camera.frames=null"]
+            plan = load_scenario(session, [*limit, *(settings or [])], source, codec, frames, seed, live=True)
+            runs.check_source(plan)
+            folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
+
+            async def make() -> "NewsSource":
+                from scenarios.live.start import begin
+
+                return begin(plan, folder, factor or 1.0)
+
+        opens = not no_open and is_loopback(host)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(make, host, port, tls, watch_only, opens, as_json))
+
+
+async def _serve(
+    make: Callable[[], Awaitable["NewsSource"]],
+    host: str,
+    port: int,
+    tls: tuple[Path, Path] | None,
+    watch_only: bool,
+    opens: bool,
+    as_json: bool,
+) -> None:
+    """Serve the source that *make* gives until interrupted, or until its news fail."""
+    from scenarios import schema
+    from scenarios.live.gate import Gate, is_loopback
+    from scenarios.live.server import LiveServer, listen, running, tls_context
+
+    context = None if tls is None else tls_context(str(tls[0]), str(tls[1]))
+    listener = listen(host, port)
+    gate = Gate(host, listener.getsockname()[1], context is not None, watch_only)
+    source = await make()
+    server = LiveServer(source, gate, local=is_loopback(host), presets=tuple(schema.preset_names()))
+    async with running(server, listener, context):
+        links = (
+            {"watch": gate.link("watch")}
+            if watch_only
+            else {role: gate.link(role) for role in ("steer", "watch")}
+        )
+        for role, link in links.items():
+            say(f"to {role}: {link}")
+        if as_json:
+            show_json({"links": links})
+        if opens:
+            await asyncio.to_thread(webbrowser.open, next(iter(links.values())))
+        await server.ended.wait()
+        if isinstance(server.failure, FarlinkError):
+            raise server.failure
+        if server.failure is not None:
+            raise UsageError(f"the session cannot be shown: {server.failure}") from server.failure
+        say("the session is over; the page stays until Ctrl-C")
+        await asyncio.Event().wait()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to *app*."""
+    app.command()(live)

@@ -1,0 +1,382 @@
+"""The page's server: files of a fixed table, one websocket a viewer, and nothing that a viewer says is ever a path.
+
+    source --News--> room --ticks--> feed --> viewers        viewers --wishes--> source
+
+All runs on one event loop; what takes longer than a moment (pictures, a journal that is wound) runs in a thread while
+the room is held.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from link.errors import UsageError
+from scenarios.live import messages, wishes
+from scenarios.live.controls import wished
+from scenarios.live.feed import BEAT_S, SILENT_S, Feed, Viewer
+from scenarios.live.gate import HEADERS, Gate
+from scenarios.live.news import News, Source
+from scenarios.live.rival import Rival, RivalPicture, RivalTask
+from scenarios.live.room import Room
+from scenarios.live.static_files import read_static
+
+MOST_VIEWERS = 50
+COMMANDS_S = 20
+"""Commands a second that a viewer may give; of changes the newest wins, others are refused."""
+_MOST_PENDING = 64
+_COOKIE_S = 7 * 24 * 3600
+
+
+class _Rate:
+    """How many commands a viewer may still give in this second."""
+
+    def __init__(self, now_s: float) -> None:
+        self._left, self._at = float(COMMANDS_S), now_s
+
+    def take(self, now_s: float) -> bool:
+        """Return whether one more is within the limit."""
+        self._left = min(float(COMMANDS_S), self._left + (now_s - self._at) * COMMANDS_S)
+        self._at = now_s
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class LiveServer:
+    """Serves one source to viewers, as *gate* lets them in. Use `running`."""
+
+    def __init__(
+        self,
+        source: Source,
+        gate: Gate,
+        *,
+        local: bool,
+        presets: tuple[str, ...] = (),
+        stories: tuple[Any, ...] = (),
+    ) -> None:
+        self.gate, self.source = gate, source
+        self._local, self._presets, self._stories = local, presets, stories
+        self._static = read_static()
+        self.room = Room(source.head, source.traces, local=local)
+        self.viewers: set[Viewer] = set()
+        self._feed = Feed(self._state, source.picture)
+        self._hold = asyncio.Lock()  # the room's
+        self._began_s = self._now()
+        self._pending: dict[tuple[str, ...], tuple[Mapping[str, Any], Viewer, int | None]] = {}
+        self._changes = asyncio.Event()
+        self._rival = Rival(self._tell_rival)
+        self._rivalled: int | None = None
+        self._sought = False  # with the next news the session has been wound, and viewers need the state
+        self.ended = asyncio.Event()
+        """Set when the source tells no more."""
+        self.failure: BaseException | None = None
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _state(self, may_steer: bool) -> tuple[dict[str, Any], list[bytes]]:
+        return messages.state(
+            self.room,
+            mode=self.source.mode,
+            duration_ns=self.source.duration_ns,
+            may_steer=may_steer,
+            wall_s=self._now() - self._began_s,
+            stories=self._stories,
+            presets=self._presets,
+        )
+
+    def application(self) -> web.Application:
+        """Return the application that serves it."""
+        app = web.Application(middlewares=[self._guard], client_max_size=4096)
+        app.router.add_get("/", self._page)
+        app.router.add_get("/static/{name}", self._file)
+        app.router.add_get("/live", self._live)
+        app.cleanup_ctx.append(self._work)
+        return app
+
+    async def _work(self, _app: web.Application) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._follow(), self._beat(), self._apply(), self._rival.run())
+        ]
+        yield
+        for viewer in list(self.viewers):
+            viewer.answer({"type": "bye", "reason": "farlink live has ended"})
+        await self.source.close()
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Let a request through to its handler where it is for us and has a token; each answer gets our headers."""
+        response: web.StreamResponse
+        try:
+            response = self._refuse(request) or await handler(request)
+        except web.HTTPException as error:
+            response = _plain(error.status, error.reason)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    def _refuse(self, request: web.Request) -> web.Response | None:
+        if not self.gate.knows_host(request.headers.get("Host")):
+            return _plain(421, "this server goes by another name")
+        if request.path == "/live" and not self.gate.knows_origin(
+            request.headers.get("Origin"), request.headers.get("Host")
+        ):
+            return _plain(403, "only this server's own page may connect")
+        if request.path == "/favicon.ico":  # which a browser looks for beside the answer that sets the cookie
+            return web.Response(status=204)
+        if request.path == "/" and "token" in request.query:
+            return None
+        if self.gate.role(request.cookies.get(self.gate.cookie)) is None:
+            return _plain(401, "open the link that farlink live has printed: it has a token")
+        return None
+
+    async def _page(self, request: web.Request) -> web.Response:
+        """The page; a token in the address becomes a cookie first."""
+        token = request.query.get("token")
+        if token is None:
+            kind, data = self._static["index.html"]
+            return web.Response(body=data, content_type=kind, charset="utf-8")
+        if self.gate.role(token) is None:
+            return _plain(401, "this token is not, or no longer, one of this server")
+        # Not a redirect: a cookie that is for this site alone does not come along where another site's link led here.
+        response = _plain(200, "one moment")
+        response.headers["Refresh"] = "0; url=/"
+        response.set_cookie(
+            self.gate.cookie,
+            token,
+            max_age=_COOKIE_S,
+            httponly=True,
+            samesite="Strict",
+            secure=self.gate.tls,
+            path="/",
+        )
+        return response
+
+    async def _file(self, request: web.Request) -> web.Response:
+        found = self._static.get(request.match_info["name"])
+        if found is None:
+            return _plain(404, "no such file")
+        kind, data = found
+        return web.Response(
+            body=data, content_type=kind, charset="utf-8" if kind.startswith("text/") else None
+        )
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        if len(self.viewers) >= MOST_VIEWERS:
+            return _plain(503, f"{MOST_VIEWERS} viewers look on already")
+        role = self.gate.role(request.cookies.get(self.gate.cookie))
+        transport = request.transport
+        assert transport is not None
+        viewer = Viewer(
+            may_steer=role == "steer", by=f"viewer {request.remote}", now_s=self._now(), abort=transport.abort
+        )
+        self.viewers.add(viewer)  # before anything is waited for: the limit is exact
+        channel = web.WebSocketResponse(
+            max_msg_size=wishes.MOST_BYTES, compress=False, heartbeat=20.0, timeout=2.0, writer_limit=1 << 16
+        )
+        writer: asyncio.Task[None] | None = None
+        try:
+            channel.headers.update(HEADERS)
+            await channel.prepare(request)
+            writer = asyncio.create_task(self._write(channel, viewer))
+            await self._read(channel, viewer)
+        finally:
+            self.viewers.discard(viewer)
+            if writer is not None:
+                writer.cancel()
+                with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                    await writer
+        return channel
+
+    async def _write(self, channel: web.WebSocketResponse, viewer: Viewer) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):  # it went away
+            while not channel.closed:
+                await viewer.wake.wait()
+                for data in viewer.take():
+                    await channel.send_bytes(data)
+
+    async def _read(self, channel: web.WebSocketResponse, viewer: Viewer) -> None:
+        rate = _Rate(self._now())
+        heard = 0
+        async for message in channel:
+            heard += 1
+            if heard % (5 * COMMANDS_S) == 0:
+                await asyncio.sleep(BEAT_S)  # a flood waits in its own socket
+            if message.type is WSMsgType.TEXT:
+                try:
+                    wish = wishes.read(message.data)
+                except ValueError as error:
+                    _echo(viewer, None, str(error))
+                    continue
+                await self._hear(viewer, wish, rate)
+            elif message.type is WSMsgType.BINARY:
+                _echo(viewer, None, "no command of this page: text was expected")
+
+    async def _hear(self, viewer: Viewer, wish: wishes.Wish, rate: _Rate) -> None:
+        if isinstance(wish, wishes.Ack):
+            viewer.acknowledge(wish.seq, self._now())
+        elif isinstance(wish, wishes.Fetch):
+            if not (rate.take(self._now()) and viewer.fetch(wish.id)):
+                _echo(viewer, None, "too many pictures were asked for at once")
+        elif not viewer.may_steer:
+            _echo(viewer, wish.id, "this link is for watching; steering takes the other one")
+        elif isinstance(wish, wishes.SetFields):
+            self._want(viewer, wish)
+        elif not rate.take(self._now()):
+            _echo(viewer, wish.id, f"more than {COMMANDS_S} commands a second")
+        else:
+            _echo(viewer, wish.id, await self._obey(viewer, wish))
+
+    def _want(self, viewer: Viewer, wish: wishes.SetFields) -> None:
+        """Put a change among those that wait; it takes the place of one of the same fields."""
+        key = tuple(sorted(wish.paths))
+        before = self._pending.pop(key, None)
+        if before is not None:
+            _echo(before[1], before[2], None)  # a newer value took its place
+        elif len(self._pending) >= _MOST_PENDING:
+            _echo(viewer, wish.id, "too many changes wait already")
+            return
+        self._pending[key] = wish.paths, viewer, wish.id
+        self._changes.set()
+
+    async def _apply(self) -> None:
+        """Hand changes on, twenty a second."""
+        while True:
+            await self._changes.wait()
+            while self._pending:
+                key = next(iter(self._pending))
+                paths, viewer, number = self._pending.pop(key)
+                laid = wished(self.room.session, self.room.first, paths)
+                _echo(viewer, number, await self.source.change(laid, viewer.by))
+                await asyncio.sleep(1.0 / COMMANDS_S)
+            self._changes.clear()
+
+    async def _obey(self, viewer: Viewer, wish: wishes.Wish) -> str | None:
+        if isinstance(wish, wishes.SetPace):
+            return await self.source.pace(wish.turn, wish.factor)
+        if isinstance(wish, wishes.Seek):
+            refused = await self.source.seek(wish.ns)
+            self._sought = self._sought or refused is None
+            return refused
+        if isinstance(wish, wishes.Open):
+            return await self.source.open(wish.what, wish.name)
+        assert isinstance(wish, wishes.Mark)
+        refused = await self.source.mark(wish.text, viewer.by)
+        if refused is None:
+            async with self._hold:
+                self.room.note(wish.text, viewer.by)
+        return refused
+
+    async def _follow(self) -> None:
+        """Take the source's news until there are no more."""
+        try:
+            async for news in self.source.news():
+                async with self._hold:
+                    if news.fresh and self.source.head is not self.room.head:
+                        self.room = Room(
+                            self.source.head,
+                            self.source.traces,
+                            local=self._local,
+                            version=self.room.version + 1,
+                        )
+                    if news.events or news.rows:
+                        await asyncio.to_thread(self.room.take, news, self._now())
+                    else:
+                        self.room.take(news, self._now())
+                    self._offer(news)
+                    if self._sought:
+                        self._sought = False
+                        for viewer in self.viewers:
+                            viewer.version = None
+        except Exception as error:
+            self.failure = error
+            async with self._hold:
+                self.room.lose(str(error) or type(error).__name__)
+        finally:
+            self.ended.set()
+
+    def _offer(self, news: News) -> None:
+        """Have the rival encode the newest frame that was sent."""
+        encoded = self.room.encoded
+        if news.fresh:
+            self._rivalled = None
+        if encoded is None or encoded[0] == self._rivalled or not self.viewers:
+            return
+        number, size = encoded
+        picture = self.room.pictures.get(f"sent-{number}")
+        if picture is not None and picture.png is not None:
+            self._rivalled = number
+            self._rival.offer(RivalTask(number, picture.png, size, self.room.session.codec.name))
+
+    async def _tell_rival(self, made: RivalPicture) -> None:
+        about = {"codec": made.codec, "bytes": made.size_bytes, "frame": made.frame, "words": made.words}
+        async with self._hold:
+            if made.frame in self.room.frames.ring:
+                self.room.tell_rival(about, made.png, self._now())
+
+    async def _beat(self) -> None:
+        """Ten times a second: give viewers what is new, and let go of those who are silent."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if not self.viewers:
+                continue
+            async with self._hold:
+                now = self._now()
+                self._feed.beat(self.room, self.viewers, now - self._began_s, now)
+            for viewer in list(self.viewers):
+                if viewer.unacknowledged and now - viewer.heard_s > SILENT_S:
+                    self.viewers.discard(viewer)
+                    viewer.abort()
+
+
+def _echo(viewer: Viewer, number: int | None, refused: str | None) -> None:
+    viewer.answer({"type": "echo", "id": number, "refused": refused})
+
+
+def _plain(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n")
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """Return the context of a server with these files. Raise UsageError where they are not usable."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"--tls {certificate} {key}: {error}") from None
+    return context
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at *host*:*port*; 0 is any port that is free. Raise UsageError where it cannot."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=64)
+    except OSError as error:
+        raise UsageError(f"--bind {host}:{port}: {error.strerror or error}") from None
+
+
+@contextlib.asynccontextmanager
+async def running(
+    server: LiveServer, listener: socket.socket, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
+    """Serve *server* on *listener*, whose address its gate knows."""
+    runner = web.AppRunner(server.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, ssl_context=tls).start()
+        yield
+    finally:
+        await runner.cleanup()
