@@ -1,0 +1,510 @@
+"""A small server of the live page for its tests: it follows the protocol and plays a synthetic session."""
+
+import asyncio
+import heapq
+import io
+import json
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiohttp import WSMsgType, web
+from PIL import Image, ImageFilter
+
+import scenarios.live
+
+STATIC = Path(scenarios.live.__file__).parent / "static"
+SIZE = (256, 192)
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
+    "frame-ancestors 'none'"
+)
+SECOND = 1_000_000_000
+_TICK_S = 0.1
+
+
+def message(body: dict[str, Any], blobs: list[bytes] | None = None) -> bytes:
+    """Return a message of the protocol: a length, JSON, blobs."""
+    blobs = blobs or []
+    text = json.dumps({**body, "blobs": [len(blob) for blob in blobs]}).encode()
+    return struct.pack("<I", len(text)) + text + b"".join(blobs)
+
+
+def png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def landscape(frame: int, seed: int = 0) -> Image.Image:
+    """A plain with dunes and rocks under a dusty sky, which the camera passes."""
+    width, height = SIZE
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    picture = np.zeros((height, width, 3))
+    picture[:] = np.array([214, 178, 140]) - (y / height)[..., None] * np.array([-10, 12, 34])
+    for layer, (base, tall, tone) in enumerate([(88, 16, (168, 112, 78)), (112, 12, (150, 92, 60)), (140, 9, (126, 74, 48))]):
+        phase = x / (34 + 9 * layer) + layer * 2 + frame * 0.05 * (layer + 1)
+        line = base - tall * np.sin(phase) * np.cos(phase * 0.37 + layer)
+        shade = 1 + 0.10 * np.cos(phase + y / 25)
+        picture = np.where((y > line)[..., None], np.array(tone) * shade[..., None], picture)
+    for rock in range(9):
+        draw = np.random.default_rng(rock + seed)
+        cx, cy, r = (draw.uniform(0, 300) - frame * 2.2) % 300 - 20, draw.uniform(140, 184), draw.uniform(4, 11)
+        inside = ((x - cx) / r) ** 2 + ((y - cy) / (0.7 * r)) ** 2
+        picture = np.where((inside < 1)[..., None], (np.array([92, 58, 42]) * (1.25 - 0.5 * inside[..., None])), picture)
+    noise = np.random.default_rng(frame + 1000 * seed).normal(0, 4, (height, width, 1))
+    return Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8))
+
+
+def drawn(sent: Image.Image) -> Image.Image:
+    """What a generator makes of little: softer, other grain, the same scene."""
+    small = sent.resize((64, 48), Image.Resampling.BILINEAR).resize(SIZE, Image.Resampling.BICUBIC)
+    return small.filter(ImageFilter.UnsharpMask(3, 120)).point(lambda v: min(255, int(v * 1.04)))
+
+
+def tiles(frame: int) -> Image.Image:
+    draw = np.random.default_rng(frame)
+    small = draw.normal(128, 60, (4 * 4, 8 * 5))
+    return Image.fromarray(np.clip(small, 0, 255).astype(np.uint8)).resize((8 * 32, 4 * 24), Image.Resampling.BICUBIC)
+
+
+def masks() -> Image.Image:
+    x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
+    picture = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    picture[:] = (86, 180, 233)
+    picture[y > 96 - 12 * np.sin(x / 40)] = (213, 94, 0)
+    picture[y > 140 - 8 * np.sin(x / 52)] = (0, 158, 115)
+    return Image.fromarray(picture)
+
+
+def depth() -> Image.Image:
+    y = np.linspace(0, 255, SIZE[1]).astype(np.uint8)
+    return Image.fromarray(np.repeat(y[:, None], SIZE[0], axis=1))
+
+
+CAPTION = "a rocky plain with low dunes under a dusty sky, scattered dark stones in front"
+
+
+def controls() -> list[dict[str, Any]]:
+    def one(path: str, group: str, hop: int | None, label: str, kind: str, unit: str, value: Any, **more: Any) -> dict[str, Any]:
+        plain = {"min": None, "max": None, "scale": "linear", "step": None, "choices": None, "note": ""}
+        return {"path": path, "group": group, "hop": hop, "label": label, "kind": kind, "unit": unit, "value": value, **plain, **more}
+
+    found = []
+    for hop, rate, delay in ((0, 2000, 0.02), (1, 500, 10.0)):
+        at = f"link.hops.{hop}"
+        found += [
+            one(f"{at}.rate_bps", "link", hop, "Rate", "range", "bit/s", rate, min=50, max=1e6, scale="log"),
+            one(f"{at}.delay_s", "link", hop, "Delay", "range", "s", delay, min=0, max=1000, scale="log"),
+            one(f"{at}.loss.loss", "link", hop, "Loss", "range", "%", 0.05, min=0, max=1, step=0.01),
+            one(f"{at}.loss.mean_burst", "link", hop, "Mean burst", "range", "", 4, min=1, max=50, step=1),
+            one(f"{at}.bit_error", "link", hop, "Bit errors", "range", "", 0, min=0, max=0.01, scale="log"),
+            one(f"{at}.outage", "link", hop, "Outage", "switch", "", False),
+        ]
+    back = [one("link.return.rate_bps", "link", -1, "Rate", "range", "bit/s", 16, min=8, max=1e4, scale="log")]
+    sender = [
+        one("codec.channels", "sender", None, "Channels", "range", "", 8, min=1, max=32, step=1),
+        one("codec.caption_words", "sender", None, "Caption words", "range", "", 24, min=0, max=40, step=1),
+        one("camera.period_s", "sender", None, "Period", "range", "s", 4, min=1, max=60, step=1),
+        one("repair.fec", "sender", None, "FEC", "range", "%", 0.2, min=0, max=2, step=0.1),
+        one("codec.rate_control", "sender", None, "Rate control", "switch", "", False),
+    ]
+    drawing = [
+        one("receiver.steps", "drawing", None, "Steps", "choice", "", 8, choices=[[n, str(n)] for n in (1, 2, 4, 8, 16)]),
+        one("receiver.strength", "drawing", None, "Strength", "range", "", 0.6, min=0, max=1, step=0.05),
+        one("keep_up", "drawing", None, "Keep up", "switch", "", True, note="Fewer steps while drawing takes too long"),
+    ]
+    return found + back + sender + drawing
+
+
+class Session:
+    """A synthetic run over two hops; pictures every 4 s of run time. `tick()` moves it on."""
+
+    def __init__(self, *, factor: float = 4.0, caption: str = CAPTION, lose_after: int | None = None, mode: str = "live") -> None:
+        self.now = 0
+        self.factor, self.caption, self.lose_after, self.mode = factor, caption, lose_after, mode
+        self.paused = False
+        self.jump: str | None = None
+        self.stated = controls()
+        self.values = {one["path"]: one["value"] for one in self.stated}
+        self._heap: list[tuple[int, int, dict[str, Any]]] = []
+        self._order = 0
+        self._packet = 0
+        self._free = [0, 0]
+        self._draw = np.random.default_rng(5)
+        self.frames: dict[int, dict[str, Any]] = {}
+        self.kept: dict[str, list[Any]] = {"packets": [], "rows": [], "marks": [], "log": []}
+        self.curves: dict[str, dict[str, Any]] = {}
+        self.pictures: dict[str, tuple[dict[str, Any], bytes]] = {}
+        self.story: dict[str, Any] | None = None
+        self.rival: dict[str, Any] | None = None
+        self._frame = 0
+        self._sent: dict[int, Image.Image] = {}
+        self._at(0, {"capture": 0})
+
+    def _at(self, time_ns: int, what: dict[str, Any]) -> None:
+        self._order += 1
+        heapq.heappush(self._heap, (time_ns, self._order, what))
+
+    def tick(self, wall_s: float) -> tuple[dict[str, Any], list[bytes]]:
+        """Return the news of the next *wall_s* seconds as the keys of a tick, and its blobs."""
+        until = self.now if self.paused and not self.jump else self.now + int(wall_s * self.factor * SECOND)
+        news: dict[str, Any] = {"packets": [], "rows": [], "frames": [], "pictures": [], "marks": [], "log": [], "curves": {}, "values": {}}
+        blobs: list[bytes] = []
+        touched: set[int] = set()
+        while self._heap and (self._heap[0][0] <= until or self.jump):
+            time_ns, _, what = heapq.heappop(self._heap)
+            self.now = max(self.now, time_ns)
+            self._happen(what, news, blobs, touched)
+            if self.jump == "event" or (self.jump == "picture" and "drawn" in what):
+                self.jump = None
+                until = self.now
+        self.now = max(self.now, until)
+        news["frames"] = [self.frames[one] for one in sorted(touched)]
+        self._figures(news)
+        return {**news, **self.summary()}, blobs
+
+    def summary(self) -> dict[str, Any]:
+        frames = list(self.frames.values())
+        count = {name: sum(one["status"] == name for one in frames) for name in ("complete", "partial", "lost")}
+        lost = sum(row[2] == "channel_loss" for row in self.kept["rows"])
+        closed = {row[1] for row in self.kept["rows"] if row[2] in ("delivered", "channel_loss")}
+        flying = sum(one[0] not in closed for one in self.kept["packets"])
+        clock = {
+            "run_ns": self.now, "factor": self.factor, "paused": self.paused, "jumping": self.jump, "wall_s": 12.0,
+            "limit_factor": 170, "draw_s": 0.36, "done": False, "lost": None,
+        }
+        return {
+            "clock": clock, "queues": [0, 2], "flying": flying, "rival": self.rival, "story": self.story,
+            "totals": {"sent": len(frames), **count, "superseded": 0, "skipped": 0, "on_air_bytes": 187 * len(frames),
+                       "packets_sent": self._packet, "packets_lost": lost},
+            "meter": {"used_share": 0.41, "bit_rate": 205, "rate_bps": 500, "photo_s": 960},
+        }
+
+    def _happen(self, what: dict[str, Any], news: dict[str, Any], blobs: list[bytes], touched: set[int]) -> None:
+        if "capture" in what:
+            self._capture(what["capture"], news, blobs)
+            touched.add(what["capture"])
+        elif "packet" in what:
+            news["packets"].append(what["packet"])
+            self.kept["packets"].append(what["packet"])
+        elif "row" in what:
+            news["rows"].append(what["row"])
+            self.kept["rows"].append(what["row"])
+        elif "close" in what:
+            self._close(what, touched)
+        elif "drawn" in what:
+            self._drawn(what["drawn"], news, blobs)
+            touched.add(what["drawn"])
+
+    def _picture(self, frame: int, kind: str, data: bytes, news: dict[str, Any], blobs: list[bytes], **more: Any) -> None:
+        entry = {"id": f"{frame}-{kind}", "frame": frame, "kind": kind, "mime": "image/png", "lossless": True, **more}
+        news["pictures"].append({**entry, "blob": len(blobs)})
+        blobs.append(data)
+        self.pictures[entry["id"]] = (entry, data)
+
+    def _capture(self, frame: int, news: dict[str, Any], blobs: list[bytes]) -> None:
+        scene = landscape(frame)
+        self._sent[frame] = scene
+        self._picture(frame, "sent", png(scene), news, blobs)
+        period = int(self.values["camera.period_s"] * SECOND)
+        self._at(self.now + period, {"capture": frame + 1})
+        channels = sorted(self._draw.choice(32, int(self.values["codec.channels"]), replace=False).tolist())
+        loss = max(self.values["link.hops.0.loss.loss"], self.values["link.hops.1.loss.loss"])
+        gone = self.lose_after is not None and frame > self.lose_after
+        sections = [("caption", 41)] + [("channels", 9)] * len(channels) + [("", 22)] * 2
+        fate: list[bool] = []
+        last = self.now
+        for at, (kind, size) in enumerate(sections):
+            lost = gone or bool(self._draw.random() < loss)
+            fate.append(not lost)
+            last = max(last, self._send(frame, "fec" if at > len(channels) else "data", kind, size + 3, lost))
+        arrived = dict(zip(channels, fate[1:]))
+        self.frames[frame] = {
+            "frame": frame, "name": f"shot-{frame:04}", "captured_ns": self.now, "status": "sent", "closed_ns": None, "drawn_ns": None,
+            "sections": None, "on_air": 41 + 9 * len(channels) + 44 + 3 * len(sections),
+            "bytes": {"caption": 41, "channels": 9 * len(channels), "header": 3 * len(sections), "fec": 44, "repair": 6 if loss else 0, "feedback": 8},
+            "caption": self.caption, "caption_arrived": None,
+            "channels": [{"channel": one, "bytes": 9, "arrived": None} for one in channels], "scores": {}, "found": {},
+        }
+        self._at(last, {"close": frame, "fate": fate, "arrived": arrived, "lost": not any(fate[: len(channels) + 1])})
+
+    def _send(self, frame: int, kind: str, section: str, size: int, lost: bool) -> int:
+        number, self._packet = self._packet, self._packet + 1
+        self._at(self.now, {"packet": [number, frame, kind, section, size, 0, self.now]})
+        self._at(self.now, {"row": [self.now, number, "sent", 0, 0, 0]})
+        at = self.now
+        for hop in (0, 1):
+            start = max(at, self._free[hop])
+            air = int(size * 8 * SECOND / self.values[f"link.hops.{hop}.rate_bps"])
+            self._free[hop] = start + air
+            if lost and hop == 1:
+                self._at(start + air, {"row": [start + air, number, "channel_loss", hop, start - at, air]})
+                return start + air + int(self.values["link.hops.1.delay_s"] * SECOND)
+            leave = start + air + int(self.values[f"link.hops.{hop}.delay_s"] * SECOND)
+            self._at(leave, {"row": [leave, number, "crossed", hop, start - at, air]})
+            at = leave
+        self._at(at, {"row": [at, number, "delivered", 0, 0, 0]})
+        return at
+
+    def _close(self, what: dict[str, Any], touched: set[int]) -> None:
+        frame = what["close"]
+        state = self.frames[frame]
+        touched.add(frame)
+        whole = all(what["fate"])
+        state.update(status="lost" if what["lost"] else "complete" if whole else "partial", closed_ns=self.now, sections=what["fate"],
+                     caption_arrived=what["fate"][0], channels=[{**one, "arrived": what["arrived"][one["channel"]]} for one in state["channels"]])
+        if not what["lost"]:
+            self._at(self.now + int(0.36 * SECOND), {"drawn": frame})
+
+    def _drawn(self, frame: int, news: dict[str, Any], blobs: list[bytes]) -> None:
+        state = self.frames[frame]
+        scene = self._sent.pop(frame)
+        received = drawn(scene)
+        state.update(drawn_ns=self.now, scores={"psnr_db": 21.3 + (frame % 5) / 4, "ms_ssim": 0.71, "miou": 0.62},
+                     found={"detection": {"model": "toy", "words": None, "boxes": [[40, 130, 92, 170, "rock", 0.83], [150, 120, 214, 178, "rock", 0.41]]},
+                            "classification": {"model": "toy", "words": ["desert 0.81", "dune 0.11"], "boxes": None}})
+        self._picture(frame, "received", png(received), news, blobs)
+        self._picture(frame, "tiles", png(tiles(frame)), news, blobs, columns=8)
+        self._picture(frame, "segmentation", png(masks()), news, blobs)
+        self._picture(frame, "truth_segmentation", png(masks()), news, blobs)
+        self._picture(frame, "depth", png(depth()), news, blobs)
+        out = io.BytesIO()
+        scene.save(out, "WEBP", quality=1)
+        self.rival = {"codec": "WebP", "bytes": len(out.getvalue()), "frame": frame, "words": None}
+        entry = {"id": f"{frame}-rival", "frame": frame, "kind": "rival", "mime": "image/webp", "lossless": True}
+        news["pictures"].append({**entry, "blob": len(blobs)})
+        blobs.append(out.getvalue())
+        self.pictures["rival"] = (entry, out.getvalue())
+        if state["status"] == "partial" and self._draw.random() < 0.5:
+            line = f"frame {frame}: drawn without {sum(not one for one in state['sections'])} of {len(state['sections'])} sections"
+            news["log"].append(line)
+            self.kept["log"].append(line)
+
+    def _figures(self, news: dict[str, Any]) -> None:
+        t = self.now / SECOND
+        shown = [one for one in self.frames.values() if one["drawn_ns"] is not None]
+        age = t - max(one["captured_ns"] for one in shown) / SECOND if shown else None
+        lost = self.values["link.hops.1.loss.loss"] if shown else None
+        latency = (shown[-1]["drawn_ns"] - shown[-1]["captured_ns"]) / SECOND if shown else None
+        for name, label, unit, value in (
+            ("age", "Age of the picture", "s", age),
+            ("latency", "From capture to drawn", "s", latency),
+            ("bit_rate", "On the air", "bit/s", 350 + 120 * np.sin(t / 9)),
+            ("loss", "Packets lost", "%", None if lost is None else 100 * lost * (1 + 0.3 * np.sin(t / 5))),
+            ("queue", "Waiting packets", "", max(0.0, round(6 * np.sin(t * np.pi / 2)))),
+            ("psnr", "PSNR", "dB", shown[-1]["scores"]["psnr_db"] if shown else None),
+            ("miou", "mIoU", "", 0.62 if shown else None),
+        ):
+            kept = self.curves.setdefault(name, {"label": label, "unit": unit, "points": []})
+            if kept["points"] and t <= kept["points"][-1][0]:
+                continue
+            kept["points"].append([t, value])
+            news["curves"][name] = {"label": label, "unit": unit, "points": [[t, value]]}
+
+    def change(self, paths: dict[str, Any], by: str) -> tuple[str | None, dict[str, Any]]:
+        """Return why the change is refused, or None, and its keys of a tick."""
+        known = {one["path"]: one for one in self.stated}
+        for path, value in paths.items():
+            if path not in known:
+                return f"{path}: no such field", {}
+            if path.endswith("loss.loss") and value > 0.9:
+                return f"{path}: {value} is over 0.9, expected a link that lets something through", {}
+        marks = []
+        for path, value in paths.items():
+            marks.append({"t_s": self.now / SECOND, "text": f"{known[path]['label'].lower()} {self.values[path]} → {value}", "by": by})
+            self.values[path] = value
+        self.kept["marks"] += marks
+        return None, {"values": paths, "marks": marks}
+
+    def state(self, may_steer: bool) -> tuple[dict[str, Any], list[bytes]]:
+        """Return what a viewer needs on joining."""
+        blobs: list[bytes] = []
+        pictures = []
+        for entry, data in self.pictures.values():
+            pictures.append({**entry, "blob": len(blobs)})
+            blobs.append(data)
+        hops = [{"name": "rover-orbiter", "rate_bps": 2000, "delay_s": 0.02, "trace": None}, {"name": "orbiter-earth", "rate_bps": 500, "delay_s": 10.0, "trace": None}]
+        return {
+            "type": "state", "protocol": 1, "mode": self.mode, "may_steer": may_steer, "title": "Mars rover", "codec": "gsc tiny",
+            "source": "world:mars", "tasks": ["detection"], "size": list(SIZE), "hops": hops, "back": {"rate_bps": 16, "delay_s": 10.0},
+            "mtu_bytes": 128, "controls": [{**one, "value": self.values[one["path"]]} for one in self.stated],
+            "stories": [{"name": "mars", "title": "Mars rover"}, {"name": "rov", "title": "ROV under water"}], "presets": ["mars-relay", "lora-sf12"],
+            "duration_ns": 100 * SECOND if self.mode == "replay" else None, **self.kept, "curves": self.curves,
+            "frames": [self.frames[one] for one in sorted(self.frames)], "pictures": pictures, **self.summary(),
+        }, blobs
+
+
+class Viewer:
+    def __init__(self, socket: web.WebSocketResponse, may_steer: bool) -> None:
+        self.socket, self.may_steer = socket, may_steer
+        self.seq = 0
+        self.acked = 0
+        self.waiting: list[tuple[dict[str, Any], list[bytes]]] = []
+
+    async def send(self, body: dict[str, Any], blobs: list[bytes]) -> None:
+        self.seq += 1
+        await self.socket.send_bytes(message({**body, "seq": self.seq}, blobs))
+
+
+class FakeServer:
+    """The server in a thread of its own. Its methods may be called from any other thread."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.session = Session()
+        self.commands: list[dict[str, Any]] = []
+        self.viewers: list[Viewer] = []
+        self._loop = asyncio.new_event_loop()
+        self._runner: web.AppRunner | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._clock: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def _call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+
+    def play(self, session: Session, before_s: float = 10.0) -> None:
+        """Show *session*, as it is after *before_s* seconds of wall time, in a new state."""
+        for _ in range(int(before_s / _TICK_S)):
+            session.tick(_TICK_S)
+        self._call(self._play(session))
+
+    async def _play(self, session: Session) -> None:
+        self.session = session
+        self.commands.clear()
+        for viewer in self.viewers:
+            viewer.waiting.clear()
+            await self._state(viewer)
+
+    def start(self) -> None:
+        self._call(self._start())
+
+    def kill(self) -> None:
+        """End at once, connections and all; `start()` begins again on the same port."""
+        self._call(self._kill())
+
+    def close(self) -> None:
+        if self._runner:
+            self.kill()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def push(self, body: dict[str, Any]) -> None:
+        """Send a tick with *body* to all."""
+        self._call(self._broadcast({"type": "tick", **body}, []))
+
+    async def _start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/", self._page)
+        app.router.add_get("/live", self._live)
+        app.router.add_get("/static/{name}", self._file)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        self._clock = asyncio.ensure_future(self._run())
+
+    async def _kill(self) -> None:
+        assert self._runner and self._clock
+        self._clock.cancel()
+        for viewer in list(self.viewers):
+            if viewer.socket._writer and viewer.socket._writer.transport:
+                viewer.socket._writer.transport.abort()
+        await self._runner.cleanup()
+        self._runner = None
+        self.viewers.clear()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            news, blobs = self.session.tick(_TICK_S)
+            await self._broadcast({"type": "tick", **news}, blobs)
+
+    async def _broadcast(self, body: dict[str, Any], blobs: list[bytes]) -> None:
+        for viewer in self.viewers:
+            viewer.waiting.append((body, blobs))
+            await self._flush(viewer)
+
+    async def _flush(self, viewer: Viewer) -> None:
+        while viewer.waiting and viewer.seq - viewer.acked < 2:
+            await viewer.send(*viewer.waiting.pop(0))
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        if "token" in request.query:
+            response = web.HTTPFound("/")
+            response.set_cookie("farlink", request.query["token"], httponly=True, samesite="Strict")
+            return response
+        return self._served(web.FileResponse(STATIC / "index.html"))
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        path = STATIC / request.match_info["name"]
+        if path.parent != STATIC or not path.is_file():
+            raise web.HTTPNotFound
+        return self._served(web.FileResponse(path))
+
+    def _served(self, response: web.FileResponse) -> web.FileResponse:
+        response.headers.update({"Content-Security-Policy": CSP, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+        return response
+
+    async def _state(self, viewer: Viewer) -> None:
+        body, blobs = self.session.state(viewer.may_steer)
+        await viewer.send(body, blobs)
+
+    async def _live(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(max_msg_size=4096)
+        await socket.prepare(request)
+        viewer = Viewer(socket, request.cookies.get("farlink") != "watch")
+        await self._state(viewer)
+        self.viewers.append(viewer)
+        try:
+            async for one in socket:
+                if one.type == WSMsgType.TEXT:
+                    await self._take(viewer, json.loads(one.data))
+        finally:
+            if viewer in self.viewers:
+                self.viewers.remove(viewer)
+        return socket
+
+    async def _take(self, viewer: Viewer, command: dict[str, Any]) -> None:
+        if command["do"] == "ack":
+            viewer.acked = command["seq"]
+            await self._flush(viewer)
+            return
+        self.commands.append(command)
+        if command["do"] == "fetch":
+            return
+        refused, news = self._obey(viewer, command)
+        await viewer.socket.send_bytes(message({"type": "echo", "id": command["id"], "refused": refused}))
+        if news:
+            await self._broadcast({"type": "tick", **news}, [])
+        if command["do"] == "seek" and not refused:
+            await self._state(viewer)
+
+    def _obey(self, viewer: Viewer, command: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        session = self.session
+        if command["do"] == "seek":
+            session.now = command["ns"]
+            return None, {}
+        if not viewer.may_steer:
+            return "you are watching: only the steering link may do this", {}
+        if command["do"] == "change":
+            return session.change(command["paths"], "viewer 1")
+        if command["do"] == "pace":
+            if command["factor"]:
+                session.factor = command["factor"]
+            if command["turn"] in ("pause", "resume"):
+                session.paused = command["turn"] == "pause"
+            if command["turn"] in ("event", "picture"):
+                session.paused, session.jump = True, command["turn"]
+            return None, {"clock": session.summary()["clock"]}
+        if command["do"] == "mark":
+            mark = {"t_s": session.now / SECOND, "text": command["text"], "by": "viewer 1"}
+            session.kept["marks"].append(mark)
+            return None, {"marks": [mark]}
+        return None, {}
