@@ -46,7 +46,7 @@ export function hatch(context, colour, gap = 6) {
     tile.width = tile.height = gap * 2;
     const pen = tile.getContext("2d");
     pen.strokeStyle = colour;
-    pen.lineWidth = 1.5;
+    pen.lineWidth = gap / 3.2;
     for (const shift of [-gap, 0, gap, 2 * gap]) {
       pen.beginPath();
       pen.moveTo(shift - 2, gap * 2 + 2);

@@ -68,7 +68,7 @@ export class Charts {
       context.fillText(tickText(step, curve.unit), LEFT - 6, at);
     }
     context.textAlign = "center";
-    for (const t of timeTicks(start, end, (width - LEFT) / 92).found) {
+    for (const t of timeTicks(start, end, (width - LEFT) / 64).found) {
       const text = format.clock(t * 1e9);
       const half = context.measureText(text).width / 2;
       if (x(t) - half > LEFT - 24 && x(t) + half < width) context.fillText(text, x(t), height - FOOT / 2 + 2);

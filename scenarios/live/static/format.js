@@ -18,6 +18,11 @@ export function clock(ns) {
   return all < 86400 ? text : `${Math.floor(all / 86400)} d ${text}`;
 }
 
+function both(all, large, largeUnit, little, unit) {
+  const rest = Math.floor((all % large) / little);
+  return `${Math.floor(all / large)} ${largeUnit}${rest ? ` ${rest} ${unit}` : ""}`;
+}
+
 /** How long something lasts, in seconds: 0.4 s, 42 s, 11 min 4 s, 2 h 3 min. */
 export function lasting(seconds) {
   if (!Number.isFinite(seconds)) return "for ever";
@@ -26,9 +31,8 @@ export function lasting(seconds) {
   if (s < 9.95) return `${s.toFixed(1)} s`;
   if (s < 59.5) return `${Math.round(s)} s`;
   const all = Math.round(s);
-  if (all < 3600) return `${Math.floor(all / 60)} min ${all % 60} s`;
-  if (all < 86400) return `${Math.floor(all / 3600)} h ${Math.floor(all / 60) % 60} min`;
-  return `${Math.floor(all / 86400)} d ${Math.floor(all / 3600) % 24} h`;
+  if (all < 3600) return both(all, 60, "min", 1, "s");
+  return all < 86400 ? both(all, 3600, "h", 60, "min") : both(all, 86400, "d", 3600, "h");
 }
 
 export function bytes(count) {
@@ -52,7 +56,7 @@ export function factor(value) {
   return `×${parts[value] ?? short(value)}`;
 }
 
-/** A control's value with its unit. Where a percentage's maximum is 1, its values are shares. */
+/** A control's value with its unit. Values of percentages are shares, unless their maximum could be none. */
 export function setting(control, value) {
   if (value === null || value === undefined) return "none";
   if (control.kind === "switch") return value ? "on" : "off";
@@ -62,7 +66,7 @@ export function setting(control, value) {
   }
   if (control.unit === "bit/s") return rate(value);
   if (control.unit === "s") return lasting(value);
-  if (control.unit === "%") return percent(control.max > 1 ? value / 100 : value);
+  if (control.unit === "%") return percent(control.max > 10 ? value / 100 : value);
   if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(0).replace("e-", " · 10^-");
   return control.unit ? `${short(value)} ${control.unit}` : short(value);
 }

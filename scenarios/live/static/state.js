@@ -157,8 +157,6 @@ export function underWay(model, now) {
   const found = [];
   for (const packet of model.packets.values()) {
     for (const leg of packet.legs) free.set(leg.hop, Math.max(free.get(leg.hop) ?? 0, leg.fly));
-  }
-  for (const packet of model.packets.values()) {
     if (packet.fate || (packet.back ? packet.legs.length > 0 : packet.hop >= model.session.hops.length)) continue;
     const hop = packet.back ? -1 : packet.hop;
     const enter = packet.legs.at(-1)?.leave ?? packet.sent;

@@ -73,7 +73,7 @@ export class Strip {
     const room = width - left - (width < 500 ? 26 : 48);
     const at = [left];
     for (const share of shares) at.push(at.at(-1) + (room * share) / whole);
-    return { at, out: height * 0.4, back: height * 0.62, names: nodes(model.session), delays };
+    return { at, out: height * 0.42, back: height * 0.66, names: nodes(model.session), delays };
   }
 
   #ground(context, model, plan, width) {
@@ -148,9 +148,9 @@ export class Strip {
   #wait(context, plan, packet, hop, place, from, y) {
     const left = packet.back ? 1 : -1;
     const rows = 4;
-    const x = hop <= 0 ? from + left * (16 + 7 * Math.floor(place / rows)) : from - 12 + 7 * (place % 4);
-    const down = hop <= 0 ? y + 7 * ((place % rows) - 1.5) : y - 16 - 7 * Math.floor(place / 4);
-    if (x < 3 || down < 22) return;
+    const x = hop <= 0 ? from + left * (18 + 7 * Math.floor(place / rows)) : from - 24.5 + 7 * (place % 8);
+    const down = hop <= 0 ? y + 7 * ((place % rows) - 1.5) : y - 19 - 7 * Math.floor(place / 8);
+    if (x < 3 || down < 24) return;
     context.fillStyle = this.#colour(packet);
     context.fillRect(x - 2.5, down - 2.5, 5, 5);
   }
