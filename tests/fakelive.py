@@ -1,6 +1,7 @@
 """A small server of the live page for its tests: it follows the protocol and plays a synthetic session."""
 
 import asyncio
+import contextlib
 import heapq
 import io
 import json
@@ -66,8 +67,11 @@ def drawn(sent: Image.Image) -> Image.Image:
 
 def tiles(frame: int) -> Image.Image:
     draw = np.random.default_rng(frame)
-    small = draw.normal(128, 60, (4 * 4, 8 * 5))
-    return Image.fromarray(np.clip(small, 0, 255).astype(np.uint8)).resize((8 * 32, 4 * 24), Image.Resampling.BICUBIC)
+    sheet = Image.new("RGBA", (8 * 96, 4 * 96), (0, 0, 0, 0))
+    for channel in range(32):
+        small = np.clip(draw.normal(128, 60, (6, 8)), 0, 255).astype(np.uint8)
+        sheet.paste(Image.fromarray(small).resize((96, 72), Image.Resampling.NEAREST), (channel % 8 * 96, channel // 8 * 96))
+    return sheet
 
 
 def masks() -> Image.Image:
@@ -200,7 +204,7 @@ class Session:
             touched.add(what["drawn"])
 
     def _picture(self, frame: int, kind: str, data: bytes, news: dict[str, Any], blobs: list[bytes], **more: Any) -> None:
-        entry = {"id": f"{frame}-{kind}", "frame": frame, "kind": kind, "mime": "image/png", "lossless": True, **more}
+        entry = {"id": f"{kind}-{frame}", "frame": frame, "kind": kind, "mime": "image/png", "lossless": True, **more}
         news["pictures"].append({**entry, "blob": len(blobs)})
         blobs.append(data)
         self.pictures[entry["id"]] = (entry, data)
@@ -274,7 +278,7 @@ class Session:
         out = io.BytesIO()
         scene.save(out, "WEBP", quality=1)
         self.rival = {"codec": "WebP", "bytes": len(out.getvalue()), "frame": frame, "words": None}
-        entry = {"id": f"{frame}-rival", "frame": frame, "kind": "rival", "mime": "image/webp", "lossless": True}
+        entry = {"id": f"rival-{frame}", "frame": frame, "kind": "rival", "mime": "image/webp", "lossless": True}
         news["pictures"].append({**entry, "blob": len(blobs)})
         blobs.append(out.getvalue())
         self.pictures["rival"] = (entry, out.getvalue())
@@ -427,9 +431,10 @@ class FakeServer:
             await self._broadcast({"type": "tick", **news}, blobs)
 
     async def _broadcast(self, body: dict[str, Any], blobs: list[bytes]) -> None:
-        for viewer in self.viewers:
+        for viewer in list(self.viewers):
             viewer.waiting.append((body, blobs))
-            await self._flush(viewer)
+            with contextlib.suppress(ConnectionError):  # it has just left
+                await self._flush(viewer)
 
     async def _flush(self, viewer: Viewer) -> None:
         while viewer.waiting and viewer.seq - viewer.acked < 2:

@@ -2,7 +2,7 @@
 
 import * as format from "./format.js";
 import { palette, surface, ticks, timeTicks } from "./canvas.js";
-import { get, make, plain, renew, say } from "./dom.js";
+import { capital, get, make, plain, renew, say } from "./dom.js";
 
 const ORDER = ["age", "latency", "bit_rate", "loss", "queue", "psnr", "miou"];
 const WALL_S = 120;
@@ -38,7 +38,7 @@ export class Charts {
     const value = make("b");
     const canvas = make("canvas", { role: "img" });
     this.parts.set(name, { value, canvas });
-    return make("figure", {}, make("figcaption", {}, make("span", { text: curve.label }), value), canvas);
+    return make("figure", {}, make("figcaption", {}, make("span", { text: capital(plain(curve.label)) }), value), canvas);
   }
 
   #curve(name, curve, start, end, marks, numbers) {
@@ -58,7 +58,7 @@ export class Charts {
     const steps = ticks(floor, values.length ? top : 1, 2);
     const high = Math.max(values.length ? top : 1, steps.at(-1)) * 1.02;
     const x = (t) => LEFT + ((t - start) / Math.max(1e-9, end - start)) * (width - LEFT - 6);
-    const y = (v) => 8 + (1 - (v - floor) / (high - floor)) * (height - FOOT - 12);
+    const y = (v) => 17 + (1 - (v - floor) / (high - floor)) * (height - FOOT - 20);
     context.strokeStyle = colour.line;
     context.fillStyle = colour.soft;
     context.textAlign = "right";
@@ -75,7 +75,7 @@ export class Charts {
     }
     for (const mark of marks) {
       context.setLineDash([2, 3]);
-      stroke(context, [[x(mark.t_s), 4], [x(mark.t_s), height - FOOT]], colour.soft, 1);
+      stroke(context, [[x(mark.t_s), 14], [x(mark.t_s), height - FOOT]], colour.soft, 1);
       context.setLineDash([]);
       this.#flag(context, x(mark.t_s), String(numbers.get(mark)));
     }

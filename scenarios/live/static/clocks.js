@@ -53,15 +53,18 @@ export function drawPace(model, able) {
   say(get("limit"), words);
 }
 
+/** The story's card. Between two cards the last one stays, dimmed, so that the page does not jump. */
 export function drawStory(model) {
-  const story = model.story;
+  const { story } = model;
   const root = get("story");
-  root.hidden = !story?.card;
-  if (!story?.card) return;
-  say(get("story-title"), plain(story.card.title));
-  say(get("story-text"), plain(story.card.text));
-  const bar = get("story-bar");
-  const known = Number.isFinite(story.ends_s) && story.ends_s > 0;
-  bar.hidden = !known;
-  if (known) bar.value = Math.min(1, Math.max(story.at_s ?? 0, 0) / story.ends_s);
+  const card = story?.card ?? null;
+  if (card) {
+    say(get("story-title"), plain(card.title));
+    say(get("story-text"), plain(card.text));
+  }
+  root.hidden = !story || !get("story-title").textContent;
+  root.classList.toggle("past", !card);
+  const known = Number.isFinite(story?.ends_s) && story.ends_s > 0;
+  get("story-bar").hidden = !known;
+  if (known) get("story-bar").value = Math.min(1, Math.max(story.at_s ?? 0, 0) / story.ends_s);
 }

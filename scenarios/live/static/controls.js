@@ -2,7 +2,7 @@
 // server has answered it.
 
 import * as format from "./format.js";
-import { get, make, plain, renew, say } from "./dom.js";
+import { capital, get, make, plain, renew, say } from "./dom.js";
 import { noticedAfter } from "./state.js";
 import { nodes } from "./strip.js";
 
@@ -71,7 +71,7 @@ export class Controls {
   #picker(hops) {
     if (!hops.includes(this.hop)) this.hop = hops[0];
     const names = nodes(this.model.session);
-    const called = (hop) => (hop < 0 ? `${names.at(-1)} back to ${names[0]}` : `${names[hop]} to ${names[hop + 1]}`);
+    const called = (hop) => (hop < 0 ? "Return" : `${names[hop]} → ${names[hop + 1]}`);
     return make("div", { class: "picker", role: "radiogroup", "aria-label": "Hop" }, ...hops.map((hop) => make("label", {},
       make("input", { type: "radio", name: "hop", value: hop, checked: hop === this.hop, onchange: () => this.#pick(hop) }),
       make("span", { text: called(hop) }))));
@@ -103,7 +103,7 @@ class Part {
     this.output = make("output", { for: id });
     this.hint = make("p", { class: "hint", id: `${id}-hint`, role: "status" });
     this.root = make("div", { class: `control ${control.kind}`, "data-path": control.path },
-      make("label", { for: id, text: control.label }), this.output, this.input, this.hint);
+      make("label", { for: id, text: capital(plain(control.label)) }), this.output, this.input, this.hint);
   }
 
   #input(id) {

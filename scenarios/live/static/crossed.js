@@ -63,19 +63,19 @@ export class Crossed {
       const one = sent.get(channel);
       const state = !one ? "unsent" : one.arrived === false ? "lost" : one.arrived ? "arrived" : "arriving";
       const words = !one ? "not sent" : `${format.bytes(one.bytes)}, ${MARKS[one.arrived ?? null]}`;
-      return make("li", { class: state, title: `channel ${channel}: ${words}` }, this.#tile(image, atlas, channel, state, many),
+      return make("li", { class: state, title: `channel ${channel}: ${words}` }, this.#tile(image, atlas, channel, state),
         make("span", { class: "hide", text: `channel ${channel}: ${words}` }),
         make("small", { "aria-hidden": "true", text: one ? String(one.bytes) : "" }));
     }));
   }
 
-  #tile(image, atlas, channel, state, many) {
+  #tile(image, atlas, channel, state) {
     if (!image || state === "lost" || state === "unsent") return make("i");
     const columns = atlas.columns ?? 8;
-    const side = Math.floor(image.width / columns);
-    const down = Math.floor(image.height / Math.ceil(many / columns));
+    const side = Math.floor(image.width / columns);  // cells are square; a tile fills three quarters from the top
+    const down = Math.round(0.75 * side);
     const canvas = make("canvas", { width: side, height: down, "aria-hidden": "true" });
-    canvas.getContext("2d").drawImage(image, (channel % columns) * side, Math.floor(channel / columns) * down, side, down, 0, 0, side, down);
+    canvas.getContext("2d").drawImage(image, (channel % columns) * side, Math.floor(channel / columns) * side, side, down, 0, 0, side, down);
     return canvas;
   }
 }

@@ -32,3 +32,8 @@ export function renew(element, key, build) {
   element.builtFrom = key;
   element.replaceChildren(...build());
 }
+
+/** *text* with a capital where it begins with a word in lower case: "bit errors", but not "mIoU". */
+export function capital(text) {
+  return /^[a-z]+(\s|$)/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+}

@@ -42,7 +42,7 @@ const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${loca
   },
 });
 const ask = (command) => wire.ask(command);
-const scene = new Scene(redraw);
+const scene = new Scene(redraw, (id) => wire.fetch(id));
 const strip = new Strip();
 const waterfall = new Waterfall();
 const charts = new Charts();
@@ -63,7 +63,7 @@ function settle() {
   say(get("title"), plain(session.title));
   document.title = `${plain(session.title)} – farlink`;
   say(get("subtitle"), [session.codec, session.source, `${session.size?.join(" × ")} px`].filter(Boolean).map(plain).join(" · "));
-  scene.frame = null;
+  scene.reset();
   strip.reset(model);
   controls.build(model);
   const replay = session.mode === "replay";

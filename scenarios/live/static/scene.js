@@ -9,19 +9,42 @@ import { show } from "./pictures.js";
 import { frames, newest, staleness } from "./state.js";
 import { nodes } from "./strip.js";
 
+const REST_MS = 150;
 const TONES = { complete: "good", refined: "good", partial: "fair", lost: "bad" };
 const SCORES = { psnr_db: "PSNR", ms_ssim: "MS-SSIM", lpips: "LPIPS", miou: "mIoU" };
 
 export class Scene {
-  constructor(redraw) {
-    this.redraw = redraw;
+  /** *fetch(id)* asks for a picture that the page does not hold. */
+  constructor(redraw, fetch) {
+    Object.assign(this, { redraw, fetch, fetched: new Set(), rest: null });
     this.compare = new Compare(get("compare"), redraw);
     this.crossed = new Crossed(redraw);
     this.frame = null;  // the frame scrubbed to, null for live
     get("ring").addEventListener("input", (event) => {
       this.frame = frames(this.model)[Number(event.target.value)]?.frame ?? null;
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => this.#want(), REST_MS);
       redraw();
     });
+  }
+
+  /** Ask for the pictures of the frame scrubbed to, once each: a page that joined late holds the newest alone. */
+  #want() {
+    const frame = this.model.frames.get(this.frame);
+    if (!frame) return;
+    const kinds = this.model.pictures.get(this.frame) ?? {};
+    for (const kind of frame.drawn_ns === null ? ["sent"] : ["sent", "received", "tiles"]) {
+      const id = `${kind}-${this.frame}`;
+      if (kinds[kind] || this.fetched.has(id)) continue;
+      this.fetched.add(id);
+      this.fetch(id);
+    }
+  }
+
+  /** Forget what was asked for: a new state has come. */
+  reset() {
+    this.frame = null;
+    this.fetched.clear();
   }
 
   /** Go back to live. */
@@ -90,8 +113,7 @@ export class Scene {
     renew(get("scores"), JSON.stringify(scores), () => scores.map(([name, value]) => make("div", {}, make("dt", { text: label(name) }), make("dd", { text: measure(name, value) }))));
     this.#found(frame);
     const exact = drawn && kinds.sent?.lossless && kinds.received.lossless;
-    get("exact").disabled = !drawn || Boolean(exact);
-    say(get("exact"), exact ? "Pixels are exact" : "Fetch exact pixels");
+    get("exact").hidden = !drawn || Boolean(exact);
     const veil = link.word === "lost" || link.word === "quiet" ? link.text : "";
     say(get("veil"), veil);
     get("veil").hidden = !veil;
@@ -125,8 +147,8 @@ export class Scene {
     if (!rival) return;
     const shown = !rival.words && show(get("rival-picture"), this.model.rivalPicture, this.redraw);
     get("rival-picture").classList.toggle("empty", !shown);
-    say(get("rival-name"), `Same bytes, as ${plain(rival.codec)}`);
-    say(get("rival-fact"), rival.words ? plain(rival.words) : `frame ${rival.frame}, ${format.bytes(rival.bytes)}`);
+    say(get("rival-name"), `${plain(rival.codec)} instead`);
+    say(get("rival-fact"), rival.words ? plain(rival.words) : `frame ${rival.frame} in ${format.bytes(rival.bytes)}`);
   }
 
   /** All frames of the ring as a row of cells, over the range that scrubs through them. */

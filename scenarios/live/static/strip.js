@@ -1,7 +1,7 @@
 // The light-time strip: where each packet is between the two ends, at (t - sent) / delay of each hop.
 
 import * as format from "./format.js";
-import { fit, palette, surface } from "./canvas.js";
+import { palette, surface } from "./canvas.js";
 import { get, plain, say } from "./dom.js";
 import { ofHop, REASONS, underWay } from "./state.js";
 
@@ -112,7 +112,8 @@ export class Strip {
     context.fillStyle = colour.soft;
     plan.delays.forEach((delay, hop) => {
       const words = `${format.rate(ofHop(model, hop, "rate_bps"))} · ${format.lasting(delay)}`;
-      fit(context, words, (at[hop] + at[hop + 1]) / 2, out + 20, at[hop + 1] - at[hop] - 12);
+      const room = at[hop + 1] - at[hop] - 12;
+      if (context.measureText(words).width <= room) context.fillText(words, (at[hop] + at[hop + 1]) / 2, out + 20);
     });
     if (model.session.back) {
       const words = `back: ${format.rate(ofHop(model, -1, "rate_bps"))}`;
