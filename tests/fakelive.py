@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import heapq
 import io
 import json
@@ -33,12 +34,14 @@ def message(body: dict[str, Any], blobs: list[bytes] | None = None) -> bytes:
     return struct.pack("<I", len(text)) + text + b"".join(blobs)
 
 
+@functools.cache
 def png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
+@functools.cache
 def landscape(frame: int, seed: int = 0) -> Image.Image:
     """A plain with dunes and rocks under a dusty sky, which the camera passes."""
     width, height = SIZE
@@ -59,12 +62,14 @@ def landscape(frame: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8))
 
 
+@functools.cache
 def drawn(sent: Image.Image) -> Image.Image:
     """What a generator makes of little: softer, other grain, the same scene."""
     small = sent.resize((64, 48), Image.Resampling.BILINEAR).resize(SIZE, Image.Resampling.BICUBIC)
     return small.filter(ImageFilter.UnsharpMask(3, 120)).point(lambda v: min(255, int(v * 1.04)))
 
 
+@functools.cache
 def tiles(frame: int) -> Image.Image:
     draw = np.random.default_rng(frame)
     sheet = Image.new("RGBA", (8 * 96, 4 * 96), (0, 0, 0, 0))
@@ -74,6 +79,7 @@ def tiles(frame: int) -> Image.Image:
     return sheet
 
 
+@functools.cache
 def masks() -> Image.Image:
     x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
     picture = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
@@ -83,6 +89,7 @@ def masks() -> Image.Image:
     return Image.fromarray(picture)
 
 
+@functools.cache
 def depth() -> Image.Image:
     y = np.linspace(0, 255, SIZE[1]).astype(np.uint8)
     return Image.fromarray(np.repeat(y[:, None], SIZE[0], axis=1))
@@ -442,9 +449,9 @@ class FakeServer:
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         if "token" in request.query:
-            response = web.HTTPFound("/")
-            response.set_cookie("farlink", request.query["token"], httponly=True, samesite="Strict")
-            return response
+            found = web.HTTPFound("/")
+            found.set_cookie("farlink", request.query["token"], httponly=True, samesite="Strict")
+            raise found
         return self._served(web.FileResponse(STATIC / "index.html"))
 
     async def _file(self, request: web.Request) -> web.StreamResponse:

@@ -22,14 +22,15 @@ export class Charts {
     this.parts = new Map();
   }
 
-  draw(model, now) {
+  /** Say the values and list the changes; draw the curves where they are *visible*. */
+  draw(model, now, visible) {
     const names = Object.keys(model.curves).sort((a, b) => rank(a) - rank(b));
     renew(this.root, names.join(), () => names.map((name) => this.#build(name, model.curves[name])));
     const end = now / 1e9;
     const start = Math.max(0, end - WALL_S * Math.max(1, model.clock?.factor ?? 1));
     const marks = model.marks.filter((one) => one.t_s >= start && one.t_s <= end);
     const numbers = new Map(model.marks.map((one, at) => [one, at + 1]));
-    for (const name of names) this.#curve(name, model.curves[name], start, end, marks, numbers);
+    for (const name of names) this.#curve(name, model.curves[name], start, end, marks, numbers, visible);
     this.#list(model.marks, numbers);
     get("charts-empty").hidden = names.length > 0;
   }
@@ -41,13 +42,13 @@ export class Charts {
     return make("figure", {}, make("figcaption", {}, make("span", { text: capital(plain(curve.label)) }), value), canvas);
   }
 
-  #curve(name, curve, start, end, marks, numbers) {
+  #curve(name, curve, start, end, marks, numbers, visible) {
     const { value, canvas } = this.parts.get(name);
     const points = curve.points.filter(([t]) => t >= start && t <= end + 1);
     const last = curve.points.at(-1)?.[1];
     say(value, figure(last, curve.unit));
     canvas.setAttribute("aria-label", `${curve.label}: ${figure(last, curve.unit)} now`);
-    const drawn = surface(canvas);
+    const drawn = visible ? surface(canvas) : null;
     if (!drawn) return;
     const { context, width, height } = drawn;
     const colour = palette();

@@ -110,8 +110,8 @@ function paint(wall) {
   view.now = now;
   if (visible.has(get("strip")) && (view.fresh || (moves && strip.moving))) strip.draw(model, now, performance.now());
   if (!moves && !view.fresh) return;
-  drawClocks(model, now, link);
   if (view.fresh || wall - view.slow > SLOW_MS) {
+    drawClocks(model, now, link);
     scene.draw(model, now, link);
     controls.draw(model, now, steers() && model.session.mode === "live" && !model.clock?.done);
   }
@@ -126,7 +126,7 @@ function paint(wall) {
   if (wall - view.slow > SLOW_MS) {
     view.slow = wall;
     if (visible.has(get("waterfall"))) waterfall.draw(model, now);
-    if (visible.has(get("charts"))) charts.draw(model, now);
+    charts.draw(model, now, visible.has(get("charts")));
     speak(now, wall);
   } else view.fresh ||= !moves;  // what is slow has yet to show the last change
 }

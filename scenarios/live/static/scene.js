@@ -108,7 +108,6 @@ export class Scene {
     const since = lost.length ? `${lost.length === 1 ? `Frame ${lost[0]} was` : `${lost.length} frames were`} lost since: this is the last picture that came.`
       : stale.late ? "Nothing newer has been drawn for longer than usual." : "";
     say(get("since"), since);
-    get("since").hidden = !since;
     const scores = Object.entries(frame?.scores ?? {}).filter(([, value]) => value !== null);
     renew(get("scores"), JSON.stringify(scores), () => scores.map(([name, value]) => make("div", {}, make("dt", { text: label(name) }), make("dd", { text: measure(name, value) }))));
     this.#found(frame);
