@@ -35,51 +35,68 @@ def message(body: dict[str, Any], blobs: list[bytes] | None = None) -> bytes:
 
 
 @functools.cache
-def png(picture: Image.Image) -> bytes:
+def file(kind: str, frame: int) -> bytes:
+    """Return the picture of *kind* of a frame as a file: WebP for the rival, else PNG."""
+    made = {"sent": landscape, "received": drawn, "tiles": tiles, "rival": landscape}.get(kind)
+    picture = made(frame) if made is not None else depth() if kind == "depth" else masks()
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=1)
+    if kind == "rival":
+        picture.save(out, "WEBP", quality=1)
+    else:
+        picture.save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
 @functools.cache
-def landscape(frame: int, seed: int = 0) -> Image.Image:
+def landscape(frame: int) -> Image.Image:
     """A plain with dunes and rocks under a dusty sky, which the camera passes."""
     width, height = SIZE
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     picture = np.zeros((height, width, 3))
     picture[:] = np.array([214, 178, 140]) - (y / height)[..., None] * np.array([-10, 12, 34])
-    for layer, (base, tall, tone) in enumerate([(88, 16, (168, 112, 78)), (112, 12, (150, 92, 60)), (140, 9, (126, 74, 48))]):
+    for layer, (base, tall, tone) in enumerate(
+        [(88, 16, (168, 112, 78)), (112, 12, (150, 92, 60)), (140, 9, (126, 74, 48))]
+    ):
         phase = x / (34 + 9 * layer) + layer * 2 + frame * 0.05 * (layer + 1)
         line = base - tall * np.sin(phase) * np.cos(phase * 0.37 + layer)
         shade = 1 + 0.10 * np.cos(phase + y / 25)
         picture = np.where((y > line)[..., None], np.array(tone) * shade[..., None], picture)
     for rock in range(9):
-        draw = np.random.default_rng(rock + seed)
-        cx, cy, r = (draw.uniform(0, 300) - frame * 2.2) % 300 - 20, draw.uniform(140, 184), draw.uniform(4, 11)
+        draw = np.random.default_rng(rock)
+        cx, cy, r = (
+            (draw.uniform(0, 300) - frame * 2.2) % 300 - 20,
+            draw.uniform(140, 184),
+            draw.uniform(4, 11),
+        )
         inside = ((x - cx) / r) ** 2 + ((y - cy) / (0.7 * r)) ** 2
-        picture = np.where((inside < 1)[..., None], (np.array([92, 58, 42]) * (1.25 - 0.5 * inside[..., None])), picture)
-    noise = np.random.default_rng(frame + 1000 * seed).normal(0, 4, (height, width, 1))
+        picture = np.where(
+            (inside < 1)[..., None], (np.array([92, 58, 42]) * (1.25 - 0.5 * inside[..., None])), picture
+        )
+    noise = np.random.default_rng(frame).normal(0, 4, (height, width, 1))
     return Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8))
 
 
 @functools.cache
-def drawn(sent: Image.Image) -> Image.Image:
+def drawn(frame: int) -> Image.Image:
     """What a generator makes of little: softer, other grain, the same scene."""
-    small = sent.resize((64, 48), Image.Resampling.BILINEAR).resize(SIZE, Image.Resampling.BICUBIC)
+    small = (
+        landscape(frame).resize((64, 48), Image.Resampling.BILINEAR).resize(SIZE, Image.Resampling.BICUBIC)
+    )
     return small.filter(ImageFilter.UnsharpMask(3, 120)).point(lambda v: min(255, int(v * 1.04)))
 
 
-@functools.cache
 def tiles(frame: int) -> Image.Image:
     draw = np.random.default_rng(frame)
     sheet = Image.new("RGBA", (8 * 96, 4 * 96), (0, 0, 0, 0))
     for channel in range(32):
         small = np.clip(draw.normal(128, 60, (6, 8)), 0, 255).astype(np.uint8)
-        sheet.paste(Image.fromarray(small).resize((96, 72), Image.Resampling.NEAREST), (channel % 8 * 96, channel // 8 * 96))
+        sheet.paste(
+            Image.fromarray(small).resize((96, 72), Image.Resampling.NEAREST),
+            (channel % 8 * 96, channel // 8 * 96),
+        )
     return sheet
 
 
-@functools.cache
 def masks() -> Image.Image:
     x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
     picture = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
@@ -89,7 +106,6 @@ def masks() -> Image.Image:
     return Image.fromarray(picture)
 
 
-@functools.cache
 def depth() -> Image.Image:
     y = np.linspace(0, 255, SIZE[1]).astype(np.uint8)
     return Image.fromarray(np.repeat(y[:, None], SIZE[0], axis=1))
@@ -99,9 +115,21 @@ CAPTION = "a rocky plain with low dunes under a dusty sky, scattered dark stones
 
 
 def controls() -> list[dict[str, Any]]:
-    def one(path: str, group: str, hop: int | None, label: str, kind: str, unit: str, value: Any, **more: Any) -> dict[str, Any]:
+    def one(
+        path: str, group: str, hop: int | None, label: str, kind: str, unit: str, value: Any, **more: Any
+    ) -> dict[str, Any]:
         plain = {"min": None, "max": None, "scale": "linear", "step": None, "choices": None, "note": ""}
-        return {"path": path, "group": group, "hop": hop, "label": label, "kind": kind, "unit": unit, "value": value, **plain, **more}
+        return {
+            "path": path,
+            "group": group,
+            "hop": hop,
+            "label": label,
+            "kind": kind,
+            "unit": unit,
+            "value": value,
+            **plain,
+            **more,
+        }
 
     found = []
     for hop, rate, delay in ((0, 2000, 0.02), (1, 500, 10.0)):
@@ -114,7 +142,9 @@ def controls() -> list[dict[str, Any]]:
             one(f"{at}.bit_error", "link", hop, "Bit errors", "range", "", 0, min=0, max=0.01, scale="log"),
             one(f"{at}.outage", "link", hop, "Outage", "switch", "", False),
         ]
-    back = [one("link.return.rate_bps", "link", -1, "Rate", "range", "bit/s", 16, min=8, max=1e4, scale="log")]
+    back = [
+        one("link.return.rate_bps", "link", -1, "Rate", "range", "bit/s", 16, min=8, max=1e4, scale="log")
+    ]
     sender = [
         one("codec.channels", "sender", None, "Channels", "range", "", 8, min=1, max=32, step=1),
         one("codec.caption_words", "sender", None, "Caption words", "range", "", 24, min=0, max=40, step=1),
@@ -123,9 +153,27 @@ def controls() -> list[dict[str, Any]]:
         one("codec.rate_control", "sender", None, "Rate control", "switch", "", False),
     ]
     drawing = [
-        one("receiver.steps", "drawing", None, "Steps", "choice", "", 8, choices=[[n, str(n)] for n in (1, 2, 4, 8, 16)]),
+        one(
+            "receiver.steps",
+            "drawing",
+            None,
+            "Steps",
+            "choice",
+            "",
+            8,
+            choices=[[n, str(n)] for n in (1, 2, 4, 8, 16)],
+        ),
         one("receiver.strength", "drawing", None, "Strength", "range", "", 0.6, min=0, max=1, step=0.05),
-        one("keep_up", "drawing", None, "Keep up", "switch", "", True, note="Fewer steps while drawing takes too long"),
+        one(
+            "keep_up",
+            "drawing",
+            None,
+            "Keep up",
+            "switch",
+            "",
+            True,
+            note="Fewer steps while drawing takes too long",
+        ),
     ]
     return found + back + sender + drawing
 
@@ -133,7 +181,14 @@ def controls() -> list[dict[str, Any]]:
 class Session:
     """A synthetic run over two hops; pictures every 4 s of run time. `tick()` moves it on."""
 
-    def __init__(self, *, factor: float = 4.0, caption: str = CAPTION, lose_after: int | None = None, mode: str = "live") -> None:
+    def __init__(
+        self,
+        *,
+        factor: float = 4.0,
+        caption: str = CAPTION,
+        lose_after: int | None = None,
+        mode: str = "live",
+    ) -> None:
         self.now = 0
         self.factor, self.caption, self.lose_after, self.mode = factor, caption, lose_after, mode
         self.paused = False
@@ -152,7 +207,6 @@ class Session:
         self.story: dict[str, Any] | None = None
         self.rival: dict[str, Any] | None = None
         self._frame = 0
-        self._sent: dict[int, Image.Image] = {}
         self._at(0, {"capture": 0})
 
     def _at(self, time_ns: int, what: dict[str, Any]) -> None:
@@ -162,7 +216,16 @@ class Session:
     def tick(self, wall_s: float) -> tuple[dict[str, Any], list[bytes]]:
         """Return the news of the next *wall_s* seconds as the keys of a tick, and its blobs."""
         until = self.now if self.paused and not self.jump else self.now + int(wall_s * self.factor * SECOND)
-        news: dict[str, Any] = {"packets": [], "rows": [], "frames": [], "pictures": [], "marks": [], "log": [], "curves": {}, "values": {}}
+        news: dict[str, Any] = {
+            "packets": [],
+            "rows": [],
+            "frames": [],
+            "pictures": [],
+            "marks": [],
+            "log": [],
+            "curves": {},
+            "values": {},
+        }
         blobs: list[bytes] = []
         touched: set[int] = set()
         while self._heap and (self._heap[0][0] <= until or self.jump):
@@ -179,22 +242,44 @@ class Session:
 
     def summary(self) -> dict[str, Any]:
         frames = list(self.frames.values())
-        count = {name: sum(one["status"] == name for one in frames) for name in ("complete", "partial", "lost")}
+        count = {
+            name: sum(one["status"] == name for one in frames) for name in ("complete", "partial", "lost")
+        }
         lost = sum(row[2] == "channel_loss" for row in self.kept["rows"])
         closed = {row[1] for row in self.kept["rows"] if row[2] in ("delivered", "channel_loss")}
         flying = sum(one[0] not in closed for one in self.kept["packets"])
         clock = {
-            "run_ns": self.now, "factor": self.factor, "paused": self.paused, "jumping": self.jump, "wall_s": 12.0,
-            "limit_factor": 170, "draw_s": 0.36, "done": False, "lost": None,
+            "run_ns": self.now,
+            "factor": self.factor,
+            "paused": self.paused,
+            "jumping": self.jump,
+            "wall_s": 12.0,
+            "limit_factor": 170,
+            "draw_s": 0.36,
+            "done": False,
+            "lost": None,
         }
         return {
-            "clock": clock, "queues": [0, 2], "flying": flying, "rival": self.rival, "story": self.story,
-            "totals": {"sent": len(frames), **count, "superseded": 0, "skipped": 0, "on_air_bytes": 187 * len(frames),
-                       "packets_sent": self._packet, "packets_lost": lost},
+            "clock": clock,
+            "queues": [0, 2],
+            "flying": flying,
+            "rival": self.rival,
+            "story": self.story,
+            "totals": {
+                "sent": len(frames),
+                **count,
+                "superseded": 0,
+                "skipped": 0,
+                "on_air_bytes": 187 * len(frames),
+                "packets_sent": self._packet,
+                "packets_lost": lost,
+            },
             "meter": {"used_share": 0.41, "bit_rate": 205, "rate_bps": 500, "photo_s": 960},
         }
 
-    def _happen(self, what: dict[str, Any], news: dict[str, Any], blobs: list[bytes], touched: set[int]) -> None:
+    def _happen(
+        self, what: dict[str, Any], news: dict[str, Any], blobs: list[bytes], touched: set[int]
+    ) -> None:
         if "capture" in what:
             self._capture(what["capture"], news, blobs)
             touched.add(what["capture"])
@@ -210,16 +295,23 @@ class Session:
             self._drawn(what["drawn"], news, blobs)
             touched.add(what["drawn"])
 
-    def _picture(self, frame: int, kind: str, data: bytes, news: dict[str, Any], blobs: list[bytes], **more: Any) -> None:
-        entry = {"id": f"{kind}-{frame}", "frame": frame, "kind": kind, "mime": "image/png", "lossless": True, **more}
+    def _picture(self, frame: int, kind: str, news: dict[str, Any], blobs: list[bytes], **more: Any) -> None:
+        mime = "image/webp" if kind == "rival" else "image/png"
+        data = file(kind, frame)
+        entry = {
+            "id": f"{kind}-{frame}",
+            "frame": frame,
+            "kind": kind,
+            "mime": mime,
+            "lossless": True,
+            **more,
+        }
         news["pictures"].append({**entry, "blob": len(blobs)})
         blobs.append(data)
         self.pictures[entry["id"]] = (entry, data)
 
     def _capture(self, frame: int, news: dict[str, Any], blobs: list[bytes]) -> None:
-        scene = landscape(frame)
-        self._sent[frame] = scene
-        self._picture(frame, "sent", png(scene), news, blobs)
+        self._picture(frame, "sent", news, blobs)
         period = int(self.values["camera.period_s"] * SECOND)
         self._at(self.now + period, {"capture": frame + 1})
         channels = sorted(self._draw.choice(32, int(self.values["codec.channels"]), replace=False).tolist())
@@ -234,13 +326,32 @@ class Session:
             last = max(last, self._send(frame, "fec" if at > len(channels) else "data", kind, size + 3, lost))
         arrived = dict(zip(channels, fate[1:]))
         self.frames[frame] = {
-            "frame": frame, "name": f"shot-{frame:04}", "captured_ns": self.now, "status": "sent", "closed_ns": None, "drawn_ns": None,
-            "sections": None, "on_air": 41 + 9 * len(channels) + 44 + 3 * len(sections),
-            "bytes": {"caption": 41, "channels": 9 * len(channels), "header": 3 * len(sections), "fec": 44, "repair": 6 if loss else 0, "feedback": 8},
-            "caption": self.caption, "caption_arrived": None,
-            "channels": [{"channel": one, "bytes": 9, "arrived": None} for one in channels], "scores": {}, "found": {},
+            "frame": frame,
+            "name": f"shot-{frame:04}",
+            "captured_ns": self.now,
+            "status": "sent",
+            "closed_ns": None,
+            "drawn_ns": None,
+            "sections": None,
+            "on_air": 41 + 9 * len(channels) + 44 + 3 * len(sections),
+            "bytes": {
+                "caption": 41,
+                "channels": 9 * len(channels),
+                "header": 3 * len(sections),
+                "fec": 44,
+                "repair": 6 if loss else 0,
+                "feedback": 8,
+            },
+            "caption": self.caption,
+            "caption_arrived": None,
+            "channels": [{"channel": one, "bytes": 9, "arrived": None} for one in channels],
+            "scores": {},
+            "found": {},
         }
-        self._at(last, {"close": frame, "fate": fate, "arrived": arrived, "lost": not any(fate[: len(channels) + 1])})
+        self._at(
+            last,
+            {"close": frame, "fate": fate, "arrived": arrived, "lost": not any(fate[: len(channels) + 1])},
+        )
 
     def _send(self, frame: int, kind: str, section: str, size: int, lost: bool) -> int:
         number, self._packet = self._packet, self._packet + 1
@@ -265,30 +376,34 @@ class Session:
         state = self.frames[frame]
         touched.add(frame)
         whole = all(what["fate"])
-        state.update(status="lost" if what["lost"] else "complete" if whole else "partial", closed_ns=self.now, sections=what["fate"],
-                     caption_arrived=what["fate"][0], channels=[{**one, "arrived": what["arrived"][one["channel"]]} for one in state["channels"]])
+        state.update(
+            status="lost" if what["lost"] else "complete" if whole else "partial",
+            closed_ns=self.now,
+            sections=what["fate"],
+            caption_arrived=what["fate"][0],
+            channels=[{**one, "arrived": what["arrived"][one["channel"]]} for one in state["channels"]],
+        )
         if not what["lost"]:
             self._at(self.now + int(0.36 * SECOND), {"drawn": frame})
 
     def _drawn(self, frame: int, news: dict[str, Any], blobs: list[bytes]) -> None:
         state = self.frames[frame]
-        scene = self._sent.pop(frame)
-        received = drawn(scene)
-        state.update(drawn_ns=self.now, scores={"psnr_db": 21.3 + (frame % 5) / 4, "ms_ssim": 0.71, "miou": 0.62},
-                     found={"detection": {"model": "toy", "words": None, "boxes": [[40, 130, 92, 170, "rock", 0.83], [150, 120, 214, 178, "rock", 0.41]]},
-                            "classification": {"model": "toy", "words": ["desert 0.81", "dune 0.11"], "boxes": None}})
-        self._picture(frame, "received", png(received), news, blobs)
-        self._picture(frame, "tiles", png(tiles(frame)), news, blobs, columns=8)
-        self._picture(frame, "segmentation", png(masks()), news, blobs)
-        self._picture(frame, "truth_segmentation", png(masks()), news, blobs)
-        self._picture(frame, "depth", png(depth()), news, blobs)
-        out = io.BytesIO()
-        scene.save(out, "WEBP", quality=1)
-        self.rival = {"codec": "WebP", "bytes": len(out.getvalue()), "frame": frame, "words": None}
-        entry = {"id": f"rival-{frame}", "frame": frame, "kind": "rival", "mime": "image/webp", "lossless": True}
-        news["pictures"].append({**entry, "blob": len(blobs)})
-        blobs.append(out.getvalue())
-        self.pictures["rival"] = (entry, out.getvalue())
+        state.update(
+            drawn_ns=self.now,
+            scores={"psnr_db": 21.3 + (frame % 5) / 4, "ms_ssim": 0.71, "miou": 0.62},
+            found={
+                "detection": {
+                    "model": "toy",
+                    "words": None,
+                    "boxes": [[40, 130, 92, 170, "rock", 0.83], [150, 120, 214, 178, "rock", 0.41]],
+                },
+                "classification": {"model": "toy", "words": ["desert 0.81", "dune 0.11"], "boxes": None},
+            },
+        )
+        for kind in ("received", "segmentation", "truth_segmentation", "depth", "rival"):
+            self._picture(frame, kind, news, blobs)
+        self._picture(frame, "tiles", news, blobs, columns=8)
+        self.rival = {"codec": "WebP", "bytes": len(file("rival", frame)), "frame": frame, "words": None}
         if state["status"] == "partial" and self._draw.random() < 0.5:
             line = f"frame {frame}: drawn without {sum(not one for one in state['sections'])} of {len(state['sections'])} sections"
             news["log"].append(line)
@@ -325,7 +440,13 @@ class Session:
                 return f"{path}: {value} is over 0.9, expected a link that lets something through", {}
         marks = []
         for path, value in paths.items():
-            marks.append({"t_s": self.now / SECOND, "text": f"{known[path]['label'].lower()} {self.values[path]} → {value}", "by": by})
+            marks.append(
+                {
+                    "t_s": self.now / SECOND,
+                    "text": f"{known[path]['label'].lower()} {self.values[path]} → {value}",
+                    "by": by,
+                }
+            )
             self.values[path] = value
         self.kept["marks"] += marks
         return None, {"values": paths, "marks": marks}
@@ -337,14 +458,32 @@ class Session:
         for entry, data in self.pictures.values():
             pictures.append({**entry, "blob": len(blobs)})
             blobs.append(data)
-        hops = [{"name": "rover-orbiter", "rate_bps": 2000, "delay_s": 0.02, "trace": None}, {"name": "orbiter-earth", "rate_bps": 500, "delay_s": 10.0, "trace": None}]
+        hops = [
+            {"name": "rover-orbiter", "rate_bps": 2000, "delay_s": 0.02, "trace": None},
+            {"name": "orbiter-earth", "rate_bps": 500, "delay_s": 10.0, "trace": None},
+        ]
         return {
-            "type": "state", "protocol": 1, "mode": self.mode, "may_steer": may_steer, "title": "Mars rover", "codec": "gsc tiny",
-            "source": "world:mars", "tasks": ["detection"], "size": list(SIZE), "hops": hops, "back": {"rate_bps": 16, "delay_s": 10.0},
-            "mtu_bytes": 128, "controls": [{**one, "value": self.values[one["path"]]} for one in self.stated],
-            "stories": [{"name": "mars", "title": "Mars rover"}, {"name": "rov", "title": "ROV under water"}], "presets": ["mars-relay", "lora-sf12"],
-            "duration_ns": 100 * SECOND if self.mode == "replay" else None, **self.kept, "curves": self.curves,
-            "frames": [self.frames[one] for one in sorted(self.frames)], "pictures": pictures, **self.summary(),
+            "type": "state",
+            "protocol": 1,
+            "mode": self.mode,
+            "may_steer": may_steer,
+            "title": "Mars rover",
+            "codec": "gsc tiny",
+            "source": "world:mars",
+            "tasks": ["detection"],
+            "size": list(SIZE),
+            "hops": hops,
+            "back": {"rate_bps": 16, "delay_s": 10.0},
+            "mtu_bytes": 128,
+            "controls": [{**one, "value": self.values[one["path"]]} for one in self.stated],
+            "stories": [{"name": "mars", "title": "Mars rover"}, {"name": "rov", "title": "ROV under water"}],
+            "presets": ["mars-relay", "lora-sf12"],
+            "duration_ns": 100 * SECOND if self.mode == "replay" else None,
+            **self.kept,
+            "curves": self.curves,
+            "frames": [self.frames[one] for one in sorted(self.frames)],
+            "pictures": pictures,
+            **self.summary(),
         }, blobs
 
 
@@ -390,7 +529,7 @@ class FakeServer:
     async def _play(self, session: Session) -> None:
         self.session = session
         self.commands.clear()
-        for viewer in self.viewers:
+        for viewer in list(self.viewers):
             viewer.waiting.clear()
             await self._state(viewer)
 
@@ -461,15 +600,18 @@ class FakeServer:
         return self._served(web.FileResponse(path))
 
     def _served(self, response: web.FileResponse) -> web.FileResponse:
-        response.headers.update({"Content-Security-Policy": CSP, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+        response.headers.update(
+            {"Content-Security-Policy": CSP, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        )
         return response
 
     async def _state(self, viewer: Viewer) -> None:
         body, blobs = self.session.state(viewer.may_steer)
-        await viewer.send(body, blobs)
+        with contextlib.suppress(ConnectionError):  # it has just left
+            await viewer.send(body, blobs)
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(max_msg_size=4096)
+        socket = web.WebSocketResponse(max_msg_size=4096, compress=False)
         await socket.prepare(request)
         viewer = Viewer(socket, request.cookies.get("farlink") != "watch")
         await self._state(viewer)
