@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from fakelive import CAPTION, SIZE, FakeServer, Session, drawn, landscape
+from fakelive import FakeServer
+from fakesession import CAPTION, SIZE, Session, drawn, landscape
 from PIL import Image
 from ports import free_port
 
@@ -156,9 +157,22 @@ def test_left_of_the_slider_is_what_was_sent_and_right_of_it_what_came(opened, s
         share = page.evaluate("document.querySelector('#split').value / 1000")
         cut = round(share * SIZE[0])
         whole = np.concatenate([sent[:, :cut], received[:, cut:]], axis=1)
-        until(lambda: (pixels(page) == whole).all())
+        until(lambda whole=whole: (pixels(page) == whole).all())
     drag(0.25)
     assert abs(page.evaluate("document.querySelector('#split').value / 1000") - 0.25) < 0.02
+
+
+def test_exact_pixels_can_be_fetched(opened, server):
+    still(server, lossy=True)
+    page = opened()
+    frame = shown_frame(page)
+    page.locator("#split").press("End")
+    sent = np.asarray(landscape(frame))
+    until(lambda: np.abs(pixels(page).astype(int) - sent).mean() < 5)
+    assert (pixels(page) != sent).any()  # compressed for the way to the page
+    page.click("#exact")
+    until(lambda: (pixels(page) == sent).all())
+    assert page.locator("#exact").is_hidden()
 
 
 def test_each_control_by_mouse_and_by_key_is_followed_by_all_viewers(opened, server):
@@ -193,7 +207,7 @@ def test_each_control_by_mouse_and_by_key_is_followed_by_all_viewers(opened, ser
             box = field.bounding_box()
             at = 0.25 if field.evaluate("one => one.value / one.max") > 0.5 else 0.75  # not on the thumb
             place = box["x"] + at * box["width"], box["y"] + box["height"] / 2
-            mouse = follows(stated, lambda: page.mouse.click(*place))
+            mouse = follows(stated, lambda place=place: page.mouse.click(*place))
             assert (mouse > key) is (at > 0.5)
             if stated["scale"] == "linear":
                 span = stated["max"] - stated["min"]
@@ -203,7 +217,7 @@ def test_each_control_by_mouse_and_by_key_is_followed_by_all_viewers(opened, ser
             assert follows(stated, field.click) is before
         else:
             assert follows(stated, lambda: page.keyboard.press("ArrowDown")) == 16
-            assert follows(stated, lambda: field.select_option(label="2")) == 2
+            assert follows(stated, lambda field=field: field.select_option(label="2")) == 2
         assert root.locator(".hint").text_content().startswith("Refused") is False
 
 
@@ -459,18 +473,20 @@ def test_overlays_by_key_lie_over_the_received_picture(opened, server):
     ):
         page.keyboard.press(key)
         assert page.get_attribute(f"[data-overlay={name}]", "aria-pressed") == "true"
-        until(lambda: tuple(count > 0 for count in page.evaluate(drawn_on)) == sides)
+        until(lambda sides=sides: tuple(count > 0 for count in page.evaluate(drawn_on)) == sides)
         page.click(f"[data-overlay={name}]")
         until(lambda: page.evaluate(drawn_on) == [0, 0])
 
 
 def test_scrubs_back_while_live_goes_on(opened, server):
+    session = still(server)
     page = opened()
     live = shown_frame(page)
     for _ in range(3):
         page.locator("#ring").press("ArrowLeft")
-    until(lambda: shown_frame(page) <= live - 2)
-    past = shown_frame(page)
+    past = live - 3
+    until(lambda: shown_frame(page) == past)
+    session.paused = False
     expect_text(page, "#badge", "past")
     until(lambda: (pixels(page)[:, :128] == np.asarray(landscape(past))[:, :128]).all())
     fact = page.text_content("#earth-fact")
@@ -479,6 +495,22 @@ def test_scrubs_back_while_live_goes_on(opened, server):
     page.keyboard.press("l")
     until(lambda: shown_frame(page) > live)
     assert "past" not in page.text_content("#badge")
+
+
+def test_reduced_motion_stops_the_dots(opened, server):
+    server.play(Session(factor=0.125))
+    page = opened()
+
+    def moves():
+        strip = "document.querySelector('#strip').toDataURL()"
+        before = page.evaluate(strip)
+        page.wait_for_timeout(300)
+        return page.evaluate(strip) != before
+
+    page.locator("#strip").scroll_into_view_if_needed()
+    until(moves)
+    page.emulate_media(reduced_motion="reduce")
+    until(lambda: not moves())
 
 
 def test_replay_seeks_both_ways_and_steers_nothing(opened, server):

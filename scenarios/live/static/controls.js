@@ -101,7 +101,7 @@ class Part {
     this.input.addEventListener("input", () => this.#move(false));
     this.input.addEventListener("change", () => this.#move(true));
     this.output = make("output", { for: id });
-    this.hint = make("p", { class: "hint", id: `${id}-hint`, role: "status" });
+    this.hint = make("p", { class: "hint", id: `${id}-hint` });
     this.root = make("div", { class: `control ${control.kind}`, "data-path": control.path },
       make("label", { for: id, text: capital(plain(control.label)) }), this.output, this.input, this.hint);
   }
@@ -152,6 +152,7 @@ class Part {
     if (this.draft !== value) return;  // moved on meanwhile: its own answer is to come
     if (refused) {
       this.refused = plain(refused);
+      say(get("alarm"), `${plain(this.control.label)} refused: ${this.refused}`);
       this.draft = undefined;
     } else {
       const model = this.owner.model;

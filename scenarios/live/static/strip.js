@@ -57,10 +57,11 @@ export class Strip {
     if (!drawn) return;
     const { context, width, height } = drawn;
     const plan = this.#plan(model, width, height);
-    this.#ground(context, model, plan, width);
+    this.#ground(context, model, plan);
     const open = underWay(model, now);
     if (this.moving) this.#dots(context, plan, open, now);
     else this.#counts(context, plan, open, now);
+    this.#nodes(context, plan, width);
     this.#losses(context, plan, wall, width, height);
   }
 
@@ -76,7 +77,7 @@ export class Strip {
     return { at, out: height * 0.42, back: height * 0.66, names: nodes(model.session), delays };
   }
 
-  #ground(context, model, plan, width) {
+  #ground(context, model, plan) {
     const colour = palette();
     const { at, out, back } = plan;
     context.lineWidth = 1.5;
@@ -93,6 +94,25 @@ export class Strip {
       context.stroke();
       context.setLineDash([]);
     }
+    context.font = `12px ${colour.font}`;
+    context.textAlign = "center";
+    context.fillStyle = colour.soft;
+    plan.delays.forEach((delay, hop) => {
+      const words = `${format.rate(ofHop(model, hop, "rate_bps"))} · ${format.lasting(delay)}`;
+      const room = at[hop + 1] - at[hop] - 12;
+      if (context.measureText(words).width <= room) context.fillText(words, (at[hop] + at[hop + 1]) / 2, out + 20);
+    });
+    if (model.session.back) {
+      const words = `back: ${format.rate(ofHop(model, -1, "rate_bps"))}`;
+      context.fillText(words, (at[0] + at.at(-1)) / 2, back + 15);
+    }
+    context.textAlign = "left";
+  }
+
+  #nodes(context, plan, width) {
+    const colour = palette();
+    const { at, out } = plan;
+    context.lineWidth = 1.5;
     plan.names.forEach((name, index) => {
       const end = index === 0 || index === plan.names.length - 1;
       context.fillStyle = end ? colour.ink : colour.panel;
@@ -107,19 +127,8 @@ export class Strip {
       const x = index === plan.names.length - 1 ? Math.min(width, at[index] + 26) : index ? at[index] : Math.max(0, at[0] - 26);
       context.fillText(name, x, 12);
     });
-    context.font = `12px ${colour.font}`;
-    context.textAlign = "center";
-    context.fillStyle = colour.soft;
-    plan.delays.forEach((delay, hop) => {
-      const words = `${format.rate(ofHop(model, hop, "rate_bps"))} · ${format.lasting(delay)}`;
-      const room = at[hop + 1] - at[hop] - 12;
-      if (context.measureText(words).width <= room) context.fillText(words, (at[hop] + at[hop + 1]) / 2, out + 20);
-    });
-    if (model.session.back) {
-      const words = `back: ${format.rate(ofHop(model, -1, "rate_bps"))}`;
-      context.fillText(words, (at[0] + at.at(-1)) / 2, back + 15);
-    }
     context.textAlign = "left";
+    context.font = `12px ${colour.font}`;
   }
 
   #dots(context, plan, open, now) {
