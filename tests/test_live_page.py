@@ -498,8 +498,8 @@ def test_scrubs_back_while_live_goes_on(opened, server):
 
 
 def test_reduced_motion_stops_the_dots(opened, server):
-    server.play(Session(factor=0.125))
     page = opened()
+    server.session.factor = 0.125
 
     def moves():
         strip = "document.querySelector('#strip').toDataURL()"
@@ -543,7 +543,8 @@ def test_pure_modules_reckon_right(opened):
     found = page.evaluate("""async () => {
       const format = await import('/static/format.js');
       const { Scale } = await import('/static/controls.js');
-      const { begin, underWay } = await import('/static/state.js');
+      const { begin } = await import('/static/state.js');
+      const { underWay } = await import('/static/packets.js');
       const { decode } = await import('/static/wire.js');
       const wrong = [];
       for (const one of [{ min: 10, max: 1e8, scale: 'log' }, { min: 0, max: 0.01, scale: 'log' }, { min: 0, max: 0.95, scale: 'linear', step: 0.005 }, { min: 1, max: 64, scale: 'log', step: 1 }, { min: 0, max: 2000, scale: 'linear' }]) {

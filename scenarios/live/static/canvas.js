@@ -65,13 +65,12 @@ export function fit(context, text, x, y, width) {
   context.fillText(shown, x, y);
 }
 
-/** Round steps between *low* and *high*, about *count* of them. */
-export function ticks(low, high, count) {
-  const span = high - low;
-  if (!(span > 0)) return [low];
-  const rough = span / count;
-  const base = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((one) => one * base).find((one) => one >= rough);
+/** One to four round steps between *low* and *high*, beside *low* where it is round. */
+export function ticks(low, high) {
+  const most = 0.75 * (high - low);
+  if (!(most > 0)) return [low];
+  const base = 10 ** Math.floor(Math.log10(most));
+  const step = [5, 2, 1].map((one) => one * base).find((one) => one <= most * (1 + 1e-9));
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
   return found;

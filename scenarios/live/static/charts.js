@@ -55,9 +55,10 @@ export class Charts {
     context.font = `11px ${colour.font}`;
     const values = points.map((one) => one[1]).filter((one) => one !== null && Number.isFinite(one));
     const floor = name === "psnr" && values.length ? Math.min(...values) - 1 : 0;
-    const top = Math.max(...values, floor + 1e-9) || 1;
-    const steps = ticks(floor, values.length ? top : 1, 2);
-    const high = Math.max(values.length ? top : 1, steps.at(-1)) * 1.02;
+    const highest = Math.max(...values, floor);
+    const top = highest > floor ? highest : floor + 1;
+    const steps = curve.unit === "s" ? timeTicks(floor, top, 2).found : ticks(floor, top);
+    const high = top + 0.02 * (top - floor);
     const x = (t) => LEFT + ((t - start) / Math.max(1e-9, end - start)) * (width - LEFT - 6);
     const y = (v) => 17 + (1 - (v - floor) / (high - floor)) * (height - FOOT - 20);
     context.strokeStyle = colour.line;

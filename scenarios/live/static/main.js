@@ -61,6 +61,7 @@ const steers = () => Boolean(model?.session.may_steer && link.word !== "lost");
 function settle() {
   const session = model.session;
   say(get("title"), plain(session.title));
+  get("title").title = plain(session.title);
   document.title = `${plain(session.title)} – farlink`;
   say(get("subtitle"), [session.codec, session.source, `${session.size?.join(" × ")} px`].filter(Boolean).map(plain).join(" · "));
   scene.reset();

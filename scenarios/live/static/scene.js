@@ -101,7 +101,7 @@ export class Scene {
       facts.push(`Frame ${frame.frame}`, `taken ${format.clock(frame.captured_ns)}`);
       if (drawn && !past) facts.push(`${format.lasting((now - frame.captured_ns) / 1e9)} old`);
       if (drawn && past && frame.drawn_ns) facts.push(`${format.lasting((frame.drawn_ns - frame.captured_ns) / 1e9)} old when drawn`);
-      if (drawn && frame.drawn_ns && frame.closed_ns) facts.push(`drawn ${format.lasting((frame.drawn_ns - frame.closed_ns) / 1e9)} after it came`);
+      if (drawn && frame.closed_ns && frame.drawn_ns > frame.closed_ns) facts.push(`drawn ${format.lasting((frame.drawn_ns - frame.closed_ns) / 1e9)} after it came`);
     }
     say(get("facts"), facts.join(" · "));
     const lost = stale.lost;

@@ -16,13 +16,6 @@ const ENDS = new Set([
   "version", "peer_slow", "in_flight", "out_of_order",
 ]);
 
-/** What a fate is called on the page. */
-export const REASONS = {
-  delivered: "delivered", queue_full: "queue full", channel_loss: "lost on the way", outage: "outage",
-  bad_checksum: "bits flipped", malformed: "malformed", duplicate: "came twice", deadline: "too late",
-  version: "other version", peer_slow: "receiver busy", in_flight: "run ended", out_of_order: "out of order",
-};
-
 /** Return the page's knowledge as a `state` message has it; *now* is the page's clock in ms. */
 export function begin(message, blobs, now) {
   const session = Object.fromEntries(STATED.filter((name) => name in message).map((name) => [name, message[name]]));
@@ -148,26 +141,6 @@ export function noticedAfter(model, control) {
   if (control.group === "drawing") return 0;
   if (control.hop === -1) return ofHop(model, -1, "delay_s") ?? 0;
   return model.session.hops.slice(control.hop ?? 0).reduce((sum, _, at) => sum + (ofHop(model, (control.hop ?? 0) + at, "delay_s") ?? 0), 0);
-}
-
-/** Packets still on their way, with the leg that each is on. A leg that has not ended is reckoned from the hop's
- * rate and delay, behind whatever the hop served before. */
-export function underWay(model, now) {
-  const free = new Map();
-  const found = [];
-  for (const packet of model.packets.values()) {
-    for (const leg of packet.legs) free.set(leg.hop, Math.max(free.get(leg.hop) ?? 0, leg.fly));
-    if (packet.fate || (packet.back ? packet.legs.length > 0 : packet.hop >= model.session.hops.length)) continue;
-    const hop = packet.back ? -1 : packet.hop;
-    const enter = packet.legs.at(-1)?.leave ?? packet.sent;
-    const rate = ofHop(model, hop, "rate_bps");
-    const air = Math.max(enter, free.get(hop) ?? 0);
-    const fly = air + (rate ? (packet.bytes * 8e9) / rate : 0);
-    free.set(hop, fly);
-    const leave = fly + (ofHop(model, hop, "delay_s") ?? 0) * 1e9;
-    found.push({ packet, leg: { hop, enter, air, fly, leave: Math.max(leave, fly + 1), open: now < leave } });
-  }
-  return found;
 }
 
 /** What is wrong with showing *frame* as the present: lost frames after it, or that nothing came for long. */

@@ -3,7 +3,8 @@
 import * as format from "./format.js";
 import { palette, surface } from "./canvas.js";
 import { get, plain, say } from "./dom.js";
-import { ofHop, REASONS, underWay } from "./state.js";
+import { answers, REASONS, toneOf, underWay } from "./packets.js";
+import { ofHop } from "./state.js";
 
 const FALL_MS = 1800;
 const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -142,7 +143,7 @@ export class Strip {
         this.#wait(context, plan, packet, leg.hop, place, from, y);
       } else if (now < leg.fly) {
         // On the transmitter: a ring that fills.
-        context.strokeStyle = this.#colour(packet);
+        context.strokeStyle = toneOf(packet);
         context.lineWidth = 2.5;
         context.beginPath();
         context.arc(from, y, packet.back ? 7 : 10, -Math.PI / 2, -Math.PI / 2 + (2 * Math.PI * (now - leg.air)) / Math.max(1, leg.fly - leg.air));
@@ -161,24 +162,19 @@ export class Strip {
     const x = hop <= 0 ? from + left * (18 + 7 * Math.floor(place / rows)) : from - 24.5 + 7 * (place % 8);
     const down = hop <= 0 ? y + 7 * ((place % rows) - 1.5) : y - 19 - 7 * Math.floor(place / 8);
     if (x < 3 || down < 24) return;
-    context.fillStyle = this.#colour(packet);
+    context.fillStyle = toneOf(packet);
     context.fillRect(x - 2.5, down - 2.5, 5, 5);
-  }
-
-  #colour(packet) {
-    const colour = palette();
-    if (packet.back) return colour.purple;
-    return packet.kind === "fec" ? colour.green : colour.blue;
   }
 
   /** Data is round, FEC a diamond, what goes back a triangle: shape says it as well as colour. */
   #mark(context, packet, x, y, size) {
-    context.fillStyle = this.#colour(packet);
+    context.fillStyle = toneOf(packet);
     context.beginPath();
-    if (packet.back) {
-      context.moveTo(x - size - 2, y);
-      context.lineTo(x + size, y - size);
-      context.lineTo(x + size, y + size);
+    if (answers(packet)) {
+      const ahead = packet.back ? -1 : 1;
+      context.moveTo(x + ahead * (size + 2), y);
+      context.lineTo(x - ahead * size, y - size);
+      context.lineTo(x - ahead * size, y + size);
     } else if (packet.kind === "fec") {
       context.moveTo(x - size - 1, y);
       context.lineTo(x, y - size - 1);

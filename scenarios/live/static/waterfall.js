@@ -3,7 +3,7 @@
 import * as format from "./format.js";
 import { fit, hatch, palette, surface, timeTicks } from "./canvas.js";
 import { get } from "./dom.js";
-import { REASONS, underWay } from "./state.js";
+import { answers, REASONS, toneOf, underWay } from "./packets.js";
 
 const ROW = 15;
 const FOOT = 22;
@@ -33,7 +33,12 @@ export class Waterfall {
     const right = width - 10;
     const x = (ns) => label + ((ns - start) / (until - start)) * (right - label);
     this.#axis(context, start, until, x, label, right, height);
-    shown.forEach((packet, index) => this.#row(context, packet, open.get(packet.number), index * ROW + ROW / 2, x, now, label, width, shown[index - 1]));
+    let frame = null;
+    shown.forEach((packet, index) => {
+      const first = packet.frame !== null && packet.frame !== frame;
+      if (first) frame = packet.frame;
+      this.#row(context, packet, open.get(packet.number), index * ROW + ROW / 2, x, now, label, width, first);
+    });
     context.strokeStyle = colour.ink;
     context.lineWidth = 1;
     context.beginPath();
@@ -64,25 +69,23 @@ export class Waterfall {
     context.textAlign = "left";
   }
 
-  #row(context, packet, leg, y, x, now, label, width, above) {
+  #row(context, packet, leg, y, x, now, label, width, first) {
     const colour = palette();
-    const tone = packet.back ? colour.purple : packet.kind === "fec" ? colour.green : colour.blue;
-    const first = packet.frame !== (above?.frame ?? null) || !above;
-    if (first && above) {
+    const tone = toneOf(packet);
+    if (first && y > ROW) {
       context.strokeStyle = colour.line;
       context.beginPath();
       context.moveTo(0, Math.round(y - ROW / 2) + 0.5);
       context.lineTo(width, Math.round(y - ROW / 2) + 0.5);
       context.stroke();
     }
-    const frame = packet.frame === null ? "" : `${packet.frame}`;
     context.font = `11.5px ${colour.font}`;
     if (first) {
       context.fillStyle = colour.ink;
-      fit(context, frame, 0, y, 26);
+      fit(context, String(packet.frame), 0, y, 26);
     }
     context.fillStyle = colour.soft;
-    const what = packet.back ? packet.kind : packet.kind === "fec" ? "FEC" : (packet.section || packet.kind).replace(/_/g, " ");
+    const what = answers(packet) ? packet.kind : packet.kind === "fec" ? "FEC" : (packet.section || packet.kind).replace(/_/g, " ");
     fit(context, label > 100 ? `${what}, ${packet.bytes} B` : what, 30, y, label - 36);
     for (const one of packet.legs) this.#leg(context, one, y, x, tone, now);
     if (leg) this.#leg(context, leg, y, x, tone, now);
