@@ -67,8 +67,14 @@ export function setting(control, value) {
   if (control.unit === "bit/s") return rate(value);
   if (control.unit === "s") return lasting(value);
   if (control.unit === "%") return percent(control.max > 10 ? value / 100 : value);
-  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(0).replace("e-", " · 10^-");
+  if (value !== 0 && Math.abs(value) < 1e-3) return power(value);
   return control.unit ? `${short(value)} ${control.unit}` : short(value);
+}
+
+/** A small number as 3·10⁻⁴. */
+function power(value) {
+  const [figures, exponent] = value.toExponential(1).split("e");
+  return `${Number(figures)}·10${[...exponent].map((one) => (one === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(one)])).join("")}`;
 }
 
 export function plural(count, one, many = `${one}s`) {

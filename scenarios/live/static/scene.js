@@ -144,10 +144,13 @@ export class Scene {
     const rival = this.model.rival;
     get("rival").hidden = !rival;
     if (!rival) return;
-    const shown = !rival.words && show(get("rival-picture"), this.model.rivalPicture, this.redraw);
-    get("rival-picture").classList.toggle("empty", !shown);
+    const canvas = get("rival-picture");
+    const has = rival.bytes > 0 && this.model.rivalPicture;
+    if (has) show(canvas, this.model.rivalPicture, this.redraw);
+    else if (canvas.shown) Object.assign(canvas, { width: canvas.width, shown: null });  // setting its width clears it
+    canvas.classList.toggle("empty", !has);
     say(get("rival-name"), `${plain(rival.codec)} instead`);
-    say(get("rival-fact"), rival.words ? plain(rival.words) : `frame ${rival.frame} in ${format.bytes(rival.bytes)}`);
+    say(get("rival-fact"), [has ? `frame ${rival.frame} in ${format.bytes(rival.bytes)}` : "", plain(rival.words ?? "")].filter(Boolean).join("; "));
   }
 
   /** All frames of the ring as a row of cells, over the range that scrubs through them. */

@@ -8,6 +8,30 @@ import { answers, REASONS, toneOf, underWay } from "./packets.js";
 const ROW = 15;
 const FOOT = 22;
 
+const endOf = (packet) => packet.end ?? packet.legs.at(-1)?.leave ?? packet.sent;
+
+/** The newest of *packets*, by whole frames, that fill a quarter of their time or more; one frame at least. */
+function busy(packets) {
+  const groups = [];
+  let frame;
+  for (const packet of packets) {
+    if (!groups.length || (packet.frame !== null && packet.frame !== frame)) {
+      groups.push([]);
+      frame = packet.frame;
+    }
+    groups.at(-1).push(packet);
+  }
+  let kept = [];
+  let filled = 0;
+  for (const group of groups.reverse()) {
+    const sent = Math.min(...group.map((one) => one.sent));
+    filled += Math.max(...group.map(endOf)) - sent;
+    if (kept.length && filled < 0.25 * (Math.max(...kept.map(endOf)) - sent)) break;
+    kept = group.concat(kept);
+  }
+  return kept;
+}
+
 export class Waterfall {
   constructor() {
     this.canvas = get("waterfall");
@@ -18,7 +42,7 @@ export class Waterfall {
     if (!drawn) return;
     const { context, width, height } = drawn;
     const count = Math.floor((height - FOOT) / ROW);
-    const shown = [...model.packets.values()].slice(-count);
+    const shown = busy([...model.packets.values()].slice(-count));
     const open = new Map(underWay(model, now).map((one) => [one.packet.number, one.leg]));
     const label = width < 480 ? 92 : 150;
     const colour = palette();
@@ -28,8 +52,10 @@ export class Waterfall {
       return;
     }
     const start = Math.min(...shown.map((one) => one.sent));
-    const ends = shown.map((one) => one.end ?? one.legs.at(-1)?.leave ?? one.sent);
-    const until = Math.max(now, ...ends) + 0.02 * (now - start) + 1e6;
+    const last = Math.max(...shown.map(endOf));
+    // Where nothing is on its way, time that only passes would press all bars together.
+    const end = open.size || now - last < 0.5 * (last - start) ? Math.max(now, last) : last;
+    const until = end + 0.04 * (end - start) + 1e6;
     const right = width - 10;
     const x = (ns) => label + ((ns - start) / (until - start)) * (right - label);
     this.#axis(context, start, until, x, label, right, height);
@@ -39,12 +65,14 @@ export class Waterfall {
       if (first) frame = packet.frame;
       this.#row(context, packet, open.get(packet.number), index * ROW + ROW / 2, x, now, label, width, first);
     });
-    context.strokeStyle = colour.ink;
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(x(now), 0);
-    context.lineTo(x(now), height - FOOT);
-    context.stroke();
+    if (now <= until) {
+      context.strokeStyle = colour.ink;
+      context.lineWidth = 1;
+      context.beginPath();
+      context.moveTo(x(now), 0);
+      context.lineTo(x(now), height - FOOT);
+      context.stroke();
+    }
     const lost = shown.filter((one) => one.fate && one.fate !== "delivered").length;
     this.canvas.setAttribute("aria-label", `The last ${format.plural(shown.length, "packet")} over time: ${lost} lost, ${open.size} on the way`);
   }
