@@ -153,6 +153,13 @@ class ChangeAsked(Message):
     id: _Count
 
 
+class Told(Message):
+    """What came of a page's wish."""
+
+    id: _Count
+    refused: _Text | None = None
+
+
 class PaceAsked(Message):
     """A page wants the run's pace changed."""
 

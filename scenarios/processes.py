@@ -35,7 +35,8 @@ class Processes:
 
     def __init__(self, folder: Path, session: Session, head: dict[str, Any], factor: float | None) -> None:
         self._folder = folder
-        self._token = secrets.token_hex(16)
+        self.token = secrets.token_hex(16)
+        """What lets a process come to the link."""
         self._said: dict[str, IO[bytes]] = {}  # standard error of each child
         realtime = [] if factor is None else ["--realtime", str(factor)]
         files = ["--journal", str(folder / "run.mcap"), "--timings", str(folder / "timings.json")]
@@ -47,7 +48,7 @@ class Processes:
         plan = {
             "session": session.model_dump(mode="json", by_alias=True),
             "head": head,
-            "token": self._token,
+            "token": self.token,
         }
         self._tell("link", json.dumps(plan))
         self._stopped: set[str] = set()  # those that had to be killed here, whose silence says nothing
@@ -123,7 +124,7 @@ class Processes:
 
     def _introduce(self, address: str) -> None:
         for role in ("sender", "receiver"):
-            self._tell(role, f"{address} {self._token}")
+            self._tell(role, f"{address} {self.token}")
 
     def _stop(self) -> None:
         """End every process that still runs, gently first, the link before the others."""

@@ -115,19 +115,21 @@ def live(
             async def make() -> "NewsSource":
                 from scenarios.live.start import join
 
-                return join(address, curve)
+                return await join(address, curve)
         else:
             from scenarios import run as runs
+            from scenarios.live.start import prepare
 
             limit = [] if frames else ["camera.frames=null"]
             plan = load_scenario(session, [*limit, *(settings or [])], source, codec, frames, seed, live=True)
+            plan = prepare(plan)
             runs.check_source(plan)
             folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
 
             async def make() -> "NewsSource":
                 from scenarios.live.start import begin
 
-                return begin(plan, folder, factor or 1.0)
+                return await begin(plan, folder, factor or plan.camera.period_s or 1.0)
 
         opens = not no_open and is_loopback(host)
         with contextlib.suppress(KeyboardInterrupt):

@@ -3,27 +3,102 @@
 `begin` and `join` give the source that the page's server follows (`scenarios.live.news.Source`).
 """
 
+import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
-from link.errors import UsageError
+from link.errors import FarlinkError
+from link.models import transform_folder
+from link.transform import channels
+from link.watch import Watcher
+from scenarios import run as runs
+from scenarios import schema
+from scenarios.live.linked import Linked
 from scenarios.live.news import Source
+from scenarios.processes import Processes
 from scenarios.schema import Scenario
+from sender.camera import draws
+
+MOST_FRAMES = 10**6
+"""Of a source that is drawn and never ends: two weeks at a picture a second."""
+_ANSWER_S = 30.0
 
 
-def begin(plan: Scenario, folder: Path, factor: float) -> Source:
+def prepare(plan: Scenario) -> Scenario:
+    """Return *plan* as a session that is to be steered.
+
+    All channels of the transform are agreed on, so that any number of them may be sent; what was asked for is how many
+    are at first. A world that is driven through goes on.
+    """
+    codec, camera = plan.codec, plan.camera
+    if codec.name == "gsc":
+        most = channels(transform_folder(plan))
+        codec = codec.model_copy(update={"channels": most, "max_channels": codec.sent_channels})
+    if camera.frames is None and draws(camera.source):
+        camera = camera.model_copy(update={"frames": MOST_FRAMES})
+    return plan.model_copy(update={"codec": codec, "camera": camera, "live": True})
+
+
+class _Run:
+    """The processes of a session, watched by a thread of their own."""
+
+    def __init__(self, plan: Scenario, folder: Path, factor: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.address: asyncio.Future[str] = self._loop.create_future()
+        self._ended: asyncio.Future[str | None] = self._loop.create_future()
+        self._processes = Processes(folder, plan.session(), runs.head(plan), factor)
+        self.token = self._processes.token
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        error: FarlinkError | None = None
+        try:
+            self._processes.watch(self._tell)
+        except FarlinkError as failure:
+            error = failure
+        self._loop.call_soon_threadsafe(self._end, error)
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        if record["kind"] == "listening":
+            self._loop.call_soon_threadsafe(self.address.set_result, record["address"])
+
+    def _end(self, error: FarlinkError | None) -> None:
+        if not self.address.done():
+            self.address.set_exception(error or FarlinkError("the link ended before it listened"))
+        if not self._ended.done():
+            self._ended.set_result(None if error is None else str(error))
+
+    async def ended(self) -> str | None:
+        """Wait for the end of the processes; return why the session was cut short."""
+        return await asyncio.shield(self._ended)
+
+
+async def begin(plan: Scenario, folder: Path, factor: float) -> Source:
     """Start sender, link and receiver of *plan*, whose journal goes to *folder*, and return what the link tells.
 
-    Closing the source ends the session. Raise UsageError where it cannot begin.
+    Closing the source ends the session. Raise FarlinkError where it cannot begin.
     """
-    raise UsageError(
-        f"{plan.name}: this farlink shows journals alone; run it with `farlink run {plan.name} --realtime {factor:g}` "
-        f"and then show its folder"
-    )
+    run = _Run(plan, folder, factor)
+    watcher = Watcher(await run.address, token=run.token)
+    await watcher.meet(_ANSWER_S)
+    return Linked(runs.head(plan), schema.traces(plan), watcher, run.ended, owns=True)
 
 
-def join(address: str, curve: Path | None) -> Source:
+async def join(address: str, curve: Path | None) -> Source:
     """Return what the link at *address* tells; *curve* is a folder with keys (`farlink keys`).
 
-    Raise UsageError where there is none.
+    Raise UsageError for an address that needs keys, PartialError where there is no link.
     """
-    raise UsageError(f"--connect {address}: this farlink shows journals alone")
+    watcher = Watcher(address, curve=curve)
+    try:
+        session = await watcher.meet(_ANSWER_S)
+    except BaseException:
+        watcher.close()
+        raise
+
+    async def ended() -> str | None:
+        return None
+
+    head = {"scenario": session.model_dump(mode="json", by_alias=True), "seed": session.seed}
+    return Linked(head, {}, watcher, ended, owns=False)

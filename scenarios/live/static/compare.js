@@ -1,0 +1,112 @@
+// Sent | received: one canvas of the picture's own size, cut at the slider, and one of overlays at the screen's.
+
+import { fit, hatch, palette, surface } from "./canvas.js";
+import { bitmap } from "./pictures.js";
+
+const TEXT = 13;
+
+export class Compare {
+  constructor(root, redraw) {
+    this.root = root;
+    this.redraw = redraw;
+    this.canvas = root.querySelector("#picture");
+    this.over = root.querySelector("#overlay");
+    this.range = root.querySelector("#split");
+    this.divider = root.querySelector("#divider");
+    this.overlays = { boxes: false, masks: false, depth: false, truth: false };
+    this.range.addEventListener("input", () => this.redraw());
+  }
+
+  get share() {
+    return Number(this.range.value) / Number(this.range.max);
+  }
+
+  /** Draw *kinds* (the pictures of one frame, by kind) and what was *found* in it. */
+  draw(kinds, found) {
+    const sent = bitmap(kinds?.sent, this.redraw);
+    const received = bitmap(kinds?.received, this.redraw);
+    if (!sent && !received && (kinds?.sent || kinds?.received)) return;  // a moment, until they are decoded
+    const size = sent ?? received ?? { width: this.canvas.width, height: this.canvas.height };
+    if (this.canvas.width !== size.width || this.canvas.height !== size.height) {
+      Object.assign(this.canvas, { width: size.width, height: size.height });
+    }
+    const context = this.canvas.getContext("2d");
+    const cut = Math.round(this.share * size.width);
+    this.divider.style.left = `${(100 * cut) / size.width}%`;
+    this.#half(context, sent, 0, cut, size);
+    this.#half(context, received, cut, size.width - cut, size);
+    this.root.classList.toggle("nothing-sent", !sent);
+    this.root.classList.toggle("nothing-received", !received);
+    this.range.setAttribute("aria-valuetext", `${Math.round(100 * this.share)} % sent, ${Math.round(100 - 100 * this.share)} % received`);
+    this.#overlay(kinds, received ? found : null, size, cut / size.width);
+  }
+
+  #half(context, image, left, width, size) {
+    if (width <= 0) return;
+    if (image) {
+      context.drawImage(image, left, 0, width, size.height, left, 0, width, size.height);
+      return;
+    }
+    context.fillStyle = palette().ground;
+    context.fillRect(left, 0, width, size.height);
+    context.fillStyle = hatch(context, palette().line, 8);
+    context.fillRect(left, 0, width, size.height);
+  }
+
+  #overlay(kinds, found, size, share) {
+    const drawn = surface(this.over);
+    if (!drawn) return;
+    const { context, width, height } = drawn;
+    const cut = share * width;
+    const on = this.overlays;
+    const clipped = (left, right, draw) => {
+      context.save();
+      context.beginPath();
+      context.rect(left, 0, right - left, height);
+      context.clip();
+      draw();
+      context.restore();
+    };
+    const lay = (kind, alpha) => {
+      const image = bitmap(kinds?.[kind], this.redraw);
+      if (!image) return;
+      context.globalAlpha = alpha;
+      context.imageSmoothingEnabled = false;
+      context.drawImage(image, 0, 0, width, height);
+      context.globalAlpha = 1;
+    };
+    clipped(cut, width, () => {
+      if (on.depth) lay("depth", 1);
+      if (on.masks) lay("segmentation", 0.6);
+      if (on.boxes) this.#boxes(context, found, width / size.width, height / size.height);
+    });
+    if (on.truth) {
+      clipped(0, cut, () => {
+        if (on.depth) lay("truth_depth", 1);
+        if (on.masks || !on.depth) lay("truth_segmentation", 0.6);
+      });
+    }
+  }
+
+  #boxes(context, found, across, down) {
+    const colours = [palette().yellow, palette().sky, palette().orange, palette().green];
+    context.font = `600 ${TEXT}px ${palette().font}`;
+    let at = 0;
+    for (const task of Object.values(found ?? {})) {
+      for (const [left, top, right, bottom, label, score] of task.boxes ?? []) {
+        const [x, y, w, h] = [left * across, top * down, (right - left) * across, (bottom - top) * down];
+        const text = `${label} ${Math.round(100 * score)} %`;
+        context.lineWidth = 4;
+        context.strokeStyle = "#000a";
+        context.strokeRect(x, y, w, h);
+        context.lineWidth = 2;
+        context.strokeStyle = colours[at++ % colours.length];
+        context.strokeRect(x, y, w, h);
+        context.fillStyle = "#000c";
+        context.fillRect(x - 1, Math.max(0, y - TEXT - 7), context.measureText(text).width + 12, TEXT + 7);
+        context.fillStyle = "#fff";
+        fit(context, text, x + 5, Math.max(0, y - TEXT - 7) + (TEXT + 7) / 2, 400);
+      }
+    }
+  }
+}

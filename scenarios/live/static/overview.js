@@ -1,0 +1,35 @@
+// Meter, totals, log, and how far a replay is.
+
+import { get, make, plain, renew, say } from "./dom.js";
+import * as format from "./format.js";
+
+export function drawMeter(model) {
+  const meter = model.meter;
+  const share = meter?.used_share ?? 0;
+  get("used").value = Math.min(1, share);
+  say(get("used-fact"), meter ? `${format.percent(Number(share.toPrecision(2)))} of ${format.rate(meter.rate_bps)}` : "no figures yet");
+  say(get("photo-fact"), meter?.photo_s ? `A photo of 60 kB would take ${format.lasting(meter.photo_s)}.` : "");
+  const totals = model.totals ?? {};
+  const rows = [["sent", "frames sent"], ["complete", "complete"], ["partial", "partial"], ["lost", "lost"], ["superseded", "superseded"], ["skipped", "skipped"], ["packets_sent", "packets"], ["packets_lost", "packets lost"]]
+    .filter(([name]) => totals[name] !== undefined).map(([name, words]) => [words, String(totals[name])]);
+  if (totals.on_air_bytes !== undefined) rows.push(["on the air", format.bytes(totals.on_air_bytes)]);
+  renew(get("totals"), JSON.stringify(rows), () => rows.map(([words, value]) => make("div", {}, make("dt", { text: words }), make("dd", { text: value }))));
+}
+
+export function drawLog(model) {
+  const lines = model.log.slice(-40);
+  renew(get("log"), JSON.stringify(lines), () => lines.map((line) => make("li", { text: plain(line) })).reverse());
+  get("log-panel").hidden = !lines.length;
+}
+
+export function drawNotice(model, seeking) {
+  const early = model.clock?.lost;
+  get("early").hidden = !early;
+  say(get("early"), early ? `The run ended early: ${plain(early)}` : "");
+  const range = get("seek");
+  if (model.session.mode !== "replay") return;
+  const whole = model.session.duration_ns || 1;
+  if (!seeking) range.value = Math.round((1000 * model.clock.run_ns) / whole);
+  range.setAttribute("aria-valuetext", `${format.clock((range.value / 1000) * whole)} of ${format.clock(whole)}`);
+  say(get("seek-fact"), `${format.clock(seeking ? (range.value / 1000) * whole : model.clock.run_ns)} of ${format.clock(whole)}`);
+}

@@ -1,0 +1,36 @@
+// Decoded pictures, the last few of them. Each blob is decoded once.
+
+const KEPT = 24;
+const decoded = new Map();  // picture -> ImageBitmap, or null while it is being decoded
+
+/** Return the decoded *picture*, or null for now: *ready* is called when it is there. */
+export function bitmap(picture, ready) {
+  if (!picture) return null;
+  if (decoded.has(picture)) {
+    const found = decoded.get(picture);
+    decoded.delete(picture);
+    decoded.set(picture, found);
+    return found;
+  }
+  decoded.set(picture, null);
+  createImageBitmap(picture.blob).then((image) => {
+    decoded.set(picture, image);
+    for (const [old, held] of decoded) {
+      if (decoded.size <= KEPT) break;
+      held?.close();
+      decoded.delete(old);
+    }
+    ready();
+  }, () => decoded.set(picture, null));
+  return null;
+}
+
+/** Show *picture* in *canvas* at its own size; leave the canvas as it is until it is decoded. */
+export function show(canvas, picture, ready) {
+  const image = bitmap(picture, ready);
+  if (!image) return false;
+  if (canvas.shown === picture) return true;
+  Object.assign(canvas, { width: image.width, height: image.height, shown: picture });
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  return true;
+}
