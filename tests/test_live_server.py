@@ -421,6 +421,33 @@ def test_a_packet_that_nobody_can_read_is_counted(data):
     assert (totals["packets_sent"], totals["packets_lost"], totals["on_air_bytes"]) == (1, 1, len(data))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.6])
+def test_who_comes_in_the_middle_sees_what_follows(run, share):
+    """As a page that joins a link elsewhere: frames and packets of before are not known, and harm nothing."""
+    path, stored = run
+    from_ns = int(share * metrics.end_ns(stored))
+    events = [event for event in stored.events if event["time_ns"] >= from_ns]
+    rows = [tuple(row) for row in stored.rows.tolist() if row[0] >= from_ns]
+    room = Room(stored.head, local=True)
+    told = [
+        Event(
+            event["kind"], event["time_ns"], event["frame"], {k: v for k, v in event.items() if k != "kind"}
+        )
+        for event in events
+    ]
+    until = metrics.end_ns(stored)
+    room.take(News(until, 1.0, False, None, told, rows, stored.data), 0.0)  # type: ignore[arg-type]
+    state = plain(room)
+    captured = {event["frame"] for event in events if event["kind"] == "captured"}
+    whole = {frame["frame"]: frame for frame in plain(shown(path))["frames"]}
+    assert {frame["frame"] for frame in state.get("frames", ())} == captured
+    for frame in state.get("frames", ()):
+        assert (frame["status"], frame["drawn_ns"]) == (
+            whole[frame["frame"]]["status"],
+            whole[frame["frame"]]["drawn_ns"],
+        )
+
+
 def test_damaged_pictures_are_passed_on_and_never_end_a_session():
     room = Room(head(), local=False)
     whole = png.encode(Camera16.pixels(0))

@@ -135,7 +135,9 @@ class Crossing:
             return
         at = bisect_right(self._captured, time) - 1
         newest = self._numbers[at] if at >= 0 else 0
-        passing.frame, passing.index = packet.frame_until(parsed.frame, newest), parsed.index
+        frame = packet.frame_until(parsed.frame, newest)
+        # Who looks on from later on has not heard of the frames before.
+        passing.frame, passing.index = frame if frame >= 0 else None, parsed.index
         passing.kind = parsed.kind.name.lower()
         if parsed.kind == Kind.DATA:
             try:
