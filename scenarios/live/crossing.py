@@ -139,7 +139,8 @@ class Crossing:
         passing.kind = Kind(kind).name.lower()
         if kind == Kind.DATA:
             try:
-                chunks = fragment.sizes(data[packet.overhead(self._framing) :])
+                parsed = packet.peek(packet.unwrap(data, self._framing))
+                chunks = fragment.sizes(parsed.body, last=parsed.last)
             except ValueError:
                 return
             passing.section = self._kind_of(chunks[0][0]) if chunks else ""

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 
-from link import journal
+from link import journal, records
 from link.errors import UsageError
 from link.events import WITH_BYTES, Event
+from link.inputs import Timing, Turn
 from link.journal import FINDINGS
-from link.live import Pace, Timing, Turn
+from link.live import Pace
 from scenarios.live.frames import KEPT
 from scenarios.live.news import Mode, News, Source
 
@@ -68,7 +69,7 @@ class Replay(Source):
     def _spool(self, path: Path) -> None:
         """Put the journal's pictures into the file; each stands right after its event."""
         at = -1
-        for topic, message in journal.records(path):
+        for topic, message, _ in records.messages(path):
             if topic == "/events":
                 at += 1
             elif topic in ("/sent", "/received") or (
