@@ -18,12 +18,12 @@ from link.config import Session
 from link.entry import end_with
 from link.errors import FarlinkError, PartialError, StorageError
 from link.events import Event
-from link.feed import Feed, pack_news
 from link.fingerprint import fingerprint
 from link.inputs import Answer, Change, Timing
 from link.journal import Journal
 from link.relay import Hub
 from link.stdin import take_stdin
+from link.tap import Tap, pack_news
 from link.timing import times
 
 _TICK_S = 0.1  # between two messages to pages
@@ -65,8 +65,8 @@ def serve(
             def progress(event: Event) -> None:
                 tell({"kind": event.kind, "frame": event.frame, "time_ns": event.time_ns, **_short(event)})
 
-            feed = Feed(journal)
-            conductor = Conductor(session, traces, *ends, feed, progress)
+            tap = Tap(journal)
+            conductor = Conductor(session, traces, *ends, tap, progress)
             try:
                 if factor is None:
                     conductor.run()
@@ -74,7 +74,7 @@ def serve(
                     for end in ends:
                         end.wait = False
                     pace = live.Pace(time.monotonic, factor)
-                    live.run(conductor, pace, _with_pages(hub, feed, conductor, pace))
+                    live.run(conductor, pace, _with_pages(hub, tap, conductor, pace))
             except StorageError:
                 raise
             except (FarlinkError, KeyboardInterrupt) as error:
@@ -92,20 +92,20 @@ def serve(
         hub.close(failure)
 
 
-def _with_pages(hub: Hub, feed: Feed, conductor: Conductor, pace: live.Pace) -> live.Receive:
+def _with_pages(hub: Hub, tap: Tap, conductor: Conductor, pace: live.Pace) -> live.Receive:
     """Return what waits for the next answer or wish, and tells pages the news meanwhile, ten times a second."""
     told_s = time.monotonic()
 
     def receive(seconds: float) -> Answer | Change | Timing | None:
         nonlocal told_s
-        feed.listen(len(hub.pages) > 0)
+        tap.listen(len(hub.pages) > 0)
         if hub.pages:
             rest_s = told_s + _TICK_S - time.monotonic()
             if rest_s <= 0.0:
                 told_s = time.monotonic()
                 rest_s = _TICK_S
                 jumping = None if pace.jumping is None else pace.jumping.value
-                news = feed.take(pace.now_ns(conductor.now), pace.factor, pace.paused, jumping)
+                news = tap.take(pace.now_ns(conductor.now), pace.factor, pace.paused, jumping)
                 hub.pages.broadcast(pack_news(news))
             seconds = min(seconds, rest_s)
         return hub.receive(seconds)

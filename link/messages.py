@@ -212,7 +212,7 @@ class _Told(Message):
 
 
 class NewsTold(Message):
-    """What a page is told of a live session; with the bytes of its rows, packets and pictures (`link.feed`)."""
+    """What a page is told of a live session; with the bytes of its rows, packets and pictures (`link.tap`)."""
 
     now_ns: _Ns
     factor: _Number

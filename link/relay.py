@@ -108,7 +108,7 @@ def read_key(folder: Path, name: str, *, secret: bool) -> tuple[bytes, bytes | N
         raise UsageError(f"{path}: no CURVE key: {error}; make keys with `farlink keys {folder}`") from None
 
 
-def set_limits(socket: "zmq.Socket[bytes]", size_bytes: int) -> None:
+def set_limits(socket: "zmq.Socket[Any]", size_bytes: int) -> None:
     """Bound messages, queues and waiting of *socket*, and have it notice dead peers."""
     socket.setsockopt(zmq.MAXMSGSIZE, size_bytes)
     socket.setsockopt(zmq.RCVHWM, _QUEUE)

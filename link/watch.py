@@ -1,7 +1,6 @@
 """A page's side of the link's socket (`link.pages`), on an event loop: it hears a live session, and steers it."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import zmq.asyncio
 from link import messages
 from link.config import Session
 from link.errors import PartialError
-from link.feed import News, unpack_news
 from link.packet import VERSION
 from link.relay import USER, PeerGoneError, check_address, read_key, set_limits
+from link.tap import LinkNews, unpack_news
 
 _MOST_BYTES = 64 << 20
 
@@ -59,7 +58,7 @@ class Watcher:
         except ValueError as error:
             raise self._strange(error) from None
 
-    async def hear(self) -> News | messages.Bye:
+    async def hear(self) -> LinkNews | messages.Bye:
         """Return the next news, or the link's goodbye. Raise PartialError for what is no message of a link."""
         while True:
             try:

@@ -14,11 +14,11 @@ from link import journal, messages
 from link.__main__ import serve
 from link.config import Session
 from link.events import Fate
-from link.feed import News, pack_news, unpack_news
 from link.fingerprint import fingerprint
 from link.packet import VERSION
 from link.pages import MAX_PAGES
 from link.peer import serve as play
+from link.tap import LinkNews, pack_news, unpack_news
 from receiver.receiver import Receiver
 from sender.sender import Sender
 
@@ -87,7 +87,7 @@ class Page:
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.connect(address)
         self.say(b"hello", {"role": "page", "wire": wire})
-        self.heard: list[News] = []
+        self.heard: list[LinkNews] = []
         self.told: dict[int, str | None] = {}
         self.verbs: list[bytes] = []
 
@@ -211,9 +211,9 @@ def test_there_is_room_for_so_many_pages(running):
 
 
 def test_news_that_do_not_fit_together_are_a_value_error():
-    verb, *_ = pack_news(News(5, 1.0, False, None))
+    verb, *_ = pack_news(LinkNews(5, 1.0, False, None))
     assert verb == b"news"
-    news = News(
+    news = LinkNews(
         9,
         60.0,
         True,
@@ -224,7 +224,7 @@ def test_news_that_do_not_fit_together_are_a_value_error():
         3,
     )
     _, fields, blobs = messages.unpack(pack_news(news))
-    assert unpack_news(fields, blobs) == News(9, 60.0, True, "picture", [], list(news.rows), [b"abc"], 3)
+    assert unpack_news(fields, blobs) == LinkNews(9, 60.0, True, "picture", [], list(news.rows), [b"abc"], 3)
     for broken in ([], [blobs[0], b"ab"], [blobs[0][:-8], blobs[1]], [*blobs, b"x"]):
         with pytest.raises(ValueError):
             unpack_news(fields, broken)

@@ -96,6 +96,10 @@ class GscSyntax(PayloadSyntax):
         kinds = ["caption"] * has_caption(codec) + ["ids"] * (codec.order == "ssim" and codec.channels > 0)
         return kinds[number] if number < len(kinds) else "channels"
 
+    def most_channels(self, session: Session) -> int | None:
+        """Return the channels of the session's transform."""
+        return transform.channels(transform_folder(session))
+
     def check(self, codec: Codec) -> None:
         """Raise ValueError where neither caption nor channels are sent."""
         if codec.sent_channels == 0 and not has_caption(codec):

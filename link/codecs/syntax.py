@@ -75,6 +75,13 @@ class PayloadSyntax:
         """Return what section *number* carries, one of `facts.kinds`."""
         raise NotImplementedError
 
+    def most_channels(self, session: Session) -> int | None:
+        """Return how many latent channels the session's models have; None for a codec without any.
+
+        Raise ModelMissingError where they are not on this machine.
+        """
+        return None
+
     def check(self, codec: Codec) -> None:
         """Raise ValueError, in one line, where the settings do not hold together."""
 

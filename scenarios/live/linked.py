@@ -7,7 +7,7 @@ from typing import Any
 from link.channel.rate import Trace
 from link.errors import FarlinkError
 from link.events import WITH_BYTES, Event
-from link.feed import News as LinkNews
+from link.tap import LinkNews
 from link.watch import Watcher
 from scenarios.live.news import News, Source
 

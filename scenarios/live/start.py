@@ -8,9 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from link.codecs import SYNTAXES
 from link.errors import FarlinkError
-from link.models import transform_folder
-from link.transform import channels
 from link.watch import Watcher
 from scenarios import run as runs
 from scenarios import schema
@@ -32,8 +31,7 @@ def prepare(plan: Scenario) -> Scenario:
     are at first. A world that is driven through goes on.
     """
     codec, camera = plan.codec, plan.camera
-    if codec.name == "gsc":
-        most = channels(transform_folder(plan))
+    if (most := SYNTAXES[codec.name].most_channels(plan)) is not None:
         codec = codec.model_copy(update={"channels": most, "max_channels": codec.sent_channels})
     if camera.frames is None and draws(camera.source):
         camera = camera.model_copy(update={"frames": MOST_FRAMES})

@@ -76,12 +76,18 @@ def is_allowed(source: str, patterns: Sequence[str]) -> bool:
 
     `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written.
     """
-    prefix, _, rest = source.partition(":")
-    if prefix in PREFIXES and PREFIXES[prefix].draws:
+    if draws(source):
         return True
+    rest = source.partition(":")[2]
     if ".." in PurePath(source).parts or ".." in PurePath(rest).parts:
         return source in patterns
     return any(fnmatchcase(source, pattern) for pattern in patterns)
+
+
+def draws(source: str) -> bool:
+    """Return whether *source* names a kind that draws its pictures itself, without end."""
+    prefix = source.partition(":")[0]
+    return prefix in PREFIXES and PREFIXES[prefix].draws
 
 
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:

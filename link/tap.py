@@ -17,7 +17,7 @@ MAX_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class News:
+class LinkNews:
     """What happened since the last message."""
 
     now_ns: int
@@ -33,7 +33,7 @@ class News:
     """Rows that were too many."""
 
 
-class Feed:
+class Tap:
     """Writes what it is given into *journal*; from `listen` on it keeps it for `take` as well."""
 
     def __init__(self, journal: Journal) -> None:
@@ -71,9 +71,9 @@ class Feed:
         """See `Journal.flush`."""
         self._journal.flush()
 
-    def take(self, now_ns: int, factor: float, paused: bool, jumping: str | None) -> News:
+    def take(self, now_ns: int, factor: float, paused: bool, jumping: str | None) -> LinkNews:
         """Return what has come since the last call."""
-        news = News(
+        news = LinkNews(
             now_ns, factor, paused, jumping, self._events[:], self._rows[:], self._data[:], self._left_out
         )
         self._clear()
@@ -86,7 +86,7 @@ class Feed:
         self._left_out = 0
 
 
-def pack_news(news: News) -> list[bytes]:
+def pack_news(news: LinkNews) -> list[bytes]:
     """Return the `news` message of *news*: its JSON, rows as little-endian int64, packets end to end, pictures."""
     events = [
         {**dataclasses.asdict(dataclasses.replace(event, picture=None)), "picture": event.picture is not None}
@@ -106,7 +106,7 @@ def pack_news(news: News) -> list[bytes]:
     return messages.pack(b"news", fields, [rows, b"".join(news.data), *pictures])
 
 
-def unpack_news(fields: dict[str, Any], blobs: list[bytes]) -> News:
+def unpack_news(fields: dict[str, Any], blobs: list[bytes]) -> LinkNews:
     """Return what `pack_news` packed. Raise ValueError where it does not fit together."""
     told = messages.NewsTold.read(fields)
     if len(blobs) != 2 + sum(item.picture for item in told.events):
@@ -121,4 +121,4 @@ def unpack_news(fields: dict[str, Any], blobs: list[bytes]) -> News:
         Event(item.kind, item.time_ns, item.frame, item.fields, next(pictures) if item.picture else None)
         for item in told.events
     ]
-    return News(told.now_ns, told.factor, told.paused, told.jumping, events, rows, data, told.left_out)
+    return LinkNews(told.now_ns, told.factor, told.paused, told.jumping, events, rows, data, told.left_out)
