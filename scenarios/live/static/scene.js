@@ -55,6 +55,7 @@ export class Scene {
 
   /** Turn the overlay *name* on or off. */
   toggle(name) {
+    if (!this.model?.overlays.has(name)) return;
     const on = (this.compare.overlays[name] = !this.compare.overlays[name]);
     document.querySelector(`[data-overlay=${name}]`).setAttribute("aria-pressed", String(on));
     this.redraw();
@@ -78,6 +79,8 @@ export class Scene {
     if (this.frame !== null && !model.frames.has(this.frame)) this.frame = null;
     const frame = this.chosen(model);
     const kinds = frame ? model.pictures.get(frame.frame) : null;
+    for (const button of document.querySelectorAll("[data-overlay]")) button.hidden = !model.overlays.has(button.dataset.overlay);
+    get("overlays").hidden = !model.overlays.size;
     this.compare.draw(kinds, frame?.found);
     this.crossed.draw(frame, kinds, model.session.channels ?? 32);
     this.#facts(frame, kinds, now, link);
@@ -135,8 +138,7 @@ export class Scene {
 
   #thumb(id, number, kind, words) {
     const frame = number === null ? null : this.model.frames.get(number);
-    const shown = frame && show(get(`${id}-picture`), this.model.pictures.get(number)?.[kind], this.redraw);
-    get(`${id}-picture`).classList.toggle("empty", !shown && !get(`${id}-picture`).shown);
+    show(get(`${id}-picture`), frame ? this.model.pictures.get(number)?.[kind] : null, this.redraw);
     say(get(`${id}-fact`), frame ? words(frame) : "nothing yet");
   }
 
@@ -144,11 +146,8 @@ export class Scene {
     const rival = this.model.rival;
     get("rival").hidden = !rival;
     if (!rival) return;
-    const canvas = get("rival-picture");
     const has = rival.bytes > 0 && this.model.rivalPicture;
-    if (has) show(canvas, this.model.rivalPicture, this.redraw);
-    else if (canvas.shown) Object.assign(canvas, { width: canvas.width, shown: null });  // setting its width clears it
-    canvas.classList.toggle("empty", !has);
+    show(get("rival-picture"), has ? this.model.rivalPicture : null, this.redraw);
     say(get("rival-name"), `${plain(rival.codec)} instead`);
     say(get("rival-fact"), [has ? `frame ${rival.frame} in ${format.bytes(rival.bytes)}` : "", plain(rival.words ?? "")].filter(Boolean).join("; "));
   }

@@ -11,6 +11,9 @@ const STATED = [
   "presets", "codecs", "sources", "channels", "ends", "duration_ns",
 ];
 
+// Kinds of pictures that lie over the others, by the overlay that they belong to.
+const OVERLAYS = { segmentation: "masks", depth: "depth", truth_segmentation: "truth", truth_depth: "truth" };
+
 const ENDS = new Set([
   "delivered", "queue_full", "channel_loss", "outage", "bad_checksum", "malformed", "duplicate", "deadline",
   "version", "peer_slow", "in_flight", "out_of_order",
@@ -22,7 +25,7 @@ export function begin(message, blobs, now) {
   const model = {
     session, clock: null, heard: now, packets: new Map(), frames: new Map(), pictures: new Map(),
     rival: null, rivalPicture: null, queues: [], flying: 0, curves: {}, marks: [], values: {}, totals: {}, meter: null,
-    log: [], story: null, leftOut: 0,
+    log: [], story: null, leftOut: 0, overlays: new Set(),
   };
   for (const control of message.controls ?? []) model.values[control.path] = control.value;
   return add(model, message, blobs, now);
@@ -37,7 +40,10 @@ export function add(model, tick, blobs, now) {
   for (const one of tick.packets ?? []) addPacket(model, one);
   for (const row of tick.rows ?? []) addRow(model, row);
   trim(model.packets, PACKETS);
-  for (const frame of tick.frames ?? []) model.frames.set(frame.frame, frame);
+  for (const frame of tick.frames ?? []) {
+    model.frames.set(frame.frame, frame);
+    if (Object.values(frame.found ?? {}).some((one) => one.boxes)) model.overlays.add("boxes");
+  }
   for (const one of tick.pictures ?? []) addPicture(model, one, blobs);
   forget(model);
   addCurves(model, tick);
@@ -76,6 +82,7 @@ function addPicture(model, one, blobs) {
     model.rivalPicture = picture;
     return;
   }
+  if (OVERLAYS[one.kind]) model.overlays.add(OVERLAYS[one.kind]);
   if (!model.pictures.has(one.frame)) model.pictures.set(one.frame, {});
   model.pictures.get(one.frame)[one.kind] = picture;
 }
