@@ -162,6 +162,13 @@ def test_left_of_the_slider_is_what_was_sent_and_right_of_it_what_came(opened, s
     assert abs(page.evaluate("document.querySelector('#split').value / 1000") - 0.25) < 0.02
 
 
+def test_late_viewer_is_shown_what_a_picture_was_made_of(opened, server):
+    page = opened()
+    at = max(server.session.frames)  # of what was sent before, a late viewer was given but one picture
+    until(lambda: shown_frame(page) < at and "sent-" in str(server.commands), 8)
+    page.wait_for_function(SHOWN)
+
+
 def test_exact_pixels_can_be_fetched(opened, server):
     still(server, lossy=True)
     page = opened()
@@ -415,7 +422,7 @@ def test_old_picture_never_looks_fresh(opened, server):
     assert shown_frame(page) == 3
     assert "lost since" in page.text_content("#since")
     cut = SIZE[0] // 2
-    assert (pixels(page)[:, cut:] == np.asarray(drawn(3))[:, cut:]).all()
+    until(lambda: (pixels(page)[:, cut:] == np.asarray(drawn(3))[:, cut:]).all())
 
     def age():
         said = page.text_content("#facts").split("·")[2].strip()

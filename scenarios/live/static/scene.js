@@ -23,22 +23,25 @@ export class Scene {
     get("ring").addEventListener("input", (event) => {
       this.frame = frames(this.model)[Number(event.target.value)]?.frame ?? null;
       clearTimeout(this.rest);
-      this.rest = setTimeout(() => this.#want(), REST_MS);
+      this.rest = setTimeout(() => this.#wantPast(), REST_MS);
       redraw();
     });
   }
 
-  /** Ask for the pictures of the frame scrubbed to, once each: a page that joined late holds the newest alone. */
-  #want() {
-    const frame = this.model.frames.get(this.frame);
-    if (!frame) return;
-    const kinds = this.model.pictures.get(this.frame) ?? {};
-    for (const kind of frame.drawn_ns === null ? ["sent"] : ["sent", "received", "tiles"]) {
-      const id = `${kind}-${this.frame}`;
+  /** Ask for pictures of *frame* that the page does not hold, once each: who joined late holds the newest alone. */
+  #want(frame, wanted) {
+    const kinds = this.model.pictures.get(frame.frame) ?? {};
+    for (const kind of wanted) {
+      const id = `${kind}-${frame.frame}`;
       if (kinds[kind] || this.fetched.has(id)) continue;
       this.fetched.add(id);
       this.fetch(id);
     }
+  }
+
+  #wantPast() {
+    const frame = this.model.frames.get(this.frame);
+    if (frame) this.#want(frame, frame.drawn_ns === null ? ["sent"] : ["sent", "received", "tiles"]);
   }
 
   /** Forget what was asked for: a new state has come. */
@@ -81,6 +84,7 @@ export class Scene {
     const kinds = frame ? model.pictures.get(frame.frame) : null;
     for (const button of document.querySelectorAll("[data-overlay]")) button.hidden = !model.overlays.has(button.dataset.overlay);
     get("overlays").hidden = !model.overlays.size;
+    if (kinds?.received) this.#want(frame, ["sent"]);
     this.compare.draw(kinds, frame?.found);
     this.crossed.draw(frame, kinds, model.session.channels ?? 32);
     this.#facts(frame, kinds, now, link);
