@@ -41,6 +41,7 @@ export class Scene {
 
   #wantPast() {
     const frame = this.model.frames.get(this.frame);
+    this.fetched.clear();  // what was let go of since can be asked for again
     if (frame) this.#want(frame, frame.drawn_ns === null ? ["sent"] : ["sent", "received", "tiles"]);
   }
 
