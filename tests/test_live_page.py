@@ -269,7 +269,7 @@ def test_says_that_the_server_is_gone_and_comes_back_with_nothing_doubled(opened
     expect_text(page, "#badge", "old")
     assert page.locator("#veil").is_visible()
     assert page.locator('[data-path="codec.channels"] input').is_disabled()
-    page.wait_for_timeout(300)
+    expect_text(page, "#veil", "open the link that it printed")  # a new server has a new one
     server.start()
     began = time.monotonic()
     expect_text(page, "#standing-word", "paused")

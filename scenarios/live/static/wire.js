@@ -3,6 +3,7 @@
 
 const ECHO_MS = 8000;
 const RETRIES_MS = [250, 500, 1000, 1500, 2000];
+const PATIENCE = 4;
 const QUIET_MS = 3000;
 
 /** Return [message, blobs] of a binary message; raise RangeError for one that ends early. */
@@ -49,7 +50,9 @@ export class Wire {
       for (const settle of this.asked.values()) settle("the connection was lost");
       this.asked.clear();
       const wait = RETRIES_MS[Math.min(this.tries++, RETRIES_MS.length - 1)];
-      this.#say("lost", this.ended ? `${this.ended}; trying again` : "connection lost; trying again");
+      const why = this.ended ?? "connection lost";
+      const hint = this.tries > PATIENCE ? ". If farlink was started anew, open the link that it printed" : "";
+      this.#say("lost", `${why}; trying again${hint}`);
       setTimeout(() => this.#open(), wait);
     };
   }
@@ -72,8 +75,11 @@ export class Wire {
       this.ended = null;
     }
     if (this.word !== "open") this.#say("open", "");
-    this.handlers.message(message, blobs);
-    this.#post({ do: "ack", seq: message.seq });
+    try {
+      this.handlers.message(message, blobs);
+    } finally {
+      this.#post({ do: "ack", seq: message.seq });  // without it the server would fall silent for good
+    }
   }
 
   #watch() {
