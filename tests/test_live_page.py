@@ -162,6 +162,13 @@ def test_left_of_the_slider_is_what_was_sent_and_right_of_it_what_came(opened, s
     assert abs(page.evaluate("document.querySelector('#split').value / 1000") - 0.25) < 0.02
 
 
+def test_late_viewer_is_shown_what_a_picture_was_made_of(opened, server):
+    page = opened()
+    at = max(server.session.frames)  # of what was sent before, a late viewer was given but one picture
+    until(lambda: shown_frame(page) < at and "sent-" in str(server.commands), 8)
+    page.wait_for_function(SHOWN)
+
+
 def test_exact_pixels_can_be_fetched(opened, server):
     still(server, lossy=True)
     page = opened()
@@ -297,6 +304,12 @@ def test_new_state_replaces_all(opened, server):
     until(lambda: page.locator("#marks li").count() == 0 and "old line" not in page.text_content("#log"))
     assert control(page, "codec.channels").locator("output").text_content() == "3"
     assert int(page.get_attribute("#ring", "max")) < 12
+    blank = "!document.querySelector('#earth-picture').getContext('2d').getImageData(0, 0, 256, 192).data.some((one) => one)"
+    assert not page.evaluate(blank)
+    server.play(Session(), before_s=0.2)  # of this one nothing has come
+    expect_text(page, "#earth-fact", "nothing yet")
+    until(lambda: page.evaluate(blank))
+    expect_text(page, "#far-clock", "nothing yet")
 
 
 def test_hostile_text_is_shown_as_text(opened, server):
@@ -409,7 +422,7 @@ def test_old_picture_never_looks_fresh(opened, server):
     assert shown_frame(page) == 3
     assert "lost since" in page.text_content("#since")
     cut = SIZE[0] // 2
-    assert (pixels(page)[:, cut:] == np.asarray(drawn(3))[:, cut:]).all()
+    until(lambda: (pixels(page)[:, cut:] == np.asarray(drawn(3))[:, cut:]).all())
 
     def age():
         said = page.text_content("#facts").split("·")[2].strip()
@@ -559,9 +572,19 @@ def test_pure_modules_reckon_right(opened):
       const hops = [{ name: 'a-b', rate_bps: 800, delay_s: 10 }];
       const model = begin({ hops, clock: { run_ns: 0, factor: 1 }, packets: [[0, 0, 'data', '', 100, 0, 0], [1, 0, 'data', '', 100, 0, 0]], rows: [] }, [], 0);
       const legs = underWay(model, 5e9).map(({ leg }) => [leg.air, leg.fly, leg.leave].map((ns) => ns / 1e9));
+      const { busy } = await import('/static/waterfall.js');
+      const packet = (frame, sent, end) => ({ frame, sent, end, legs: [] });
+      const flying = busy([packet(0, 0, null), packet(1, 60, null), packet(null, 99, null)], 100).length;
+      const burst = busy([packet(0, 0, 1), packet(1, 100, 102), packet(1, 101, 103)], 150).map((one) => one.frame);
+      const { add } = await import('/static/state.js');
+      for (let frame = 0; frame < 400; frame++) {
+        const blob = new Uint8Array(100000);
+        add(model, { frames: [{ frame, status: 'sent' }], pictures: ['sent', 'received'].map((kind) => ({ id: `${kind}-${frame}`, frame, kind, blob: 0 })) }, [blob], 0);
+      }
+      const kept = [model.frames.size, model.pictures.size, Math.min(...model.pictures.keys()), model.pictureBytes];
       let cut = '';
       try { decode(new Uint8Array([9, 0, 0, 0, 123]).buffer); } catch (error) { cut = error.name; }
-      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut];
+      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut, flying, burst, kept];
     }""")
     assert found[0] == [
         "0 s",
@@ -581,4 +604,4 @@ def test_pure_modules_reckon_right(opened):
     ]
     assert found[4] == []
     assert found[5] == [[0, 1, 11], [1, 2, 12]]  # one waits for the other; then each flies ten seconds
-    assert found[6] == "RangeError"
+    assert found[6:] == ["RangeError", 3, [1, 1], [300, 120, 280, 24_000_000]]

@@ -47,7 +47,7 @@ export function hatch(context, colour, gap = 6) {
     const pen = tile.getContext("2d");
     pen.strokeStyle = colour;
     pen.lineWidth = gap / 3.2;
-    for (const shift of [-gap, 0, gap, 2 * gap]) {
+    for (const shift of [-2 * gap, -gap, 0, gap, 2 * gap]) {
       pen.beginPath();
       pen.moveTo(shift - 2, gap * 2 + 2);
       pen.lineTo(shift + gap * 2 + 2, -2);

@@ -1,6 +1,7 @@
 // Sent | received: one canvas of the picture's own size, cut at the slider, and one of overlays at the screen's.
 
-import { fit, hatch, palette, surface } from "./canvas.js";
+import { hatch, palette, surface } from "./canvas.js";
+import { plain } from "./dom.js";
 import { bitmap } from "./pictures.js";
 
 const TEXT = 13;
@@ -38,7 +39,7 @@ export class Compare {
     this.root.classList.toggle("nothing-sent", !sent);
     this.root.classList.toggle("nothing-received", !received);
     this.range.setAttribute("aria-valuetext", `${Math.round(100 * this.share)} % sent, ${Math.round(100 - 100 * this.share)} % received`);
-    this.#overlay(kinds, received ? found : null, size, cut / size.width);
+    this.#overlay(kinds, received ? found : null, size, cut / size.width, !sent, !received);
   }
 
   #half(context, image, left, width, size) {
@@ -49,11 +50,9 @@ export class Compare {
     }
     context.fillStyle = palette().ground;
     context.fillRect(left, 0, width, size.height);
-    context.fillStyle = hatch(context, palette().line, 8);
-    context.fillRect(left, 0, width, size.height);
   }
 
-  #overlay(kinds, found, size, share) {
+  #overlay(kinds, found, size, share, noneSent, noneReceived) {
     const drawn = surface(this.over);
     if (!drawn) return;
     const { context, width, height } = drawn;
@@ -75,6 +74,9 @@ export class Compare {
       context.drawImage(image, 0, 0, width, height);
       context.globalAlpha = 1;
     };
+    context.fillStyle = hatch(context, palette().line, 9);
+    if (noneSent) context.fillRect(0, 0, cut, height);
+    if (noneReceived) context.fillRect(cut, 0, width - cut, height);
     clipped(cut, width, () => {
       if (on.depth) lay("depth", 1);
       if (on.masks) lay("segmentation", 0.6);
@@ -88,25 +90,32 @@ export class Compare {
     }
   }
 
+  /** All boxes; a name goes to the surest of those that would write over each other. */
   #boxes(context, found, across, down) {
-    const colours = [palette().yellow, palette().sky, palette().orange, palette().green];
+    const boxes = Object.values(found ?? {}).flatMap((task) => task.boxes ?? []).sort((a, b) => b[5] - a[5]);
+    const names = [...new Set(boxes.map((box) => box[4]))].sort();
+    const colours = [palette().yellow, palette().sky, palette().orange, palette().green, palette().purple];
+    for (const [left, top, right, bottom, name] of boxes.toReversed()) {
+      const place = [left * across, top * down, (right - left) * across, (bottom - top) * down];
+      context.lineWidth = 3.5;
+      context.strokeStyle = "#0009";
+      context.strokeRect(...place);
+      context.lineWidth = 1.75;
+      context.strokeStyle = colours[names.indexOf(name) % colours.length];
+      context.strokeRect(...place);
+    }
     context.font = `600 ${TEXT}px ${palette().font}`;
-    let at = 0;
-    for (const task of Object.values(found ?? {})) {
-      for (const [left, top, right, bottom, label, score] of task.boxes ?? []) {
-        const [x, y, w, h] = [left * across, top * down, (right - left) * across, (bottom - top) * down];
-        const text = `${label} ${Math.round(100 * score)} %`;
-        context.lineWidth = 4;
-        context.strokeStyle = "#000a";
-        context.strokeRect(x, y, w, h);
-        context.lineWidth = 2;
-        context.strokeStyle = colours[at++ % colours.length];
-        context.strokeRect(x, y, w, h);
-        context.fillStyle = "#000c";
-        context.fillRect(x - 1, Math.max(0, y - TEXT - 7), context.measureText(text).width + 12, TEXT + 7);
-        context.fillStyle = "#fff";
-        fit(context, text, x + 5, Math.max(0, y - TEXT - 7) + (TEXT + 7) / 2, 400);
-      }
+    const written = [];
+    for (const [left, top, , , name, score] of boxes) {
+      const text = `${plain(name)} ${Math.round(100 * score)} %`;
+      const [x, y] = [left * across - 1, Math.max(0, top * down - TEXT - 7)];
+      const label = [x, y, x + context.measureText(text).width + 12, y + TEXT + 7];
+      if (written.some((one) => label[0] < one[2] && one[0] < label[2] && label[1] < one[3] && one[1] < label[3])) continue;
+      written.push(label);
+      context.fillStyle = "#000c";
+      context.fillRect(x, y, label[2] - x, label[3] - y);
+      context.fillStyle = "#fff";
+      context.fillText(text, x + 6, y + (TEXT + 7) / 2);
     }
   }
 }

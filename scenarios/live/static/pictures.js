@@ -25,12 +25,16 @@ export function bitmap(picture, ready) {
   return null;
 }
 
-/** Show *picture* in *canvas* at its own size; leave the canvas as it is until it is decoded. */
+/** Show *picture* in *canvas* at its own size. Until it is decoded the last one stays; where there is none, the canvas is
+ * cleared: what it showed belongs to another time. */
 export function show(canvas, picture, ready) {
+  canvas.classList.toggle("empty", !picture);
+  if (!picture) {
+    if (canvas.shown) Object.assign(canvas, { width: canvas.width, shown: null });  // setting the width clears it
+    return;
+  }
   const image = bitmap(picture, ready);
-  if (!image) return false;
-  if (canvas.shown === picture) return true;
+  if (!image || canvas.shown === picture) return;
   Object.assign(canvas, { width: image.width, height: image.height, shown: picture });
   canvas.getContext("2d").drawImage(image, 0, 0);
-  return true;
 }

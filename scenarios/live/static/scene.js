@@ -23,22 +23,26 @@ export class Scene {
     get("ring").addEventListener("input", (event) => {
       this.frame = frames(this.model)[Number(event.target.value)]?.frame ?? null;
       clearTimeout(this.rest);
-      this.rest = setTimeout(() => this.#want(), REST_MS);
+      this.rest = setTimeout(() => this.#wantPast(), REST_MS);
       redraw();
     });
   }
 
-  /** Ask for the pictures of the frame scrubbed to, once each: a page that joined late holds the newest alone. */
-  #want() {
-    const frame = this.model.frames.get(this.frame);
-    if (!frame) return;
-    const kinds = this.model.pictures.get(this.frame) ?? {};
-    for (const kind of frame.drawn_ns === null ? ["sent"] : ["sent", "received", "tiles"]) {
-      const id = `${kind}-${this.frame}`;
+  /** Ask for pictures of *frame* that the page does not hold, once each: who joined late holds the newest alone. */
+  #want(frame, wanted) {
+    const kinds = this.model.pictures.get(frame.frame) ?? {};
+    for (const kind of wanted) {
+      const id = `${kind}-${frame.frame}`;
       if (kinds[kind] || this.fetched.has(id)) continue;
       this.fetched.add(id);
       this.fetch(id);
     }
+  }
+
+  #wantPast() {
+    const frame = this.model.frames.get(this.frame);
+    this.fetched.clear();  // what was let go of since can be asked for again
+    if (frame) this.#want(frame, frame.drawn_ns === null ? ["sent"] : ["sent", "received", "tiles"]);
   }
 
   /** Forget what was asked for: a new state has come. */
@@ -55,6 +59,7 @@ export class Scene {
 
   /** Turn the overlay *name* on or off. */
   toggle(name) {
+    if (!this.model?.overlays.has(name)) return;
     const on = (this.compare.overlays[name] = !this.compare.overlays[name]);
     document.querySelector(`[data-overlay=${name}]`).setAttribute("aria-pressed", String(on));
     this.redraw();
@@ -78,6 +83,9 @@ export class Scene {
     if (this.frame !== null && !model.frames.has(this.frame)) this.frame = null;
     const frame = this.chosen(model);
     const kinds = frame ? model.pictures.get(frame.frame) : null;
+    for (const button of document.querySelectorAll("[data-overlay]")) button.hidden = !model.overlays.has(button.dataset.overlay);
+    get("overlays").hidden = !model.overlays.size;
+    if (kinds?.received) this.#want(frame, ["sent"]);
     this.compare.draw(kinds, frame?.found);
     this.crossed.draw(frame, kinds, model.session.channels ?? 32);
     this.#facts(frame, kinds, now, link);
@@ -135,8 +143,7 @@ export class Scene {
 
   #thumb(id, number, kind, words) {
     const frame = number === null ? null : this.model.frames.get(number);
-    const shown = frame && show(get(`${id}-picture`), this.model.pictures.get(number)?.[kind], this.redraw);
-    get(`${id}-picture`).classList.toggle("empty", !shown && !get(`${id}-picture`).shown);
+    show(get(`${id}-picture`), frame ? this.model.pictures.get(number)?.[kind] : null, this.redraw);
     say(get(`${id}-fact`), frame ? words(frame) : "nothing yet");
   }
 
@@ -144,11 +151,8 @@ export class Scene {
     const rival = this.model.rival;
     get("rival").hidden = !rival;
     if (!rival) return;
-    const canvas = get("rival-picture");
     const has = rival.bytes > 0 && this.model.rivalPicture;
-    if (has) show(canvas, this.model.rivalPicture, this.redraw);
-    else if (canvas.shown) Object.assign(canvas, { width: canvas.width, shown: null });  // setting its width clears it
-    canvas.classList.toggle("empty", !has);
+    show(get("rival-picture"), has ? this.model.rivalPicture : null, this.redraw);
     say(get("rival-name"), `${plain(rival.codec)} instead`);
     say(get("rival-fact"), [has ? `frame ${rival.frame} in ${format.bytes(rival.bytes)}` : "", plain(rival.words ?? "")].filter(Boolean).join("; "));
   }

@@ -1,6 +1,7 @@
 // What the page knows: a `state` begins it anew, each `tick` adds to it. Nothing here touches the document.
 
 const RING = 300;
+const PICTURE_BYTES = 24e6;
 const PACKETS = 4000;
 const POINTS = 1500;
 const LINES = 200;
@@ -10,6 +11,9 @@ const STATED = [
   "mode", "may_steer", "title", "codec", "source", "tasks", "size", "hops", "back", "mtu_bytes", "controls", "stories",
   "presets", "codecs", "sources", "channels", "ends", "duration_ns",
 ];
+
+// Kinds of pictures that lie over the others, by the overlay that they belong to.
+const OVERLAYS = { segmentation: "masks", depth: "depth", truth_segmentation: "truth", truth_depth: "truth" };
 
 const ENDS = new Set([
   "delivered", "queue_full", "channel_loss", "outage", "bad_checksum", "malformed", "duplicate", "deadline",
@@ -22,7 +26,8 @@ export function begin(message, blobs, now) {
   const model = {
     session, clock: null, heard: now, packets: new Map(), frames: new Map(), pictures: new Map(),
     rival: null, rivalPicture: null, queues: [], flying: 0, curves: {}, marks: [], values: {}, totals: {}, meter: null,
-    log: [], story: null, leftOut: 0,
+    log: [], story: null, leftOut: 0, overlays: new Set(),
+    pictureBytes: 0,
   };
   for (const control of message.controls ?? []) model.values[control.path] = control.value;
   return add(model, message, blobs, now);
@@ -37,7 +42,10 @@ export function add(model, tick, blobs, now) {
   for (const one of tick.packets ?? []) addPacket(model, one);
   for (const row of tick.rows ?? []) addRow(model, row);
   trim(model.packets, PACKETS);
-  for (const frame of tick.frames ?? []) model.frames.set(frame.frame, frame);
+  for (const frame of tick.frames ?? []) {
+    model.frames.set(frame.frame, frame);
+    if (Object.values(frame.found ?? {}).some((one) => one.boxes)) model.overlays.add("boxes");
+  }
   for (const one of tick.pictures ?? []) addPicture(model, one, blobs);
   forget(model);
   addCurves(model, tick);
@@ -76,8 +84,12 @@ function addPicture(model, one, blobs) {
     model.rivalPicture = picture;
     return;
   }
-  if (!model.pictures.has(one.frame)) model.pictures.set(one.frame, {});
-  model.pictures.get(one.frame)[one.kind] = picture;
+  if (OVERLAYS[one.kind]) model.overlays.add(OVERLAYS[one.kind]);
+  const kinds = model.pictures.get(one.frame) ?? {};
+  model.pictureBytes += picture.blob.size - (kinds[one.kind]?.blob.size ?? 0);
+  kinds[one.kind] = picture;
+  model.pictures.delete(one.frame);
+  model.pictures.set(one.frame, kinds);  // at the end: the frames that got one last are kept longest
 }
 
 function addCurves(model, tick) {
@@ -99,14 +111,22 @@ function trim(held, most) {
   }
 }
 
+/** Hold to the ring, and to so many bytes of pictures: older ones can be asked for again. */
 function forget(model) {
-  const excess = model.frames.size - RING;
-  if (excess <= 0) return;
-  const oldest = [...model.frames.keys()].sort((a, b) => a - b).slice(0, excess);
-  for (const frame of oldest) {
+  const excess = Math.max(0, model.frames.size - RING);
+  for (const frame of [...model.frames.keys()].sort((a, b) => a - b).slice(0, excess)) {
     model.frames.delete(frame);
-    model.pictures.delete(frame);
+    forgetPictures(model, frame);
   }
+  for (const frame of model.pictures.keys()) {
+    if (model.pictureBytes <= PICTURE_BYTES || model.pictures.size <= 2) break;
+    forgetPictures(model, frame);
+  }
+}
+
+function forgetPictures(model, frame) {
+  for (const picture of Object.values(model.pictures.get(frame) ?? {})) model.pictureBytes -= picture.blob.size;
+  model.pictures.delete(frame);
 }
 
 /** Run time now, in ns: the link's clock, carried on for at most 400 ms of silence. */

@@ -6,12 +6,13 @@ import { get } from "./dom.js";
 import { answers, REASONS, toneOf, underWay } from "./packets.js";
 
 const ROW = 15;
+const TALL = 24;
 const FOOT = 22;
 
-const endOf = (packet) => packet.end ?? packet.legs.at(-1)?.leave ?? packet.sent;
+const endOf = (packet, now) => packet.end ?? now;
 
-/** The newest of *packets*, by whole frames, that fill a quarter of their time or more; one frame at least. */
-function busy(packets) {
+/** The newest of *packets* at *now*, by whole frames, that fill a quarter of their time or more; one frame at least. */
+export function busy(packets, now) {
   const groups = [];
   let frame;
   for (const packet of packets) {
@@ -25,8 +26,8 @@ function busy(packets) {
   let filled = 0;
   for (const group of groups.reverse()) {
     const sent = Math.min(...group.map((one) => one.sent));
-    filled += Math.max(...group.map(endOf)) - sent;
-    if (kept.length && filled < 0.25 * (Math.max(...kept.map(endOf)) - sent)) break;
+    filled += Math.max(...group.map((one) => endOf(one, now))) - sent;
+    if (kept.length && filled < 0.25 * (Math.max(...kept.map((one) => endOf(one, now))) - sent)) break;
     kept = group.concat(kept);
   }
   return kept;
@@ -42,7 +43,7 @@ export class Waterfall {
     if (!drawn) return;
     const { context, width, height } = drawn;
     const count = Math.floor((height - FOOT) / ROW);
-    const shown = busy([...model.packets.values()].slice(-count));
+    const shown = busy([...model.packets.values()].slice(-count), now);
     const open = new Map(underWay(model, now).map((one) => [one.packet.number, one.leg]));
     const label = width < 480 ? 92 : 150;
     const colour = palette();
@@ -52,18 +53,19 @@ export class Waterfall {
       return;
     }
     const start = Math.min(...shown.map((one) => one.sent));
-    const last = Math.max(...shown.map(endOf));
+    const last = Math.max(...shown.map((one) => endOf(one, now)));
     // Where nothing is on its way, time that only passes would press all bars together.
     const end = open.size || now - last < 0.5 * (last - start) ? Math.max(now, last) : last;
     const until = end + 0.04 * (end - start) + 1e6;
     const right = width - 10;
     const x = (ns) => label + ((ns - start) / (until - start)) * (right - label);
     this.#axis(context, start, until, x, label, right, height);
+    const row = Math.min(TALL, Math.max(ROW, (height - FOOT) / shown.length));
     let frame = null;
     shown.forEach((packet, index) => {
       const first = packet.frame !== null && packet.frame !== frame;
       if (first) frame = packet.frame;
-      this.#row(context, packet, open.get(packet.number), index * ROW + ROW / 2, x, now, label, width, first);
+      this.#row(context, packet, open.get(packet.number), (index + 0.5) * row, x, now, label, width, first && index > 0 ? row : 0, first);
     });
     if (now <= until) {
       context.strokeStyle = colour.ink;
@@ -97,14 +99,14 @@ export class Waterfall {
     context.textAlign = "left";
   }
 
-  #row(context, packet, leg, y, x, now, label, width, first) {
+  #row(context, packet, leg, y, x, now, label, width, line, first) {
     const colour = palette();
     const tone = toneOf(packet);
-    if (first && y > ROW) {
+    if (line) {
       context.strokeStyle = colour.line;
       context.beginPath();
-      context.moveTo(0, Math.round(y - ROW / 2) + 0.5);
-      context.lineTo(width, Math.round(y - ROW / 2) + 0.5);
+      context.moveTo(0, Math.round(y - line / 2) + 0.5);
+      context.lineTo(width, Math.round(y - line / 2) + 0.5);
       context.stroke();
     }
     context.font = `11.5px ${colour.font}`;
