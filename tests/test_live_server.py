@@ -471,7 +471,7 @@ def test_damaged_pictures_are_passed_on_and_never_end_a_session():
 
 
 def test_a_room_stays_small_for_hours():
-    """Five thousand frames with pictures and packets that never arrive: everything is bounded."""
+    """Thousands of frames with pictures and packets that never arrive: everything is bounded."""
     room = Room(head(), local=True)
     picture = png.encode(Camera16.pixels(0))
 
@@ -487,17 +487,17 @@ def test_a_room_stays_small_for_hours():
             news.events.append(Event("warned", now, None, {"reason": "y" * 500}))
             room.take(news, float(frame))
 
-    minutes(0, 1700)  # 68,000 packets
+    minutes(0, 1500)  # until all that is bounded is full
     before, sizes = (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         len(messages.pack(*state_of(room)(True))),
     )
-    minutes(1700, 5000)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000
+    minutes(1500, 3000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 5_000
     assert len(messages.pack(*state_of(room)(True))) < 1.2 * sizes
     assert room.pictures.size_bytes <= pictures.MOST_BYTES
     assert len(room.frames.ring) == 300 and len(room.crossing.flying) == MOST_FLYING
-    assert plain(room)["totals"]["sent"] == 5000
+    assert plain(room)["totals"]["sent"] == 3000
 
 
 def test_pictures_are_left_as_they_are_where_few_and_near():

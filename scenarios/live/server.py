@@ -11,6 +11,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -67,6 +68,7 @@ class LiveServer:
         self.viewers: set[Viewer] = set()
         self._feed = Feed(self._state, source.picture)
         self._hold = asyncio.Lock()  # the room's
+        self._hand = ThreadPoolExecutor(1, "room")  # what takes longer than a moment, one thing at a time
         self._began_s = self._now()
         self._pending: dict[tuple[str, ...], tuple[Mapping[str, Any], Viewer, int | None]] = {}
         self._changes = asyncio.Event()
@@ -114,6 +116,7 @@ class LiveServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._hand.shutdown(wait=False)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -292,7 +295,9 @@ class LiveServer:
                             version=self.room.version + 1,
                         )
                     if news.events or news.rows:
-                        await asyncio.to_thread(self.room.take, news, self._now())
+                        await asyncio.get_running_loop().run_in_executor(
+                            self._hand, self.room.take, news, self._now()
+                        )
                     else:
                         self.room.take(news, self._now())
                     self._offer(news)
