@@ -33,13 +33,19 @@ DEFAULT_BIND = "127.0.0.1:8765"
 
 def live(
     session: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="[SCENARIO|RUN]",
             help="A preset or a YAML file to run; or a journal (RUN.mcap, or a run's folder) to replay.",
             autocompletion=complete_presets,
         ),
-    ] = "mars-relay",
+    ] = None,
+    story: Annotated[
+        str | None,
+        typer.Option(
+            help="Tell a story: a session of under three minutes with cards and changes of its own."
+        ),
+    ] = None,
     connect: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Look on at a link that runs elsewhere.")
     ] = None,
@@ -81,6 +87,8 @@ def live(
 
     Examples:
 
+        farlink live --story mars
+
         farlink live mars-relay --factor 60
 
         farlink live runs/mars-relay
@@ -97,11 +105,13 @@ def live(
     from scenarios.live.replay import Replay, is_journal, journal_path
 
     of_run = (source, codec, frames, seed, settings, out, overwrite or None)
-    with clean_errors(as_json), contextlib.ExitStack() as stack:
+    with clean_errors(as_json):
         host, port = parse_address(bind)
         check_bind(host, port, tls=tls is not None)
-        path = Path(session)
-        if connect is None and is_journal(path):
+        if (session is not None) + (story is not None) + (connect is not None) > 1:
+            raise UsageError("one of SCENARIO or RUN, --story and --connect says what is shown")
+        path = None if session is None else Path(session)
+        if path is not None and is_journal(path):
             if any(part is not None for part in of_run):
                 raise UsageError(f"{session} is replayed as it is: no setting goes with it")
 
@@ -119,17 +129,22 @@ def live(
         else:
             from scenarios import run as runs
             from scenarios.live.start import prepare
+            from scenarios.live.stories import plan_of, read_story
 
-            limit = [] if frames else ["camera.frames=null"]
-            plan = load_scenario(session, [*limit, *(settings or [])], source, codec, frames, seed, live=True)
+            asked = [*([] if frames else ["camera.frames=null"]), *(settings or [])]
+            told = None if story is None else read_story(story)
+            if told is None:
+                plan = load_scenario(session or "mars-relay", asked, source, codec, frames, seed, live=True)
+            else:
+                given = {"camera.source": source, "codec.name": codec, "camera.frames": frames, "seed": seed}
+                plan = plan_of(told, asked, {key: value for key, value in given.items() if value is not None})
             plan = prepare(plan)
             runs.check_source(plan)
-            folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
 
             async def make() -> "NewsSource":
-                from scenarios.live.start import begin
+                from scenarios.live.own import Own
 
-                return await begin(plan, folder, factor or plan.camera.period_s or 1.0)
+                return await Own.begin(plan, told, factor, out, overwrite=overwrite)
 
         opens = not no_open and is_loopback(host)
         with contextlib.suppress(KeyboardInterrupt):
@@ -149,12 +164,16 @@ async def _serve(
     from scenarios import schema
     from scenarios.live.gate import Gate, is_loopback
     from scenarios.live.server import LiveServer, listen, running, tls_context
+    from scenarios.live.stories import read_story, story_names
 
     context = None if tls is None else tls_context(str(tls[0]), str(tls[1]))
     listener = listen(host, port)
     gate = Gate(host, listener.getsockname()[1], context is not None, watch_only)
     source = await make()
-    server = LiveServer(source, gate, local=is_loopback(host), presets=tuple(schema.preset_names()))
+    stories = tuple({"name": name, "title": read_story(name).title} for name in story_names())
+    server = LiveServer(
+        source, gate, local=is_loopback(host), presets=tuple(schema.preset_names()), stories=stories
+    )
     async with running(server, listener, context):
         links = (
             {"watch": gate.link("watch")}

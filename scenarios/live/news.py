@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from link.channel.rate import Trace
 from link.events import Event, Row
+from scenarios.live.stories import Story
 
 Mode = Literal["live", "replay"]
 
@@ -54,6 +55,8 @@ class Source(ABC):
     mode: Mode = "live"
     duration_ns: int | None = None
     """How long a journal is; None for a live session."""
+    story: Story | None = None
+    """What is told of it, with changes of its own."""
 
     @abstractmethod
     def news(self) -> AsyncIterator[News]:

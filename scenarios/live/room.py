@@ -334,6 +334,13 @@ class Room:
             self._drawn("rival", int(about["frame"]), picture, wall_s)
         self._versions.append((self.version, self.rows_seen))
 
+    def tell_story(self, told: dict[str, Any]) -> None:
+        """What the session's story says now (`scenarios.live.stories.Teller.tell`)."""
+        if told != self.story[1]:
+            self.version += 1
+            self.story = (self.version, told)
+            self._versions.append((self.version, self.rows_seen))
+
     def _note_values(self) -> None:
         for path, value in control_values(self.session, self.loaded).items():
             if path not in self.values or self.values[path][1] != value:

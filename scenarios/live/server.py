@@ -21,6 +21,7 @@ from scenarios.live import messages, wishes
 from scenarios.live.controls import wished
 from scenarios.live.feed import BEAT_S, SILENT_S, Feed, Viewer
 from scenarios.live.gate import HEADERS, Gate
+from scenarios.live.narrator import Narrator
 from scenarios.live.news import News, Source
 from scenarios.live.rival import Rival, RivalPicture, RivalTask
 from scenarios.live.room import Room
@@ -74,6 +75,8 @@ class LiveServer:
         self._changes = asyncio.Event()
         self._rival = Rival(self._tell_rival)
         self._rivalled: int | None = None
+        self._narrator = Narrator(source, lambda: self.room.news.now_ns, self._show_card, self._note)
+        self._narrator.begin(source.story)
         self._sought = False  # with the next news the session has been wound, and viewers need the state
         self.ended = asyncio.Event()
         """Set when the source tells no more."""
@@ -106,7 +109,7 @@ class LiveServer:
     async def _work(self, _app: web.Application) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(work)
-            for work in (self._follow(), self._beat(), self._apply(), self._rival.run())
+            for work in (self._follow(), self._beat(), self._apply(), self._narrator.run(), self._rival.run())
         ]
         yield
         for viewer in list(self.viewers):
@@ -266,6 +269,14 @@ class LiveServer:
                 await asyncio.sleep(1.0 / COMMANDS_S)
             self._changes.clear()
 
+    async def _show_card(self, told: dict[str, Any]) -> None:
+        async with self._hold:
+            self.room.tell_story(told)
+
+    async def _note(self, line: str) -> None:
+        async with self._hold:
+            self.room.note(line[:80], "story")
+
     async def _obey(self, viewer: Viewer, wish: wishes.Wish) -> str | None:
         if isinstance(wish, wishes.SetPace):
             return await self.source.pace(wish.turn, wish.factor)
@@ -294,6 +305,7 @@ class LiveServer:
                             local=self._local,
                             version=self.room.version + 1,
                         )
+                        self._narrator.begin(self.source.story)
                     if news.events or news.rows:
                         await asyncio.get_running_loop().run_in_executor(
                             self._hand, self.room.take, news, self._now()

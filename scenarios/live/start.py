@@ -14,7 +14,6 @@ from link.watch import Watcher
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.live.linked import Linked
-from scenarios.live.news import Source
 from scenarios.processes import Processes
 from scenarios.schema import Scenario
 from sender.camera import draws
@@ -72,7 +71,7 @@ class _Run:
         return await asyncio.shield(self._ended)
 
 
-async def begin(plan: Scenario, folder: Path, factor: float) -> Source:
+async def begin(plan: Scenario, folder: Path, factor: float) -> Linked:
     """Start sender, link and receiver of *plan*, whose journal goes to *folder*, and return what the link tells.
 
     Closing the source ends the session. Raise FarlinkError where it cannot begin.
@@ -83,7 +82,7 @@ async def begin(plan: Scenario, folder: Path, factor: float) -> Source:
     return Linked(runs.head(plan), schema.traces(plan), watcher, run.ended, owns=True)
 
 
-async def join(address: str, curve: Path | None) -> Source:
+async def join(address: str, curve: Path | None) -> Linked:
     """Return what the link at *address* tells; *curve* is a folder with keys (`farlink keys`).
 
     Raise UsageError for an address that needs keys, PartialError where there is no link.
