@@ -115,10 +115,12 @@ def _run_again(journal_of: Path, out: Path | None, overwrite: bool, as_json: boo
     from scenarios.live import again
 
     path = journal_of / "run.mcap" if journal_of.is_dir() else journal_of
-    plan = again.read_scenario(journal.read(path, pictures=False), path)
+    stored = journal.read(path, pictures=False)
+    plan = again.read_scenario(stored, path)
+    frames = sum(event["kind"] == "captured" for event in stored.events)
     with runs.claim(out, plan, overwrite=overwrite) as folder:
         with Bar() as bar:
-            bar.begin(f"{plan.name}, again", str(path), plan.camera.frames)
+            bar.begin(f"{plan.name}, again", str(path), frames)
             count = again.run_again(path, folder, bar)
         digest = journal.digests(journal.read(folder / "run.mcap"))
     if as_json:
