@@ -68,7 +68,7 @@ def live(
         typer.Option(
             min=1e-3,
             max=1e6,
-            help="Run seconds in a second; default 1, of a replay such that it takes three minutes.",
+            help="Run seconds in a second; default a picture a second, of a replay such that it takes three minutes.",
         ),
     ] = None,
     source: Source = None,
