@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import aiohttp
 import numpy as np
@@ -29,6 +30,7 @@ from scenarios.cli import app
 from scenarios.live import controls, gate, messages, pictures, rival, wishes
 from scenarios.live.crossing import MOST_FLYING
 from scenarios.live.feed import Feed, Viewer
+from scenarios.live.frames import atlas
 from scenarios.live.news import News, Source
 from scenarios.live.replay import Replay
 from scenarios.live.room import MOST_ROWS, Room
@@ -312,6 +314,17 @@ def test_what_crossed_the_link_is_read_from_its_packets(tmp_path, monkeypatch):
         lost += sum(not one["arrived"] for one in frame["channels"])
     assert lost > 0, "the loss pattern must cost channels, or this test tells nothing"
     assert "tiles-2" in state["pictures"]
+
+
+def test_a_tile_fills_three_quarters_of_its_cell_from_the_top():
+    """As the page cuts it out."""
+    maps = {channel: np.full((3, 4), channel - 5, np.int32) for channel in (0, 9)}
+    sheet = png.decode(atlas(SimpleNamespace(maps=maps)))  # type: ignore[arg-type]
+    side = sheet.shape[1] // 8
+    assert sheet.shape == (2 * side, 8 * side, 3)
+    for channel in maps:
+        cell = sheet[channel // 8 * side :, channel % 8 * side :][:side, :side]
+        assert cell[: 3 * side // 4].reshape(-1, 3).any(axis=1).all() and not cell[3 * side // 4 :].any()
 
 
 # Viewers of every pace.

@@ -268,11 +268,10 @@ def seen(fields: Mapping[str, Any], picture: bytes | None) -> dict[str, Any]:
 
 
 def atlas(held: Held) -> bytes:
-    """Return a PNG of the channels that were sent, each in the square cell of its number, `COLUMNS` in a row."""
+    """Return a PNG of the channels that were sent, each at the top of its square cell, `COLUMNS` in a row."""
     side = max(TILE)
     rows = max(held.maps) // COLUMNS + 1
     sheet = Image.new("RGBA", (COLUMNS * side, rows * side), (0, 0, 0, 0))
     for channel, values in held.maps.items():
-        left = channel % COLUMNS * side + (side - TILE[0]) // 2
-        sheet.paste(tile(values), (left, channel // COLUMNS * side + (side - TILE[1]) // 2))
+        sheet.paste(tile(values), (channel % COLUMNS * side, channel // COLUMNS * side))
     return png.encode(np.asarray(sheet))
