@@ -13,9 +13,10 @@ from link.codecs import SYNTAXES
 from link.config import Session
 from link.end import Core
 from link.errors import FarlinkError, PartialError
+from link.keys import check_address, show_credentials
 from link.messages import Bye, Step, Welcome
 from link.packet import VERSION
-from link.relay import USER, PeerGoneError, StoppedError, check_address, read_key, set_limits
+from link.relay import PeerGoneError, StoppedError, set_limits
 from link.steering import find_fixed
 from link.terminal import printable
 from link.timing import Times
@@ -42,14 +43,7 @@ def serve(
     socket = context.socket(zmq.DEALER)
     try:
         set_limits(socket, 64 << 20)
-        if curve is not None:
-            public, secret = read_key(curve, "peer", secret=True)
-            socket.setsockopt(zmq.CURVE_SERVERKEY, read_key(curve, "link", secret=False)[0])
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
-            socket.setsockopt(zmq.CURVE_SECRETKEY, secret or b"")
-        elif token:
-            socket.setsockopt_string(zmq.PLAIN_USERNAME, USER)
-            socket.setsockopt_string(zmq.PLAIN_PASSWORD, token)
+        show_credentials(socket, curve, token)
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         socket.connect(address)
         socket.send_multipart(messages.pack(b"hello", {"role": role, "wire": VERSION}))

@@ -10,9 +10,6 @@ heartbeats find dead peers, and whoever does not speak the protocol is ignored.
 
 import contextlib
 import dataclasses
-import ipaddress
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from math import ceil
@@ -28,6 +25,7 @@ from link.config import Session
 from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Output
 from link.inputs import Answer, Change, Timing
+from link.keys import USER, check_address, read_key
 from link.packet import VERSION
 from link.pages import Pages
 from link.terminal import printable
@@ -38,7 +36,6 @@ _HEARTBEAT_MS = 1000
 _HEARTBEAT_TIMEOUT_MS = 10_000
 _PROBE_EVERY = 64  # messages
 _FIRST_WORD_S = 5.0  # of waiting; then after twice as long each time
-USER = "farlink"
 ROLES = ("sender", "receiver")
 
 
@@ -54,58 +51,6 @@ def max_message_bytes(session: Session) -> int:
     """Return the size that no message of the session reaches: two pictures and what goes with them."""
     per_pixel = 8 + (8 if session.analysis else 0)  # class ids and 16-bit depth beside each picture
     return (1 << 20) + per_pixel * session.camera.width * session.camera.height
-
-
-def check_address(address: str, curve: Path | None) -> None:
-    """Raise UsageError for an address that is not loopback, without keys."""
-    scheme, _, rest = address.partition("://")
-    host = rest.rpartition(":")[0].strip("[]")
-    if scheme != "tcp" or not rest.rpartition(":")[2].replace("*", "0").isdigit():
-        raise UsageError(f"{address}: an address like tcp://127.0.0.1:5555 was expected")
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if curve is not None and not (curve / "link.key").is_file():
-        raise UsageError(
-            f"{curve}: no CURVE keys there (link.key is missing); make them with `farlink keys {curve}`"
-        )
-    if not local and curve is None:
-        raise UsageError(
-            f"{address} is not on this machine alone: give --curve with keys from `farlink keys`"
-        )
-
-
-def make_keys(folder: Path) -> None:
-    """Write CURVE keys for a link and its peers into *folder*: `link` stays there, `peer` goes to both ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # pyzmq writes a secret key as the umask has it: in a folder that nobody else may enter.
-        with tempfile.TemporaryDirectory() as closed:
-            made = [
-                Path(path) for name in ("link", "peer") for path in zmq.auth.create_certificates(closed, name)
-            ]
-            for path in made:
-                _create_private(folder / path.name, path.read_bytes())
-    except FileExistsError as error:
-        raise UsageError(f"{error.filename} is there already; keys are not overwritten") from None
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot write keys: {error.strerror}") from error
-
-
-def _create_private(path: Path, data: bytes) -> None:
-    """Write *data* to a new file that is its owner's alone from the start. Raise FileExistsError where there is one."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-
-
-def read_key(folder: Path, name: str, *, secret: bool) -> tuple[bytes, bytes | None]:
-    """Return the public and, where *secret*, the secret CURVE key *name* of *folder*. Raise UsageError for none."""
-    path = folder / f"{name}.key{'_secret' if secret else ''}"
-    try:
-        return zmq.auth.load_certificate(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: no CURVE key: {error}; make keys with `farlink keys {folder}`") from None
 
 
 def set_limits(socket: "zmq.Socket[Any]", size_bytes: int) -> None:

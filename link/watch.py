@@ -11,8 +11,9 @@ import zmq.asyncio
 from link import messages
 from link.config import Session
 from link.errors import PartialError
+from link.keys import check_address, show_credentials
 from link.packet import VERSION
-from link.relay import USER, PeerGoneError, check_address, read_key, set_limits
+from link.relay import PeerGoneError, set_limits
 from link.tap import LinkNews, unpack_news
 
 _MOST_BYTES = 64 << 20
@@ -30,14 +31,7 @@ class Watcher:
         self._context = zmq.asyncio.Context()
         socket = self._context.socket(zmq.DEALER)
         set_limits(socket, _MOST_BYTES)
-        if curve is not None:
-            public, secret = read_key(curve, "peer", secret=True)
-            socket.setsockopt(zmq.CURVE_SERVERKEY, read_key(curve, "link", secret=False)[0])
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, public)
-            socket.setsockopt(zmq.CURVE_SECRETKEY, secret or b"")
-        elif token:
-            socket.setsockopt_string(zmq.PLAIN_USERNAME, USER)
-            socket.setsockopt_string(zmq.PLAIN_PASSWORD, token)
+        show_credentials(socket, curve, token)
         socket.connect(address)
         self._socket = socket
         self._count = 0

@@ -44,7 +44,7 @@ def test_packages_import_only_what_the_picture_allows(package):
 
 
 def test_sockets_are_where_processes_meet():
-    assert where("zmq") == {"link/relay.py", "link/peer.py", "link/watch.py"}
+    assert where("zmq") == {"link/relay.py", "link/peer.py", "link/keys.py", "link/watch.py"}
     page = {path for path in where("socket", "asyncio", "aiohttp") if path.startswith("scenarios/live/")}
     assert where("socket", "asyncio", "aiohttp") - page == {"link/watch.py", "scenarios/commands/live.py"}
     assert where("aiohttp") == {"scenarios/live/server.py"}

@@ -21,9 +21,10 @@ from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Event, Output
 from link.fingerprint import fingerprint
 from link.journal import read
+from link.keys import make_keys
 from link.packet import VERSION
 from link.peer import serve
-from link.relay import Hub, PeerGoneError, make_keys, max_message_bytes
+from link.relay import Hub, PeerGoneError, max_message_bytes
 
 LINK = {"mtu_bytes": 128, "hops": [{"name": "air", "rate_bps": 20000, "delay_s": 1}]}
 PLAN = session(LINK)

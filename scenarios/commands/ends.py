@@ -197,7 +197,7 @@ def link(
     """
     from link.__main__ import serve
     from link.errors import FarlinkError
-    from link.relay import check_address
+    from link.keys import check_address
     from scenarios import run as runs
     from scenarios.commands.progress import Bar, print_metrics
     from scenarios.schema import source_text
@@ -242,7 +242,7 @@ def keys(
 
     Example: farlink keys keys/
     """
-    from link.relay import make_keys
+    from link.keys import make_keys
 
     with clean_errors(as_json):
         make_keys(folder)
