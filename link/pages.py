@@ -25,8 +25,6 @@ class Pages:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._peers: set[bytes] = set()
-        self.missed = 0
-        """Messages that a page was too slow to take."""
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -70,10 +68,7 @@ class Pages:
             self._tell(peer, parts)
 
     def _tell(self, peer: bytes, parts: list[bytes]) -> None:
-        taken = self._send(peer, parts)
-        if taken is None:
-            self.missed += 1
-        elif not taken:
+        if self._send(peer, parts) is False:
             self._peers.discard(peer)
 
     def probe(self) -> None:

@@ -6,7 +6,7 @@ Which fields these are stands beside them in `link.config` (`link.marks.Steers`)
 what both ends agreed on when they met holds for the whole of a run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import UsageError
-from link.marks import Steers, steers
+from link.marks import steers
 
 MAX_CHANGES = 32
 """Fields that are changed at a time."""
@@ -69,13 +69,6 @@ def describe(error: ValidationError) -> str:
     given = first.get("input")
     plain = first["type"] not in ("value_error", "missing") and not isinstance(given, dict | list)
     return f"{where}: {message[:1].lower() + message[1:]}" + (f", not {str(given)[:80]!r}" if plain else "")
-
-
-def steered_fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Steers]]:
-    """Yield (path, whom it steers) of the steered fields of *model* itself, not of models within it."""
-    for name, field in model.model_fields.items():
-        if (whom := steers(field)) is not None:
-            yield f"{path}{field.alias or name}", whom
 
 
 def _put(tree: Any, session: Session, path: str, value: Any) -> Any:

@@ -20,11 +20,12 @@ import pytest
 import toys
 from typer.testing import CliRunner
 
-from link import journal, png, steering
+from link import journal, png
 from link.config import Camera, Codec, HopConfig, Link, Repair, ReturnHop, Session
 from link.errors import UsageError
 from link.events import Event, Fate
 from link.fingerprint import fingerprint
+from link.marks import steers
 from link.steering import lay
 from scenarios.cli import app
 from scenarios.live import controls, gate, messages, pictures, rival, wishes
@@ -575,7 +576,12 @@ def test_the_newest_task_of_the_rival_wins(monkeypatch):
 
 def test_every_steered_field_has_a_control():
     models = (HopConfig, ReturnHop, Repair, Link, Codec, Camera, Session)
-    steered = {f"{model.__name__}.{name}" for model in models for name, _ in steering.steered_fields(model)}
+    steered = {
+        f"{model.__name__}.{field.alias or name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if steers(field) is not None
+    }
     assert controls.fields() == steered
 
 

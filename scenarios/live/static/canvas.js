@@ -36,6 +36,18 @@ export function surface(canvas) {
   return { context, width, height };
 }
 
+/** A cross around (*x*, *y*), *reach* pixels each way: what was lost. */
+export function drawCross(context, x, y, reach, colour) {
+  context.strokeStyle = colour;
+  context.lineWidth = 2;
+  context.beginPath();
+  context.moveTo(x - reach, y - reach);
+  context.lineTo(x + reach, y + reach);
+  context.moveTo(x + reach, y - reach);
+  context.lineTo(x - reach, y + reach);
+  context.stroke();
+}
+
 const patterns = new Map();
 
 /** A pattern of slanted lines of *colour*. */

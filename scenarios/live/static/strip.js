@@ -1,7 +1,7 @@
 // The light-time strip: where each packet is between the two ends, at (t - sent) / delay of each hop.
 
 import * as format from "./format.js";
-import { palette, surface } from "./canvas.js";
+import { drawCross, palette, surface } from "./canvas.js";
 import { get, plain, say } from "./dom.js";
 import { answers, REASONS, toneOf, underWay } from "./packets.js";
 import { ofHop } from "./state.js";
@@ -209,14 +209,7 @@ export class Strip {
       const from = packet.back ? plan.back : plan.out;
       const share = this.moving ? Math.min(1, (wall - since) / 900) : 1;
       const y = from + (height - 14 - from) * share * share;
-      context.strokeStyle = colour.red;
-      context.lineWidth = 2;
-      context.beginPath();
-      context.moveTo(x - 4, y - 4);
-      context.lineTo(x + 4, y + 4);
-      context.moveTo(x + 4, y - 4);
-      context.lineTo(x - 4, y + 4);
-      context.stroke();
+      drawCross(context, x, y, 4, colour.red);
       const key = `${Math.round(x)} ${packet.fate}`;
       said.set(key, { x, fate: packet.fate, count: (said.get(key)?.count ?? 0) + 1, key: Math.round(x) });
     }

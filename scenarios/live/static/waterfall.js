@@ -1,7 +1,7 @@
 // The waterfall: a line for each packet; it waits, is on the air, flies, and arrives or does not.
 
 import * as format from "./format.js";
-import { fit, hatch, palette, surface, timeTicks } from "./canvas.js";
+import { drawCross, fit, hatch, palette, surface, timeTicks } from "./canvas.js";
 import { get } from "./dom.js";
 import { answers, REASONS, toneOf, underWay } from "./packets.js";
 
@@ -154,14 +154,7 @@ export class Waterfall {
       context.fill();
       return;
     }
-    context.strokeStyle = colour.red;
-    context.lineWidth = 2;
-    context.beginPath();
-    context.moveTo(x - 3.5, y - 3.5);
-    context.lineTo(x + 3.5, y + 3.5);
-    context.moveTo(x + 3.5, y - 3.5);
-    context.lineTo(x - 3.5, y + 3.5);
-    context.stroke();
+    drawCross(context, x, y, 3.5, colour.red);
     const text = REASONS[packet.fate] ?? packet.fate.replace(/_/g, " ");
     const before = x + 9 + context.measureText(text).width > width;
     const measured = context.measureText(text).width;
