@@ -9,8 +9,9 @@ from link.channel.delay import TAIL, tail_ns
 from link.channel.path import hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
-from link.config import HopConfig, Link, ReturnHop, Session
+from link.config import Session
 from link.errors import UsageError
+from link.hops import HopConfig, Link, ReturnHop
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""

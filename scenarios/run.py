@@ -17,12 +17,12 @@ from link import journal, live
 from link.channel.rate import MOST_BYTES, Trace, read_trace
 from link.codecs import SYNTAXES
 from link.conductor import ROLES, Conductor
-from link.config import Link
 from link.end import End
 from link.errors import FarlinkError, FingerprintError, PartialError, StorageError, UsageError
 from link.events import Event
 from link.files import brief, read_within
 from link.fingerprint import fingerprint
+from link.hops import Link
 from link.inputs import Answer
 from link.packet import VERSION
 from link.timing import times

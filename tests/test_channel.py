@@ -23,9 +23,9 @@ from link.channel.outage import ERA_TURNS, Outages
 from link.channel.path import hop_loss, path_loss, path_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate, Trace, TraceRate, read_trace
-from link.config import Link, Outage
 from link.errors import UsageError
 from link.events import BIRTHS, Fate
+from link.hops import Link, Outage
 from link.packet import Kind, Packet
 from link.seeds import generator
 from scenarios import schema

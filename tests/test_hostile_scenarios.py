@@ -26,8 +26,9 @@ from PIL import Image
 from link import timing
 from link.channel.channel import Channel
 from link.codecs import SYNTAXES
-from link.config import MAX_HOPS, MAX_WINDOWS, Camera, Session
+from link.config import Camera, Session
 from link.errors import FarlinkError, PartialError, UsageError
+from link.hops import MAX_HOPS, MAX_WINDOWS
 from scenarios import cli, document, schema
 from scenarios.commands.options import clean_errors
 from scenarios.sweep.plan import parse_seeds, split

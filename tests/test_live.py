@@ -278,7 +278,8 @@ def test_only_what_is_steered_can_be_changed_and_by_the_rules_of_the_scenario():
 
 
 def test_no_steered_field_is_in_the_fingerprint():
-    from link.config import Camera, Codec, Link, Repair
+    from link.config import Camera, Codec
+    from link.hops import Link, Repair
     from link.marks import Affects, fields_marked, steers
 
     for model in (Camera, Codec, Link, Repair, Session):

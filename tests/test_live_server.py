@@ -21,10 +21,11 @@ import toys
 from typer.testing import CliRunner
 
 from link import journal, png
-from link.config import Camera, Codec, HopConfig, Link, Repair, ReturnHop, Session
+from link.config import Camera, Codec, Session
 from link.errors import UsageError
 from link.events import Event, Fate
 from link.fingerprint import fingerprint
+from link.hops import HopConfig, Link, Repair, ReturnHop
 from link.marks import steers
 from link.steering import lay
 from scenarios.cli import app

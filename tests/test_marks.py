@@ -4,7 +4,8 @@ import typing
 
 from pydantic import BaseModel
 
-from link.config import Camera, Codec, HopConfig, Link, ProfileConfig, Repair, Session
+from link.config import Camera, Codec, ProfileConfig, Session
+from link.hops import HopConfig, Link, Repair
 from link.marks import Affects, fields_marked, fields_unmarked, mark_of, values
 from scenarios import schema
 from scenarios.schema import Scenario

@@ -15,10 +15,11 @@ from pydantic import BaseModel
 
 from link.channel.loss import LOSS_MODELS, LossModel
 from link.channel.rate import Trace, read_trace
-from link.config import HopConfig, Outage, ProfileConfig, Session
+from link.config import ProfileConfig, Session
 from link.errors import UsageError
 from link.events import Fate
 from link.frame import Frame, Pixels
+from link.hops import HopConfig, Outage
 from link.seeds import generator
 from link.timing import air_bytes, body_bytes
 from link.transform import grid

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from link import png
 from link.channel.path import path_loss
-from link.config import Link
 from link.errors import UsageError
+from link.hops import Link
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.curves import load, metric, page, series

@@ -16,8 +16,8 @@ from link.channel.hop import Hop, Sink
 from link.channel.path import hop_rate_bps
 from link.channel.rate import ConstantRate, Rate, Trace, TraceRate
 from link.channel.sequenced import SequencedHop
-from link.config import Link
 from link.events import Fate, Row
+from link.hops import Link
 from link.packet import priority
 
 FORWARD, BACKWARD = 0, 1

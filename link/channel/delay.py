@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.channel import NS, to_ns
-from link.config import Jitter
+from link.hops import Jitter
 
 _BLOCK = 1024
 _PARETO_SHAPE = 3.0

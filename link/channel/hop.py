@@ -21,9 +21,9 @@ from link.channel.draw import Uniform
 from link.channel.outage import Outages
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate, Rate
-from link.config import HopConfig as HopConfig
-from link.config import ReturnHop
 from link.events import Fate, Row
+from link.hops import HopConfig as HopConfig
+from link.hops import ReturnHop
 from link.seeds import generator
 
 # Members of an enumeration cost more to look up than the rest of a row.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from link.channel import to_ns
-from link.config import Outage
+from link.hops import Outage
 
 ERA_TURNS = 1024
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import prod
 
 from link.channel.rate import Trace
-from link.config import HopConfig, Link
+from link.hops import HopConfig, Link
 
 
 def hop_loss(hop: HopConfig, packet_bytes: int) -> float:

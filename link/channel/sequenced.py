@@ -25,9 +25,9 @@ from link.channel.outage import Outages
 from link.channel.path import hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate
-from link.config import HopConfig as HopConfig
-from link.config import ReturnHop
 from link.events import Fate
+from link.hops import HopConfig as HopConfig
+from link.hops import ReturnHop
 from link.seeds import generator
 
 

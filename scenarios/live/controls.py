@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from link.codecs import SYNTAXES
-from link.config import Codec, HopConfig, Repair, ReturnHop, Session
+from link.config import Codec, Session
+from link.hops import HopConfig, Repair, ReturnHop
 from scenarios.words import duration, percent, rate
 
 _ALWAYS_S = 1e8

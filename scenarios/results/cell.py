@@ -15,8 +15,8 @@ from link.channel.path import path_loss, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import TASKS as TASK_NAMES
-from link.config import Link
 from link.errors import UsageError
+from link.hops import Link
 from link.journal import Run
 from scenarios.results import metrics
 from scenarios.results.judge import REFERENCES, Analysis

@@ -12,9 +12,9 @@ import numpy as np
 
 from link import packet, png
 from link.codecs.classical import NAMES
-from link.config import Link
 from link.errors import BudgetError
 from link.frame import Frame, Pixels
+from link.hops import Link
 from link.timing import body_bytes
 from receiver.codecs.classical import ClassicalDecoder
 from scenarios.results.cell import RunResult

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from link.channel.rate import Trace
-from link.config import Link
+from link.hops import Link
 from scenarios import schema
 from scenarios.results import cell as results
 from scenarios.results.table import write_rows

@@ -18,7 +18,7 @@ from ns.port.port import Port
 from ns.port.wire import Wire
 
 from link.channel.channel import Channel
-from link.config import Link
+from link.hops import Link
 from link.journal import Journal
 
 GAP_NS = 1_000_000

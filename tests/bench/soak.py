@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from link.channel.channel import Channel
-from link.config import Link
+from link.hops import Link
 from link.journal import Journal
 
 HOURS, RATE = 24, 10
