@@ -42,13 +42,15 @@ COUNTS = (1, 2, 4, 8, 16, 32)
 """How many channels stay in what is scored and shown."""
 NESTED = 0.8
 """Share of the pictures whose first C channels stay; the others keep any C."""
-KNOTS, TARGET_BITS = (1, 2, 4, 8, 16, 32), (350.0, 560.0, 820.0, 1150.0, 2000.0, 3800.0)
+CROWDED = 0.6
+"""The power of the uniform number that says how many channels stay: below 1, more of the pictures keep many."""
+KNOTS, TARGET_BITS = (1, 2, 4, 8, 16, 32), (350.0, 560.0, 820.0, 1150.0, 1750.0, 2900.0)
 """What the first C channels are to cost at 256x192, by the causal prior; tables need about two thirds of it."""
 WEIGHTS = (0.5, 0.6, 0.8, 1.0, 3.0, 7.0)
 """The weight of the distortion at each of `KNOTS` before it is steered, in that at 8 channels."""
 JUDGED, PERCEIVED = 500.0, 600.0
 """The weights of a nat between the judge's classes and of LPIPS, in squared grey levels of 255."""
-ALIVE = 0.05
+ALIVE = 0.01
 """The weight of a channel that is zero in a picture."""
 FIRST_LOG_WEIGHT = -2.0
 """Near where steering has ended so far: a start far above it fills the channels with noise first."""
@@ -160,7 +162,7 @@ class Transform:
         """Which channels stay, shape (count, channels, 1, 1); how many; whether they are the first."""
         channels = self.channels
         kept = torch.zeros(count, channels, 1, 1)
-        numbers = np.rint(channels ** rng.random(count)).astype(int)
+        numbers = np.rint(channels ** rng.random(count) ** CROWDED).astype(int)
         nested = rng.random(count) < NESTED
         for at, stay in enumerate(numbers):
             kept[at, np.arange(stay) if nested[at] else rng.permutation(channels)[:stay]] = 1.0
