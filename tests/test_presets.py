@@ -117,6 +117,8 @@ NO_UNIT = {
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
     "alpha", "beta", "noise_seed",  # weights, and a number
+    "spreading", "shipping", "spreading_factor", "coding", "order", "word_symbols",  # of budgets: factors, counts
+    "budget_steps",  # rows of a time, a rate and an error rate
 }  # fmt: skip
 
 

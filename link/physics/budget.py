@@ -41,7 +41,7 @@ def beamwidth_deg(diameter_m: float, frequency_hz: float) -> float:
 
 
 def beamwidth_of_gain_deg(gain_dbi: float) -> float:
-    """Return the beam's full width at half power of an antenna known by its gain alone, as of a dish with efficiency .6.
+    """Return the full width at half power of a beam known by its gain alone, as of a dish with efficiency .6.
 
     The gain is .6 (pi D f / c)^2 and the width 70 c / (f D), so it is 70 pi sqrt(.6 / gain).
     """
@@ -85,12 +85,14 @@ def sky_k(attenuation_db: float) -> float:
 
 
 def system_k(antenna_k: float, line_loss_db: float, noise_figure_db: float) -> float:
-    """Return a receiver's system noise temperature at its input: the antenna's, through a line at 290 K, and its own."""
+    """Return a receiver's system noise temperature, at its input: antenna, line at 290 K, and its own."""
     loss = from_db(line_loss_db)
     return antenna_k / loss + ROOM_K * (1.0 - 1.0 / loss) + ROOM_K * (from_db(noise_figure_db) - 1.0)
 
 
-def dsn_antenna_k(elevation_deg: float, t1_k: float = 11.63, t2_k: float = 7.11, slope: float = 0.065) -> float:
+def dsn_antenna_k(
+    elevation_deg: float, t1_k: float = 11.63, t2_k: float = 7.11, slope: float = 0.065
+) -> float:
     """Return the antenna's and receiver's part of a DSN station's noise at *elevation_deg*, T1 + T2 e^(-a el).
 
     The defaults are DSS-14's in X band (DSN 810-005, module 101, table A-3).
@@ -131,4 +133,3 @@ def slant_range_km(height_km: float, elevation_deg: float, radius_km: float = 63
     up = sin(radians(elevation_deg))
     top = radius_km + height_km
     return sqrt(top * top - (radius_km * cos(radians(elevation_deg))) ** 2) - radius_km * up
-

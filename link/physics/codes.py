@@ -88,7 +88,9 @@ class Code:
             )
         low, high = -20.0, 40.0
         if self.word_error(high).rate > wanted:
-            raise ValueError(f"code {self.name}: an error rate of {wanted:g} is not reached below {high:g} dB")
+            raise ValueError(
+                f"code {self.name}: an error rate of {wanted:g} is not reached below {high:g} dB"
+            )
         while high - low > 1e-9:
             middle = (low + high) / 2.0
             low, high = (middle, high) if self.word_error(middle).rate > wanted else (low, middle)
@@ -127,4 +129,3 @@ def codes() -> Mapping[str, Code]:
             row["source"], row["uncertainty"], row["uncertainty_db"], row.get("union_bound"),
         )  # fmt: skip
     return found
-

@@ -6,7 +6,7 @@ and is not used here).
 """
 
 from collections.abc import Callable, Mapping
-from math import comb, erfc, exp, log2, sqrt
+from math import comb, erfc, exp, fsum, log2, sqrt
 from typing import Final
 
 import numpy as np
@@ -39,7 +39,10 @@ def dbpsk_error_rate(g: float) -> float:
 
 
 def dqpsk_error_rate(g: float) -> float:
-    """Return that of DQPSK with Gray coding: Q1(a, b) - I0(ab) e^(-(a^2 + b^2)/2) / 2, a, b = sqrt(2g(1 -+ sqrt .5))."""
+    """Return that of DQPSK with Gray coding: Q1(a, b) - I0(ab) e^(-(a^2 + b^2)/2) / 2.
+
+    a, b = sqrt(2g(1 -+ sqrt .5)).
+    """
     from scipy.special import i0e
     from scipy.stats import ncx2
 
@@ -61,7 +64,7 @@ def orthogonal_symbol_error_rate(alphabet: int, symbol_snr: float) -> float:
     Up to 32 signals by the alternating sum, above by the integral that it solves, since its terms cancel.
     """
     if alphabet <= 32:
-        return sum(
+        return fsum(
             (-1) ** (i + 1) * comb(alphabet - 1, i) / (i + 1) * exp(-i * symbol_snr / (i + 1))
             for i in range(1, alphabet)
         )
