@@ -158,7 +158,9 @@ def test_noise_temperatures():
     assert budget.dsn_antenna_k(10) == pytest.approx(15.34, abs=0.005)
     assert budget.dsn_antenna_k(90) == pytest.approx(11.65, abs=0.005)
     assert budget.system_k(50, 0, 0) == pytest.approx(50)
-    assert budget.system_k(50, 3, 2) == pytest.approx(50 / 1.99526 + 290 * (1 - 1 / 1.99526) + 290 * 0.584893, rel=1e-5)
+    assert budget.system_k(50, 3, 2) == pytest.approx(
+        50 / 1.99526 + 290 * (1 - 1 / 1.99526) + 290 * 0.584893, rel=1e-5
+    )
     assert budget.sky_k(0) == pytest.approx(2.73) and budget.sky_k(100) == pytest.approx(275)
 
 
@@ -181,13 +183,17 @@ def test_the_air_is_that_of_the_table():
 def test_without_itur_it_is_said_in_a_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "itur", None)
     with pytest.raises(UsageError, match=r"itur is not installed; pip install 'farlink\[physics\]'"):
-        radio(atmosphere={"station": "dss-14", "elevation_deg": 77, "model": "itur", "exceeded_ratio": 0.003}).at(0)
+        radio(
+            atmosphere={"station": "dss-14", "elevation_deg": 77, "model": "itur", "exceeded_ratio": 0.003}
+        ).at(0)
 
 
 def test_a_low_elevation_is_warned_of():
     low = radio(atmosphere={"station": "dss-14", "elevation_deg": 8}).at(0)
     assert any("beyond what they were fitted to" in note for note in low.notes)
-    assert not any("fitted" in note for note in radio(atmosphere={"station": "dss-14", "elevation_deg": 12}).at(0).notes)
+    assert not any(
+        "fitted" in note for note in radio(atmosphere={"station": "dss-14", "elevation_deg": 12}).at(0).notes
+    )
 
 
 # Uncoded modulations
@@ -206,11 +212,13 @@ def test_error_rates_at_8_db():
     assert modulation.solve_db(modulation.psk_error_rate, 1e-5) == pytest.approx(9.588, abs=5e-4)
 
 
-@pytest.mark.parametrize(("factor", "db"), [*zip(range(7, 13), (-6.35, -9.17, -12.00, -14.85, -17.69, -20.55))])
+@pytest.mark.parametrize(
+    ("factor", "db"), [*zip(range(7, 13), (-6.35, -9.17, -12.00, -14.85, -17.69, -20.55))]
+)
 def test_loras_limits(factor, db):
-    assert modulation.solve_db(lambda snr: modulation.lora_error_rate(snr, factor), 1e-5, -40, 20) == pytest.approx(
-        db, abs=0.01
-    )
+    assert modulation.solve_db(
+        lambda snr: modulation.lora_error_rate(snr, factor), 1e-5, -40, 20
+    ) == pytest.approx(db, abs=0.01)
 
 
 def test_the_sum_and_the_integral_agree():
@@ -323,7 +331,12 @@ def test_simulated_chirps_err_as_predicted(factor, snr_db, count):
 
 
 def test_a_reed_solomon_word():
-    for db, rate, tolerance in ((5.8, 2.33e-2, 0.01), (6, 4.918058e-3, 2e-6), (6.2, 7.69e-4, 0.01), (6.4, 8.94e-5, 0.01)):
+    for db, rate, tolerance in (
+        (5.8, 2.33e-2, 0.01),
+        (6, 4.918058e-3, 2e-6),
+        (6.2, 7.69e-4, 0.01),
+        (6.4, 8.94e-5, 0.01),
+    ):
         assert rs_word_error(budget.from_db(db)) == pytest.approx(rate, rel=tolerance)
     assert rs_word_error(budget.from_db(6)) == pytest.approx(4.918058e-3, abs=1e-8)
     rng, words = generator(3, "rs"), 4000
@@ -498,7 +511,9 @@ def test_every_medium_is_reckoned_and_steps_follow_its_distance():
     assert set(trees) == set(MEDIA)
     for medium, tree in trees.items():
         near, far = 100.0, 1000.0
-        about = READ.validate_python({"medium": medium, "distance_at_km": [[10, far], [110, near], [210, far]], **tree})
+        about = READ.validate_python(
+            {"medium": medium, "distance_at_km": [[10, far], [110, near], [210, far]], **tree}
+        )
         steps = come_to(about).steps
         assert steps is None or steps[0][0] == 0.0
         assert about.at(0).margin_db == about.at(300).margin_db or medium == "radio"

@@ -6,7 +6,7 @@ come_to(budget) -> rate, error rate, and where they change with the distance a t
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, log10
+from math import ceil, fsum, log10
 from typing import Annotated
 
 from pydantic import Field
@@ -65,15 +65,21 @@ def come_to(budget: LinkBudget) -> HopFigures:
         block = found.block_bits
         if not rows or rows[-1][1:] != (found.rate_bps, found.error_rate):
             rows.append((start if rows else 0.0, found.rate_bps, found.error_rate))
-    end = times[-1]
-    ends = [row[0] for row in rows[1:]] + [max(end, rows[-1][0])]
-    lengths = [max(0.0, after - row[0]) for row, after in zip(rows, ends, strict=True)]
-    total = sum(lengths) or 1.0
-    if not sum(lengths):
-        lengths[-1] = 1.0
-    rate = sum(row[1] * length for row, length in zip(rows, lengths, strict=True)) / total
-    error = sum(row[2] * length for row, length in zip(rows, lengths, strict=True)) / total
-    return HopFigures(rate, error, block, tuple(rows) if len(rows) > 1 else None)
+    ends = [row[0] for row in rows[1:]] + [times[-1]]
+    shares = [(after - row[0]) / times[-1] for row, after in zip(rows, ends, strict=True)]
+    return HopFigures(
+        _mean([rate for _, rate, _ in rows], shares),
+        _mean([error for _, _, error in rows], shares),
+        block,
+        tuple(rows) if len(rows) > 1 else None,
+    )
+
+
+def _mean(values: list[float], shares: list[float]) -> float:
+    """Return the mean of *values*, exactly the value where all are alike."""
+    if min(values) == max(values):
+        return values[0]
+    return fsum(value * share for value, share in zip(values, shares, strict=True))
 
 
 def _spans(budget: LinkBudget, times: list[float]) -> Iterator[tuple[float, float]]:
@@ -82,8 +88,11 @@ def _spans(budget: LinkBudget, times: list[float]) -> Iterator[tuple[float, floa
     room = MAX_STEPS // len(times)
     for start, end in pairwise(times):
         near, far = interpolate(distances, start), interpolate(distances, end)
-        moved_db = abs(20.0 * log10(far / near))
-        count = max(1, ceil(moved_db / STEP_DB), 4 if elevations and len(elevations) > 1 else 1)
+        count = max(1, ceil(abs(20.0 * log10(far / near)) / STEP_DB), 4 if len(elevations) > 1 else 1)
         count = min(count, max(1, room))
-        for at in range(count):
-            yield start + (end - start) * at / count, start + (end - start) * (at + 0.5) / count
+        # Steps of the same decibels, not of the same time: what is near changes faster.
+        parts = [at / (2 * count) for at in range(2 * count)]
+        if near != far:
+            parts = [(near * (far / near) ** part - near) / (far - near) for part in parts]
+        for first, middle in zip(parts[::2], parts[1::2], strict=True):
+            yield start + (end - start) * first, start + (end - start) * middle

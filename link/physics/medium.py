@@ -23,7 +23,7 @@ Watts = Annotated[float, Field(ge=1e-12, le=1e9)]
 Metres = Annotated[float, Field(ge=1e-6, le=1e6)]
 Kelvin = Annotated[float, Field(ge=0.1, le=1e6)]
 Degrees = Annotated[float, Field(ge=0.0, le=90.0)]
-ErrorShare = Annotated[float, Field(ge=1e-12, le=0.1)]
+ErrorShare = Annotated[float, Field(ge=1e-12, lt=0.5)]
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,18 @@ _POINTS = 600
 def budget(
     name: Scenario,
     settings: Settings = None,
-    hop: Annotated[str | None, typer.Option(help="One hop by its name; all that have a budget without it.")] = None,
+    hop: Annotated[
+        str | None, typer.Option(help="One hop by its name; all that have a budget without it.")
+    ] = None,
     at: Annotated[
         float | None,
-        typer.Option("--at", metavar="SECONDS", min=0.0, help="When, where the distance changes; the begin without it."),
+        typer.Option(
+            "--at", metavar="SECONDS", min=0.0, help="When, where the distance changes; the begin without it."
+        ),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Write margin, rate and error rate over the run to an SVG or PNG file.")
+        Path | None,
+        typer.Option(help="Write margin, rate and error rate over the run to an SVG or PNG file."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +50,9 @@ def budget(
         plan = schema.load(name, settings or [])
         hops = [one for one in plan.link.hops if hop in (None, one.name)]
         if not hops:
-            raise UsageError(f"--hop: no hop is called {hop!r}; there are {', '.join(h.name for h in plan.link.hops)}")
+            raise UsageError(
+                f"--hop: no hop is called {hop!r}; there are {', '.join(h.name for h in plan.link.hops)}"
+            )
         found = [(one.name, one.budget, one.delay_s) for one in hops if one.budget is not None]
         if not found:
             raise UsageError(

@@ -49,7 +49,10 @@ def loss_words(model: LossModel | None) -> tuple[str, str | None]:
     if isinstance(model, BernoulliLoss):
         return f"loss {_percent(model.loss)}", None
     share = model.mean_loss
-    return f"loss {_percent(share)}", f"it {model.words()}; netem loses {_percent(share)} of packets one by one"
+    return (
+        f"loss {_percent(share)}",
+        f"it {model.words()}; netem loses {_percent(share)} of packets one by one",
+    )
 
 
 def order(
@@ -64,7 +67,9 @@ def order(
     else:
         words.append(f"rate {_rate(rate)}")
         if rate < 8.0 or rate / 8.0 != int(rate / 8.0):
-            notes.append(f"netem counts whole bytes a second: {rate:g} bit/s become {int(rate / 8.0) * 8} bit/s")
+            notes.append(
+                f"netem counts whole bytes a second: {rate:g} bit/s become {int(rate / 8.0) * 8} bit/s"
+            )
     words += _delay(hop.jitter, delay_s, notes)
     flying = ceil(delay_s * rate / (8 * mtu_bytes)) if rate is not None else 0
     waiting = ceil(hop.queue.limit_bytes / mtu_bytes)
@@ -154,4 +159,3 @@ def netem(
             return
         show(line for way, command, _ in rows for line in (f"# {way}", command))
         show(f"# {note}" for note in (*(note for _, _, notes in rows for note in notes), *GENERAL))
-

@@ -69,7 +69,8 @@ def draw(budgets: Sequence[tuple[str, LinkBudget]], span_s: float, points: int) 
             wrong.set_ylabel("error rate")
             wrong.set_xlabel(f"time of the run, {unit}")
             handles = [
-                Line2D([], [], color=_COLOURS[at % len(_COLOURS)], label=names[name]) for at, name in enumerate(found)
+                Line2D([], [], color=_COLOURS[at % len(_COLOURS)], label=names[name])
+                for at, name in enumerate(found)
             ]
             legend(wrong, handles, narrow)
         return figure
