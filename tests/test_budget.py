@@ -1,6 +1,8 @@
 """Link budgets: published examples, closed forms, error rates by Monte Carlo, tables of codes, sound, light, LoRa, fades."""
 
+from itertools import pairwise
 from math import inf, log2
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_a_published_c_band_link_with_interference():
     band = budget.to_db(364e3)
     up = budget.carrier_to_noise_dbhz(46.1, 199.7, -3.0) - band
     down = budget.carrier_to_noise_dbhz(11.4, 196.1, 22.5) - band
-    assert (up, down) == (pytest.approx(16.39, abs=0.02), pytest.approx(10.79, abs=0.02))
+    assert [up, down] == [pytest.approx(16.39, abs=0.02), pytest.approx(10.79, abs=0.02)]
     both = [budget.in_series_db(ratio, 14.1) for ratio in (up, down)]
     assert both == [pytest.approx(12.09, abs=0.02), pytest.approx(9.13, abs=0.02)]
     overall = budget.in_series_db(*both)
@@ -173,7 +175,7 @@ def test_the_air_is_that_of_the_table():
         air = Atmosphere(station=station, elevation_deg=elevation)
         assert air.attenuation_db(hz, elevation) == pytest.approx(db, abs=1e-9)
     found = [table_db("goldstone", 8.42e9, float(deg)) for deg in range(5, 91)]
-    assert all(low > high for low, high in zip(found, found[1:]))
+    assert all(low > high for low, high in pairwise(found))
     with pytest.raises(UsageError, match="none at 15 GHz: give model: itur"):
         table_db("madrid", 15e9, 30)
     with pytest.raises(UsageError, match="below the table's lowest, 5"):
@@ -352,13 +354,13 @@ def test_a_codes_table_is_what_it_says(name):
     assert 0 < code.code_rate < 1
     for db, rate in code.points:
         assert code.word_error(db).rate == rate and not code.word_error(db).floored
-    for (low, before), (high, after) in zip(code.points, code.points[1:]):
+    for (low, before), (high, after) in pairwise(code.points):
         assert low < high and before > after
         middle = code.word_error((low + high) / 2).rate
         assert middle == pytest.approx((before * after) ** 0.5, rel=1e-9), "log10 is linear in dB"
     dbs = np.linspace(-3, 9, 400)
     rates = [code.error(db).rate for db in dbs]
-    assert all(one >= other for one, other in zip(rates, rates[1:]))
+    assert all(one >= other for one, other in pairwise(rates))
     assert rates[0] in (0.5, 1.0)
     wanted = code.points[-1][1] * 2 if code.points else 1e-4
     assert code.word_error(code.required_db(wanted)).rate == pytest.approx(wanted, rel=1e-6)
@@ -499,7 +501,7 @@ def test_the_wanted_error_rate_is_met_at_no_margin():
 
 
 def test_every_medium_is_reckoned_and_steps_follow_its_distance():
-    trees = {
+    trees: dict[str, dict[str, Any]] = {
         "radio": {"frequency_hz": 4e8, "power_w": 1, "transmit_gain_dbi": 0, "receive_gain_dbi": 0, "system_k": 300,
                   "rates_bps": [1e3, 1e4, 1e5]},
         "lora": {"frequency_hz": 868e6, "power_w": 0.025, "transmit_gain_dbi": 0, "receive_gain_dbi": 0,
@@ -530,8 +532,9 @@ def test_every_medium_is_reckoned_and_steps_follow_its_distance():
 
 def test_steps_are_fine_enough():
     about = radio(distance_km=None, distance_at_km=[[0, 1e8], [1000, 4e8]], rate_bps=None)
-    steps = come_to(about).steps
-    for (start, rate, _), (end, _, _) in zip(steps, steps[1:]):
+    steps = come_to(about).steps or ()
+    assert len(steps) > 50
+    for (start, rate, _), (end, _, _) in pairwise(steps):
         for time in (start, end):
             assert abs(budget.to_db(rate) - budget.to_db(about.at(time).rate_bps)) <= 1.2 * STEP_DB
 
@@ -566,7 +569,7 @@ def test_what_does_not_hold_together_is_refused(more, message):
 
 
 def test_what_the_tables_do_not_say_is_refused():
-    with pytest.raises(UsageError, match="below the table's last point, 8e-07 at 2.6 dB"):
+    with pytest.raises(UsageError, match=r"below the table's last point, 8e-07 at 2\.6 dB"):
         radio(wanted_error_rate=1e-7).at(0)
     with pytest.raises(UsageError, match=r"the budget leaves .* bit/s"):
         radio(rate_bps=None, distance_km=1e12, power_w=1e-12).at(0)

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from link.channel import NS, to_ns
 from link.channel.channel import Channel
-from link.channel.loss import read_loss
+from link.channel.loss import TimedLossModel, read_loss
+from link.channel.loss.gilbert_elliott import GilbertElliottLoss
 from link.channel.path import hop_loss
 from link.channel.rate import ConstantRate, SteppedRate
 from link.errors import UsageError
@@ -43,6 +44,12 @@ link:
 def within_99(hits: int, trials: int, share: float) -> bool:
     low, high = binom.interval(0.99, trials, share)
     return bool(low <= hits <= high)
+
+
+def timed(tree):
+    loss = read_loss(tree)
+    assert isinstance(loss, TimedLossModel)
+    return loss
 
 
 def at_eb_n0(wanted_db, **more):
@@ -195,7 +202,7 @@ def test_a_packet_goes_on_at_the_next_steps_rate():
 
 def test_steps_agree_with_slow_arithmetic():
     rng = generator(8, "slow")
-    knots = [(0, 500.0), (700, 90.5), (1900, 4000.25), (5000, 0.001), (5200, 333.0)]
+    knots: list[tuple[int, float]] = [(0, 500.0), (700, 90.5), (1900, 4000.25), (5000, 0.001), (5200, 333.0)]
     rate = SteppedRate([(ms * 1_000_000, bps) for ms, bps in knots])
     fine = np.repeat(
         [bps for _, bps in knots], np.diff([*(ms for ms, _ in knots), 60_000])
@@ -205,7 +212,7 @@ def test_steps_agree_with_slow_arithmetic():
     now = 0
     for _ in range(60):
         now += int(rng.integers(0, 300))
-        start = max(np.interp(now, np.arange(len(by)), by), free)
+        start = max(float(np.interp(now, np.arange(len(by)), by)), free)
         size = int(rng.integers(1, 40))
         free = start + size * 8
         first, last = rate.finish(now * 1_000_000, size)
@@ -259,7 +266,7 @@ def test_errors_follow_the_distance_during_a_run():
 
 @pytest.mark.parametrize("air_s", [0.02, 0.5])
 def test_fades_have_their_share_and_length(air_s):
-    loss = read_loss({"model": "fades", "sigma_hz": 0.25, "threshold_db": -10.0})
+    loss = timed({"model": "fades", "sigma_hz": 0.25, "threshold_db": -10.0})
     fades = loss.draw_timed(generator(3, "fades"), lambda now: now)
     step, count = to_ns(air_s), 600_000 if air_s < 0.1 else 100_000
     lost = np.array([fades.carry(b"", at * step, (at + 1) * step) is None for at in range(count)])
@@ -273,7 +280,7 @@ def test_fades_have_their_share_and_length(air_s):
 
 
 def test_tries_within_a_fade_are_lost_together():
-    loss = read_loss({"model": "fades", "sigma_hz": 0.25, "threshold_db": -10.0})
+    loss = timed({"model": "fades", "sigma_hz": 0.25, "threshold_db": -10.0})
     fades = loss.draw_timed(generator(5, "fades"), lambda now: now)
     lost, at = 0, 0
     for _ in range(40_000):
@@ -416,6 +423,7 @@ def test_netems_chain_is_ours(loss, burst, good, bad):
     model = read_loss(
         {"model": "gilbert_elliott", "loss": loss, "mean_burst": burst, "loss_good": good, "loss_bad": bad}
     )
+    assert isinstance(model, GilbertElliottLoss)
     p, r, in_bad, in_good = gemodel(model)
     share = p / (p + r)
     assert share * in_bad + (1 - share) * in_good == pytest.approx(loss)

@@ -72,12 +72,14 @@ class Hop:
         self._sink = sink
         self._lost: Lost | None = None
         self._timed: Timed | None = None
+        self._drift: ErrorSteps | None = None
         self._draw_loss(config.loss)
         self._flip = None
         if config.bit_error_rate:
             self._flip = BitErrors(config.bit_error_rate, self._stream("bits"))
         steps = config.budget_steps if isinstance(config, HopConfig) else None
-        self._drift = ErrorSteps(steps, self._flip, self._timed) if steps else None
+        if steps:
+            self._drift, self._by_time = ErrorSteps(steps, self._flip, self._timed), True
         self._copy = config.duplicate_ratio
         self._copy_draw = Uniform(self._stream("copies"))
         self._jitter = jitter(config.jitter, self._stream("jitter")) if config.jitter else None
@@ -117,6 +119,13 @@ class Hop:
             self._timed = model.draw_timed(self._stream("loss", turn), lambda now: self._rate.bits_by(now))
         elif model is not None:
             self._lost = model.draw(self._stream("loss", turn))
+        self._by_time = self._timed is not None or self._drift is not None
+
+    def _cross(self, data: bytes, start: int, end: int) -> bytes | None:
+        """Return what is left of a packet by what depends on its time on the air, None where it is lost."""
+        if self._drift is not None:
+            self._drift.go(start)
+        return data if self._timed is None else self._timed.carry(data, start, end)
 
     def adjust(self, config: HopConfig | ReturnHop, delay_s: float, turn: int, now: int) -> None:
         """Go on as *config* says, from the next packet on: of a steered hop alone.
@@ -247,13 +256,11 @@ class Hop:
         if self._outages is not None and self._outages.hits(start, end):
             self._rows.append((end, packet, _OUTAGE, self._number, start - since, end - start))
             return
-        if self._drift is not None:
-            self._drift.go(start)
         if self._lost is not None and self._lost():
             self._rows.append((end, packet, _CHANNEL_LOSS, self._number, start - since, end - start))
             return
-        if self._timed is not None:
-            left = self._timed.carry(data, start, end)
+        if self._by_time:
+            left = self._cross(data, start, end)
             if left is None:
                 self._rows.append((end, packet, _CHANNEL_LOSS, self._number, start - since, end - start))
                 return

@@ -160,7 +160,7 @@ class SequencedHop(Hop):
             self._failed(item, end, Fate.OUTAGE, waited, lasted)
         elif self._lost is not None and self._lost():
             self._failed(item, end, Fate.CHANNEL_LOSS, waited, lasted)
-        elif (came := self._through(item.data, start, end)) is None:
+        elif (came := self._cross(item.data, start, end)) is None:
             self._failed(item, end, Fate.CHANNEL_LOSS, waited, lasted)
         else:
             damaged = came != item.data or (self._flip is not None and self._flip(came) != came)
@@ -177,12 +177,6 @@ class SequencedHop(Hop):
         if self._sent and item is self._sent[0]:
             self._watch(end)
         self._go(end)
-
-    def _through(self, data: bytes, start: int, end: int) -> bytes | None:
-        """Return what a loss that goes by time leaves of *data*, None for nothing."""
-        if self._drift is not None:
-            self._drift.go(start)
-        return data if self._timed is None else self._timed.carry(data, start, end)
 
     def _failed(self, item: _Unconfirmed, now: int, fate: Fate, waited: int, lasted: int) -> None:
         """Write down a failed attempt: as the packet's end where no other follows, else as that of a copy."""
