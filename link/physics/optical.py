@@ -5,6 +5,7 @@ channel's capacity is (1 - e^-K) log2 M bits a symbol (Wyner 1988; CCSDS 141.0-B
 """
 
 from collections.abc import Callable
+from functools import cache
 from math import exp, inf, log2, pi
 from typing import Annotated, Literal
 
@@ -54,6 +55,7 @@ def word_error(erased: float, symbols: int, code_rate: float) -> float:
     return float(binom.sf(spare, symbols, erased))
 
 
+@cache
 def required_photons(wanted: float, symbols: int, code_rate: float) -> float:
     """Return K at which words fail at the rate *wanted*, 0 to 1 exclusive."""
     return _solve(lambda photons: word_error(erasure(photons), symbols, code_rate), wanted)
