@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toys
 from scipy.stats import binom
 from typer.testing import CliRunner
 
+from link import steering
 from link.channel import NS, to_ns
 from link.channel.channel import Channel
 from link.channel.loss import TimedLossModel, read_loss
@@ -26,6 +28,9 @@ from link.seeds import generator
 from scenarios import schema
 from scenarios.cli import app
 from scenarios.commands.netem import gemodel
+from scenarios.live import controls
+from scenarios.report import budgets
+from scenarios.results import traffic
 
 RADIO = {
     "medium": "radio", "frequency_hz": 8.4e9, "power_w": 10, "transmit_gain_dbi": 20, "receive_gain_dbi": 68,
@@ -435,3 +440,67 @@ def test_netems_chain_is_ours(loss, burst, good, bad):
 def test_eb_n0_is_what_was_asked_for():
     assert at_eb_n0(5.0).budget.at(0).eb_n0_db == pytest.approx(5.0, abs=1e-9)
     assert at_eb_n0(5.0).bit_error_rate == pytest.approx(modulation.psk_error_rate(from_db(5.0)), rel=1e-9)
+
+
+# The page of a run, live sessions
+
+
+def test_a_runs_page_has_the_budget(tmp_path):
+    plan = schema.load("orbiter-uhf", ["seed=2", "camera.frames=6", "codec.name=jpeg2000"]).session()
+    run = toys.run(plan, tmp_path / "run.mcap", 6, toys.ToyEncoder(8, 400))
+    traffic.check_conservation(run)
+    hops = run.head["scenario"]["link"]["hops"]
+    (table,) = budgets.tables(hops)
+    assert table["title"] == "Link budget of rover-orbiter (radio), at the begin of the run"
+    assert ("EIRP", "", "-6.99", "dBW") in table["lines"]
+    assert table["summary"].startswith("8 kbit/s with a margin of 0.4 dB; from 8 kbit/s to 32 kbit/s over ")
+    drawn = budgets.figure(hops)
+    assert drawn is not None and drawn.name == "margin" and "margin from 0.4 to 6.0 dB" in drawn.alt
+    for hop in (
+        {"name": "x"},
+        {"name": "x", "budget": {"medium": "neutrinos"}},
+        {"name": "x", "budget": {"medium": "radio"}},
+    ):
+        assert budgets.tables([hop]) == [] and budgets.figure([hop]) is None
+    # What can no longer be reckoned is said in place of its terms.
+    unknown = {**hops[0]["budget"], "atmosphere": {"station": "dss-14", "elevation_deg": 20}}
+    (table,) = budgets.tables([{"name": "x", "budget": unknown}])
+    assert not table["lines"] and "none at 0.401586 GHz" in table["summary"]
+
+
+def test_what_follows_from_a_budget_is_not_steered():
+    plan = schema.load("curiosity-direct").session()
+    paths = {one["path"] for one in controls.controls(plan, [])}
+    assert "link.hops.0.delay_s" in paths and "link.hops.0.outage" in paths
+    assert not paths & {"link.hops.0.rate_bps", "link.hops.0.loss.loss", "link.hops.0.bit_error_rate"}
+    for path, value in (
+        ("link.hops.0.rate_bps", 10),
+        ("link.hops.0.loss", None),
+        ("link.hops.0.loss.error_rate", 0.5),
+    ):
+        with pytest.raises(UsageError, match=r"follows from the budget of rover-earth"):
+            steering.lay(plan, {path: value})
+    changed, _ = steering.lay(plan, {"link.hops.0.delay_s": 5})
+    assert changed.link.hops[0].budget == plan.link.hops[0].budget
+
+
+@pytest.mark.parametrize(
+    "name", ["curiosity-direct", "orbiter-uhf", "lora-budget", "acoustic-pair", "dsoc-1au"]
+)
+def test_the_presets_comments_agree_with_their_budgets(name):
+    (hop,) = schema.load(name).link.hops
+    found = hop.budget.at(0)
+    if name == "curiosity-direct":
+        assert found.rate_bps == 4000 and found.c_n0_dbhz == pytest.approx(42.3, abs=0.2)
+    elif name == "orbiter-uhf":
+        assert [min(step[1] for step in hop.budget_steps), max(step[1] for step in hop.budget_steps)] == [
+            8000,
+            32000,
+        ]
+    elif name == "lora-budget":
+        snr = next(term.value for term in found.terms if term.label == "SNR")
+        assert snr == pytest.approx(-20.1, abs=0.05) and found.margin_db == pytest.approx(0.5, abs=0.05)
+    elif name == "acoustic-pair":
+        assert found.margin_db == pytest.approx(31, abs=0.5) and not (hop.loss or hop.bit_error_rate)
+    else:
+        assert found.rate_bps == 33e6

@@ -23,7 +23,7 @@ _SHORT = ("EIRP", "free space", "spreading", "absorption", "atmosphere", "G/T", 
 
 def tables(hops: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a table of each of *hops*, as journals have them, that has a budget; at the begin of the run."""
-    made = []
+    made: list[dict[str, Any]] = []
     for hop in hops:
         about = read(hop)
         if about is None:
