@@ -4,14 +4,16 @@ Frozen; unknown keys are refused. Numbers carry their unit in the name.
 """
 
 from math import fsum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from link import packet
 from link.channel.loss import Loss
 from link.fields import MAX_SECONDS, Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds, Text
 from link.marks import Affects, Steers
+from link.physics.media import MAX_STEPS, Budget
+from link.physics.medium import require_rising
 
 MAX_HOPS = 64
 """Each costs memory and an event a packet; no path in use has ten."""
@@ -96,12 +98,24 @@ class Retransmit(Model):
 
 
 class HopConfig(Model):
-    """One link of the path: a queue, a transmitter, losses, a propagation delay."""
+    """One link of the path: a queue, a transmitter, losses, a propagation delay.
+
+    With a `budget`, rate and losses are what its physics come to: `link.physics.media.come_to` says, and `resolve` of
+    scenarios fills in `rate_bps`, `loss` or `bit_error_rate`, and `budget_steps`.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
     rate_bps: Annotated[Rate | None, Steers.LINK] = None
     trace: Text | None = None
     """A file of delivery opportunities in mahimahi's format, instead of a constant rate."""
+    budget: Budget | None = None
+    """The hop's physics, in place of a rate and of losses."""
+    budget_steps: (
+        Annotated[tuple[tuple[Seconds, Rate, Ratio], ...], Field(min_length=2, max_length=MAX_STEPS + 1)]
+        | None
+    ) = None
+    """Derived from a budget whose distance changes: (from when, bit/s, error rate). `rate_bps` and the error rate of
+    `loss` or `bit_error_rate` are then the means over them."""
     delay_s: Annotated[Seconds, Steers.LINK] = 0.0
     jitter: Annotated[Jitter | None, Steers.LINK] = None
     loss: Annotated[Loss | None, Steers.LINK] = None
@@ -114,9 +128,26 @@ class HopConfig(Model):
 
     @model_validator(mode="after")
     def _one_rate(self) -> "HopConfig":
-        if (self.rate_bps is None) == (self.trace is None):
-            raise ValueError("give rate_bps or trace, one of the two")
+        if self.budget_steps is not None:
+            if self.budget is None or self.rate_bps is None:
+                raise ValueError("budget_steps are derived from a budget: leave them out")
+            require_rising("budget_steps", tuple((time, rate) for time, rate, _ in self.budget_steps))
+            if self.budget_steps[0][0] != 0.0:
+                raise ValueError("budget_steps must begin at 0")
+        if self.budget is not None and self.trace is not None:
+            raise ValueError("give budget or trace, one of the two")
+        if self.budget is None and (self.rate_bps is None) == (self.trace is None):
+            raise ValueError("give rate_bps, trace or budget, one of them")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the fields of a budget where there is none, so that other hops are written as ever."""
+        tree: dict[str, Any] = write(self)
+        for name in ("budget", "budget_steps"):
+            if tree.get(name, self) is None:
+                del tree[name]
+        return tree
 
 
 class ReturnHop(Model):

@@ -30,6 +30,7 @@ def lay(session: Session, asked: Mapping[str, Any]) -> tuple[Session, dict[str, 
     if not 0 < len(asked) <= MAX_CHANGES:
         raise UsageError(f"a change of {len(asked)} fields: 1 to {MAX_CHANGES} were expected")
     tree = session.model_dump(mode="json", by_alias=True)
+    _refuse_derived(session, asked)
     before = {path: _put(tree, session, path, value) for path, value in asked.items()}
     try:
         changed = Session.model_validate(tree)
@@ -69,6 +70,15 @@ def describe(error: ValidationError) -> str:
     given = first.get("input")
     plain = first["type"] not in ("value_error", "missing") and not isinstance(given, dict | list)
     return f"{where}: {message[:1].lower() + message[1:]}" + (f", not {str(given)[:80]!r}" if plain else "")
+
+
+def _refuse_derived(session: Session, asked: Mapping[str, Any]) -> None:
+    """Raise UsageError for a path below which a hop's budget has its say."""
+    for at, hop in enumerate(session.link.hops):
+        for name in ("rate_bps", "loss", "bit_error_rate") if hop.budget is not None else ():
+            place = f"link.hops.{at}.{name}"
+            if any(path == place or path.startswith(f"{place}.") for path in asked):
+                raise UsageError(f"{place}: follows from the budget of {hop.name}")
 
 
 def _put(tree: Any, session: Session, path: str, value: Any) -> Any:

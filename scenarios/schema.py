@@ -22,6 +22,8 @@ from link.config import Codec, Session
 from link.errors import UsageError
 from link.fields import MAX_SECONDS, Text
 from link.marks import Affects, fields_marked
+from link.physics.media import MEDIA
+from link.physics.reckon import reckon_budget
 from link.terminal import escape, shorten
 from link.timing import SHARE, body_bytes, check_span, times
 from scenarios import document
@@ -167,7 +169,13 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         hops = tree.get("link", {}).get("hops") if isinstance(tree.get("link"), dict) else None
         for hop in hops if isinstance(hops, list) else []:
             if isinstance(hop, dict):
-                hop["rate_bps"] = value
+                about = hop.get("budget")
+                if isinstance(about, dict):
+                    about["rate_bps"] = value
+                    about.pop("rates_bps", None)
+                    hop.pop("rate_bps", None)
+                else:
+                    hop["rate_bps"] = value
                 hop.pop("trace", None)
         return
     keys = path.split(".")
@@ -198,10 +206,10 @@ def _one_line(error: ValidationError, *under: str) -> str:
     """Return the first thing that is wrong, with where it is and what was expected; *under*: the group it is of."""
     first = error.errors(include_url=False, include_context=True)[0]
     loc = (*under, *first["loc"])
-    where = _plain(".".join(str(part) for part in loc if part not in LOSS_MODELS))
+    where = _plain(".".join(str(part) for part in loc if not _is_tag(part)))
     if first["type"] == "extra_forbidden":
         *parents, key = map(str, loc)
-        where = _plain(".".join(part for part in parents if part not in LOSS_MODELS))
+        where = _plain(".".join(part for part in parents if not _is_tag(part)))
         fields = _fields_at(loc[:-1])
         return f"{where or 'scenario'}: unknown key {quote(key)}{nearest(key, fields) if fields else ''}"
     message = shorten(escape(first["msg"].removeprefix("Value error, ")), 400)
@@ -212,6 +220,11 @@ def _one_line(error: ValidationError, *under: str) -> str:
     if first["type"] == "value_error":
         shown = ""
     return f"{where or 'scenario'}: {message[:1].lower() + message[1:]}{shown}"
+
+
+def _is_tag(part: Any) -> bool:
+    """Return whether *part* of an error's place is put there by pydantic, and no file says it."""
+    return part in LOSS_MODELS or part in MEDIA
 
 
 def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
@@ -282,7 +295,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
     scenario = scenario.model_copy(update={"profile": with_analysts(scenario)})
     hops = tuple(
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
-        for hop in scenario.link.hops
+        for hop in map(reckon_budget, scenario.link.hops)
     )
     link = scenario.link.model_copy(update={"hops": hops})
     scenario = scenario.model_copy(update={"link": link})

@@ -47,6 +47,10 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
         "mars-direct": "world:mars",
         "orbiter-pass": "world:mars",
         "cubesat-deep-space": "world:mars",
+        "curiosity-direct": "world:mars",
+        "orbiter-uhf": "world:mars",
+        "dsoc-1au": "world:mars",
+        "acoustic-pair": "world:seafloor",
         "lunar-relay": "world:moon",
         "ccsds-downlink": "world:moon",
         "underwater-acoustic": "world:seafloor",
@@ -117,6 +121,8 @@ NO_UNIT = {
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
     "alpha", "beta", "noise_seed",  # weights, and a number
+    "spreading", "shipping", "spreading_factor", "coding", "order", "word_symbols",  # of budgets: factors, counts
+    "budget_steps",  # rows of a time, a rate and an error rate
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 _BLOCK = 256
+_NEVER = 1 << 62
 
 
 class BitErrors:
@@ -16,9 +17,18 @@ class BitErrors:
 
     def _draw(self) -> int:
         """Return how many bits on the next flip is. In blocks: numpy's call for one number is ten times dearer."""
+        if self._ratio <= 0.0:
+            return _NEVER
         if not self._drawn:
             self._drawn = self._rng.geometric(self._ratio, _BLOCK).tolist()[::-1]
         return self._drawn.pop()
+
+    def set_ratio(self, ratio: float) -> None:
+        """Go on with another probability from the next bit on."""
+        if ratio != self._ratio:
+            self._ratio = ratio
+            self._drawn = []
+            self._gap = self._draw() - 1
 
     def __call__(self, data: bytes) -> bytes:
         """Return *data* with its share of flips."""

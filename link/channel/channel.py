@@ -12,9 +12,10 @@ from typing import Any
 
 import simpy
 
+from link.channel import to_ns
 from link.channel.hop import Hop, Sink
 from link.channel.path import hop_rate_bps
-from link.channel.rate import ConstantRate, Rate, Trace, TraceRate
+from link.channel.rate import ConstantRate, Rate, SteppedRate, Trace, TraceRate
 from link.channel.sequenced import SequencedHop
 from link.events import Fate, Row
 from link.hops import Link
@@ -62,7 +63,9 @@ class Channel:
         own = [] if data is None else data
         for number, config in reversed(list(enumerate(link.hops))):
             rate: Rate
-            if config.rate_bps is not None:
+            if config.budget_steps is not None:
+                rate = SteppedRate([(to_ns(time_s), bps) for time_s, bps, _ in config.budget_steps])
+            elif config.rate_bps is not None:
                 rate = ConstantRate(config.rate_bps)
             else:
                 rate = TraceRate(self._traces[config.name])

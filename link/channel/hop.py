@@ -18,6 +18,8 @@ from link.channel import to_ns
 from link.channel.bits import BitErrors
 from link.channel.delay import jitter
 from link.channel.draw import Uniform
+from link.channel.drift import ErrorSteps
+from link.channel.loss import LossModel, Lost, Timed, TimedLossModel
 from link.channel.outage import Outages
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate, Rate
@@ -68,10 +70,16 @@ class Hop:
         self._fresh = fresh
         self._classify = classify
         self._sink = sink
-        self._lost = config.loss.draw(self._stream("loss")) if config.loss else None
+        self._lost: Lost | None = None
+        self._timed: Timed | None = None
+        self._drift: ErrorSteps | None = None
+        self._draw_loss(config.loss)
         self._flip = None
         if config.bit_error_rate:
             self._flip = BitErrors(config.bit_error_rate, self._stream("bits"))
+        steps = config.budget_steps if isinstance(config, HopConfig) else None
+        if steps:
+            self._drift, self._by_time = ErrorSteps(steps, self._flip, self._timed), True
         self._copy = config.duplicate_ratio
         self._copy_draw = Uniform(self._stream("copies"))
         self._jitter = jitter(config.jitter, self._stream("jitter")) if config.jitter else None
@@ -92,7 +100,9 @@ class Hop:
         self._arrival._ok, self._arrival._value = True, None
         self._on_arrival: list[Callable[[simpy.Event], None]] = [self._arrived]
         # With nothing to decide about a packet, its way is arithmetic.
-        self._plain = not (self._lost or self._flip or self._copy or self._jitter or self._outages)
+        self._plain = not (
+            self._lost or self._timed or self._flip or self._copy or self._jitter or self._outages
+        )
         self._flying: deque[tuple[int, int, bytes, int, int]] = deque()  # in order of arrival
         self._overtaking: list[tuple[int, int, bytes, int, int]] = []  # a heap, where packets may overtake
         self._last_arrival = 0
@@ -100,6 +110,22 @@ class Hop:
     def _stream(self, part: str, turn: int = 0) -> np.random.Generator:
         """Return the random numbers of *part* of this hop, after its *turn*-th change."""
         return generator(self._seed, f"{self._name}.{part}" + (f".{turn}" if turn else ""))
+
+    def _draw_loss(self, model: LossModel | None, turn: int = 0) -> None:
+        """Begin to lose packets as *model* says, from the numbers of the *turn*-th change."""
+        self._lost, self._timed = None, None
+        if isinstance(model, TimedLossModel):
+            # By way of the hop: its transmitter may be another one after a change.
+            self._timed = model.draw_timed(self._stream("loss", turn), lambda now: self._rate.bits_by(now))
+        elif model is not None:
+            self._lost = model.draw(self._stream("loss", turn))
+        self._by_time = self._timed is not None or self._drift is not None
+
+    def _cross(self, data: bytes, start: int, end: int) -> bytes | None:
+        """Return what is left of a packet by what depends on its time on the air, None where it is lost."""
+        if self._drift is not None:
+            self._drift.go(start)
+        return data if self._timed is None else self._timed.carry(data, start, end)
 
     def adjust(self, config: HopConfig | ReturnHop, delay_s: float, turn: int, now: int) -> None:
         """Go on as *config* says, from the next packet on: of a steered hop alone.
@@ -113,7 +139,7 @@ class Hop:
         if isinstance(self._rate, ConstantRate) and config.rate_bps is not None:
             self._rate = self._rate.at(config.rate_bps)
         if config.loss != was.loss:
-            self._lost = config.loss.draw(self._stream("loss", turn)) if config.loss else None
+            self._draw_loss(config.loss, turn)
         if config.bit_error_rate != was.bit_error_rate:
             rate = config.bit_error_rate
             self._flip = BitErrors(rate, self._stream("bits", turn)) if rate else None
@@ -233,6 +259,12 @@ class Hop:
         if self._lost is not None and self._lost():
             self._rows.append((end, packet, _CHANNEL_LOSS, self._number, start - since, end - start))
             return
+        if self._by_time:
+            left = self._cross(data, start, end)
+            if left is None:
+                self._rows.append((end, packet, _CHANNEL_LOSS, self._number, start - since, end - start))
+                return
+            data = left
         if self._copy and self._copy_draw() < self._copy:
             twin = self._fresh()
             self._rows.append((end, twin, _DUPLICATED, self._number, 0, 0))

@@ -18,7 +18,8 @@ def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
     tries = hop.retransmit.tries if hop.retransmit is not None else 1
     kept = 1.0 - (1.0 - (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)) ** tries
     if hop.loss is not None:
-        kept *= 1.0 - hop.loss.lost_after(tries)
+        air_s = packet_bytes * 8 / hop.rate_bps if hop.rate_bps is not None else 0.0  # a trace's packets vary
+        kept *= 1.0 - hop.loss.lost_of(tries, packet_bytes, air_s)
     if hop.outage is not None and not hop.outage.hold:
         kept *= hop.outage.share_up
     return 1.0 - kept

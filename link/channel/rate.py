@@ -1,8 +1,10 @@
-"""How long a packet is on the transmitter: a constant rate, or a trace of delivery opportunities."""
+"""How long a packet is on the transmitter: a rate, constant or in steps, or a trace of delivery opportunities."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +18,8 @@ MOST_BYTES, MOST_TIMES = 64 << 20, 5_000_000
 _MOST_MS = 10**11  # the longest time that a scenario may say, 1e8 s
 _MOST_QUANTUM = 10**9
 _MS = 1_000_000
+_BYTE_WORK = 8 * 1000 * 1_000_000_000
+"""Of a byte, in thousandths of a bit times nanoseconds."""
 
 
 class Rate(Protocol):
@@ -26,6 +30,9 @@ class Rate(Protocol):
 
     def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
         """Return what `finish` would, and keep nothing."""
+
+    def bits_by(self, now: int) -> int:
+        """Return how many bits it would have sent by *now*, had it never been idle."""
 
 
 class ConstantRate:
@@ -63,6 +70,56 @@ class ConstantRate:
         """See `Rate.preview`."""
         start = max(now * self.scale, self.free)
         return -(-start // self.scale), -(-(start + size_bytes * self.per_byte) // self.scale)
+
+    def bits_by(self, now: int) -> int:
+        """See `Rate.bits_by`."""
+        return now * self.scale * 8 // self.per_byte
+
+
+class SteppedRate:
+    """A rate that changes at given times: *steps* are (from when in ns, bit/s), the first from 0 on.
+
+    Exact: what is counted is work, in thousandths of a bit times nanoseconds, and a byte takes a whole number of it. A
+    packet that is on the transmitter when the rate changes goes on at the new one.
+    """
+
+    def __init__(self, steps: Sequence[tuple[int, float]]) -> None:
+        if not steps or steps[0][0] != 0 or any(a[0] >= b[0] for a, b in pairwise(steps)):
+            raise ValueError("the times of steps must rise from 0")
+        self._times = [time for time, _ in steps]
+        self._paces = [max(1, round(rate * 1000)) for _, rate in steps]
+        self._work = [0]
+        for pace, (start, end) in zip(self._paces, pairwise(self._times), strict=False):
+            self._work.append(self._work[-1] + pace * (end - start))
+        self._free = 0  # the work after which the transmitter is idle
+
+    def _by(self, now: int) -> int:
+        """Return the work done by *now*, had it never been idle."""
+        at = bisect_right(self._times, now) - 1
+        return self._work[at] + self._paces[at] * (now - self._times[at])
+
+    def _when(self, work: int) -> int:
+        """Return when so much work is done, rounded up to a nanosecond."""
+        at = bisect_right(self._work, work) - 1
+        return self._times[at] - (self._work[at] - work) // self._paces[at]
+
+    def _serve(self, now: int, size_bytes: int) -> tuple[int, int]:
+        start = max(self._by(now), self._free)
+        return start, start + size_bytes * _BYTE_WORK
+
+    def finish(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """See `Rate.finish`."""
+        start, self._free = self._serve(now, size_bytes)
+        return self._when(start), self._when(self._free)
+
+    def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
+        """See `Rate.preview`."""
+        start, end = self._serve(now, size_bytes)
+        return self._when(start), self._when(end)
+
+    def bits_by(self, now: int) -> int:
+        """See `Rate.bits_by`."""
+        return self._by(now) * 8 // _BYTE_WORK
 
 
 @dataclass(frozen=True)
@@ -174,3 +231,7 @@ class TraceRate:
     def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
         """See `Rate.preview`."""
         return self._serve(now, size_bytes)[:2]
+
+    def bits_by(self, now: int) -> int:
+        """See `Rate.bits_by`."""
+        return self._first_at(now) * self._quantum * 8

@@ -21,6 +21,7 @@ import simpy
 from link.channel import to_ns
 from link.channel.delay import tail_ns
 from link.channel.hop import MAX_TRIED_WINDOWS, Hop
+from link.channel.loss import Lost, Timed, TimedLossModel
 from link.channel.outage import Outages
 from link.channel.path import hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
@@ -72,7 +73,13 @@ class SequencedHop(Hop):
         self._data = data
         self._tries, self._window, self._report_bytes = about.tries, about.window, about.report_bytes
         self._back = ConstantRate(about.report_rate_bps or mean_bps)
-        self._back_lost = about.loss.draw(generator(seed, f"{name}.reports.loss")) if about.loss else None
+        self._back_lost: Lost | None = None
+        self._back_timed: Timed | None = None
+        rng = generator(seed, f"{name}.reports.loss")
+        if isinstance(about.loss, TimedLossModel):
+            self._back_timed = about.loss.draw_timed(rng, lambda now: self._back.bits_by(now))
+        elif about.loss is not None:
+            self._back_lost = about.loss.draw(rng)
         self._back_outages = None
         if config.outage:  # the same windows as on the way out, asked for at times of its own
             self._back_outages = Outages(config.outage, generator(seed, f"{name}.outage"))
@@ -153,8 +160,10 @@ class SequencedHop(Hop):
             self._failed(item, end, Fate.OUTAGE, waited, lasted)
         elif self._lost is not None and self._lost():
             self._failed(item, end, Fate.CHANNEL_LOSS, waited, lasted)
+        elif (came := self._cross(item.data, start, end)) is None:
+            self._failed(item, end, Fate.CHANNEL_LOSS, waited, lasted)
         else:
-            damaged = self._flip is not None and self._flip(item.data) != item.data
+            damaged = came != item.data or (self._flip is not None and self._flip(came) != came)
             arrival = end + self._delay
             if self._jitter is not None:
                 arrival += self._jitter()
@@ -280,7 +289,10 @@ class SequencedHop(Hop):
         waited, lasted = start - said[2], end - start
         if self._back_outages is not None and self._back_outages.hits(start, end):
             self._rows.append((end, number, int(Fate.OUTAGE), self._number, waited, lasted))
-        elif self._back_lost is not None and self._back_lost():
+        elif (self._back_lost is not None and self._back_lost()) or (
+            self._back_timed is not None
+            and self._back_timed.carry(bytes(self._report_bytes), start, end) is None
+        ):
             self._rows.append((end, number, int(Fate.CHANNEL_LOSS), self._number, waited, lasted))
         else:
             arrival = end + self._delay

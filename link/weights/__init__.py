@@ -4,6 +4,7 @@ The transform in `tiny/` is hashed into the fingerprint instead; `farlink models
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,18 @@ def digest(name: str) -> str:
 
 def read(name: str) -> dict[str, NDArray[Any]]:
     """Return the arrays in the safetensors file *name*; raise `ValueError` if it is not the listed one."""
+    return load(_checked(name))
+
+
+def read_json(name: str) -> Any:
+    """Return what the JSON file *name* holds; raise `ValueError` if it is not the listed one."""
+    return json.loads(_checked(name))
+
+
+def _checked(name: str) -> bytes:
     expected = digest(name)
     data = (FOLDER / name).read_bytes()
     actual = hashlib.sha256(data).hexdigest()
     if actual != expected:
         raise ValueError(f"{FOLDER / name}: expected SHA-256 {expected}, got {actual}")
-    return load(data)
+    return data

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from scenarios.commands.budget import budget
+from scenarios.commands.netem import netem
 from scenarios.commands.options import Json, Scenario, Settings, clean_errors
 from scenarios.commands.printing import show, show_json
 
@@ -95,4 +97,6 @@ def scenario_schema() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
+    scenarios_app.command("budget")(budget)
+    scenarios_app.command("netem")(netem)
     app.add_typer(scenarios_app, name="scenarios")

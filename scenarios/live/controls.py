@@ -51,6 +51,7 @@ _RATE = SteeringControl("rate", "range", "bit/s", 10, 1e8, "log")
 _DELAY = SteeringControl(
     "delay", "range", "s", 0, 2000, "linear", note="a packet never arrives before the last one"
 )
+OF_BUDGETS = ("rate_bps", "loss.loss", "loss.mean_burst", "bit_error_rate")
 HOP: Mapping[str, SteeringControl] = {
     "rate_bps": _RATE,
     "delay_s": _DELAY,
@@ -135,6 +136,8 @@ def _all(session: Session, loaded: Sequence[str]) -> Iterator[tuple[str, Group, 
         for part, control in HOP.items():
             if part == "rate_bps" and hop.trace is not None:
                 continue  # the trace says it
+            if part in OF_BUDGETS and hop.budget is not None:
+                continue  # its physics say it
             if part == "loss.mean_burst" and not hasattr(hop.loss, "mean_burst"):
                 continue
             yield f"link.hops.{at}.{part}", "link", at, control

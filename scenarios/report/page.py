@@ -212,6 +212,8 @@ def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
 
 def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:
     pace = f"the rate of a trace ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
+    if hop.get("budget_steps"):
+        pace += " on average, by the distance"
     return {"name": hop["name"], "rate": pace, "words": ", ".join(_troubles(hop, hop.get("delay_s", 0.0)))}
 
 

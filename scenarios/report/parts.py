@@ -11,9 +11,10 @@ from markupsafe import Markup
 from link.events import Fate
 from scenarios.drawing import Drawing
 from scenarios.pages import make_environment
-from scenarios.report import figures, overlays, timeline
+from scenarios.report import budgets, figures, overlays, timeline
 from scenarios.report.timeline import LOSSES
 from scenarios.results.cell import RunResult
+from scenarios.results.traffic import scenario
 from scenarios.words import percent
 
 ENVIRONMENT = make_environment("scenarios.report")
@@ -61,6 +62,16 @@ def _drops(result: RunResult) -> Iterable[Piece]:
     return [_html("drops.html.j2", drops=tables)] if tables else []
 
 
+def _budgets(result: RunResult) -> Iterable[Piece]:
+    """Give a table of each hop's link budget, and the margin over the run where a distance changes."""
+    hops = scenario(result.run)["link"]["hops"]
+    tables = budgets.tables(hops)
+    if not tables:
+        return []
+    drawn = budgets.figure(hops)
+    return [_html("budgets.html.j2", budgets=tables), *([] if drawn is None else [drawn])]
+
+
 def _figures(result: RunResult) -> Iterable[Piece]:
     return figures.draw(result.run, result.rows, result.figures)
 
@@ -69,4 +80,4 @@ def _html(template: str, **context: Any) -> Markup:
     return Markup(ENVIRONMENT.get_template(template).render(**context))
 
 
-PARTS: list[Part] = [_tasks, _packets, _drops, _figures]
+PARTS: list[Part] = [_tasks, _packets, _drops, _budgets, _figures]

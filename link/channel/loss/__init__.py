@@ -9,16 +9,20 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from link.channel.loss.bernoulli import BernoulliLoss
+from link.channel.loss.codewords import CodewordLoss
+from link.channel.loss.fades import FadeLoss
 from link.channel.loss.gilbert_elliott import GilbertElliottLoss
-from link.channel.loss.model import LossModel, Lost
+from link.channel.loss.model import LossModel, Lost, Timed, TimedLossModel
 from link.channel.loss.pattern import PatternLoss
 
-__all__ = ["LOSS_MODELS", "Loss", "LossModel", "Lost", "loss_words", "read_loss"]
+__all__ = ["LOSS_MODELS", "Loss", "LossModel", "Lost", "Timed", "TimedLossModel", "loss_words", "read_loss"]
 
 LOSS_MODELS: dict[str, type[LossModel]] = {
     "pattern": PatternLoss,
     "bernoulli": BernoulliLoss,
     "gilbert_elliott": GilbertElliottLoss,
+    "codewords": CodewordLoss,
+    "fades": FadeLoss,
 }
 
 
