@@ -12,6 +12,7 @@ from link import packet
 from link.channel.loss import Loss
 from link.fields import MAX_SECONDS, Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds, Text
 from link.marks import Affects, Steers
+from link.nodes import SharedMedium, is_none
 
 MAX_HOPS = 64
 """Each costs memory and an event a packet; no path in use has ten."""
@@ -159,6 +160,8 @@ class Link(Model):
     hops: Annotated[tuple[HopConfig, ...], Field(min_length=1, max_length=MAX_HOPS), Affects.CHANNEL]
     return_: Annotated[ReturnHop | None, Affects.CHANNEL] = Field(default=None, alias="return")
     """None: a one-way link."""
+    medium: Annotated[SharedMedium | None, Affects.CHANNEL] = Field(default=None, exclude_if=is_none)
+    """Who else is on the channel of a hop; None: nobody."""
     repair: Repair = Repair()
     deadline_s: Annotated[PositiveSeconds | None, Affects.CHANNEL, _ENDS] = None
     """How long after the first packet of a frame the receiver waits for the rest; None: derived."""
@@ -197,4 +200,28 @@ class Link(Model):
         names = [hop.name for hop in self.hops]
         if len(set(names)) != len(names) or "return" in names:
             raise ValueError("hops need different names, none of them 'return'")
+        self._check_medium()
         return self
+
+    def _check_medium(self) -> None:
+        """Raise ValueError where the hop that shares its channel is none, or cannot."""
+        if self.medium is None:
+            return
+        hop = self.shared_hop
+        if hop is None:
+            raise ValueError(f"medium.hop: there is no hop {self.medium.hop!r}")
+        if hop.rate_bps is None or hop.retransmit is not None:
+            raise ValueError(f"medium: hop {hop.name} needs a rate_bps of its own, and no retransmit")
+        backoff_s, air_s = self.medium.backoff_s, self.mtu_bytes * 8 / hop.rate_bps
+        if backoff_s is not None and backoff_s < 0.01 * air_s:
+            raise ValueError(f"medium.backoff_s {backoff_s:g} is under a hundredth of a packet's {air_s:.3g} s")
+        if self.medium.duplex == "half" and self.return_ is None:
+            raise ValueError("medium.duplex: half needs a return channel to share: give link.return")
+
+    @property
+    def shared_hop(self) -> HopConfig | None:
+        """The hop on whose channel `medium` has others; None where there is none."""
+        if self.medium is None:
+            return None
+        wanted = self.medium.hop
+        return next((hop for hop in self.hops if wanted in (None, hop.name)), None)

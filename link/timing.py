@@ -52,6 +52,16 @@ def _hold_ns(hop: HopConfig | ReturnHop) -> int:
     return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
 
 
+def _turn_ns(link: Link) -> int:
+    """Return how long a packet may wait for its turn on a shared channel, besides the duty cycle's silence."""
+    medium, hop = link.medium, link.shared_hop
+    if medium is None or hop is None or medium.access == "aloha":
+        return 0
+    own_s = medium.slot_s if medium.access == "slotted" else medium.backoff_s
+    turn_s = own_s if own_s is not None else link.mtu_bytes * 8 / (hop.rate_bps or 1.0)
+    return to_ns(turn_s * (1.0 if medium.access == "slotted" else TAIL["exponential"]))
+
+
 def body_bytes(link: Link) -> int:
     """Return how many bytes of chunks a data packet holds."""
     return packet.body_bytes(link.mtu_bytes, link.framing, fec=link.repair.fec > 0.0)
@@ -73,6 +83,7 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     rate = path_rate_bps(link, traces)
     frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
     jitter_ns = sum(tail_ns(hop.jitter) + _repeats_ns(hop, link, traces) for hop in link.hops)
+    jitter_ns += _turn_ns(link)
     round_trip_ns = 0
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.hops)

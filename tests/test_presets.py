@@ -50,6 +50,7 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
         "lunar-relay": "world:moon",
         "ccsds-downlink": "world:moon",
         "underwater-acoustic": "world:seafloor",
+        "acoustic-pair": "world:seafloor",
         "gsc-table-1": "kitti:data/kitti",
         "gsc-table-2": "cityscapes:data/cityscapes",
         "gsc-table-3": "coco:data/coco",
@@ -112,8 +113,8 @@ SUFFIXES = (
 )  # fmt: skip
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
-    "loss", "loss_good", "loss_bad", "fec",  # shares
-    "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window",  # counts
+    "loss", "loss_good", "loss_bad", "fec", "duty_cycle",  # shares
+    "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window", "senders",  # counts
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
     "alpha", "beta", "noise_seed",  # weights, and a number

@@ -16,6 +16,7 @@ from link.channel.hop import Hop, Sink
 from link.channel.path import hop_rate_bps
 from link.channel.rate import ConstantRate, Rate, Trace, TraceRate
 from link.channel.sequenced import SequencedHop
+from link.channel.shared import FAR, NEAR, Shared, SharedHop
 from link.events import Fate, Row
 from link.hops import Link
 from link.packet import priority
@@ -60,6 +61,7 @@ class Channel:
         self._traces = traces or {}
         self._link = link
         own = [] if data is None else data
+        shared = self._share_medium(link, seed)
         for number, config in reversed(list(enumerate(link.hops))):
             rate: Rate
             if config.rate_bps is not None:
@@ -68,7 +70,10 @@ class Channel:
                 rate = TraceRate(self._traces[config.name])
             name = f"hop.{config.name}"
             about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
-            if config.retransmit is None:
+            if shared is not None and config is link.shared_hop:
+                about |= {"shared": shared, "node": NEAR, "receiver": FAR, "leads": True}
+                hop = SharedHop(self._env, config, rate, **common, **about)
+            elif config.retransmit is None:
                 hop = Hop(self._env, config, rate, **common, **about)
             else:
                 mean_bps = hop_rate_bps(config, self._traces)
@@ -82,7 +87,21 @@ class Channel:
             sink = partial(self._arrive, BACKWARD)
             rate = ConstantRate(back.rate_bps)
             about = {"number": -1, "name": "return", "delay_s": delay, "sink": sink}
-            self._entries[BACKWARD] = Hop(self._env, back, rate, **common, **about)
+            if shared is not None and link.medium is not None and link.medium.duplex == "half":
+                about |= {"shared": shared, "node": FAR, "receiver": NEAR, "leads": False}
+                self._entries[BACKWARD] = SharedHop(self._env, back, rate, **common, **about)
+            else:
+                self._entries[BACKWARD] = Hop(self._env, back, rate, **common, **about)
+
+    def _share_medium(self, link: Link, seed: int) -> Shared | None:
+        hop = link.shared_hop
+        if hop is None or link.medium is None:
+            return None
+        assert hop.rate_bps is not None
+        return Shared(
+            link.medium, seed, rate_bps=hop.rate_bps, delay_s=hop.delay_s, mtu_bytes=link.mtu_bytes,
+            limit=max(1, hop.queue.limit_bytes // link.mtu_bytes),
+        )  # fmt: skip
 
     def adjust(self, link: Link, turn: int, now: int) -> None:
         """Carry packets as *link* says from *now* on: the same hops, by name, with other figures.

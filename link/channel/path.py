@@ -40,5 +40,12 @@ def hop_rate_bps(hop: HopConfig, traces: Mapping[str, Trace]) -> float:
 
 
 def path_rate_bps(link: Link, traces: Mapping[str, Trace]) -> float:
-    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in."""
-    return min(hop_rate_bps(hop, traces) for hop in link.hops)
+    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in.
+
+    A hop whose channel is shared has the share of its rate that the duty cycle leaves.
+    """
+    return min(hop_rate_bps(hop, traces) * _duty(link, hop) for hop in link.hops)
+
+
+def _duty(link: Link, hop: HopConfig) -> float:
+    return link.medium.duty_cycle if link.medium is not None and hop is link.shared_hop else 1.0

@@ -115,7 +115,7 @@ def _ways(run: Run) -> dict[int, _Way]:
     return ways
 
 
-_AT_HOPS = (Fate.CROSSED, Fate.QUEUE_FULL, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.OUT_OF_ORDER)
+_AT_HOPS = (Fate.CROSSED, Fate.QUEUE_FULL, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.OUT_OF_ORDER, Fate.COLLISION)
 
 
 def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:

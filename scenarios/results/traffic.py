@@ -29,7 +29,7 @@ from link.journal import Run
 from link.packet import Kind
 from scenarios.results.hop_packets import HopPacket, hop_figures, hop_packets
 
-_RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
+_RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
 _USELESS = (Fate.DUPLICATE, Fate.DEADLINE)  # these reached the far end intact, and were of no use to it
 _FATES: Mapping[int, Fate] = {int(fate): fate for fate in Fate}
 _KINDS: Mapping[int, Kind] = {int(kind): kind for kind in Kind}
