@@ -1,10 +1,11 @@
 """The part of a scenario that says who shares a hop's channel, and where packets are kept between contacts."""
 
+from math import fsum
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from link.fields import Model, PositiveSeconds, Seconds
+from link.fields import Bytes, Model, PositiveSeconds, Seconds
 
 MAX_SENDERS = 1000
 """On one channel: each costs an event a packet of ours."""
@@ -55,3 +56,91 @@ class SharedMedium(Model):
         if self.turnaround_s and self.duplex == "full":
             raise ValueError("turnaround_s belongs to duplex: half")
         return self
+
+
+MAX_CONTACTS = 5000
+"""Of a hop: a pass an orbit for a year."""
+
+
+class Store(Model):
+    """Where a node keeps bundles until a contact. Full: what expired goes first, then the lowest class, then by `drop`."""
+
+    limit_bytes: Bytes = 1 << 30
+    drop: Literal["oldest", "newest", "least_important"] = "oldest"
+    """Which of the lowest class goes: by when it came, or by its place in its frame, whose last packets matter least."""
+
+
+class NodeConfig(Model):
+    """A node of a network: it keeps bundles and sends them on by the route on which they arrive first."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+    store: Store = Store()
+
+
+Windows = Annotated[tuple[tuple[Seconds, Seconds], ...], Field(min_length=1, max_length=MAX_CONTACTS)]
+"""(start, end) pairs in seconds of run time, in order."""
+
+
+def check_windows(windows: tuple[tuple[float, float], ...], name: str) -> None:
+    """Raise ValueError, naming the field, where *windows* are out of order or one is empty."""
+    last = 0.0
+    for start, end in windows:
+        if start < last or end <= start:
+            raise ValueError(f"{name} must be in order, each ending after its start")
+        last = end
+
+
+def share_open(contacts_s: tuple[tuple[float, float], ...] | None) -> float:
+    """Return the share of time, 0 to 1, until the last contact's end that contacts are open; 1 where there are none."""
+    if contacts_s is None:
+        return 1.0
+    return fsum(end - start for start, end in contacts_s) / contacts_s[-1][1]
+
+
+def longest_wait_s(contacts_s: tuple[tuple[float, float], ...] | None) -> float:
+    """Return the longest time, in seconds, that one has to wait for the next of the contacts."""
+    if contacts_s is None:
+        return 0.0
+    ends = [0.0, *(end for _, end in contacts_s)]
+    return max(start - end for (start, _), end in zip(contacts_s, ends, strict=False))
+
+
+def find_ends(names: tuple[str, ...], between: tuple[tuple[str, str] | None, ...]) -> list[tuple[int, int]]:
+    """Return from which node to which each hop leads, by number; *between* says it by name, or None: in a row.
+
+    Raise ValueError where a name is none of *names*, a hop leads nowhere new, or the last node is not reached.
+    """
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise ValueError("nodes: at least two, with different names; the first sends, the last receives")
+    if all(pair is None for pair in between) and len(between) == len(names) - 1:
+        return [(at, at + 1) for at in range(len(between))]
+    ends = []
+    for pair in between:
+        if pair is None:
+            raise ValueError(f"{len(names)} nodes and {len(between)} hops: say of each hop which it is between")
+        for name in pair:
+            if name not in names:
+                raise ValueError(f"between: there is no node {name!r}")
+        if pair[0] == pair[1]:
+            raise ValueError(f"between: a hop from {pair[0]} to itself")
+        ends.append((names.index(pair[0]), names.index(pair[1])))
+    if any(start == len(names) - 1 or end == 0 for start, end in ends):
+        raise ValueError("between: a hop leads from the last node, or to the first")
+    reached = {0}
+    while more := {end for start, end in ends if start in reached} - reached:
+        reached |= more
+    if len(names) - 1 not in reached:
+        raise ValueError(f"between: no hops lead from {names[0]} to {names[-1]}")
+    return ends
+
+
+def find_widest(ends: list[tuple[int, int]], rates: list[float], nodes: int) -> list[int]:
+    """Return the numbers of the hops of the route from node 0 to the last whose narrowest hop has the highest rate."""
+    best: dict[int, tuple[float, list[int]]] = {0: (float("inf"), [])}
+    for _ in range(nodes):
+        for number, (start, end) in enumerate(ends):
+            if start in best:
+                rate = min(best[start][0], rates[number])
+                if rate > best.get(end, (0.0, []))[0]:
+                    best[end] = rate, [*best[start][1], number]
+    return best[nodes - 1][1]

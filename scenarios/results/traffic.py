@@ -178,7 +178,7 @@ def packets(run: Run) -> list[Sent]:
     times, numbers, forward = born[:, 0], born[:, 1], born[:, 3] >= 0
     data = [run.data[number] for number in numbers.tolist()]
     kinds, low, index = packet.heads(data, scenario(run)["link"]["framing"]).T
-    first_hop = (rows[:, 3] == 0) | (rows[:, 3] == -1)
+    first_hop = np.isin(rows[:, 3], [-1, *first_hops(scenario(run)["link"])])
     on_air = np.isin(numbers, rows[first_hop & np.isin(rows[:, 2], _RADIATED), 1])
     shots = [(event["time_ns"], event["frame"]) for event in run.events if event["kind"] == "captured"]
     captured = np.array(shots, np.int64).reshape(-1, 2)
@@ -198,6 +198,13 @@ def packets(run: Run) -> list[Sent]:
         Sent(number, way, time, frame, at, _KINDS[kind], len(body), more, aired, _end(ends, number))
         for number, way, time, frame, at, kind, body, more, aired in columns
     ]
+
+
+def first_hops(link: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of the hops of *link*, as a resolved scenario holds it, that leave the sender."""
+    nodes = [node["name"] for node in link.get("nodes", ())]
+    between = [hop.get("between") for hop in link["hops"]]
+    return [at for at, pair in enumerate(between) if (pair[0] == nodes[0] if pair else at == 0)]
 
 
 def _end(ends: Mapping[int, int], number: int) -> Fate:
