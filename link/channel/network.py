@@ -7,14 +7,10 @@ from link.channel import to_ns
 from link.channel.hop import Hop, Sink
 from link.channel.node import Outlet, StoreNode
 from link.channel.rate import ConstantRate
-from link.channel.routes import Edge, Router
+from link.channel.routes import FOREVER_NS, Edge, Router
 from link.events import Row
 from link.hops import HopConfig, Link
 from link.packet import rank
-
-FOREVER_NS = 1 << 62
-"""Until when a hop without a plan is there."""
-
 
 class Network:
     """The nodes of *link*. *sink* takes what is at the last of them; *rows* what becomes of bundles in stores."""

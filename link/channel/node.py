@@ -7,7 +7,7 @@ and what waits for one that is found down, is routed anew; so is all that waits 
 the plan, what it promised itself, and whether its own hops are up when it wants to send; not what is down further on.
 
 Custody is the hop's: one that sends again what it lost (`retransmit`) has bundles stay in the store until the far side
-has them, and those that it gave up are routed anew. On another hop a bundle leaves the store with its last bit.
+has them, and those that it gave up are routed anew, past the contact that gave them up. On another hop a bundle leaves the store with its last bit.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ import simpy
 from link.channel.custody import CustodyHop
 from link.channel.hop import Hop, Sink
 from link.channel.outage import Outages
-from link.channel.routes import Edge, Router
+from link.channel.routes import FOREVER_NS, Edge, Router
 from link.events import Fate, Row
 from link.packet import PRIORITIES
 
@@ -42,6 +42,8 @@ class Kept:
     outlet: "Outlet | None" = None
     contact: int = 0
     lasts: int = 0
+    failed: tuple[tuple[int, int], ...] = ()
+    """Contacts, by edge and number, that gave it up."""
     gone: bool = False
 
 
@@ -125,7 +127,7 @@ class Outlet:
             head = min(self._lines)
             if now < edge.ends[head] and self._ready():
                 self.look(now)
-            elif head != self._ending:
+            elif head != self._ending and edge.ends[head] < FOREVER_NS:
                 self._ending = head
                 self._hop._at(edge.ends[head], partial(self._woken, edge.ends[head]))
 
@@ -172,7 +174,7 @@ class Outlet:
             return
         start, end = self._hop._rate.preview(now, len(kept.data))
         if end > self.edge.ends[contact]:
-            self._node.route(kept, now, skip=(self.edge, contact))
+            self._node.route(kept, now, skip=(self.edge.number, contact))
             return
         outages = self._unplanned()
         if outages is not None and outages.hits(start, end):
@@ -196,6 +198,7 @@ class Outlet:
             self._node.free(len(kept.data))
         else:
             kept.since = now
+            kept.failed = (*kept.failed, (self.edge.number, kept.contact))
             self._node.keep_again(kept, now)
         self.look(now)
 
@@ -249,12 +252,13 @@ class StoreNode:
             heappush(self._least[kept.priority], (-place, -kept.since, kept.packet))
         self.route(kept, now)
 
-    def route(self, kept: Kept, now: int, skip: tuple[Edge, int] | None = None) -> None:
+    def route(self, kept: Kept, now: int, skip: tuple[int, int] | None = None) -> None:
         """Promise *kept* to the first contact of its best route; drop it where none is left."""
         size = len(kept.data)
-        found = self._router.find(self._number, now, size, kept.priority, skip=skip)
+        out = kept.failed if skip is None else (*kept.failed, skip)
+        found = self._router.find(self._number, now, size, kept.priority, skip=out)
         if found is None:
-            found = self._router.find(self._number, now, size, kept.priority, skip=skip, down=True)
+            found = self._router.find(self._number, now, size, kept.priority, skip=out, down=True)
         if found is None:
             self.drop(kept, Fate.NO_ROUTE, now)
         else:

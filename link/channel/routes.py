@@ -8,11 +8,14 @@ on the way reckons anew.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from link.packet import PRIORITIES
+
+FOREVER_NS = 1 << 62
+"""Until when a hop without a plan is there."""
 
 
 @dataclass
@@ -68,11 +71,11 @@ class Router:
 
     def find(
         self, node: int, now: int, size_bytes: int, priority: int = 0, *,
-        skip: tuple[Edge, int] | None = None, down: bool = False,
+        skip: Container[tuple[int, int]] = (), down: bool = False,
     ) -> Found | None:  # fmt: skip
         """Return the first contact of the route on which *size_bytes* of class *priority* that are at *node* arrive first.
 
-        None where no route is left. *skip*: a contact that is out of the question; *down*: whether those are in it that
+        None where no route is left. *skip*: contacts, by edge and number, that are out of the question; *down*: whether those are in it that
         were found down.
         """
         heap: list[tuple[int, int, int, int, Edge | None, int]] = [(now, 0, 0, node, None, 0)]
@@ -97,10 +100,7 @@ class Router:
                     over = begin + lasts
                     if over <= ends[number] and not (
                         own
-                        and (
-                            (edge.down == number and not down)
-                            or (skip is not None and skip[0] is edge and skip[1] == number)
-                        )
+                        and ((edge.down == number and not down) or (edge.number, number) in skip)
                     ):
                         order += 1
                         entry = (first, contact) if first is not None else (edge, number)
