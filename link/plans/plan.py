@@ -122,3 +122,14 @@ class ContactPlan:
         if open_until < limit:
             gaps.append((open_until / NS, until_s))
         return tuple(gaps)
+
+
+@dataclass(frozen=True)
+class PlanText:
+    """What a file of contacts came to."""
+
+    plan: ContactPlan
+    notes: tuple[str, ...] = ()
+    """What was left out or taken for something, a line each."""
+    zero: str | None = None
+    """What second 0 is, as in 2026-11-20T00:00:00Z; None: the file does not say."""
