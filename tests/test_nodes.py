@@ -9,7 +9,7 @@ from campaigns import seed, sizes
 from test_channel import drain, fates
 
 from link.channel.channel import BACKWARD, Channel
-from link.channel.routes import Edge, Router
+from link.channel.routes import Edge, RouteTable
 from link.events import Fate
 from link.hops import Link
 from link.packet import Kind, Packet
@@ -244,7 +244,7 @@ def test_the_route_is_the_brute_forces_best(request, size):
             start, end = rng.sample(range(count), 2)
             times = sorted(rng.sample(range(60), 2 * rng.randrange(1, 3)))
             edges.append(Edge(number, start, end, times[::2], times[1::2], rng.randrange(1, 4), 1, rng.randrange(5)))
-        router = Router(edges, count - 1)
+        router = RouteTable(edges, count - 1)
         now, room = rng.randrange(20), rng.randrange(1, 6)
         for node in range(count - 1):
             best = brute_force(edges, node, now, room, count - 1)
@@ -259,8 +259,8 @@ def test_ties_go_to_fewer_hops_then_the_lower_number():
         return Edge(number, start, end, [0], [100], 1, 1, delay)
 
     two = [edge(0, 0, 1), edge(1, 1, 2), edge(2, 0, 2, 1)]
-    assert Router(two, 2).find(0, 0, 1)[0].number == 2
-    assert Router([edge(0, 0, 1), edge(1, 0, 1)], 1).find(0, 0, 1)[0].number == 0
+    assert RouteTable(two, 2).find(0, 0, 1)[0].number == 2
+    assert RouteTable([edge(0, 0, 1), edge(1, 0, 1)], 1).find(0, 0, 1)[0].number == 0
 
 
 # Both directions, and figures

@@ -43,6 +43,7 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
     assert plan.title
     sources = {
         "bandwidth": "world:mars",
+        "rover-day": "world:mars",
         "mars-relay": "world:mars",
         "mars-direct": "world:mars",
         "orbiter-pass": "world:mars",

@@ -7,7 +7,7 @@ from link.channel import to_ns
 from link.channel.hop import Hop, Sink
 from link.channel.node import Outlet, StoreNode
 from link.channel.rate import ConstantRate
-from link.channel.routes import FOREVER_NS, Edge, Router
+from link.channel.routes import FOREVER_NS, Edge, RouteTable
 from link.events import Row
 from link.hops import HopConfig, Link
 from link.packet import rank
@@ -22,7 +22,7 @@ class Network:
             for number, (hop, ends) in enumerate(zip(link.hops, self._ends, strict=True))
         ]
         last = len(link.nodes) - 1
-        router = Router(self._edges, last)
+        router = RouteTable(self._edges, last)
         born: dict[int, int] = {}
         lifetime = None if link.lifetime_s is None else to_ns(link.lifetime_s)
         self._nodes = [

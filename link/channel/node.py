@@ -22,7 +22,7 @@ import simpy
 from link.channel.custody import CustodyHop
 from link.channel.hop import Hop, Sink
 from link.channel.outage import Outages
-from link.channel.routes import FOREVER_NS, Edge, Router
+from link.channel.routes import FOREVER_NS, Edge, RouteTable
 from link.events import Fate, Row
 from link.packet import PRIORITIES
 
@@ -211,7 +211,7 @@ class StoreNode:
     """
 
     def __init__(
-        self, number: int, limit_bytes: int, drop: Drop, *, router: Router, rows: list[Row],
+        self, number: int, limit_bytes: int, drop: Drop, *, router: RouteTable, rows: list[Row],
         rank: Callable[[bytes], tuple[int, int]], born: dict[int, int], lifetime: int | None, sink: Sink | None,
     ) -> None:  # fmt: skip
         self._number, self._limit, self._policy = number, limit_bytes, drop

@@ -60,7 +60,7 @@ Found = tuple[Edge, int, int]
 """(edge, contact of it, arrival in ns): the first contact of a route, and when it ends."""
 
 
-class Router:
+class RouteTable:
     """Routes to the node *destination* over *edges*."""
 
     def __init__(self, edges: Sequence[Edge], destination: int) -> None:
