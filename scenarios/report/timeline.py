@@ -147,7 +147,10 @@ def _way(ways: _Ways, item: Sent, rows: Sequence[Sequence[int]], lane: float, un
     for time, _, fate, _, waited, lasted in rows:
         if fate == Fate.SENT:
             continue
-        if fate in (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.QUEUE_FULL, Fate.COLLISION):
+        if fate == Fate.STORED:
+            line(ways.queue, time - waited, time)
+            at = time
+        elif fate in (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.QUEUE_FULL, Fate.COLLISION):
             if item.forward:
                 line(ways.queue, at, at + waited)
                 line(ways.again if item.again else ways.air, at + waited, at + waited + lasted)
@@ -286,7 +289,7 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
             *((fate, look[0], look[2]) for fate, look in LOSSES.items()),
         ]
         hatches = dict(
-            zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "..", "**"), strict=True)
+            zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "*", "O", "o.", "x.", "..", "**"), strict=True)
         )
         for fate, label, colour in ends:
             count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]

@@ -28,6 +28,7 @@ from link.events import BIRTHS, Fate
 from link.journal import Run
 from link.packet import Kind
 from scenarios.results.hop_packets import HopPacket, hop_figures, hop_packets
+from scenarios.results.stores import node_figures
 
 _RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
 _USELESS = (Fate.DUPLICATE, Fate.DEADLINE)  # these reached the far end intact, and were of no use to it
@@ -92,6 +93,8 @@ class Traffic:
     """The same on the way back."""
     hops: Mapping[str, Any]
     """What hops that repair their own losses sent by themselves, by the hop's name: `hop_packets.hop_figures`."""
+    nodes: Mapping[str, Any]
+    """What nodes kept, by the node's name: `stores.node_figures`; empty where there are none."""
 
 
 def scenario(run: Run) -> dict[str, Any]:
@@ -125,6 +128,7 @@ def traffic(run: Run) -> Traffic:
         forward=counts(run, sent, ends, forward=True),
         back=counts(run, sent, ends, forward=False),
         hops=hop_figures(own, [hop["name"] for hop in link["hops"]]),
+        nodes=node_figures(run, link),
     )
 
 
