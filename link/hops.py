@@ -121,7 +121,7 @@ class HopConfig(Model):
     between: tuple[str, str] | None = Field(default=None, exclude_if=is_none)
     """From which of `link.nodes` to which; None: the nodes and hops are in a row."""
     contacts_s: Windows | None = Field(default=None, exclude_if=is_none)
-    """When the hop is there, as its nodes know beforehand (a contact plan); None: always. An outage they do not know."""
+    """When the hop is there, as its nodes know beforehand (a contact plan); None: always. They know of no outage."""
 
     @model_validator(mode="after")
     def _one_rate(self) -> "HopConfig":
@@ -230,11 +230,15 @@ class Link(Model):
         ends = self.ends
         for hop in self.hops:
             if hop.rate_bps is None:
-                raise ValueError(f"hop {hop.name}: a hop between nodes has a rate_bps, which routes are reckoned by")
+                raise ValueError(
+                    f"hop {hop.name}: a hop between nodes has a rate_bps, which routes are reckoned by"
+                )
             if hop.contacts_s is not None:
                 check_windows(hop.contacts_s, f"hop {hop.name}: contacts_s")
             if hop.retransmit and hop.outage and not hop.outage.hold:
-                raise ValueError(f"hop {hop.name}: between nodes, an outage of a hop with retransmit must hold")
+                raise ValueError(
+                    f"hop {hop.name}: between nodes, an outage of a hop with retransmit must hold"
+                )
         if self.medium is not None and len(ends) > len(self.nodes) - 1:
             raise ValueError("medium: not with several routes")
 
@@ -264,7 +268,9 @@ class Link(Model):
             raise ValueError(f"medium: hop {hop.name} needs a rate_bps of its own, and no retransmit")
         backoff_s, air_s = self.medium.backoff_s, self.mtu_bytes * 8 / hop.rate_bps
         if backoff_s is not None and backoff_s < 0.01 * air_s:
-            raise ValueError(f"medium.backoff_s {backoff_s:g} is under a hundredth of a packet's {air_s:.3g} s")
+            raise ValueError(
+                f"medium.backoff_s {backoff_s:g} is under a hundredth of a packet's {air_s:.3g} s"
+            )
         if self.medium.duplex == "half" and self.return_ is None:
             raise ValueError("medium.duplex: half needs a return channel to share: give link.return")
 

@@ -27,8 +27,8 @@ class SharedMedium(Model):
     hop: Annotated[str, Field(max_length=64)] | None = None
     """Which hop's; None: the first one's."""
     access: Literal["aloha", "slotted", "csma"] = "aloha"
-    """aloha: at once; slotted: at the next slot; csma: at once where nobody is heard, else some time later (non-persistent
-    carrier sense)."""
+    """aloha: at once; slotted: at the next slot; csma: at once where nobody is heard, else some time later
+    (non-persistent carrier sense)."""
     senders: Annotated[int, Field(ge=1, le=MAX_SENDERS)] = 1
     """How many there are, this one included. The others send what this one sends, up to `spread_s` later."""
     spread_s: PositiveSeconds | None = None
@@ -63,11 +63,11 @@ MAX_CONTACTS = 5000
 
 
 class Store(Model):
-    """Where a node keeps bundles until a contact. Full: what expired goes first, then the lowest class, then by `drop`."""
+    """Where a node keeps bundles until a contact. Full: what expired goes, then the lowest class, in it by `drop`."""
 
     limit_bytes: Bytes = 1 << 30
     drop: Literal["oldest", "newest", "least_important"] = "oldest"
-    """Which of the lowest class goes: by when it came, or by its place in its frame, whose last packets matter least."""
+    """Which of the lowest class goes: by when it came, or by its place in its frame, whose last packets matter less."""
 
 
 class NodeConfig(Model):
@@ -117,7 +117,9 @@ def find_ends(names: tuple[str, ...], between: tuple[tuple[str, str] | None, ...
     ends = []
     for pair in between:
         if pair is None:
-            raise ValueError(f"{len(names)} nodes and {len(between)} hops: say of each hop which it is between")
+            raise ValueError(
+                f"{len(names)} nodes and {len(between)} hops: say of each hop which it is between"
+            )
         for name in pair:
             if name not in names:
                 raise ValueError(f"between: there is no node {name!r}")

@@ -1,6 +1,5 @@
 """Shared channels against theory, two-sided: throughput against load, duty cycle, half duplex, and in a scenario."""
 
-import json
 import math
 
 import numpy as np
@@ -12,12 +11,10 @@ from toys import run, session
 from link.channel.channel import BACKWARD, Channel
 from link.channel.draw import Uniform
 from link.channel.medium import Heard, Medium, Station, Transmission, Turns, compete
-from link.config import Session
 from link.events import Fate
 from link.hops import Link
 from link.journal import digest
-from scenarios import schema
-from scenarios.results import cell, traffic
+from scenarios.results import traffic
 
 T = 1_000_000  # a packet, ns
 S = 1_000_000_000
@@ -56,14 +53,18 @@ def test_periodic_nodes_of_a_random_phase(nodes, duty, stated):
     assert np.mean(shares) == pytest.approx(theory, abs=0.012)
 
 
-@pytest.mark.parametrize(("load", "stated", "within"), [(0.1, 0.086, 0.003), (0.5, 0.240, 0.006), (1.0, 0.255, 0.009)])
+@pytest.mark.parametrize(
+    ("load", "stated", "within"), [(0.1, 0.086, 0.003), (0.5, 0.240, 0.006), (1.0, 0.255, 0.009)]
+)
 def test_capture_under_shadowing(load, stated, within):
     _, through = throughput(load=load, capture_db=6.0, spread_db=6.0)
     assert through == pytest.approx(stated, abs=within)
     assert throughput(load=load, capture_db=6.0)[1] == throughput(load=load)[1], "equal powers: no capture"
 
 
-@pytest.mark.parametrize(("a", "load", "stated"), [(0.01, 1.0, 0.4925), (1.0, 1.0, 0.109), (0.01, 5.0, None), (0.1, 1.0, None)])
+@pytest.mark.parametrize(
+    ("a", "load", "stated"), [(0.01, 1.0, 0.4925), (1.0, 1.0, 0.109), (0.01, 5.0, None), (0.1, 1.0, None)]
+)
 def test_non_persistent_carrier_sense(a, load, stated):
     theory = load * math.exp(-a * load) / (load * (1 + 2 * a) + math.exp(-a * load))
     offered, through = throughput(load=load, access="csma", delay_ns=int(a * T))
@@ -93,7 +94,10 @@ def test_a_station_is_silent_after_it_sent():
 
 def test_delays_decide_who_meets_whom():
     """Two that send at once meet at a receiver in the middle, and not at one that one of them is nearer to."""
-    for delays, meets in (([[0, 5, 5], [5, 0, 9], [5, 9, 0]], True), ([[0, 5, 50], [5, 0, 9], [50, 9, 0]], False)):
+    for delays, meets in (
+        ([[0, 5, 5], [5, 0, 9], [5, 9, 0]], True),
+        ([[0, 5, 50], [5, 0, 9], [50, 9, 0]], False),
+    ):
         medium = Medium(delays)
         sent = [Transmission(node, 100, 120) for node in (1, 2)]
         for one in sent:
@@ -194,7 +198,14 @@ def test_the_same_seed_has_the_same_others(tmp_path):
     about = {
         "hops": [{**LORA, "rate_bps": 500}],
         "mtu_bytes": 64,
-        "medium": {"senders": 6, "spread_s": 20, "access": "csma", "capture_db": 6, "power_spread_db": 6, "duty_cycle": 0.3},
+        "medium": {
+            "senders": 6,
+            "spread_s": 20,
+            "access": "csma",
+            "capture_db": 6,
+            "power_spread_db": 6,
+            "duty_cycle": 0.3,
+        },
     }
     made = []
     for seed in (1, 1, 2):

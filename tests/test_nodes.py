@@ -34,15 +34,25 @@ def rows(link, fate):
 
 
 def test_a_bundle_waits_for_each_contact_in_turn():
-    link = network([{"contacts_s": [[10, 20]], "delay_s": 1}, {"contacts_s": [[5, 8], [40, 60]], "delay_s": 600}])
+    link = network(
+        [{"contacts_s": [[10, 20]], "delay_s": 1}, {"contacts_s": [[5, 8], [40, 60]], "delay_s": 600}]
+    )
     link.send(packet(), 0)
     assert [when for when, *_ in drain(link)] == [641 * S]
-    assert [(row[0], row[3], row[4]) for row in rows(link, Fate.STORED)] == [(10 * S, 0, 10 * S), (40 * S, 1, 28 * S)]
+    assert [(row[0], row[3], row[4]) for row in rows(link, Fate.STORED)] == [
+        (10 * S, 0, 10 * S),
+        (40 * S, 1, 28 * S),
+    ]
     assert [(row[3], row[4], row[5]) for row in rows(link, Fate.CROSSED)] == [(0, 0, S), (1, 0, S)]
 
 
 def test_without_contacts_nodes_forward_at_once():
-    plain = Channel(Link.model_validate({"hops": [{"name": f"h{at}", "rate_bps": 800} for at in (0, 1)], "mtu_bytes": 300}), 1)
+    plain = Channel(
+        Link.model_validate(
+            {"hops": [{"name": f"h{at}", "rate_bps": 800} for at in (0, 1)], "mtu_bytes": 300}
+        ),
+        1,
+    )
     stored = network([{}, {}])
     for link in (plain, stored):
         for number in range(5):
@@ -78,7 +88,10 @@ def test_lifetimes_are_checked_before_sending_and_on_arrival():
     link.advance(30 * S)
     link.send(packet(), 30 * S)
     drain(link)
-    assert [(row[0] // S, row[1], row[3], row[4] // S) for row in rows(link, Fate.EXPIRED)] == [(100, 1, 0, 70), (312, 0, 2, 0)]
+    assert [(row[0] // S, row[1], row[3], row[4] // S) for row in rows(link, Fate.EXPIRED)] == [
+        (100, 1, 0, 70),
+        (312, 0, 2, 0),
+    ]
     assert fates(link)[Fate.EXPIRED] == 2
 
 
@@ -87,7 +100,10 @@ def test_lifetimes_are_checked_before_sending_and_on_arrival():
     [("oldest", [3, 4]), ("newest", [0, 1]), ("least_important", [1, 4])],
 )
 def test_a_full_store_drops_by_its_policy(drop, kept):
-    link = network([{"contacts_s": [[10, 20]]}], [{"name": "a", "store": {"limit_bytes": 250, "drop": drop}}, {"name": "b"}])
+    link = network(
+        [{"contacts_s": [[10, 20]]}],
+        [{"name": "a", "store": {"limit_bytes": 250, "drop": drop}}, {"name": "b"}],
+    )
     for number, place in enumerate((5, 1, 7, 3, 2)):
         link.send(packet(place, 2), number)
     assert sorted(arrival[1] for arrival in drain(link)) == kept
@@ -161,7 +177,9 @@ def test_a_contact_that_fails_is_routed_around():
 
 
 def test_a_contact_that_comes_back_is_used_again():
-    link = network([{"contacts_s": [[0, 100], [1000, 2000]], "outage": {"windows_s": [[2, 7]], "hold": True}}])
+    link = network(
+        [{"contacts_s": [[0, 100], [1000, 2000]], "outage": {"windows_s": [[2, 7]], "hold": True}}]
+    )
     for number in range(4):
         link.send(packet(number), 0)
     assert [when // S for when, *_ in drain(link)] == [1, 2, 8, 9]
@@ -243,7 +261,9 @@ def test_the_route_is_the_brute_forces_best(request, size):
         for number in range(rng.randrange(1, 3 * count)):
             start, end = rng.sample(range(count), 2)
             times = sorted(rng.sample(range(60), 2 * rng.randrange(1, 3)))
-            edges.append(Edge(number, start, end, times[::2], times[1::2], rng.randrange(1, 4), 1, rng.randrange(5)))
+            edges.append(
+                Edge(number, start, end, times[::2], times[1::2], rng.randrange(1, 4), 1, rng.randrange(5))
+            )
         router = RouteTable(edges, count - 1)
         now, room = rng.randrange(20), rng.randrange(1, 6)
         for node in range(count - 1):
@@ -307,8 +327,14 @@ def test_stores_are_written_and_read_again():
 def test_many_orders_of_the_same_bundles_conserve():
     """Whatever the order of classes, each bundle ends once."""
     for order in itertools.islice(itertools.permutations((0, 1, 2, 3)), 12):
-        nodes = [{"name": "a", "store": {"limit_bytes": 350}}, {"name": "b", "store": {"limit_bytes": 250}}, {"name": "c"}]
-        link = network([{"contacts_s": [[5, 20]]}, {"contacts_s": [[30, 32.5], [50, 60]]}], nodes, lifetime_s=55)
+        nodes = [
+            {"name": "a", "store": {"limit_bytes": 350}},
+            {"name": "b", "store": {"limit_bytes": 250}},
+            {"name": "c"},
+        ]
+        link = network(
+            [{"contacts_s": [[5, 20]]}, {"contacts_s": [[30, 32.5], [50, 60]]}], nodes, lifetime_s=55
+        )
         for number, priority in enumerate(order * 2):
             link.send(packet(number, priority), number)
         arrived = drain(link)

@@ -55,7 +55,6 @@ class Channel:
         self._count = 0
         self._arrivals: list[Arrival] = []
         self._entries: list[Sink | None] = [None, None]
-        self._back: Hop | None = None
         self._hops: list[Hop] = []
         classify = partial(priority, framing=link.framing)
         sink: Sink = partial(self._arrive, FORWARD)
@@ -92,18 +91,26 @@ class Channel:
         if self._network is not None:
             self._network.join(self._hops)
             self._entries[FORWARD] = self._network.entry
-        if link.return_ is not None:
-            back = link.return_
-            delay = _return_delay_s(link)
-            sink = partial(self._arrive, BACKWARD)
-            rate = ConstantRate(back.rate_bps)
-            about = {"number": -1, "name": "return", "delay_s": delay, "sink": sink}
-            if shared is not None and link.medium is not None and link.medium.duplex == "half":
-                about |= {"shared": shared, "node": FAR, "receiver": NEAR, "leads": False}
-                self._back = SharedHop(self._env, back, rate, **common, **about)
-            else:
-                self._back = Hop(self._env, back, rate, **common, **about)
+        self._back = self._make_return(link, common, shared)
+        if self._back is not None:
             self._entries[BACKWARD] = self._back.put
+
+    def _make_return(self, link: Link, common: dict[str, Any], shared: Shared | None) -> Hop | None:
+        back = link.return_
+        if back is None:
+            return None
+        sink: Sink = partial(self._arrive, BACKWARD)
+        about: dict[str, Any] = {
+            "number": -1,
+            "name": "return",
+            "delay_s": _return_delay_s(link),
+            "sink": sink,
+        }
+        rate = ConstantRate(back.rate_bps)
+        if shared is None or link.medium is None or link.medium.duplex == "full":
+            return Hop(self._env, back, rate, **common, **about)
+        about |= {"shared": shared, "node": FAR, "receiver": NEAR, "leads": False}
+        return SharedHop(self._env, back, rate, **common, **about)
 
     def _share_medium(self, link: Link, seed: int) -> Shared | None:
         hop = link.shared_hop

@@ -1,7 +1,7 @@
 """A hop between nodes that repairs its own losses: custody of what is sent stays with the near side until it is across.
 
-As `link.channel.sequenced`, and silent between contacts. What it gives up goes back to the node that sent it, and so does
-what is not across when the last contact is over. What the far side says of the last contact's packets gets through
+As `link.channel.sequenced`, and silent between contacts. What it gives up goes back to the node that sent it, and so
+does what is not across when the last contact is over. What the far side says of the last contact's packets gets through
 after it, so that none is sent twice for want of a report.
 """
 
@@ -16,7 +16,7 @@ from link.seeds import generator
 
 
 class Gaps(Outages):
-    """Down between *contacts* (start and end in s, in order; None: always up), and when *other*, which holds too, is."""
+    """Down between *contacts* (start and end in s, in order; None: always up), and when *other* is, which holds too."""
 
     def __init__(self, contacts: tuple[tuple[float, float], ...] | None, other: Outages | None) -> None:
         windows = []

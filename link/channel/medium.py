@@ -8,8 +8,8 @@
 A reception fails where another transmission overlaps it at the receiver, unless it is stronger than each of them by the
 capture threshold, and where the receiver itself sends, or has yet to turn from sending to hearing. The models are those
 of Abramson 1970 (pure ALOHA), Roberts 1975 (slotted) and Kleinrock and Tobagi 1975 (non-persistent CSMA); capture as in
-LoRaSim (Bor et al. 2016): pair by pair, by power at the receiver. Times are whole nanoseconds; the medium has a clock of
-its own, which whoever asks it winds up to the present (`advance`).
+LoRaSim (Bor et al. 2016): pair by pair, by power at the receiver. Times are whole nanoseconds; the medium has a clock
+of its own, which whoever asks it winds up to the present (`advance`).
 """
 
 from collections import deque

@@ -12,6 +12,7 @@ from link.events import Row
 from link.hops import HopConfig, Link
 from link.packet import rank
 
+
 class Network:
     """The nodes of *link*. *sink* takes what is at the last of them; *rows* what becomes of bundles in stores."""
 

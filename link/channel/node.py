@@ -2,12 +2,13 @@
 
     arrive -> lifetime? -> room in the store? -> route (`link.channel.routes`) -> wait for the contact -> hop
 
-A bundle is promised to a contact when it comes, and waits for it by class, then in order. What a contact could not take,
-and what waits for one that is found down, is routed anew; so is all that waits when the hop is up again. A node knows
+A bundle is promised to a contact when it comes, and waits for it by class, then in order. What a contact could not
+take, and what waits for one that is found down, is routed anew; so is all that waits when the hop is up again. A node knows
 the plan, what it promised itself, and whether its own hops are up when it wants to send; not what is down further on.
 
 Custody is the hop's: one that sends again what it lost (`retransmit`) has bundles stay in the store until the far side
-has them, and those that it gave up are routed anew, past the contact that gave them up. On another hop a bundle leaves the store with its last bit.
+has them, and those that it gave up are routed anew, past the contact that gave them up. On another hop a bundle leaves
+the store with its last bit.
 """
 
 from collections import deque
@@ -206,8 +207,8 @@ class Outlet:
 class StoreNode:
     """A node by *number*, with a store of *limit_bytes*. *outlets* are added when their hops are made.
 
-    *rank* gives a packet's class (0 goes first) and its place in its frame; *born* when a packet was sent, of those that
-    *lifetime* ns (None: for ever) still counts for; *sink* takes what is at its destination.
+    *rank* gives a packet's class (0 goes first) and its place in its frame; *born* when a packet was sent, of those
+    that *lifetime* ns (None: for ever) still counts for; *sink* takes what is at its destination.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Routes by earliest arrival over a contact plan: contact graph routing.
 
 Dijkstra's algorithm over nodes, labelled by when the last bit is there: a bundle on a contact starts when it is at the
-node, the contact is open and what of no lower class was promised before is sent, and must end before the contact does. A later
-start never arrives earlier, so the first route found is the best. Ties go to fewer hops, then to the lower number.
+node, the contact is open and what of no lower class was promised before is sent, and must end before the contact
+does. A later start never arrives earlier, so the first route found is the best. Ties go to fewer hops, then to the lower number.
 The node that asks knows what it promised its own contacts; those beyond it counts as empty, as does ION, and each node
 on the way reckons anew.
 """
@@ -73,9 +73,10 @@ class RouteTable:
         self, node: int, now: int, size_bytes: int, priority: int = 0, *,
         skip: Container[tuple[int, int]] = (), down: bool = False,
     ) -> Found | None:  # fmt: skip
-        """Return the first contact of the route on which *size_bytes* of class *priority* that are at *node* arrive first.
+        """Return the first contact of the route on which *size_bytes* of class *priority* at *node* arrive first.
 
-        None where no route is left. *skip*: contacts, by edge and number, that are out of the question; *down*: whether those are in it that
+        None where no route is left. *skip*: contacts, by edge and number, that are out of the question; *down*: whether
+        those are in it that
         were found down.
         """
         heap: list[tuple[int, int, int, int, Edge | None, int]] = [(now, 0, 0, node, None, 0)]
@@ -99,8 +100,7 @@ class RouteTable:
                     begin = edge.begins(number, at, priority) if own else max(at, edge.starts[number])
                     over = begin + lasts
                     if over <= ends[number] and not (
-                        own
-                        and ((edge.down == number and not down) or (edge.number, number) in skip)
+                        own and ((edge.down == number and not down) or (edge.number, number) in skip)
                     ):
                         order += 1
                         entry = (first, contact) if first is not None else (edge, number)

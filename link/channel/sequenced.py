@@ -88,7 +88,7 @@ class SequencedHop(Hop):
         self._held_report: tuple[int, tuple[int, bool, int]] | None = None
         self._report_release: simpy.Event | None = None
         self.on_end: Callable[[int, bool, int], None] | None = None
-        """Told (packet, whether it is across, when) of each that needs no more of this hop; then none is dropped here."""
+        """Told (packet, whether it is across, when) of each that needs no more of this hop, which drops none then."""
 
     def _wait_ns(self, report_bps: float) -> int:
         """Return how long after an attempt its report may come; a report may wait for one before it."""

@@ -1,7 +1,7 @@
 """A hop whose transmitter takes turns with others on one channel, and the others (`link.channel.medium`).
 
-The others are senders like this one: each sends what this one sends, packet for packet, as much later as is drawn for it
-anew each time that this sender is given packets, up to `spread_s`. Their packets are no part of the run: they cost ours
+The others are senders like this one: each sends what this one sends, packet for packet, as much later as is drawn for
+it anew each time that this sender is given packets, up to `spread_s`. Their packets are no part of the run: they cost ours
 the channel. What they do is reckoned when somebody asks, so they keep nothing going.
 """
 

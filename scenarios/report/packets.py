@@ -22,8 +22,8 @@ from link.journal import Run
 from link.packet import Kind
 from link.repair import arq
 from scenarios.results import traffic
-from scenarios.results.stores import DEATHS, node_figures
 from scenarios.results.hop_packets import HopPacket
+from scenarios.results.stores import DEATHS, node_figures
 
 WIDTH = 120
 _INDENT = 18

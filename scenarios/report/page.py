@@ -212,7 +212,11 @@ def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
 
 def _hop_words(hop: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, str]:
     pace = f"the rate of a trace ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
-    return {"name": hop["name"], "rate": pace, "words": ", ".join([*_troubles(hop, hop.get("delay_s", 0.0)), *_shared_words(hop, link)])}
+    return {
+        "name": hop["name"],
+        "rate": pace,
+        "words": ", ".join([*_troubles(hop, hop.get("delay_s", 0.0)), *_shared_words(hop, link)]),
+    }
 
 
 def _shared_words(hop: Mapping[str, Any], link: Mapping[str, Any]) -> list[str]:

@@ -29,8 +29,8 @@ def draw(run: Run) -> Drawing | None:
     found = stays(run)
     shown = [at for at in range(len(nodes)) if at < len(nodes) - 1 or any(stay.node == at for stay in found)]
     caption = (
-        "Each panel is a node. The blue area is what waits in its store for a contact; green bars below are the contacts "
-        "that the plan promises it, a line for each hop that leads on."
+        "Each panel is a node. The blue area is what waits in its store for a contact; green bars below are the "
+        "contacts that the plan promises it, a line for each hop that leads on."
     )
     if any(_cuts(hop, 1.0) for hop in link["hops"]):
         caption += " Where a bar is red the hop was down, which the plan did not know."
@@ -82,7 +82,12 @@ def _mark(axes: Axes, mine: Sequence[Stay], unit: float, handles: dict[str, Any]
 
 
 def _contacts(
-    axes: Axes, hops: Sequence[Mapping[str, Any]], until: float, unit: float, handles: dict[str, Any], narrow: bool
+    axes: Axes,
+    hops: Sequence[Mapping[str, Any]],
+    until: float,
+    unit: float,
+    handles: dict[str, Any],
+    narrow: bool,
 ) -> None:
     """Draw the contacts of *hops* below the axis, a line each."""
     top = axes.get_ylim()[1]
@@ -101,8 +106,11 @@ def _contacts(
         ]
         if cuts:
             axes.broken_barh(cuts, (low, line * 0.7), facecolors=VERMILION, hatch="////", edgecolor="white")
-            handles["cut"] = Patch(facecolor=VERMILION, hatch="////", edgecolor="white", label="down, against the plan")
-        about = {"fontsize": 8, "va": "center", "ha": "right"}
+            handles["cut"] = Patch(
+                facecolor=VERMILION, hatch="////", edgecolor="white", label="down, against the plan"
+            )
+        about: dict[str, Any] = {"fontsize": 8, "va": "center", "ha": "right"}
+        about["bbox"] = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
         axes.annotate(hop["name"], (1.0, low + line * 0.35), xycoords=("axes fraction", "data"), **about)
     axes.set_ylim(-line * (len(hops) + 0.3) if hops else 0, top)
     axes.axhline(0.0, color=BLUE, linewidth=0.8)

@@ -289,7 +289,11 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
             *((fate, look[0], look[2]) for fate, look in LOSSES.items()),
         ]
         hatches = dict(
-            zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "*", "O", "o.", "x.", "..", "**"), strict=True)
+            zip(
+                LOSSES,
+                ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "*", "O", "o.", "x.", "..", "**"),
+                strict=True,
+            )
         )
         for fate, label, colour in ends:
             count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]

@@ -26,7 +26,12 @@ def day_link() -> Link:
             "nodes": [{"name": "rover"}, {"name": "orbiter"}, {"name": "earth"}],
             "hops": [
                 {"name": "up", "rate_bps": 256_000, "delay_s": 0.005, "contacts_s": passes},
-                {"name": "down", "rate_bps": 2e6, "delay_s": 635.24, "contacts_s": [[0, 14_400], [72_000, 200_000]]},
+                {
+                    "name": "down",
+                    "rate_bps": 2e6,
+                    "delay_s": 635.24,
+                    "contacts_s": [[0, 14_400], [72_000, 200_000]],
+                },
             ],
             "lifetime_s": 172_800,
         }
@@ -35,7 +40,10 @@ def day_link() -> Link:
 
 def plain_link() -> Link:
     """Return two plain hops."""
-    hops = [{"name": "up", "rate_bps": 256_000, "delay_s": 0.005}, {"name": "down", "rate_bps": 2e6, "delay_s": 635.24}]
+    hops = [
+        {"name": "up", "rate_bps": 256_000, "delay_s": 0.005},
+        {"name": "down", "rate_bps": 2e6, "delay_s": 635.24},
+    ]
     return Link.model_validate({"mtu_bytes": 128, "hops": hops})
 
 
@@ -43,7 +51,7 @@ def run(link: Link, count: int) -> float:
     """Return processor seconds for *count* packets over a day."""
     channel = Channel(link, seed=1)
     packets = [Packet(Kind.DATA, 0, at, bytes(92), at % 4).pack(0) for at in range(1000)]
-    arrived = delivered = 0
+    arrived = 0
     gap = DAY_NS // count
     started = time.process_time()
     for number in range(count):
