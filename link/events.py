@@ -20,6 +20,8 @@ class Fate(IntEnum):
     """An attempt of a hop that failed and was followed by another, under a number of its own (`retransmit`)."""
     REPORTED = 5
     """The far side of a hop said what it has, by a packet of the hop's own (`retransmit`)."""
+    STORED = 6
+    """A node keeps it until a contact; *hop* is the node's number, *waited_ns* how long it is expected to wait."""
 
     QUEUE_FULL = 16
     CHANNEL_LOSS = 17
@@ -38,6 +40,14 @@ class Fate(IntEnum):
     """Still on its way when the run was cut short."""
     OUT_OF_ORDER = 26
     """The far side of a hop discarded it, for one before it was missing (`retransmit`)."""
+    EXPIRED = 27
+    """Its lifetime was over: found when it came to a node, or was to leave it."""
+    STORE_FULL = 28
+    """A node's store had no room for it."""
+    NO_ROUTE = 29
+    """No contacts to come lead from the node to the far end."""
+    COLLISION = 30
+    """It met another transmission at its receiver, or the receiver was sending itself (`medium`)."""
 
     @property
     def is_drop(self) -> bool:

@@ -12,6 +12,17 @@ from link import packet
 from link.channel.loss import Loss
 from link.fields import MAX_SECONDS, Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds, Text
 from link.marks import Affects, Steers
+from link.nodes import (
+    NodeConfig,
+    SharedMedium,
+    Windows,
+    check_windows,
+    find_ends,
+    find_widest,
+    is_empty,
+    is_none,
+    share_open,
+)
 from link.physics.media import MAX_STEPS, Budget
 from link.physics.medium import require_rising
 
@@ -54,11 +65,7 @@ class Outage(Model):
     def _one_kind(self) -> "Outage":
         if (self.up_s is None) != (self.down_s is None):
             raise ValueError("up_s and down_s go together")
-        last = 0.0
-        for start, end in self.windows_s:
-            if start < last or end <= start:
-                raise ValueError("windows_s must be in order, each ending after its start")
-            last = end
+        check_windows(self.windows_s, "windows_s")
         if self.windows_s and self.up_s is not None:
             raise ValueError("give windows_s or up_s with down_s, not both")
         return self
@@ -125,6 +132,10 @@ class HopConfig(Model):
     queue: QueueConfig = QueueConfig()
     retransmit: Retransmit | None = None
     """Whether the hop sends again by itself what was lost on it; None: what is lost is lost."""
+    between: tuple[str, str] | None = Field(default=None, exclude_if=is_none)
+    """From which of `link.nodes` to which; None: the nodes and hops are in a row."""
+    contacts_s: Windows | None = Field(default=None, exclude_if=is_none)
+    """When the hop is there, as its nodes know beforehand (a contact plan); None: always. They know of no outage."""
 
     @model_validator(mode="after")
     def _one_rate(self) -> "HopConfig":
@@ -190,6 +201,15 @@ class Link(Model):
     hops: Annotated[tuple[HopConfig, ...], Field(min_length=1, max_length=MAX_HOPS), Affects.CHANNEL]
     return_: Annotated[ReturnHop | None, Affects.CHANNEL] = Field(default=None, alias="return")
     """None: a one-way link."""
+    medium: Annotated[SharedMedium | None, Affects.CHANNEL] = Field(default=None, exclude_if=is_none)
+    """Who else is on the channel of a hop; None: nobody."""
+    nodes: Annotated[tuple[NodeConfig, ...], Field(max_length=MAX_HOPS + 1), Affects.CHANNEL] = Field(
+        default=(), exclude_if=is_empty
+    )
+    """What is at the ends of hops and stores bundles until a contact: the first sends, the last receives. None: what is
+    between hops forwards at once."""
+    lifetime_s: Annotated[PositiveSeconds | None, Affects.CHANNEL] = Field(default=None, exclude_if=is_none)
+    """How long after it was sent a bundle is of use to anybody: then nodes drop it. None: for ever."""
     repair: Repair = Repair()
     deadline_s: Annotated[PositiveSeconds | None, Affects.CHANNEL, _ENDS] = None
     """How long after the first packet of a frame the receiver waits for the rest; None: derived."""
@@ -222,10 +242,77 @@ class Link(Model):
                 raise ValueError(f"hop {name}: queue.limit_bytes is smaller than the MTU")
         if self.repair.priorities and all(hop.queue.classes == 1 for hop in self.hops):
             raise ValueError("repair.priorities needs a hop with queue.classes of 2 or more")
-        delay_s = fsum(hop.delay_s for hop in self.hops)
+        self._check_network()
+        delay_s = fsum(hop.delay_s for hop in self.way)
         if delay_s > MAX_SECONDS:
             raise ValueError(f"the hops' delays add up to {delay_s:.3g} s; at most {MAX_SECONDS:g} s")
         names = [hop.name for hop in self.hops]
         if len(set(names)) != len(names) or "return" in names:
             raise ValueError("hops need different names, none of them 'return'")
+        self._check_medium()
         return self
+
+    def _check_network(self) -> None:
+        """Raise ValueError where nodes, and what hops say of them, do not fit together."""
+        if not self.nodes:
+            if self.lifetime_s is not None or any(hop.between or hop.contacts_s for hop in self.hops):
+                raise ValueError("lifetime_s, and a hop's between and contacts_s, need link.nodes")
+            return
+        ends = self.ends
+        for hop in self.hops:
+            if hop.rate_bps is None:
+                raise ValueError(
+                    f"hop {hop.name}: a hop between nodes has a rate_bps, which routes are reckoned by"
+                )
+            if hop.contacts_s is not None:
+                check_windows(hop.contacts_s, f"hop {hop.name}: contacts_s")
+            if hop.retransmit and hop.outage and not hop.outage.hold:
+                raise ValueError(
+                    f"hop {hop.name}: between nodes, an outage of a hop with retransmit must hold"
+                )
+        if self.medium is not None and len(ends) > len(self.nodes) - 1:
+            raise ValueError("medium: not with several routes")
+
+    @property
+    def ends(self) -> list[tuple[int, int]]:
+        """From which of `nodes` to which each hop leads, by number."""
+        if not self.nodes:
+            return [(at, at + 1) for at in range(len(self.hops))]
+        return find_ends(tuple(node.name for node in self.nodes), tuple(hop.between for hop in self.hops))
+
+    @property
+    def way(self) -> tuple[HopConfig, ...]:
+        """The hops that waits are reckoned by: all where they are in a row, else the route of the highest mean rate."""
+        if not self.nodes:
+            return self.hops
+        rates = [(hop.rate_bps or 0.0) * share_open(hop.contacts_s) for hop in self.hops]
+        return tuple(self.hops[at] for at in find_widest(self.ends, rates, len(self.nodes)))
+
+    def _check_medium(self) -> None:
+        """Raise ValueError where the hop that shares its channel is none, or cannot."""
+        if self.medium is None:
+            return
+        hop = self.shared_hop
+        if hop is None:
+            raise ValueError(f"medium.hop: there is no hop {self.medium.hop!r}")
+        if (hop.rate_bps is None and hop.budget is None) or hop.retransmit is not None:
+            raise ValueError(f"medium: hop {hop.name} needs a rate_bps of its own, and no retransmit")
+        if hop.budget_steps is not None:
+            raise ValueError(f"medium: hop {hop.name} must keep its distance")
+        backoff_s = self.medium.backoff_s
+        # What a budget comes to is not known until it is reckoned.
+        air_s = None if hop.rate_bps is None else self.mtu_bytes * 8 / hop.rate_bps
+        if backoff_s is not None and air_s is not None and backoff_s < 0.01 * air_s:
+            raise ValueError(
+                f"medium.backoff_s {backoff_s:g} is under a hundredth of a packet's {air_s:.3g} s"
+            )
+        if self.medium.duplex == "half" and self.return_ is None:
+            raise ValueError("medium.duplex: half needs a return channel to share: give link.return")
+
+    @property
+    def shared_hop(self) -> HopConfig | None:
+        """The hop on whose channel `medium` has others; None where there is none."""
+        if self.medium is None:
+            return None
+        wanted = self.medium.hop
+        return next((hop for hop in self.hops if wanted in (None, hop.name)), None)

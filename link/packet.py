@@ -170,6 +170,17 @@ def priority(data: bytes, framing: str) -> int:
     return data[at] >> 1 & 3 if len(data) > at else PRIORITIES - 1
 
 
+def rank(data: bytes, framing: str) -> tuple[int, int]:
+    """Return what a node's store reads of a packet: its class of service, and its place in its frame, 0 to 1023.
+
+    The first sections of a frame matter most, and its repair packets come last. (3, 1023) where there is no packet.
+    """
+    at = 0 if framing == "compact" else CCSDS_HEADER_BYTES
+    if len(data) < at + 4:
+        return PRIORITIES - 1, MAX_PACKETS - 1
+    return data[at] >> 1 & 3, (data[at + 2] & 3) << 8 | data[at + 3]
+
+
 def overhead(framing: str) -> int:
     """Return the header bytes of a packet under *framing*."""
     return HEADER_BYTES if framing == "compact" else HEADER_BYTES + CCSDS_HEADER_BYTES

@@ -11,7 +11,8 @@ from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import UsageError
-from link.hops import HopConfig, Link, ReturnHop
+from link.hops import HopConfig, Link, Outage, ReturnHop
+from link.nodes import longest_wait_s
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
@@ -43,13 +44,27 @@ class Times:
 
 
 def _hold_ns(hop: HopConfig | ReturnHop) -> int:
-    """Return how long a packet may be held up by an outage of *hop*."""
-    outage = hop.outage
+    """Return how long a packet may be held up by an outage of *hop*, or until a contact."""
+    wait_ns = to_ns(longest_wait_s(hop.contacts_s)) if isinstance(hop, HopConfig) else 0
+    return wait_ns + _outage_ns(hop.outage)
+
+
+def _outage_ns(outage: Outage | None) -> int:
     if outage is None or not outage.hold:
         return 0
     if outage.down_s is not None:
         return to_ns(outage.down_s * (TAIL["exponential"] if outage.random else 1.0))
     return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
+
+
+def _turn_ns(link: Link) -> int:
+    """Return how long a packet may wait for its turn on a shared channel, besides the duty cycle's silence."""
+    medium, hop = link.medium, link.shared_hop
+    if medium is None or hop is None or medium.access == "aloha":
+        return 0
+    own_s = medium.slot_s if medium.access == "slotted" else medium.backoff_s
+    turn_s = own_s if own_s is not None else link.mtu_bytes * 8 / (hop.rate_bps or 1.0)
+    return to_ns(turn_s * (1.0 if medium.access == "slotted" else TAIL["exponential"]))
 
 
 def body_bytes(link: Link) -> int:
@@ -72,15 +87,16 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     link = session.link
     rate = path_rate_bps(link, traces)
     frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
-    jitter_ns = sum(tail_ns(hop.jitter) + _repeats_ns(hop, link, traces) for hop in link.hops)
+    jitter_ns = sum(tail_ns(hop.jitter) + _repeats_ns(hop, link, traces) for hop in link.way)
+    jitter_ns += _turn_ns(link)
     round_trip_ns = 0
     if link.return_ is not None:
-        out = sum(hop.delay_s for hop in link.hops)
+        out = sum(hop.delay_s for hop in link.way)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
         feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.rate_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += tail_ns(link.return_.jitter) + jitter_ns
-    hold_ns = sum(map(_hold_ns, link.hops))
+    hold_ns = sum(map(_hold_ns, link.way))
     if link.return_ is not None:
         hold_ns += _hold_ns(link.return_)
     fec_span_ns = 0
@@ -96,6 +112,7 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
         (hop.jitter is not None and hop.jitter.reorder) or (hop.queue.classes > 1 and link.repair.priorities)
         for hop in link.hops
     )
+    overtaking = overtaking or bool(link.nodes)  # by another route, or a higher class of a store
     return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking, fec_span_ns)
 
 

@@ -314,7 +314,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         return scenario  # what follows from the link's figures follows them when they are changed
     back = link.return_
     if back is not None and back.delay_s is None:
-        delay_s = math.fsum(hop.delay_s for hop in link.hops)
+        delay_s = math.fsum(hop.delay_s for hop in link.way)
         link = link.model_copy(update={"return_": back.model_copy(update={"delay_s": delay_s})})
     if link.deadline_s is None:
         deadline_s = math.ceil(times(scenario, hop_traces).deadline_ns / 1e6) / 1e3

@@ -69,6 +69,53 @@ def random_way(rng: random.Random, rate_bps: float) -> dict[str, Any]:
     return {key: value for key, value in way.items() if value is not None}
 
 
+def random_medium(rng: random.Random, hops: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return others on the channel of one of *hops*, which repairs nothing by itself then."""
+    hop = rng.choice(hops)
+    hop.pop("retransmit", None)
+    medium: dict[str, Any] = {
+        "hop": hop["name"],
+        "access": rng.choice(["aloha", "slotted", "csma"]),
+        "senders": rng.choice([1, 3, 10]),
+        "spread_s": rng.choice([5.0, 60.0]),
+        "duty_cycle": rng.choice([1.0, 0.5, 0.1]),
+        "capture_db": rng.choice([None, 6.0]),
+        "power_spread_db": rng.choice([0.0, 6.0]),
+    }
+    if rng.random() < 0.5:
+        medium |= {"duplex": "half", "turnaround_s": rng.choice([0.0, 0.5])}
+    return {key: value for key, value in medium.items() if value is not None}
+
+
+def random_contacts(rng: random.Random) -> list[list[int]]:
+    times = sorted(rng.sample(range(1, 700), 2 * rng.randrange(1, 6)))
+    return [list(pair) for pair in zip(times[::2], times[1::2], strict=True)]
+
+
+def add_nodes(rng: random.Random, link: dict[str, Any]) -> None:
+    """Give *link* nodes with stores and its hops contacts; sometimes another hop beside the first, or past all."""
+    hops = link["hops"]
+    for hop in hops:
+        if rng.random() < 0.6:
+            hop["contacts_s"] = random_contacts(rng)
+        if "retransmit" in hop and "outage" in hop:
+            hop["outage"]["hold"] = True
+    names = [f"node{at}" for at in range(len(hops) + 1)]
+    if rng.random() < 0.5:
+        for at, hop in enumerate(hops):
+            hop["between"] = names[at : at + 2]
+        more = random_way(rng, rng.choice([100.0, 4000.0]))
+        ends = rng.choice([names[:2], [names[0], names[-1]]])
+        hops.append({"name": "beside", **more, "between": ends, "contacts_s": random_contacts(rng)})
+    drops = ["oldest", "newest", "least_important"]
+    link["nodes"] = [
+        {"name": name, "store": {"limit_bytes": rng.choice([400, 3000, 1 << 30]), "drop": rng.choice(drops)}}
+        for name in names
+    ]
+    if rng.random() < 0.5:
+        link["lifetime_s"] = rng.choice([20.0, 200.0, 2000.0])
+
+
 def random_sessions(rng: random.Random, number: int) -> Iterator[Session]:
     """Yield links of up to three hops on which anything may be set that is not refused."""
     while True:
@@ -103,6 +150,10 @@ def random_session(rng: random.Random, number: int) -> Session:
         link["return"] = random_way(rng, rng.choice([16.0, 200.0, 2000.0]))
         link["repair"]["arq"] = rng.random() < 0.8
         link["repair"]["arq_rounds"] = rng.choice([1, 2, 4])
+    if rng.random() < 0.35:
+        add_nodes(rng, link)
+    if rng.random() < 0.25:
+        link["medium"] = random_medium(rng, hops)
     if rng.random() < 0.2:
         link["deadline_s"] = rng.choice([1.0, 30.0, 500.0])
     return session(
@@ -158,10 +209,35 @@ def check_bytes(found: Any) -> None:
         == told["on_air"]
         == whole.cost.on_air
     )
+    # Sent = delivered + drops by reason, to the byte.
+    by_end: dict[Fate, int] = {}
+    for item in whole.sent:
+        by_end[item.end] = by_end.get(item.end, 0) + len(found.data[item.number])
+    assert all(end == Fate.DELIVERED or end.is_drop for end in by_end)
+    assert sum(by_end.values()) == sum(item.size_bytes for item in whole.sent)
+    check_stores(found)
     count = result["packets"]
     assert count["sent"] + count["duplicated"] == count["delivered"] + sum(count["dropped"].values())
     shown = result["frames"]
     assert shown["sent"] == shown["complete"] + shown["partial"] + shown["lost"]
+
+
+def check_stores(found: Any) -> None:
+    """No node holds more at a time than its store does, reckoned from when each bundle came and left."""
+    nodes = found.head["scenario"]["link"].get("nodes", [])
+    kept = (Fate.STORED, Fate.EXPIRED, Fate.STORE_FULL, Fate.NO_ROUTE)
+    copies = {row[1] for row in found.rows.tolist() if row[2] == Fate.DUPLICATED}
+    for number, node in enumerate(nodes):
+        changes = []
+        for time, packet, fate, hop, waited, _ in found.rows.tolist():
+            if fate in kept and hop == number and waited and packet not in copies:
+                size = len(found.data[packet])
+                changes += [(time, -size), (time - waited, size)]
+        held = peak = 0
+        for _, change in sorted(changes):
+            held += change
+            peak = max(peak, held)
+        assert held == 0 and peak <= node["store"]["limit_bytes"]
 
 
 def check_frames(found: Any, decoder: ToyDecoder, frames: int, pieces: int, each: int) -> None:

@@ -43,6 +43,7 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
     assert plan.title
     sources = {
         "bandwidth": "world:mars",
+        "rover-day": "world:mars",
         "mars-relay": "world:mars",
         "mars-direct": "world:mars",
         "orbiter-pass": "world:mars",
@@ -50,10 +51,10 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
         "curiosity-direct": "world:mars",
         "orbiter-uhf": "world:mars",
         "dsoc-1au": "world:mars",
-        "acoustic-pair": "world:seafloor",
         "lunar-relay": "world:moon",
         "ccsds-downlink": "world:moon",
         "underwater-acoustic": "world:seafloor",
+        "acoustic-pair": "world:seafloor",
         "gsc-table-1": "kitti:data/kitti",
         "gsc-table-2": "cityscapes:data/cityscapes",
         "gsc-table-3": "coco:data/coco",
@@ -116,8 +117,8 @@ SUFFIXES = (
 )  # fmt: skip
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
-    "loss", "loss_good", "loss_bad", "fec",  # shares
-    "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window",  # counts
+    "loss", "loss_good", "loss_bad", "fec", "duty_cycle",  # shares
+    "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window", "senders",  # counts
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
     "alpha", "beta", "noise_seed",  # weights, and a number

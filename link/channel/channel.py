@@ -13,12 +13,16 @@ from typing import Any
 import simpy
 
 from link.channel import to_ns
+from link.channel.custody import CustodyHop
 from link.channel.hop import Hop, Sink
+from link.channel.network import Network
 from link.channel.path import hop_rate_bps
 from link.channel.rate import ConstantRate, Rate, SteppedRate, Trace, TraceRate
 from link.channel.sequenced import SequencedHop
+from link.channel.shared import FAR, NEAR, Shared, SharedHop
 from link.events import Fate, Row
 from link.hops import Link
+from link.nodes import share_open
 from link.packet import priority
 
 FORWARD, BACKWARD = 0, 1
@@ -51,7 +55,7 @@ class Channel:
         """Fates since the owner last took them away."""
         self._count = 0
         self._arrivals: list[Arrival] = []
-        self._entries: list[Hop | None] = [None, None]
+        self._entries: list[Sink | None] = [None, None]
         self._hops: list[Hop] = []
         classify = partial(priority, framing=link.framing)
         sink: Sink = partial(self._arrive, FORWARD)
@@ -61,6 +65,8 @@ class Channel:
         self._traces = traces or {}
         self._link = link
         own = [] if data is None else data
+        shared = self._share_medium(link, seed)
+        self._network = Network(link, self.rows, sink) if link.nodes else None
         for number, config in reversed(list(enumerate(link.hops))):
             rate: Rate
             if config.budget_steps is not None:
@@ -70,22 +76,54 @@ class Channel:
             else:
                 rate = TraceRate(self._traces[config.name])
             name = f"hop.{config.name}"
+            if self._network is not None:
+                sink = self._network.sink(number)
             about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
-            if config.retransmit is None:
+            if shared is not None and config is link.shared_hop:
+                about |= {"shared": shared, "node": NEAR, "receiver": FAR, "leads": True}
+                hop = SharedHop(self._env, config, rate, **common, **about)
+            elif config.retransmit is None:
                 hop = Hop(self._env, config, rate, **common, **about)
             else:
-                mean_bps = hop_rate_bps(config, self._traces)
-                hop = SequencedHop(self._env, config, rate, **common, **about, data=own, mean_bps=mean_bps)
+                kind = SequencedHop if self._network is None else CustodyHop
+                mean_bps = hop_rate_bps(config, self._traces) / share_open(config.contacts_s)
+                hop = kind(self._env, config, rate, **common, **about, data=own, mean_bps=mean_bps)
             sink = hop.put
-            self._entries[FORWARD] = hop
+            self._entries[FORWARD] = hop.put
             self._hops.insert(0, hop)
-        if link.return_ is not None:
-            back = link.return_
-            delay = _return_delay_s(link)
-            sink = partial(self._arrive, BACKWARD)
-            rate = ConstantRate(back.rate_bps)
-            about = {"number": -1, "name": "return", "delay_s": delay, "sink": sink}
-            self._entries[BACKWARD] = Hop(self._env, back, rate, **common, **about)
+        if self._network is not None:
+            self._network.join(self._hops)
+            self._entries[FORWARD] = self._network.entry
+        self._back = self._make_return(link, common, shared)
+        if self._back is not None:
+            self._entries[BACKWARD] = self._back.put
+
+    def _make_return(self, link: Link, common: dict[str, Any], shared: Shared | None) -> Hop | None:
+        back = link.return_
+        if back is None:
+            return None
+        sink: Sink = partial(self._arrive, BACKWARD)
+        about: dict[str, Any] = {
+            "number": -1,
+            "name": "return",
+            "delay_s": _return_delay_s(link),
+            "sink": sink,
+        }
+        rate = ConstantRate(back.rate_bps)
+        if shared is None or link.medium is None or link.medium.duplex == "full":
+            return Hop(self._env, back, rate, **common, **about)
+        about |= {"shared": shared, "node": FAR, "receiver": NEAR, "leads": False}
+        return SharedHop(self._env, back, rate, **common, **about)
+
+    def _share_medium(self, link: Link, seed: int) -> Shared | None:
+        hop = link.shared_hop
+        if hop is None or link.medium is None:
+            return None
+        assert hop.rate_bps is not None
+        return Shared(
+            link.medium, seed, rate_bps=hop.rate_bps, delay_s=hop.delay_s, mtu_bytes=link.mtu_bytes,
+            limit=max(1, hop.queue.limit_bytes // link.mtu_bytes),
+        )  # fmt: skip
 
     def adjust(self, link: Link, turn: int, now: int) -> None:
         """Carry packets as *link* says from *now* on: the same hops, by name, with other figures.
@@ -97,7 +135,9 @@ class Channel:
         for hop, old, new in zip(self._hops, was.hops, link.hops, strict=True):
             if new != old:
                 hop.adjust(new, new.delay_s, turn, now)
-        back = self._entries[BACKWARD]
+        if self._network is not None:
+            self._network.adjust(link)
+        back = self._back
         if back is not None and link.return_ is not None:
             delay_s = _return_delay_s(link)
             if link.return_ != was.return_ or delay_s != _return_delay_s(was):
@@ -115,13 +155,13 @@ class Channel:
 
         Raise ValueError for BACKWARD on a one-way link.
         """
-        hop = self._entries[direction]
-        if hop is None:
+        put = self._entries[direction]
+        if put is None:
             raise ValueError("this link has no return channel")
         packet = self._count
         self._count = packet + 1
         self.rows.append((now, packet, _SENT, -direction, 0, 0))
-        hop.put(packet, data, now)
+        put(packet, data, now)
         return packet
 
     @property
@@ -144,4 +184,4 @@ class Channel:
 def _return_delay_s(link: Link) -> float:
     """Return the delay of the way back: its own, or the sum of the hops' where it has none."""
     own = link.return_.delay_s if link.return_ is not None else None
-    return own if own is not None else sum(hop.delay_s for hop in link.hops)
+    return own if own is not None else sum(hop.delay_s for hop in link.way)

@@ -5,6 +5,7 @@ from math import prod
 
 from link.channel.rate import Trace
 from link.hops import HopConfig, Link
+from link.nodes import share_open
 
 
 def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
@@ -31,15 +32,22 @@ def path_loss(link: Link) -> float:
 
     Hops are independent, so 1 - prod(1 - loss of a hop).
     """
-    return 1.0 - prod(1.0 - hop_loss(hop, link.mtu_bytes) for hop in link.hops)
+    return 1.0 - prod(1.0 - hop_loss(hop, link.mtu_bytes) for hop in link.way)
 
 
 def hop_rate_bps(hop: HopConfig, traces: Mapping[str, Trace]) -> float:
-    """Return the mean rate of *hop* in bit/s, its regular outages counted in; *traces* by hop name."""
+    """Return the mean rate of *hop* in bit/s, its regular outages and its contacts counted in; *traces* by hop name."""
     rate = hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps
-    return rate * (hop.outage.share_up if hop.outage is not None else 1.0)
+    return rate * (hop.outage.share_up if hop.outage is not None else 1.0) * share_open(hop.contacts_s)
 
 
 def path_rate_bps(link: Link, traces: Mapping[str, Trace]) -> float:
-    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in."""
-    return min(hop_rate_bps(hop, traces) for hop in link.hops)
+    """Return the mean rate in bit/s of the narrowest hop on the way out, its regular outages counted in.
+
+    A hop whose channel is shared has the share of its rate that the duty cycle leaves.
+    """
+    return min(hop_rate_bps(hop, traces) * _duty(link, hop) for hop in link.way)
+
+
+def _duty(link: Link, hop: HopConfig) -> float:
+    return link.medium.duty_cycle if link.medium is not None and hop is link.shared_hop else 1.0

@@ -94,6 +94,8 @@ class SequencedHop(Hop):
         self._reporting = self._report_due = False
         self._held_report: tuple[int, tuple[int, bool, int]] | None = None
         self._report_release: simpy.Event | None = None
+        self.on_end: Callable[[int, bool, int], None] | None = None
+        """Told (packet, whether it is across, when) of each that needs no more of this hop, which drops none then."""
 
     def _wait_ns(self, report_bps: float) -> int:
         """Return how long after an attempt its report may come; a report may wait for one before it."""
@@ -181,7 +183,8 @@ class SequencedHop(Hop):
     def _failed(self, item: _Unconfirmed, now: int, fate: Fate, waited: int, lasted: int) -> None:
         """Write down a failed attempt: as the packet's end where no other follows, else as that of a copy."""
         # One that has not ended is unconfirmed, so there is an oldest.
-        if not item.ended and item.turns >= self._tries - 1 and item is self._sent[0]:
+        last = not item.ended and item.turns >= self._tries - 1 and item is self._sent[0]
+        if last and self.on_end is None:
             item.ended = True
             self._rows.append((now, item.packet, int(fate), self._number, waited, lasted))
             return
@@ -208,7 +211,10 @@ class SequencedHop(Hop):
         item = self._sent[0]
         item.turns += 1
         if item.turns >= self._tries:
-            if not item.ended:  # its last attempt is still on its way, so late that nobody waits for it
+            if self.on_end is not None:
+                crossed, item.ended = item.ended, True
+                self._then(now, partial(self.on_end, item.packet, crossed, now))
+            elif not item.ended:  # its last attempt is still on its way, so late that nobody waits for it
                 item.ended = True
                 self._rows.append((now, item.packet, int(Fate.CHANNEL_LOSS), self._number, 0, 0))
             self._sent.popleft()
@@ -219,7 +225,9 @@ class SequencedHop(Hop):
         """Take a report: what the far side expected next at *said_ns*, and whether something else came instead."""
         before = len(self._sent)
         while self._sent and self._sent[0].sequence < expected:
-            self._sent.popleft()
+            item = self._sent.popleft()
+            if self.on_end is not None:
+                self._then(now, partial(self.on_end, item.packet, True, now))
             self._cursor = max(0, self._cursor - 1)
         oldest = self._sent[0] if self._sent else None
         if gap and oldest is not None and oldest.sequence == expected and self._cursor > 0:

@@ -23,6 +23,7 @@ from link.packet import Kind
 from link.repair import arq
 from scenarios.results import traffic
 from scenarios.results.hop_packets import HopPacket
+from scenarios.results.stores import DEATHS, node_figures
 
 WIDTH = 120
 _INDENT = 18
@@ -40,6 +41,7 @@ class _Way:
     born: tuple[int, int] = (0, 0)
     """(time, hop) at which it was sent, or made as a copy."""
     hops: list[tuple[int, int, Fate, int, int]] = field(default_factory=list)
+    stores: list[tuple[int, int, Fate, int]] = field(default_factory=list)
     """(hop, time, fate, waited_ns, transmitted_ns) of each hop that it came to."""
     end: tuple[int, Fate] | None = None
 
@@ -52,6 +54,7 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
     """
     scenario = traffic.scenario(run)
     names = [hop["name"] for hop in scenario["link"]["hops"]]
+    nodes = [node["name"] for node in scenario["link"].get("nodes", ())]
     ways = _ways(run)
     sent = {item.number: item for item in traffic.packets(run)}
     by_hops = {own.number: own for own in traffic.by_hops(run, sent.values())}
@@ -73,6 +76,7 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
             **(_identity(item, copy=number not in sent) if own is None else _by_hop(own, names)),
             **({} if item is None else _content(run.data[item.number], scenario)),
             "hops": [_hop(names, row) for row in way.hops],
+            **({"stores": [_store(nodes, row) for row in way.stores]} if nodes else {}),
             "fate": fate.name.lower(),
             "fate_ns": None if way.end is None else way.end[0],
         }
@@ -110,12 +114,16 @@ def _ways(run: Run) -> dict[int, _Way]:
             way.born = (time, hop)
         if fate in _AT_HOPS:
             way.hops.append((hop, time, fate, waited, transmitted))
+        if fate in _AT_NODES:
+            way.stores.append((hop, time, fate, waited))
         if fate == Fate.DELIVERED or fate.is_drop:
             way.end = (time, fate)
     return ways
 
 
-_AT_HOPS = (Fate.CROSSED, Fate.QUEUE_FULL, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.OUT_OF_ORDER)
+_AT_HOPS = (Fate.CROSSED, Fate.QUEUE_FULL, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.OUT_OF_ORDER, Fate.COLLISION)
+
+_AT_NODES = (Fate.STORED, *DEATHS)
 
 
 def _origins(ways: dict[int, _Way], sent: Iterable[int]) -> dict[int, int]:
@@ -175,6 +183,16 @@ def _hop(names: list[str], row: tuple[int, int, Fate, int, int]) -> dict[str, An
     }
 
 
+def _store(nodes: list[str], row: tuple[int, int, Fate, int]) -> dict[str, Any]:
+    node, time, fate, waited = row
+    return {"node": nodes[node], "fate": fate.name.lower(), "waited_ns": waited, "time_ns": time}
+
+
+def _store_text(store: dict[str, Any]) -> str:
+    how = "kept" if store["fate"] == "stored" else _words(store["fate"]) + " after"
+    return f"{store['node']} {how} {_s(store['waited_ns'])} until {_s(store['time_ns'])}"
+
+
 def lines(run: Run, *, frame: int | None = None, drops: bool = False) -> Iterator[str]:
     """Yield the lines of a listing of the packets that `records` gives, when pictures were shown, and a summary."""
     scenario = traffic.scenario(run)
@@ -215,9 +233,10 @@ def _packet_lines(record: dict[str, Any]) -> Iterator[str]:
         f"{record.get('priority', '?')} {'?' if size is None else size:>5} {_words(record['fate']):<14} "
     )
     yield from _wrapped(head, _carried(record), ", ")
-    hops = [_hop_text(hop) for hop in record["hops"]]
+    hops = [(hop["time_ns"], _hop_text(hop)) for hop in record["hops"]]
+    hops += [(store["time_ns"], _store_text(store)) for store in record.get("stores", ())]
     if hops:
-        yield from _wrapped(" " * _INDENT, hops, "   ")
+        yield from _wrapped(" " * _INDENT, [text for _, text in sorted(hops, key=lambda hop: hop[0])], "   ")
 
 
 def _wrapped(head: str, parts: list[str], between: str) -> Iterator[str]:
@@ -316,6 +335,12 @@ class _Summary:
             ends = ", ".join(f"{count} {_words(fate)}" for fate, count in out.items())
             pace = _pace([row for row in rows if row["fate"] != "queue_full"])
             yield from _wrapped(f"  hop {name}: ", [ends, *pace], "; ")
+        for name, about in node_figures(run, traffic.scenario(run)["link"]).items():
+            waits = "none waited"
+            if (wait := about["wait_s"]) is not None:
+                waits = f"{about['waited']} waited, {wait['mean']:.3f} s mean, {wait['max']:.3f} s most"
+            dead = [f"{count} {_words(why)}" for why, count in about["dropped"].items()]
+            yield from _wrapped(f"  node {name}: ", [waits, f"{about['peak_bytes']} B at most", *dead], "; ")
 
 
 def _pace(rows: list[dict[str, Any]]) -> list[str]:

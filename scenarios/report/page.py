@@ -91,7 +91,7 @@ def render(result: RunResult, pieces: Iterable[Piece], sights: Sights | None = N
         about=about,
         title=about.get("title") or about["name"],
         sentence=_sentence(run.head, rows),
-        hops=[_hop_words(hop) for hop in about["link"]["hops"]],
+        hops=[_hop_words(hop, about["link"]) for hop in about["link"]["hops"]],
         way_back=_return_words(about["link"]),
         repair=_repair_words(about["link"], result.traffic),
         run=run,
@@ -210,11 +210,31 @@ def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
     return f"{count}{pace} of {size} from {camera['source']}, {how}"
 
 
-def _hop_words(hop: Mapping[str, Any]) -> dict[str, str]:
+def _hop_words(hop: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, str]:
     pace = f"the rate of a trace ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
     if hop.get("budget_steps"):
         pace += " on average, by the distance"
-    return {"name": hop["name"], "rate": pace, "words": ", ".join(_troubles(hop, hop.get("delay_s", 0.0)))}
+    return {
+        "name": hop["name"],
+        "rate": pace,
+        "words": ", ".join([*_troubles(hop, hop.get("delay_s", 0.0)), *_shared_words(hop, link)]),
+    }
+
+
+def _shared_words(hop: Mapping[str, Any], link: Mapping[str, Any]) -> list[str]:
+    """Say who else is on the channel of *hop*."""
+    medium = link.get("medium")
+    if not medium or (medium.get("hop") or link["hops"][0]["name"]) != hop["name"]:
+        return []
+    access = {"aloha": "who send when they will", "slotted": "who send in slots", "csma": "who listen first"}
+    parts = []
+    if medium["senders"] > 1:
+        parts.append(f"shared by {medium['senders']} senders {access[medium['access']]}")
+    if medium["duty_cycle"] < 1.0:
+        parts.append(f"each sends {percent(medium['duty_cycle'])} of the time at most")
+    if medium["duplex"] == "half":
+        parts.append("the way back is the same channel, and who sends is deaf")
+    return parts
 
 
 def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
@@ -233,6 +253,10 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
         parts.append(f"flips {hop['bit_error_rate']:.2g} of all bits")
     if hop.get("duplicate_ratio"):
         parts.append(f"copies {hop['duplicate_ratio'] * 100:.3g} % of packets")
+    if (contacts := hop.get("contacts_s")) is not None:
+        times = "once" if len(contacts) == 1 else f"{len(contacts)} times"
+        longest = max(end - start for start, end in contacts)
+        parts.append(f"there {times}, for {duration(longest)} at most, as its nodes know")
     if hop.get("retransmit"):
         parts.append(f"sends again what it lost, {hop['retransmit']['tries']} tries at most")
     outage = hop.get("outage")

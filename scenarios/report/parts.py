@@ -11,7 +11,7 @@ from markupsafe import Markup
 from link.events import Fate
 from scenarios.drawing import Drawing
 from scenarios.pages import make_environment
-from scenarios.report import budgets, figures, overlays, timeline
+from scenarios.report import budgets, figures, overlays, stores, timeline
 from scenarios.report.timeline import LOSSES
 from scenarios.results.cell import RunResult
 from scenarios.results.traffic import scenario
@@ -72,6 +72,11 @@ def _budgets(result: RunResult) -> Iterable[Piece]:
     return [_html("budgets.html.j2", budgets=tables), *([] if drawn is None else [drawn])]
 
 
+def _stores(result: RunResult) -> Iterable[Piece]:
+    drawn = stores.draw(result.run)
+    return [] if drawn is None else [drawn]
+
+
 def _figures(result: RunResult) -> Iterable[Piece]:
     return figures.draw(result.run, result.rows, result.figures)
 
@@ -80,4 +85,4 @@ def _html(template: str, **context: Any) -> Markup:
     return Markup(ENVIRONMENT.get_template(template).render(**context))
 
 
-PARTS: list[Part] = [_tasks, _packets, _drops, _budgets, _figures]
+PARTS: list[Part] = [_tasks, _packets, _stores, _drops, _budgets, _figures]

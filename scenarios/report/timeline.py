@@ -45,6 +45,10 @@ LOSSES: Mapping[Fate, tuple[str, str, str]] = {
     Fate.PEER_SLOW: ("receiver could not keep up", "D", BLUE),
     Fate.DEADLINE: ("arrived too late", "<", BLUE),
     Fate.DUPLICATE: ("arrived, was there already", ".", SKY),
+    Fate.COLLISION: ("met another transmission", "X", ORANGE),
+    Fate.EXPIRED: ("its lifetime was over", "^", PURPLE),
+    Fate.STORE_FULL: ("a node's store was full", "8", ORANGE),
+    Fate.NO_ROUTE: ("no contact led on", "2", BLACK),
     Fate.OUT_OF_ORDER: ("one before it was missing", "1", GREY),
     Fate.IN_FLIGHT: ("still on its way at the end", ">", GREY),
 }
@@ -143,7 +147,10 @@ def _way(ways: _Ways, item: Sent, rows: Sequence[Sequence[int]], lane: float, un
     for time, _, fate, _, waited, lasted in rows:
         if fate == Fate.SENT:
             continue
-        if fate in (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.QUEUE_FULL):
+        if fate == Fate.STORED:
+            line(ways.queue, time - waited, time)
+            at = time
+        elif fate in (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.QUEUE_FULL, Fate.COLLISION):
             if item.forward:
                 line(ways.queue, at, at + waited)
                 line(ways.again if item.again else ways.air, at + waited, at + waited + lasted)
@@ -282,7 +289,11 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
             *((fate, look[0], look[2]) for fate, look in LOSSES.items()),
         ]
         hatches = dict(
-            zip(LOSSES, ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "..", "**"), strict=True)
+            zip(
+                LOSSES,
+                ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "*", "O", "o.", "x.", "..", "**"),
+                strict=True,
+            )
         )
         for fate, label, colour in ends:
             count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]

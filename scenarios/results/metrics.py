@@ -178,6 +178,7 @@ def measure(
         "packets": dict(sent.forward),
         "feedback": None if link.get("return") is None else dict(sent.back),
         "hops": dict(sent.hops),
+        **({"nodes": dict(sent.nodes)} if sent.nodes else {}),
         "bytes": {
             "on_air": cost.on_air,
             "payload": dict(cost.payload),

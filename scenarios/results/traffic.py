@@ -28,8 +28,9 @@ from link.events import BIRTHS, Fate
 from link.journal import Run
 from link.packet import Kind
 from scenarios.results.hop_packets import HopPacket, hop_figures, hop_packets
+from scenarios.results.stores import node_figures
 
-_RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
+_RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
 _USELESS = (Fate.DUPLICATE, Fate.DEADLINE)  # these reached the far end intact, and were of no use to it
 _FATES: Mapping[int, Fate] = {int(fate): fate for fate in Fate}
 _KINDS: Mapping[int, Kind] = {int(kind): kind for kind in Kind}
@@ -92,6 +93,8 @@ class Traffic:
     """The same on the way back."""
     hops: Mapping[str, Any]
     """What hops that repair their own losses sent by themselves, by the hop's name: `hop_packets.hop_figures`."""
+    nodes: Mapping[str, Any]
+    """What nodes kept, by the node's name: `stores.node_figures`; empty where there are none."""
 
 
 def scenario(run: Run) -> dict[str, Any]:
@@ -125,6 +128,7 @@ def traffic(run: Run) -> Traffic:
         forward=counts(run, sent, ends, forward=True),
         back=counts(run, sent, ends, forward=False),
         hops=hop_figures(own, [hop["name"] for hop in link["hops"]]),
+        nodes=node_figures(run, link),
     )
 
 
@@ -178,7 +182,7 @@ def packets(run: Run) -> list[Sent]:
     times, numbers, forward = born[:, 0], born[:, 1], born[:, 3] >= 0
     data = [run.data[number] for number in numbers.tolist()]
     kinds, low, index = packet.heads(data, scenario(run)["link"]["framing"]).T
-    first_hop = (rows[:, 3] == 0) | (rows[:, 3] == -1)
+    first_hop = np.isin(rows[:, 3], [-1, *first_hops(scenario(run)["link"])])
     on_air = np.isin(numbers, rows[first_hop & np.isin(rows[:, 2], _RADIATED), 1])
     shots = [(event["time_ns"], event["frame"]) for event in run.events if event["kind"] == "captured"]
     captured = np.array(shots, np.int64).reshape(-1, 2)
@@ -198,6 +202,13 @@ def packets(run: Run) -> list[Sent]:
         Sent(number, way, time, frame, at, _KINDS[kind], len(body), more, aired, _end(ends, number))
         for number, way, time, frame, at, kind, body, more, aired in columns
     ]
+
+
+def first_hops(link: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of the hops of *link*, as a resolved scenario holds it, that leave the sender."""
+    nodes = [node["name"] for node in link.get("nodes", ())]
+    between = [hop.get("between") for hop in link["hops"]]
+    return [at for at, pair in enumerate(between) if (pair[0] == nodes[0] if pair else at == 0)]
 
 
 def _end(ends: Mapping[int, int], number: int) -> Fate:

@@ -1,0 +1,68 @@
+"""The way out where hops have nodes at their ends: each hop's core between two stores (`link.channel.node`)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from link.channel import to_ns
+from link.channel.hop import Hop, Sink
+from link.channel.node import Outlet, StoreNode
+from link.channel.rate import ConstantRate
+from link.channel.routes import FOREVER_NS, Edge, RouteTable
+from link.events import Row
+from link.hops import HopConfig, Link
+from link.packet import rank
+
+
+class Network:
+    """The nodes of *link*. *sink* takes what is at the last of them; *rows* what becomes of bundles in stores."""
+
+    def __init__(self, link: Link, rows: list[Row], sink: Sink) -> None:
+        self._ends = link.ends
+        self._edges = [
+            make_edge(number, hop, ends)
+            for number, (hop, ends) in enumerate(zip(link.hops, self._ends, strict=True))
+        ]
+        last = len(link.nodes) - 1
+        router = RouteTable(self._edges, last)
+        born: dict[int, int] = {}
+        lifetime = None if link.lifetime_s is None else to_ns(link.lifetime_s)
+        self._nodes = [
+            StoreNode(
+                number, node.store.limit_bytes, node.store.drop, router=router, rows=rows,
+                rank=partial(rank, framing=link.framing), born=born, lifetime=lifetime,
+                sink=sink if number == last else None,
+            )
+            for number, node in enumerate(link.nodes)
+        ]  # fmt: skip
+
+    def sink(self, hop: int) -> Sink:
+        """Return what takes the packets that come out of hop number *hop*."""
+        return self._nodes[self._ends[hop][1]].put
+
+    def join(self, hops: Sequence[Hop]) -> None:
+        """Let the nodes send by *hops*, in the order of the link's."""
+        for edge, hop in zip(self._edges, hops, strict=True):
+            node = self._nodes[edge.start]
+            node.outlets[edge.number] = Outlet(node, hop, edge)
+
+    @property
+    def entry(self) -> Callable[[int, bytes, int], None]:
+        """What takes the packets that the sender sends."""
+        return self._nodes[0].put
+
+    def adjust(self, link: Link) -> None:
+        """Reckon with the rates and delays of *link* from now on."""
+        for edge, hop, ends in zip(self._edges, link.hops, self._ends, strict=True):
+            new = make_edge(edge.number, hop, ends)
+            edge.per_byte, edge.scale, edge.delay = new.per_byte, new.scale, new.delay
+
+
+def make_edge(number: int, hop: HopConfig, ends: tuple[int, int]) -> Edge:
+    """Return *hop* as routes are reckoned by it."""
+    assert hop.rate_bps is not None
+    rate = ConstantRate(hop.rate_bps)
+    windows = [(0, FOREVER_NS)]
+    if hop.contacts_s is not None:
+        windows = [(to_ns(start), to_ns(end)) for start, end in hop.contacts_s]
+    starts, stops = [start for start, _ in windows], [end for _, end in windows]
+    return Edge(number, *ends, starts, stops, rate.per_byte, rate.scale, to_ns(hop.delay_s))

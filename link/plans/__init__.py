@@ -1,0 +1,1 @@
+"""Contact plans: who can send to whom, when and how fast; their files; routes over them."""
