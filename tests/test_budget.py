@@ -223,6 +223,16 @@ def test_loras_limits(factor, db):
     ) == pytest.approx(db, abs=0.01)
 
 
+def test_error_rates_are_some_at_any_signal():
+    for db in (-500.0, -100.0, -30.0, 0.0, 40.0, 100.0, 500.0):
+        g = budget.from_db(db)
+        rates = {name: rate(g) for name, rate in modulation.MODULATIONS.items()}
+        rates |= {f"sf{factor}": modulation.lora_error_rate(g, factor) for factor in lora.FACTORS}
+        rates |= {name: code.error(db).rate for name, code in codes().items()}
+        rates |= {"light": optical.word_error(optical.erasure(g), 3780, 0.5)}
+        assert all(0.0 <= rate <= 1.0 for rate in rates.values()), (db, rates)
+
+
 def test_the_sum_and_the_integral_agree():
     for snr in (3.0, 8.0, 20.0):
         found = modulation.orthogonal_symbol_error_rate(32, snr)

@@ -437,6 +437,13 @@ def test_netems_chain_is_ours(loss, burst, good, bad):
         assert (f"{p * 100:.4f}", r, in_bad, in_good) == ("1.3158", 0.25, 1.0, 0.0)
 
 
+def test_a_link_that_is_all_noise_flips_half_of_all_bits():
+    for name in modulation.MODULATIONS:
+        hop = at_eb_n0(-80.0, modulation=name)
+        assert hop.bit_error_rate == pytest.approx(0.5, abs=1e-3)
+        assert HopConfig.model_validate(hop.model_dump(mode="json")) == hop
+
+
 def test_eb_n0_is_what_was_asked_for():
     assert at_eb_n0(5.0).budget.at(0).eb_n0_db == pytest.approx(5.0, abs=1e-9)
     assert at_eb_n0(5.0).bit_error_rate == pytest.approx(modulation.psk_error_rate(from_db(5.0)), rel=1e-9)

@@ -67,7 +67,8 @@ class Code:
         if eb_n0_db in (low, high):
             return Coded(before if eb_n0_db == low else then, False)
         share = (eb_n0_db - low) / (high - low)
-        return Coded(min(1.0, 10.0 ** (log10(before) + share * (log10(then) - log10(before)))), False)
+        power = log10(before) + share * (log10(then) - log10(before))
+        return Coded(float(10.0 ** min(0.0, power)), False)
 
     def error(self, eb_n0_db: float) -> Coded:
         """Return the rate of wrong bits (at most .5), or of failed blocks, at *eb_n0_db*."""

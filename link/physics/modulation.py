@@ -13,6 +13,7 @@ import numpy as np
 
 from link.physics.budget import from_db
 
+_SURE = 1e4
 GMSK_ALPHA = 0.68
 """Of GMSK with BT .25: its loss against MSK (Murota and Hirade 1981); the error rate is approximate."""
 
@@ -49,6 +50,8 @@ def dqpsk_error_rate(g: float) -> float:
     a, b = sqrt(2.0 * g * (1.0 - sqrt(0.5))), sqrt(2.0 * g * (1.0 + sqrt(0.5)))
     if a == 0.0:
         return 0.5
+    if g > _SURE:
+        return 0.0  # less than any float; scipy has no answer here
     marcum = float(ncx2.sf(b * b, 2, a * a))
     return marcum - 0.5 * float(i0e(a * b)) * exp(a * b - (a * a + b * b) / 2.0)
 

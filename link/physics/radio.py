@@ -244,7 +244,7 @@ class LoraBudget(AntennaBudget):
         words = f"SF{self.spreading_factor}, bit error rate {self.wanted_error_rate:g}"
         sheet.say("required SNR", words, required, "dB")
         sheet.say("margin", "", snr - required, "dB")
-        error = lora_error_rate(budget.from_db(snr), self.spreading_factor)
+        error = min(0.5, lora_error_rate(budget.from_db(snr), self.spreading_factor))
         rate = lora.rate_bps(self.spreading_factor, self.bandwidth_hz, self.coding)
         sheet.say("rate", f"of a packet's body, code 4/{4 + self.coding}", rate, "bit/s")
         sheet.say("bit error rate", "", error, "")
@@ -323,7 +323,7 @@ def with_rate(
     sheet.say("required Eb/N0", f"{title}, {of} error rate {about.wanted_error_rate:g}", required, "dB")
     sheet.say("margin", "", eb_n0 - required, "dB")
     if code is None:
-        error, block = MODULATIONS[modulation](budget.from_db(eb_n0)), None
+        error, block = min(0.5, MODULATIONS[modulation](budget.from_db(eb_n0))), None
         if modulation == "gmsk":
             notes.append("GMSK's error rate is approximate.")
     else:
