@@ -67,7 +67,7 @@ def checksum(data: bytes, kind: Crc) -> bytes:
 
 
 @dataclass(frozen=True)
-class Block:
+class ExtensionBlock:
     """An extension block."""
 
     kind: int
@@ -96,7 +96,7 @@ class Bundle:
     """Of the primary block and the payload."""
     fragment: tuple[int, int] | None = None
     """(offset of the payload, bytes of the whole) where the flag says that this is one."""
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[ExtensionBlock, ...] = ()
 
     def pack(self) -> bytes:
         """Return its bytes. Raise ValueError where a field is out of range or the fields do not fit together."""
@@ -199,12 +199,12 @@ def _parse(data: bytes) -> Bundle:
     )  # fmt: skip
 
 
-def _block(fields: Sequence[object], raw: bytes) -> Block:
+def _block(fields: Sequence[object], raw: bytes) -> ExtensionBlock:
     if len(fields) < 5 or not isinstance(fields[4], bytes):
         raise BundleError("a block of a bundle has a type, a number, flags, a checksum's type and data")
     crc = Crc(_number(fields[3]))
     _check(fields, raw, 5, crc)
-    return Block(_number(fields[0]), _number(fields[1]), fields[4], _number(fields[2]), crc)
+    return ExtensionBlock(_number(fields[0]), _number(fields[1]), fields[4], _number(fields[2]), crc)
 
 
 def _check(fields: Sequence[object], raw: bytes, places: int, crc: Crc) -> None:

@@ -10,7 +10,7 @@ from toys import run, session
 
 from link.channel.channel import BACKWARD, Channel
 from link.channel.draw import Uniform
-from link.channel.medium import Heard, Medium, Station, Transmission, Turns, compete
+from link.channel.medium import Heard, Medium, Station, Emission, Turns, compete
 from link.events import Fate
 from link.hops import Link
 from link.journal import digest
@@ -99,7 +99,7 @@ def test_delays_decide_who_meets_whom():
         ([[0, 5, 50], [5, 0, 9], [50, 9, 0]], False),
     ):
         medium = Medium(delays)
-        sent = [Transmission(node, 100, 120) for node in (1, 2)]
+        sent = [Emission(node, 100, 120) for node in (1, 2)]
         for one in sent:
             medium.begin(one)
         assert [medium.is_received(one, 0) for one in sent] == [not meets] * 2
@@ -107,7 +107,7 @@ def test_delays_decide_who_meets_whom():
 
 def test_touching_is_not_overlapping():
     medium = Medium()
-    sent = [Transmission(1, 0, 10), Transmission(2, 10, 20)]
+    sent = [Emission(1, 0, 10), Emission(2, 10, 20)]
     for one in sent:
         medium.begin(one)
     assert all(medium.is_received(one, 0) for one in sent)
@@ -115,7 +115,7 @@ def test_touching_is_not_overlapping():
 
 def test_the_stronger_by_the_threshold_is_captured():
     medium = Medium(capture_db=6.0)
-    sent = [Transmission(1, 0, 10, 6.0), Transmission(2, 5, 15, 0.0), Transmission(3, 12, 20, -5.0)]
+    sent = [Emission(1, 0, 10, 6.0), Emission(2, 5, 15, 0.0), Emission(3, 12, 20, -5.0)]
     for one in sent:
         medium.begin(one)
     assert [medium.is_received(one, 0) for one in sent] == [True, False, False]
@@ -123,7 +123,7 @@ def test_the_stronger_by_the_threshold_is_captured():
 
 def test_who_sends_is_deaf_and_turns_take_time():
     medium = Medium(turnaround_ns=3)
-    sent = [Transmission(1, 0, 10), Transmission(0, 12, 20), Transmission(1, 22, 30), Transmission(1, 33, 40)]
+    sent = [Emission(1, 0, 10), Emission(0, 12, 20), Emission(1, 22, 30), Emission(1, 33, 40)]
     for one in sent:
         medium.begin(one)
     assert [medium.is_received(one, 0) for one in sent if one.node == 1] == [False, False, True]

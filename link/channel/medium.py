@@ -29,7 +29,7 @@ Matrix = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Transmission:
+class Emission:
     """What a node has in the air from *start* to before *end*, in ns where it stands."""
 
     node: int
@@ -52,7 +52,7 @@ class Medium:
         self.delay_ns = delay_ns
         self._capture_db = capture_db
         self._turnaround = turnaround_ns
-        self._air: deque[Transmission] = deque()  # in order of start
+        self._air: deque[Emission] = deque()  # in order of start
         self._longest = 0
         self._due: list[tuple[int, int, Callable[[int], None]]] = []
         self._order = count()
@@ -74,7 +74,7 @@ class Medium:
             when, _, work = heappop(due)
             work(when)
 
-    def begin(self, sent: Transmission) -> None:
+    def begin(self, sent: Emission) -> None:
         """Take note of a transmission when it begins; starts never decrease."""
         self._longest = max(self._longest, sent.end - sent.start)
         furthest = self.delay_ns if isinstance(self.delay_ns, int) else max(map(max, self.delay_ns))
@@ -90,7 +90,7 @@ class Medium:
             for other in self._air
         )
 
-    def is_received(self, sent: Transmission, receiver: int) -> bool:
+    def is_received(self, sent: Emission, receiver: int) -> bool:
         """Return whether *receiver* understands *sent*; to be asked when its last bit has come there."""
         delay = self.delay(sent.node, receiver)
         start, end = sent.start + delay, sent.end + delay
@@ -190,7 +190,7 @@ class Station:
         if again > now:
             self._next(now)
             return
-        sent = Transmission(self._node, now, now + lasts, self._power())
+        sent = Emission(self._node, now, now + lasts, self._power())
         self._medium.begin(sent)
         self._turns.sent(now, sent.end)
         self._heard.sent += 1
@@ -202,7 +202,7 @@ class Station:
         if self._busy:
             self._try(now)
 
-    def _came(self, sent: Transmission, _now: int) -> None:
+    def _came(self, sent: Emission, _now: int) -> None:
         if self._medium.is_received(sent, self._receiver):
             self._heard.received += 1
             self._heard.received_ns += sent.end - sent.start

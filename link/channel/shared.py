@@ -1,8 +1,8 @@
 """A hop whose transmitter takes turns with others on one channel, and the others (`link.channel.medium`).
 
 The others are senders like this one: each sends what this one sends, packet for packet, as much later as is drawn for
-it anew each time that this sender is given packets, up to `spread_s`. Their packets are no part of the run: they cost ours
-the channel. What they do is reckoned when somebody asks, so they keep nothing going.
+it anew each time that this sender is given packets, up to `spread_s`. Their packets are no part of the run: they cost
+ours the channel. What they do is reckoned when somebody asks, so they keep nothing going.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ import simpy
 from link.channel import NS, to_ns
 from link.channel.draw import Uniform
 from link.channel.hop import Hop
-from link.channel.medium import Heard, Medium, Station, Transmission, Turns
+from link.channel.medium import Heard, Medium, Station, Emission, Turns
 from link.events import Fate
 from link.hops import HopConfig, ReturnHop
 from link.nodes import SharedMedium
@@ -103,7 +103,7 @@ class SharedHop(Hop):
         self._shared, self._node, self._receiver, self._leads = shared, node, receiver, leads
         self._medium = shared.medium
         self._turns, self._power = shared.turns(node), shared.power(node)
-        self._sending: Transmission | None = None
+        self._sending: Emission | None = None
 
     def put(self, packet: int, data: bytes, now: int) -> None:
         """See `Hop.put`."""
@@ -132,7 +132,7 @@ class SharedHop(Hop):
 
     def _transmit(self, now: int, size: int) -> tuple[int, int]:
         start, end = super()._transmit(now, size)
-        self._sending = Transmission(self._node, start, end, self._power())
+        self._sending = Emission(self._node, start, end, self._power())
         self._medium.begin(self._sending)
         self._turns.sent(start, end)
         return start, end
@@ -145,7 +145,7 @@ class SharedHop(Hop):
         self._at(arrival, partial(self._judge, sent, packet, data, since, arrival))
 
     def _judge(
-        self, sent: Transmission, packet: int, data: bytes, since: int, now: int, _event: simpy.Event
+        self, sent: Emission, packet: int, data: bytes, since: int, now: int, _event: simpy.Event
     ) -> None:
         self._medium.advance(now - 1)  # what begins now does not overlap any more
         if self._medium.is_received(sent, self._receiver):
