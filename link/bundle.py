@@ -192,7 +192,7 @@ def _parse(data: bytes) -> Bundle:
         raise BundleError("numbers of blocks: 1 for the payload, others once each")
     return Bundle(
         destination=_endpoint_name(primary[3]), source=_endpoint_name(primary[4]), payload=blocks[-1].data,
-        created_ms=_number(created[0]), lifetime_ms=_number(primary[7]), sequence=_number(created[1]),
+        created_ms=_time(created[0]), lifetime_ms=_time(primary[7]), sequence=_number(created[1]),
         report_to=_endpoint_name(primary[5]), flags=flags, crc=crc,
         fragment=(_number(primary[8]), _number(primary[9])) if flags & FRAGMENT else None,
         blocks=tuple(blocks[:-1]),
@@ -218,6 +218,12 @@ def _check(fields: Sequence[object], raw: bytes, places: int, crc: Crc) -> None:
             raise BundleError("a block's checksum has another width than its type")
         if raw[-width:] != said or checksum(raw[:-width] + bytes(width), crc) != said:
             raise BundleError("the checksum does not hold")
+
+
+def _time(item: object) -> int:
+    if (time := _number(item)) >= _MS:
+        raise BundleError("a time of a bundle is out of range")
+    return time
 
 
 def _number(item: object) -> int:

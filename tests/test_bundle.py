@@ -7,7 +7,7 @@ import pytest
 from campaigns import bounded, mutate, seed, sizes
 
 from link import bundle, cbor
-from link.bundle import AGE, FRAGMENT, ExtensionBlock, Bundle, BundleError, Crc, checksum
+from link.bundle import AGE, FRAGMENT, Bundle, BundleError, Crc, ExtensionBlock, checksum
 
 PRIMARY = bytes.fromhex("89070401820282030182028201018202820100821b000000c570bd2000001a05265c0042adaf")
 

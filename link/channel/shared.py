@@ -14,7 +14,7 @@ import simpy
 from link.channel import NS, to_ns
 from link.channel.draw import Uniform
 from link.channel.hop import Hop
-from link.channel.medium import Heard, Medium, Station, Emission, Turns
+from link.channel.medium import Emission, Heard, Medium, Station, Turns
 from link.events import Fate
 from link.hops import HopConfig, ReturnHop
 from link.nodes import SharedMedium
