@@ -22,8 +22,9 @@ from link.config import Codec, Session
 from link.errors import UsageError
 from link.fields import MAX_SECONDS, Text
 from link.marks import Affects, fields_marked
+from link.physics.geometry import reckon_geometry
 from link.terminal import escape, shorten
-from link.timing import SHARE, body_bytes, check_span, times
+from link.timing import LIKELY_FRAMES, SHARE, body_bytes, check_span, times
 from scenarios import document
 from scenarios.models.analysts import every_task, with_analysts
 from sender.camera import check_source_name
@@ -285,6 +286,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         for hop in scenario.link.hops
     )
     link = scenario.link.model_copy(update={"hops": hops})
+    link = reckon_geometry(link, run_span_s(scenario), folder)
     scenario = scenario.model_copy(update={"link": link})
     hop_traces = traces(scenario)
     if scenario.codec.frame_bytes is None:
@@ -314,6 +316,11 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
     scenario = scenario.model_copy(update={"link": link})
     check_span(scenario, hop_traces)
     return scenario
+
+
+def run_span_s(session: Session) -> float:
+    """Return for how long the camera of *session* takes pictures, in seconds; of a source without end, a likely time."""
+    return (session.camera.frames or LIKELY_FRAMES) * (session.camera.period_s or 1.0)
 
 
 def _budget_bytes(scenario: Scenario, hop_traces: Mapping[str, Trace]) -> int:
