@@ -62,7 +62,9 @@ class Moving(Model):
         knots = self.delay_knots_ns
         if knots is not None and any(late[0] <= early[0] for early, late in pairwise(knots)):
             raise ValueError("delay_knots_ns must be rising in time")
-        if knots is not None and any(late[0] + late[1] < early[0] + early[1] for early, late in pairwise(knots)):
+        if knots is not None and any(
+            late[0] + late[1] < early[0] + early[1] for early, late in pairwise(knots)
+        ):
             raise ValueError("delay_knots_ns: a delay cannot shrink faster than time goes on")
         return self
 

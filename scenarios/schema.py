@@ -319,7 +319,7 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
 
 
 def run_span_s(session: Session) -> float:
-    """Return for how long the camera of *session* takes pictures, in seconds; of a source without end, a likely time."""
+    """Return for how long the camera of *session* takes pictures, in seconds; a likely time where nobody says."""
     return (session.camera.frames or LIKELY_FRAMES) * (session.camera.period_s or 1.0)
 
 

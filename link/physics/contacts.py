@@ -118,9 +118,9 @@ class Sight:
         periods = [end.period_s for end in self._ends if end.period_s is not None]
         return min([_STEP_S, *(period / _STEPS_A_TURN for period in periods)])
 
-    def passes(self, until_s: float) -> list[Pass]:
-        """Return when the ends see each other from 0 to *until_s*, what reaches over either end cut there."""
-        windows = find_windows(self.clearance, until_s, self.step_s)
+    def passes(self, until_s: float, from_s: float = 0.0) -> list[Pass]:
+        """Return when the ends see each other from *from_s* to *until_s*, what reaches over either end cut there."""
+        windows = find_windows(self.clearance, until_s, self.step_s, from_s)
         return [self._about(start, end) for start, end in windows]
 
     def _about(self, start_s: float, end_s: float) -> Pass:
@@ -148,15 +148,15 @@ def _top(times: Floats, values: Floats) -> float:
 
 
 def find_windows(
-    clearance: Callable[[Floats], Floats], until_s: float, step_s: float
+    clearance: Callable[[Floats], Floats], until_s: float, step_s: float, from_s: float = 0.0
 ) -> list[tuple[float, float]]:
-    """Return the times (start, end) from 0 to *until_s* at which *clearance* is over 0.
+    """Return the times (start, end) from *from_s* to *until_s* at which *clearance* is over 0.
 
     It is looked at every *step_s*; where it is highest below 0 between two looks, its peak is looked for, so that a
     pass shorter than the step is not missed. Changes are found by halving, all at once.
     """
-    count = max(2, math.ceil(until_s / step_s) + 1)
-    grid = np.linspace(0.0, until_s, count)
+    count = max(2, math.ceil((until_s - from_s) / step_s) + 1)
+    grid = np.linspace(from_s, until_s, count)
     values = clearance(grid)
     middle = values[1:-1]
     peaks = np.flatnonzero((middle <= 0.0) & (middle >= values[:-2]) & (middle >= values[2:])) + 1
@@ -175,7 +175,7 @@ def find_windows(
             later = (clearance(middle) > 0.0) != rising
             low, high = np.where(later, middle, low), np.where(later, high, middle)
     roots = ((low + high) / 2.0).tolist()
-    edges = ([0.0] if up[0] else []) + roots + ([until_s] if up[-1] else [])
+    edges = ([from_s] if up[0] else []) + roots + ([until_s] if up[-1] else [])
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end > start]
 
 
@@ -191,11 +191,11 @@ def _peaks(clearance: Callable[[Floats], Floats], low: Floats, high: Floats) -> 
 def knots(
     sight: Sight, until_s: float, windows: list[tuple[float, float]] | None, most: int
 ) -> tuple[tuple[int, int], ...]:
-    """Return (sent, delay) in whole nanoseconds, rising; between them delays are linear, beyond them as at the nearest.
+    """Return (sent, delay) in whole nanoseconds, rising; linear in between, beyond them as at the nearest.
 
-    A minute apart, or 10 s with an orbit at an end: linear in between is then within 15 ns between planets, 50 ns from a
-    turning station, 0.13 microseconds from a low orbit to another planet, 1.5 to a site right below it. *windows*: only these times are asked for. Where
-    that would be over *most* knots they are further apart.
+    A minute apart, or 10 s with an orbit at an end: linear in between is then within 15 ns between planets, 50 ns from
+    a turning station, 0.13 microseconds from a low orbit to another planet, 1.5 to a site right below it. *windows*:
+    only these times are asked for. Where that would be over *most* knots they are further apart.
     """
     spacing = 60.0 if sight.step_s >= 60.0 else 10.0
     spans = windows if windows else [(0.0, until_s)]

@@ -19,7 +19,7 @@ from link.places import Contacts, Place
 from link.plans.files import read_plan
 
 _DAY_S = 86_400.0
-_LATEST_S = 60 * _DAY_S
+_LATEST_S = 30 * _DAY_S
 """How long after the run the next contact is looked for, which ends the last outage."""
 _ALIKE_NS = 1000
 """What another version of the ephemeris may change."""
@@ -76,13 +76,11 @@ def find_passes(contacts: Contacts, span_s: float, folder: Path | None = None) -
     sight = _sight(contacts.ephemeris, contacts.at, folder, contacts.sun_deg)
     passes = sight.passes(until_s)
     looked_s = until_s
-    while (not passes or passes[-1].end_s < until_s) and looked_s < until_s + _LATEST_S:
-        # The last outage needs its end. Doubled each time, to the cheapest that is enough.
-        looked_s = min(2.0 * looked_s, until_s + _LATEST_S)
-        more = sight.passes(looked_s)
-        later = [item for item in more if item.end_s > until_s]
-        passes = [item for item in more if item.end_s <= until_s] + later[:1]
-        if later:
+    while (not passes or passes[-1].end_s < looked_s) and looked_s < until_s + _LATEST_S:
+        # The last outage needs its end: the first contact after the run.
+        before_s, looked_s = looked_s, looked_s + 10 * _DAY_S
+        if later := sight.passes(looked_s, before_s):
+            passes.append(later[0])
             break
     if not passes:
         raise UsageError(f"contacts: the ends see nothing of each other in {looked_s / _DAY_S:.3g} days")
@@ -96,7 +94,9 @@ def _planned(name: str, near: str, far: str, folder: Path | None) -> list[Pass]:
     plan = read_plan(path).plan
     rows = plan.between(near, far)
     if not rows:
-        raise UsageError(f"contacts: {name} has none from {near} to {far}; its nodes are {', '.join(plan.nodes)}")
+        raise UsageError(
+            f"contacts: {name} has none from {near} to {far}; its nodes are {', '.join(plan.nodes)}"
+        )
     passes: list[Pass] = []
     for _, row in rows:  # contacts in parallel are one: the hop has its own rate
         if passes and row.start_s <= passes[-1].end_s:
@@ -112,7 +112,10 @@ def _outage(passes: list[Pass], given: Outage | None) -> Outage | None:
     windows: Windows = []
     at = 0.0
     for item in passes:
-        start, end = round(item.start_s, 6), round(item.end_s, 6)  # to a microsecond: what is written is read again
+        start, end = (
+            round(item.start_s, 6),
+            round(item.end_s, 6),
+        )  # to a microsecond: what is written is read again
         if start > at:
             windows.append((at, start))
         at = max(at, end)

@@ -1,10 +1,11 @@
-"""`farlink scenarios`: the scenarios there are, one of them, whether a file is one, and their schema."""
+"""`farlink scenarios`: the scenarios there are, one of them, whether a file is one, its contacts, their schema."""
 
 import sys
 from typing import Annotated
 
 import typer
 
+from scenarios.commands.contacts import show_contacts
 from scenarios.commands.options import Json, Scenario, Settings, clean_errors
 from scenarios.commands.printing import show, show_json
 
@@ -91,6 +92,9 @@ def scenario_schema() -> None:
 
     with clean_errors():
         show_json(schema.Scenario.model_json_schema(by_alias=True))
+
+
+scenarios_app.command("contacts")(show_contacts)
 
 
 def register(app: typer.Typer) -> None:
