@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import fsum
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from link import packet
 from link.channel.loss import Loss
@@ -41,6 +41,10 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+def _in_a_list(given: object) -> object:
+    return [given] if isinstance(given, dict) else given
+
+
 _Knots = Annotated[
     tuple[tuple[Annotated[int, Field(ge=0, le=10**17)], Annotated[int, Field(ge=0, le=10**17)]], ...],
     Field(min_length=1, max_length=MAX_KNOTS),
@@ -54,8 +58,12 @@ class Moving(Model):
     """In place of delay_s, which then is the longest of the run: from where the ends are."""
     delay_knots_ns: _Knots | None = Field(default=None, exclude_if=_is_none)
     """(sent, delay) pairs, rising; linear in between, beyond them as at the nearest. Derived from `delay`."""
-    contacts: Contacts | None = Field(default=None, exclude_if=_is_none)
-    """When the ends see each other, in place of `outage`, which then holds what waits for a contact."""
+    contacts: Annotated[
+        tuple[Contacts, ...] | None,
+        BeforeValidator(_in_a_list),
+        Field(min_length=1, max_length=MAX_HOPS, exclude_if=_is_none),
+    ] = None
+    """When the ends see each other, in place of `outage`, which then holds what waits; of several one is enough."""
 
     @model_validator(mode="after")
     def _rising(self) -> "Moving":

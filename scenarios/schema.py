@@ -88,19 +88,27 @@ def source_text(name: str) -> tuple[str, Path | None]:
     return (resources.files("scenarios") / "presets" / f"{name}.yaml").read_text("utf-8"), None
 
 
-def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> Scenario:
+def load(
+    name: str,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    geometry: bool = True,
+) -> Scenario:
     """Return the resolved scenario of a preset or a YAML file.
 
     *settings* are `key=value` strings (values in YAML), *overrides* values by dotted path; both are laid over
     the file. `link.rate_bps` is the rate of every hop, in a trace's place. How many frames a preset takes of its own
     source does not hold for another one. Raise UsageError, in one line that names the key, for everything that is
-    wrong.
+    wrong. Without *geometry*, delays and contacts that follow from where ends are stay as they are written: for lists.
     """
     tree, folder = _tree(name, settings, overrides)
-    return from_tree(tree, name, folder)
+    return from_tree(tree, name, folder, geometry=geometry)
 
 
-def from_tree(tree: dict[str, Any], where: str, folder: Path | None = None) -> Scenario:
+def from_tree(
+    tree: dict[str, Any], where: str, folder: Path | None = None, *, geometry: bool = True
+) -> Scenario:
     """Return the resolved scenario that *tree* describes, read from *where*; its traces may lie in *folder*.
 
     Raise UsageError, in one line that names the key, for everything that is wrong.
@@ -111,7 +119,7 @@ def from_tree(tree: dict[str, Any], where: str, folder: Path | None = None) -> S
         scenario = Scenario.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{_plain(where)}: {_one_line(error)}") from None
-    return resolve(scenario, folder)
+    return resolve(scenario, folder, geometry=geometry)
 
 
 def asks_for_all(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> bool:
@@ -272,7 +280,7 @@ def traces(session: Session) -> dict[str, Trace]:
     return {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
 
 
-def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
+def resolve(scenario: Scenario, folder: Path | None = None, *, geometry: bool = True) -> Scenario:
     """Return *scenario* with paths made absolute and everything that is derived filled in.
 
     This is all that is checked of a scenario before it runs, the files of its source and its models apart. Raise
@@ -286,7 +294,8 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         for hop in scenario.link.hops
     )
     link = scenario.link.model_copy(update={"hops": hops})
-    link = reckon_geometry(link, run_span_s(scenario), folder)
+    if geometry:
+        link = reckon_geometry(link, run_span_s(scenario), folder)
     scenario = scenario.model_copy(update={"link": link})
     hop_traces = traces(scenario)
     if scenario.codec.frame_bytes is None:

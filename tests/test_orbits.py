@@ -168,9 +168,9 @@ class TestWithAstropy:
     def test_mars_behind_the_sun_is_an_outage(self):
         """The conjunction of January 2026."""
         conjunction = datetime(2026, 1, 9, tzinfo=UTC)
-        ends = [place_end(Place.model_validate(name), conjunction) for name in ("mars", "earth")]
-        assert Sight(*ends, conjunction).passes(86_400.0) == []
-        assert len(Sight(*ends, conjunction, sun_deg=0.0).passes(86_400.0)) == 1
+        mars, earth = (place_end(Place.model_validate(name), conjunction) for name in ("mars", "earth"))
+        assert Sight(mars, earth, conjunction).passes(86_400.0) == []
+        assert len(Sight(mars, earth, conjunction, sun_deg=0.0).passes(86_400.0)) == 1
         assert len(sight("mars", "earth").passes(86_400.0)) == 1
 
     def test_mars_hides_an_orbiter_from_a_station(self):

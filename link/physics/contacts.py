@@ -14,7 +14,7 @@ import numpy as np
 
 from link.channel import NS
 from link.physics.bodies import RADII_KM
-from link.physics.ephemeris import Floats, Track, body_track, sent_delays_s
+from link.physics.ephemeris import C_KM_S, Floats, Track, body_track, sent_delays_s
 from link.physics.tracks import PlacedEnd
 
 _BISECTIONS = 40
@@ -125,7 +125,7 @@ class Sight:
 
     def _about(self, start_s: float, end_s: float) -> Pass:
         times = np.linspace(start_s, end_s, 257)
-        away = self.delays_s(times) * 299_792.458
+        away = self.delays_s(times) * C_KM_S
         nearest = int(np.argmin(away))
         highest = None
         if sites := self._elevations(times, self._ray(times)):
@@ -188,6 +188,11 @@ def _peaks(clearance: Callable[[Floats], Floats], low: Floats, high: Floats) -> 
     return (low + high) / 2.0
 
 
+def spacing_s(sight: Sight) -> float:
+    """Return how far apart knots need to be: 10 s with a low orbit at an end, else a minute."""
+    return 60.0 if sight.step_s >= 60.0 else 10.0
+
+
 def knots(
     sight: Sight, until_s: float, windows: list[tuple[float, float]] | None, most: int
 ) -> tuple[tuple[int, int], ...]:
@@ -197,7 +202,7 @@ def knots(
     a turning station, 0.13 microseconds from a low orbit to another planet, 1.5 to a site right below it. *windows*:
     only these times are asked for. Where that would be over *most* knots they are further apart.
     """
-    spacing = 60.0 if sight.step_s >= 60.0 else 10.0
+    spacing = spacing_s(sight)
     spans = windows if windows else [(0.0, until_s)]
     spacing = max(spacing, sum(end - start for start, end in spans) / max(1, most - 2 * len(spans)))
     times = [np.linspace(start, end, max(2, math.ceil((end - start) / spacing) + 1)) for start, end in spans]

@@ -4,6 +4,7 @@ Every process of a run is then given the same whole numbers, and imports no astr
 """
 
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,14 +13,14 @@ import numpy as np
 from link.channel import NS, to_ns
 from link.errors import UsageError
 from link.hops import MAX_KNOTS, MAX_WINDOWS, HopConfig, Link, Outage, ReturnHop
-from link.physics.contacts import Pass, Sight, knots
-from link.physics.ephemeris import Floats
+from link.physics.contacts import Pass, Sight, knots, spacing_s
+from link.physics.ephemeris import C_KM_S, Floats
 from link.physics.tracks import place_end
-from link.places import Contacts, Place
+from link.places import Contacts, Delay, Place
 from link.plans.files import read_plan
 
 _DAY_S = 86_400.0
-_LATEST_S = 30 * _DAY_S
+_LATEST_S, _CHUNK_S = 30 * _DAY_S, 3 * _DAY_S
 """How long after the run the next contact is looked for, which ends the last outage."""
 _ALIKE_NS = 1000
 """What another version of the ephemeris may change."""
@@ -39,21 +40,21 @@ def reckon_geometry(link: Link, span_s: float, folder: Path | None = None) -> Li
     hops = tuple(_fill(hop, f"hop {hop.name}", span_s, folder) for hop in link.hops)
     back = link.return_
     if back is not None:
-        if back.delay is None and back.delay_s is None and back.delay_knots_ns is None:
+        derived = back.delay is None and back.delay_s is None and back.delay_knots_ns is None
+        back = _fill(back, "the return", span_s, folder)
+        if derived:
             back = _there_and_back(back, hops, span_s, folder)
-        else:
-            back = _fill(back, "the return", span_s, folder)
     return link.model_copy(update={"hops": hops, "return_": back})
 
 
 def _fill(hop: AnyHop, name: str, span_s: float, folder: Path | None) -> AnyHop:
     try:
         passes = None if hop.contacts is None else find_passes(hop.contacts, span_s, folder)
-        full = {}
+        full: dict[str, object] = {}
         if hop.contacts is not None and passes is not None:
             full["outage"] = _outage(passes, hop.outage)
         if hop.delay is not None:
-            full |= _moving(hop, _sight(hop.delay.ephemeris, hop.delay.at, folder), span_s, passes)
+            full |= _moving(hop, hop.delay, span_s, folder, passes)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
     return hop.model_copy(update=full) if full else hop
@@ -64,27 +65,72 @@ def _sight(ends: tuple[Place, Place], at: datetime, folder: Path | None, sun_deg
     return Sight(sender, receiver, at, sun_deg)
 
 
-def find_passes(contacts: Contacts, span_s: float, folder: Path | None = None) -> list[Pass]:
+def find_passes(contacts: tuple[Contacts, ...], span_s: float, folder: Path | None = None) -> list[Pass]:
     """Return when a hop has contact: for a run of *span_s* and a day, and the first contact after that.
 
-    Raise UsageError where it has none.
+    Where one of *contacts* ends in another, both are one pass. Raise UsageError where one of them has none.
     """
-    until_s = contacts.for_s or span_s + _DAY_S
-    if contacts.plan is not None and contacts.nodes is not None:
-        return _planned(contacts.plan, str(contacts.nodes[0]), str(contacts.nodes[1]), folder)
-    assert contacts.ephemeris is not None and contacts.at is not None
-    sight = _sight(contacts.ephemeris, contacts.at, folder, contacts.sun_deg)
+    found: list[Pass] = []
+    for about in contacts:
+        if about.plan is not None and about.nodes is not None:
+            found += _planned(about.plan, str(about.nodes[0]), str(about.nodes[1]), folder)
+        else:
+            found += _seen(
+                about, about.for_s or span_s + _DAY_S, folder if _has_file(about.ephemeris) else None
+            )
+    return _united(found)
+
+
+def _has_file(ends: tuple[Place, Place] | None) -> bool:
+    return ends is not None and any(place.table is not None for place in ends)
+
+
+def _united(passes: list[Pass]) -> list[Pass]:
+    """Return *passes* in order, those that overlap or touch as one."""
+    whole: list[Pass] = []
+    for item in sorted(passes, key=lambda item: item.start_s):
+        if whole and item.start_s <= whole[-1].end_s:
+            last = whole[-1]
+            heights = [high for high in (last.highest_deg, item.highest_deg) if high is not None]
+            whole[-1] = Pass(
+                last.start_s,
+                max(last.end_s, item.end_s),
+                max(heights, default=None),
+                min(last.nearest_km, item.nearest_km),
+            )
+        else:
+            whole.append(item)
+    return whole
+
+
+@lru_cache(maxsize=64)
+def _seen(about: Contacts, until_s: float, folder: Path | None) -> tuple[Pass, ...]:
+    """Return the passes by where the ends are. A sweep's cells ask for the same ones again and again."""
+    assert about.ephemeris is not None and about.at is not None
+    sight = _sight(about.ephemeris, about.at, folder, about.sun_deg)
     passes = sight.passes(until_s)
     looked_s = until_s
     while (not passes or passes[-1].end_s < looked_s) and looked_s < until_s + _LATEST_S:
         # The last outage needs its end: the first contact after the run.
-        before_s, looked_s = looked_s, looked_s + 10 * _DAY_S
+        before_s, looked_s = looked_s, looked_s + _CHUNK_S
         if later := sight.passes(looked_s, before_s):
             passes.append(later[0])
             break
     if not passes:
         raise UsageError(f"contacts: the ends see nothing of each other in {looked_s / _DAY_S:.3g} days")
-    return passes
+    return tuple(passes)
+
+
+@lru_cache(maxsize=64)
+def _table(
+    delay: Delay, until_s: float, windows: tuple[tuple[float, float], ...] | None, folder: Path | None
+) -> tuple[tuple[int, int], ...]:
+    return knots(
+        _sight(delay.ephemeris, delay.at, folder),
+        until_s,
+        None if windows is None else list(windows),
+        MAX_KNOTS,
+    )
 
 
 def _planned(name: str, near: str, far: str, folder: Path | None) -> list[Pass]:
@@ -97,14 +143,7 @@ def _planned(name: str, near: str, far: str, folder: Path | None) -> list[Pass]:
         raise UsageError(
             f"contacts: {name} has none from {near} to {far}; its nodes are {', '.join(plan.nodes)}"
         )
-    passes: list[Pass] = []
-    for _, row in rows:  # contacts in parallel are one: the hop has its own rate
-        if passes and row.start_s <= passes[-1].end_s:
-            end_s = max(passes[-1].end_s, row.end_s)
-            passes[-1] = Pass(passes[-1].start_s, end_s, None, passes[-1].nearest_km)
-        else:
-            passes.append(Pass(row.start_s, row.end_s, None, row.delay_s * 299_792.458))
-    return passes
+    return [Pass(row.start_s, row.end_s, None, row.delay_s * C_KM_S) for _, row in rows]
 
 
 def _outage(passes: list[Pass], given: Outage | None) -> Outage | None:
@@ -135,9 +174,11 @@ def _alike_windows(given: Outage, found: Outage | None) -> bool:
     return np.allclose(given.windows_s, found.windows_s, rtol=0.0, atol=0.01)
 
 
-def _moving(hop: AnyHop, sight: Sight, span_s: float, passes: list[Pass] | None) -> dict[str, object]:
-    windows = None if passes is None else [(item.start_s, item.end_s) for item in passes]
-    table = knots(sight, span_s + _DAY_S, windows, MAX_KNOTS)
+def _moving(
+    hop: AnyHop, delay: Delay, span_s: float, folder: Path | None, passes: list[Pass] | None
+) -> dict[str, object]:
+    windows = None if passes is None else tuple((item.start_s, item.end_s) for item in passes)
+    table = _table(delay, span_s + _DAY_S, windows, folder if _has_file(delay.ephemeris) else None)
     given = hop.delay_knots_ns
     if given is not None:
         ours, theirs = np.array(table), np.array(given)
@@ -154,19 +195,23 @@ def _there_and_back(
     back: ReturnHop, hops: tuple[HopConfig, ...], span_s: float, folder: Path | None
 ) -> ReturnHop:
     """Return the way back with the delays of the hops the other way round, one after the other."""
-    if not any(hop.delay for hop in hops):
+    ways = tuple(hop.delay_s if hop.delay is None else hop.delay for hop in reversed(hops))
+    if not any(isinstance(way, Delay) for way in ways):
         return back
-    sights = [
-        hop.delay_s if hop.delay is None else _sight(hop.delay.ephemeris[::-1], hop.delay.at, folder)
-        for hop in reversed(hops)
-    ]
-    steps = [60.0 if sight.step_s >= 60.0 else 10.0 for sight in sights if isinstance(sight, Sight)]
-    until_s = span_s + _DAY_S
-    sent = np.linspace(0.0, until_s, min(MAX_KNOTS, max(2, int(until_s / min(steps)) + 1)))
+    has_file = any(_has_file(way.ephemeris) for way in ways if isinstance(way, Delay))
+    table = _table_back(ways, span_s + _DAY_S, folder if has_file else None)
+    return back.model_copy(update={"delay_knots_ns": table, "delay_s": max(late for _, late in table) / NS})
+
+
+@lru_cache(maxsize=64)
+def _table_back(
+    ways: tuple[float | Delay, ...], until_s: float, folder: Path | None
+) -> tuple[tuple[int, int], ...]:
+    sights = [way if isinstance(way, float) else _sight(way.ephemeris[::-1], way.at, folder) for way in ways]
+    step_s = min(spacing_s(sight) for sight in sights if isinstance(sight, Sight))
+    sent = np.linspace(0.0, until_s, min(MAX_KNOTS, max(2, int(until_s / step_s) + 1)))
     there: Floats = sent.copy()
     for sight in sights:
         there = there + (sight if isinstance(sight, float) else sight.delays_s(there))
     table = {to_ns(float(time)): to_ns(float(late)) for time, late in zip(sent, there - sent, strict=True)}
-    return back.model_copy(
-        update={"delay_knots_ns": tuple(table.items()), "delay_s": max(table.values()) / NS}
-    )
+    return tuple(table.items())

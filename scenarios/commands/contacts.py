@@ -125,7 +125,7 @@ def _of_scenario(scenario: "Scenario", folder: Path) -> _Listed:
     rows: list[Contact] = []
     heights = {}
     for name, near, far, hop in hops:
-        at = next((item.at for item in (hop.contacts, hop.delay) if item and item.at), None)
+        at = next((item.at for item in (*(hop.contacts or ()), hop.delay) if item and item.at), None)
         zero = zero or at
         rate_bps = hop_rate_bps(hop, schema.traces(scenario)) if isinstance(hop, HopConfig) else hop.rate_bps
         gaps: list[tuple[float, float]] = []
@@ -144,9 +144,11 @@ def _of_scenario(scenario: "Scenario", folder: Path) -> _Listed:
                     turns = range(int(until_s / turn_s) + 1)
                     gaps = [(turn * turn_s + outage.up_s, (turn + 1) * turn_s) for turn in turns]
                     gaps = [gap for gap in gaps if gap[0] < until_s]
-        passes = find_passes(hop.contacts, span_s, folder) if hop.contacts and hop.contacts.ephemeris else []
+        passes = find_passes(hop.contacts, span_s, folder) if hop.contacts else []
         moving = MovingDelay(hop.delay_knots_ns) if hop.delay_knots_ns else None
-        for start, end in open_between(gaps, until_s):
+        # After the last pass that was looked for a hop stays as it is, which is no contact.
+        windows = [(item.start_s, item.end_s) for item in passes] or open_between(gaps, until_s)
+        for start, end in windows:
             delay_s = hop.delay_s or 0.0 if moving is None else moving.at(round(start * NS)) / NS
             if found := [item for item in passes if abs(item.start_s - start) < 1e-3]:
                 heights[len(rows)] = found[0]

@@ -26,7 +26,7 @@ def list_scenarios(as_json: Json = False) -> None:
     from scenarios import schema
 
     with clean_errors(as_json):
-        plans = [schema.load(name) for name in schema.preset_names()]
+        plans = [schema.load(name, geometry=False) for name in schema.preset_names()]
         rates = [path_rate_bps(plan.link, schema.traces(plan)) for plan in plans]
         if as_json:
             show_json(

@@ -80,8 +80,7 @@ def draw_contacts(rows: Sequence[HopContacts], until_s: float) -> Drawing:
 
     def paint(narrow: bool) -> Figure:
         panels = 1 + len(moving)
-        with sheet(narrow, 0.8 + 0.28 * len(shown) + 1.6 * len(moving), panels) as (figure, axes):
-            figure.get_layout_engine().set(hspace=0.03)  # type: ignore[union-attr]
+        with sheet(narrow, 0.9 + 0.32 * len(shown) + 1.8 * len(moving), panels) as (figure, axes):
             _bars(axes[0], shown, unit)
             for panel, row in zip(axes[1:], moving, strict=True):
                 _delay(panel, row, unit, _COLOURS[shown.index(row) % len(_COLOURS)])
@@ -111,4 +110,5 @@ def _delay(axes: Axes, row: HopContacts, unit: float, colour: str) -> None:
         inside = (sent >= start - 1e-3) & (sent <= end + 1e-3)
         if inside.any():
             axes.plot(sent[inside] / unit, delays[inside] / scale, color=colour, linewidth=1.8)
-    axes.set_ylabel(f"{row.name}\n{name} one way", fontsize=8)
+    axes.set_ylabel(f"{name} one way", fontsize=8)
+    axes.set_title(row.name, fontsize=9, loc="left")
