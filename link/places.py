@@ -46,7 +46,7 @@ def iso(value: datetime) -> str:
 Utc = Annotated[datetime, BeforeValidator(_date), AfterValidator(_in_utc), PlainSerializer(iso, str)]
 
 
-class Site(Model):
+class GroundSite(Model):
     """A place on a body, which turns with it."""
 
     body: World = "earth"
@@ -107,7 +107,7 @@ class Place(Model):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)] | None = None
     """A body of the ephemeris, that is its centre, or one of the named stations (`link.physics.stations`)."""
-    site: Site | None = None
+    site: GroundSite | None = None
     orbit: Orbit | None = None
     table: Table | None = None
 

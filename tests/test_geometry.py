@@ -184,6 +184,19 @@ def test_what_is_never_seen_is_one_line():
         resolved(hop(contacts=contacts))
 
 
+def test_a_run_too_long_to_reckon_is_one_line():
+    given = tree(hop(contacts=UP))
+    given["camera"]["frames"] = 10**9
+    with pytest.raises(
+        UsageError, match=r"hop air: contacts: reckoned for 3\.46e\+07 s at most, not for 6e\+11 s: give"
+    ):
+        schema.from_tree(given, "test")
+    given = tree(hop(delay=UP))
+    given["camera"]["frames"] = 10**9
+    with pytest.raises(UsageError, match="hop air: delay: reckoned for"):
+        schema.from_tree(given, "test")
+
+
 def test_contacts_from_a_plan(tmp_path):
     (tmp_path / "plan.ionrc").write_text(
         "a contact +10 +20 1 2 100\na contact +15 +30 1 2 200\na contact +50 +60 1 2 100\n".replace(

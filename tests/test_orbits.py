@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from link.errors import UsageError
-from link.physics.contacts import Sight, find_windows, knots
+from link.physics.contacts import LineOfSight, find_windows, knots
 from link.physics.orbits import elements
 from link.physics.stations import STATIONS_M, site_km, station_km
 from link.physics.tracks import PlacedEnd, place_end
-from link.places import Orbit, Place, Site
+from link.places import GroundSite, Orbit, Place
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 SOL_S = 88_775.244
@@ -31,7 +31,7 @@ def end_of(given):
 
 
 def sight(sender, receiver, **more):
-    return Sight(end_of(sender), end_of(receiver), AT, **more)
+    return LineOfSight(end_of(sender), end_of(receiver), AT, **more)
 
 
 def test_an_orbiter_over_gale():
@@ -91,7 +91,7 @@ def far(x_km):
 def test_how_long_mars_hides_an_orbiter_with_the_earth_in_its_plane():
     orbit = {"orbit": {"body": "mars", "periapsis_km": 287.5, "inclination_deg": 0}}
     orbiter = end_of(orbit)
-    seen = sum(item.duration_s for item in Sight(orbiter, far(1e9), AT).passes(50 * orbiter.period_s))
+    seen = sum(item.duration_s for item in LineOfSight(orbiter, far(1e9), AT).passes(50 * orbiter.period_s))
     assert 1 - seen / (50 * orbiter.period_s) == pytest.approx(
         math.asin(3396.19 / 3683.69) / math.pi, abs=1e-3
     )
@@ -118,7 +118,7 @@ def test_stations_are_where_their_latitudes_say():
         latitude, longitude = math.degrees(math.asin(up[2])), math.degrees(math.atan2(up[1], up[0]))
         # Back by the closed form for a height above the ellipsoid, which is found from the distance to the axis.
         flat = math.hypot(*place[:2])
-        site = Site(latitude_deg=latitude, longitude_deg=longitude)
+        site = GroundSite(latitude_deg=latitude, longitude_deg=longitude)
         ground, _ = site_km(site)
         height = (flat - math.hypot(*ground[:2])) / math.cos(math.radians(latitude))
         assert 0.6 < height < 1.1, name
@@ -169,8 +169,8 @@ class TestWithAstropy:
         """The conjunction of January 2026."""
         conjunction = datetime(2026, 1, 9, tzinfo=UTC)
         mars, earth = (place_end(Place.model_validate(name), conjunction) for name in ("mars", "earth"))
-        assert Sight(mars, earth, conjunction).passes(86_400.0) == []
-        assert len(Sight(mars, earth, conjunction, sun_deg=0.0).passes(86_400.0)) == 1
+        assert LineOfSight(mars, earth, conjunction).passes(86_400.0) == []
+        assert len(LineOfSight(mars, earth, conjunction, sun_deg=0.0).passes(86_400.0)) == 1
         assert len(sight("mars", "earth").passes(86_400.0)) == 1
 
     def test_mars_hides_an_orbiter_from_a_station(self):

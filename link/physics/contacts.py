@@ -43,7 +43,7 @@ class Pass:
         return self.end_s - self.start_s
 
 
-class Sight:
+class LineOfSight:
     """What *sender* and *receiver* see of each other from *at* on.
 
     *sun_deg*: how near the Sun the sender may be in the receiver's sky, where they are at different planets.
@@ -188,13 +188,13 @@ def _peaks(clearance: Callable[[Floats], Floats], low: Floats, high: Floats) -> 
     return (low + high) / 2.0
 
 
-def spacing_s(sight: Sight) -> float:
+def spacing_s(sight: LineOfSight) -> float:
     """Return how far apart knots need to be: 10 s with a low orbit at an end, else a minute."""
     return 60.0 if sight.step_s >= 60.0 else 10.0
 
 
 def knots(
-    sight: Sight, until_s: float, windows: list[tuple[float, float]] | None, most: int
+    sight: LineOfSight, until_s: float, windows: list[tuple[float, float]] | None, most: int
 ) -> tuple[tuple[int, int], ...]:
     """Return (sent, delay) in whole nanoseconds, rising; linear in between, beyond them as at the nearest.
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from link.channel import NS, to_ns
 from link.errors import UsageError
+from link.fields import MAX_SECONDS
 from link.hops import MAX_KNOTS, MAX_WINDOWS, HopConfig, Link, Outage, ReturnHop
-from link.physics.contacts import Pass, Sight, knots, spacing_s
+from link.physics.contacts import LineOfSight, Pass, knots, spacing_s
 from link.physics.ephemeris import C_KM_S, Floats
 from link.physics.tracks import place_end
 from link.places import Contacts, Delay, Place
@@ -24,6 +25,9 @@ _LATEST_S, _CHUNK_S = 30 * _DAY_S, 3 * _DAY_S
 """How long after the run the next contact is looked for, which ends the last outage."""
 _ALIKE_NS = 1000
 """What another version of the ephemeris may change."""
+
+_MOST_S = {"delay": MAX_SECONDS, "contacts": 400 * _DAY_S}
+"""For how long they are reckoned at most: an orbit's passes are looked for every half minute."""
 
 AnyHop = TypeVar("AnyHop", HopConfig, ReturnHop)
 Windows = list[tuple[float, float]]
@@ -60,9 +64,9 @@ def _fill(hop: AnyHop, name: str, span_s: float, folder: Path | None) -> AnyHop:
     return hop.model_copy(update=full) if full else hop
 
 
-def _sight(ends: tuple[Place, Place], at: datetime, folder: Path | None, sun_deg: float = 0.0) -> Sight:
+def _sight(ends: tuple[Place, Place], at: datetime, folder: Path | None, sun_deg: float = 0.0) -> LineOfSight:
     sender, receiver = (place_end(place, at, folder) for place in ends)
-    return Sight(sender, receiver, at, sun_deg)
+    return LineOfSight(sender, receiver, at, sun_deg)
 
 
 def find_passes(contacts: tuple[Contacts, ...], span_s: float, folder: Path | None = None) -> list[Pass]:
@@ -103,10 +107,19 @@ def _united(passes: list[Pass]) -> list[Pass]:
     return whole
 
 
+def _check_span(what: str, until_s: float) -> None:
+    if until_s > _MOST_S[what]:
+        raise UsageError(
+            f"{what}: reckoned for {_MOST_S[what]:.3g} s at most, not for {until_s:.3g} s: "
+            + ("give for_s, or fewer frames" if what == "contacts" else "ask for fewer frames")
+        )
+
+
 @lru_cache(maxsize=64)
 def _seen(about: Contacts, until_s: float, folder: Path | None) -> tuple[Pass, ...]:
     """Return the passes by where the ends are. A sweep's cells ask for the same ones again and again."""
     assert about.ephemeris is not None and about.at is not None
+    _check_span("contacts", until_s)
     sight = _sight(about.ephemeris, about.at, folder, about.sun_deg)
     passes = sight.passes(until_s)
     looked_s = until_s
@@ -207,8 +220,9 @@ def _there_and_back(
 def _table_back(
     ways: tuple[float | Delay, ...], until_s: float, folder: Path | None
 ) -> tuple[tuple[int, int], ...]:
+    _check_span("delay", until_s)
     sights = [way if isinstance(way, float) else _sight(way.ephemeris[::-1], way.at, folder) for way in ways]
-    step_s = min(spacing_s(sight) for sight in sights if isinstance(sight, Sight))
+    step_s = min(spacing_s(sight) for sight in sights if isinstance(sight, LineOfSight))
     sent = np.linspace(0.0, until_s, min(MAX_KNOTS, max(2, int(until_s / step_s) + 1)))
     there: Floats = sent.copy()
     for sight in sights:

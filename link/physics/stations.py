@@ -3,7 +3,7 @@
 import math
 
 from link.physics.bodies import FIGURES
-from link.places import Site
+from link.places import GroundSite
 
 # Metres, ITRF: table 1 of the KPLO orbit determination paper (Journal of Astronomy and Space Sciences 40(2), 79-88,
 # 2023); the IAU's list agrees to 0.15 m.
@@ -24,7 +24,7 @@ _FLATTENING = 1.0 / 298.257223563  # WGS 84
 Vector = tuple[float, float, float]
 
 
-def site_km(site: Site) -> tuple[Vector, Vector]:
+def site_km(site: GroundSite) -> tuple[Vector, Vector]:
     """Return (place in km from the centre, unit vector upwards) of *site*, in axes that turn with its body."""
     latitude, longitude = math.radians(site.latitude_deg), math.radians(site.longitude_deg)
     up = _up(latitude, longitude)
