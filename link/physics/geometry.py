@@ -138,6 +138,7 @@ def _seen(about: Contacts, until_s: float, folder: Path | None) -> tuple[Pass, .
 def _table(
     delay: Delay, until_s: float, windows: tuple[tuple[float, float], ...] | None, folder: Path | None
 ) -> tuple[tuple[int, int], ...]:
+    _check_span("delay", until_s)
     return knots(
         _sight(delay.ephemeris, delay.at, folder),
         until_s,
