@@ -157,7 +157,7 @@ class SequencedHop(Hop):
             self._failed(item, end, Fate.CHANNEL_LOSS, waited, lasted)
         else:
             damaged = self._flip is not None and self._flip(item.data) != item.data
-            arrival = end + self._delay
+            arrival = end + self.delay_at(end)
             if self._jitter is not None:
                 arrival += self._jitter()
                 if not self._reorder:
@@ -223,7 +223,7 @@ class SequencedHop(Hop):
         oldest = self._sent[0] if self._sent else None
         if gap and oldest is not None and oldest.sequence == expected and self._cursor > 0:
             # What was sent again since then may have crossed the report on its way.
-            if said_ns >= oldest.end_ns + self._delay:
+            if said_ns >= oldest.end_ns + self.delay_at(oldest.end_ns):
                 self._go_back(now)
                 return
         if len(self._sent) < before:
@@ -291,7 +291,7 @@ class SequencedHop(Hop):
         elif self._back_lost is not None and self._back_lost():
             self._rows.append((end, number, int(Fate.CHANNEL_LOSS), self._number, waited, lasted))
         else:
-            arrival = end + self._delay
+            arrival = end + self.delay_at(end)
             self._then(arrival, partial(self._take_report, number, said, arrival, waited, lasted))
         self._report(end)
 
