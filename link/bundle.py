@@ -67,7 +67,7 @@ def checksum(data: bytes, kind: Crc) -> bytes:
 
 
 @dataclass(frozen=True)
-class CanonicalBlock:
+class ExtensionBlock:
     """An extension block."""
 
     kind: int
@@ -96,7 +96,7 @@ class Bundle:
     """Of the primary block and the payload."""
     fragment: tuple[int, int] | None = None
     """(offset of the payload, bytes of the whole) where the flag says that this is one."""
-    blocks: tuple[CanonicalBlock, ...] = ()
+    blocks: tuple[ExtensionBlock, ...] = ()
 
     def pack(self) -> bytes:
         """Return its bytes. Raise ValueError where a field is out of range or the fields do not fit together."""
@@ -192,19 +192,19 @@ def _parse(data: bytes) -> Bundle:
         raise BundleError("numbers of blocks: 1 for the payload, others once each")
     return Bundle(
         destination=_endpoint_name(primary[3]), source=_endpoint_name(primary[4]), payload=blocks[-1].data,
-        created_ms=_number(created[0]), lifetime_ms=_number(primary[7]), sequence=_number(created[1]),
+        created_ms=_time(created[0]), lifetime_ms=_time(primary[7]), sequence=_number(created[1]),
         report_to=_endpoint_name(primary[5]), flags=flags, crc=crc,
         fragment=(_number(primary[8]), _number(primary[9])) if flags & FRAGMENT else None,
         blocks=tuple(blocks[:-1]),
     )  # fmt: skip
 
 
-def _block(fields: Sequence[object], raw: bytes) -> CanonicalBlock:
+def _block(fields: Sequence[object], raw: bytes) -> ExtensionBlock:
     if len(fields) < 5 or not isinstance(fields[4], bytes):
         raise BundleError("a block of a bundle has a type, a number, flags, a checksum's type and data")
     crc = Crc(_number(fields[3]))
     _check(fields, raw, 5, crc)
-    return CanonicalBlock(_number(fields[0]), _number(fields[1]), fields[4], _number(fields[2]), crc)
+    return ExtensionBlock(_number(fields[0]), _number(fields[1]), fields[4], _number(fields[2]), crc)
 
 
 def _check(fields: Sequence[object], raw: bytes, places: int, crc: Crc) -> None:
@@ -218,6 +218,12 @@ def _check(fields: Sequence[object], raw: bytes, places: int, crc: Crc) -> None:
             raise BundleError("a block's checksum has another width than its type")
         if raw[-width:] != said or checksum(raw[:-width] + bytes(width), crc) != said:
             raise BundleError("the checksum does not hold")
+
+
+def _time(item: object) -> int:
+    if (time := _number(item)) >= _MS:
+        raise BundleError("a time of a bundle is out of range")
+    return time
 
 
 def _number(item: object) -> int:

@@ -3,10 +3,16 @@
 Frozen; unknown keys are refused. Numbers carry their unit in the name.
 """
 
+from itertools import pairwise
 from math import fsum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from link import packet
 from link.channel.loss import Loss
@@ -25,11 +31,15 @@ from link.nodes import (
 )
 from link.physics.media import MAX_STEPS, Budget
 from link.physics.medium import require_rising
+from link.places import Contacts, Delay
 
 MAX_HOPS = 64
 """Each costs memory and an event a packet; no path in use has ten."""
 MAX_WINDOWS = 5000
 """Of an outage: a pass an orbit for a year."""
+
+MAX_KNOTS = 2000
+"""Of a delay that changes: 33 hours at a minute's distance."""
 
 _ENDS = Steers.SENDER | Steers.RECEIVER
 _PACKETS = Affects.CHANNEL | Affects.PACKETS
@@ -43,6 +53,42 @@ class Jitter(Model):
     """uniform: 0 to scale; normal: half-normal of this deviation; exponential, pareto (shape 3): this mean."""
     reorder: bool = False
     """Whether a later packet may overtake an earlier one."""
+
+
+def _in_a_list(given: object) -> object:
+    return [given] if isinstance(given, dict) else given
+
+
+_Knots = Annotated[
+    tuple[tuple[Annotated[int, Field(ge=0, le=10**17)], Annotated[int, Field(ge=0, le=10**17)]], ...],
+    Field(min_length=1, max_length=MAX_KNOTS),
+]
+
+
+class Moving(Model):
+    """What the two ways of a link have in common where their ends move: derived before a run by `link.physics`."""
+
+    delay: Delay | None = Field(default=None, exclude_if=is_none)
+    """In place of delay_s, which then is the longest of the run: from where the ends are."""
+    delay_knots_ns: _Knots | None = Field(default=None, exclude_if=is_none)
+    """(sent, delay) pairs, rising; linear in between, beyond them as at the nearest. Derived from `delay`."""
+    contacts: Annotated[
+        tuple[Contacts, ...] | None,
+        BeforeValidator(_in_a_list),
+        Field(min_length=1, max_length=MAX_HOPS, exclude_if=is_none),
+    ] = None
+    """When the ends see each other, in place of `outage`, which then holds what waits; of several one is enough."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Moving":
+        knots = self.delay_knots_ns
+        if knots is not None and any(late[0] <= early[0] for early, late in pairwise(knots)):
+            raise ValueError("delay_knots_ns must be rising in time")
+        if knots is not None and any(
+            late[0] + late[1] < early[0] + early[1] for early, late in pairwise(knots)
+        ):
+            raise ValueError("delay_knots_ns: a delay cannot shrink faster than time goes on")
+        return self
 
 
 _OutageSeconds = Annotated[float, Field(ge=1e-3, le=MAX_SECONDS)]
@@ -104,7 +150,7 @@ class Retransmit(Model):
     """Of reports."""
 
 
-class HopConfig(Model):
+class HopConfig(Moving):
     """One link of the path: a queue, a transmitter, losses, a propagation delay.
 
     With a `budget`, rate and losses are what its physics come to: `link.physics.media.come_to` says, and `resolve` of
@@ -115,12 +161,12 @@ class HopConfig(Model):
     rate_bps: Annotated[Rate | None, Steers.LINK] = None
     trace: Text | None = None
     """A file of delivery opportunities in mahimahi's format, instead of a constant rate."""
-    budget: Budget | None = None
+    budget: Budget | None = Field(default=None, exclude_if=is_none)
     """The hop's physics, in place of a rate and of losses."""
-    budget_steps: (
-        Annotated[tuple[tuple[Seconds, Rate, Ratio], ...], Field(min_length=2, max_length=MAX_STEPS + 1)]
-        | None
-    ) = None
+    budget_steps: Annotated[
+        tuple[tuple[Seconds, Rate, Ratio], ...] | None,
+        Field(min_length=2, max_length=MAX_STEPS + 1, exclude_if=is_none),
+    ] = None
     """Derived from a budget whose distance changes: (from when, bit/s, error rate). `rate_bps` and the error rate of
     `loss` or `bit_error_rate` are then the means over them."""
     delay_s: Annotated[Seconds, Steers.LINK] = 0.0
@@ -151,17 +197,8 @@ class HopConfig(Model):
             raise ValueError("give rate_bps, trace or budget, one of them")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_used(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the fields of a budget where there is none, so that other hops are written as ever."""
-        tree: dict[str, Any] = write(self)
-        for name in ("budget", "budget_steps"):
-            if tree.get(name, self) is None:
-                del tree[name]
-        return tree
 
-
-class ReturnHop(Model):
+class ReturnHop(Moving):
     """The way back, for ACKs and NAKs; lossless where nothing else is said."""
 
     rate_bps: Annotated[Rate, Steers.LINK]

@@ -62,7 +62,7 @@ MAX_CONTACTS = 5000
 """Of a hop: a pass an orbit for a year."""
 
 
-class NodeStore(Model):
+class StoreConfig(Model):
     """Where a node keeps bundles until a contact. Full: what expired goes, then the lowest class, in it by `drop`."""
 
     limit_bytes: Bytes = 1 << 30
@@ -74,7 +74,7 @@ class NodeConfig(Model):
     """A node of a network: it keeps bundles and sends them on by the route on which they arrive first."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
-    store: NodeStore = NodeStore()
+    store: StoreConfig = StoreConfig()
 
 
 Windows = Annotated[tuple[tuple[Seconds, Seconds], ...], Field(min_length=1, max_length=MAX_CONTACTS)]

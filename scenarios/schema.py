@@ -22,10 +22,11 @@ from link.config import Codec, Session
 from link.errors import UsageError
 from link.fields import MAX_SECONDS, Text
 from link.marks import Affects, fields_marked
+from link.physics.geometry import reckon_geometry
 from link.physics.media import MEDIA
 from link.physics.reckon import reckon_budget
 from link.terminal import escape, shorten
-from link.timing import SHARE, body_bytes, check_span, times
+from link.timing import LIKELY_FRAMES, SHARE, body_bytes, check_span, times
 from scenarios import document
 from scenarios.models.analysts import every_task, with_analysts
 from sender.camera import check_source_name
@@ -89,19 +90,27 @@ def source_text(name: str) -> tuple[str, Path | None]:
     return (resources.files("scenarios") / "presets" / f"{name}.yaml").read_text("utf-8"), None
 
 
-def load(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> Scenario:
+def load(
+    name: str,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    geometry: bool = True,
+) -> Scenario:
     """Return the resolved scenario of a preset or a YAML file.
 
     *settings* are `key=value` strings (values in YAML), *overrides* values by dotted path; both are laid over
     the file. `link.rate_bps` is the rate of every hop, in a trace's place. How many frames a preset takes of its own
     source does not hold for another one. Raise UsageError, in one line that names the key, for everything that is
-    wrong.
+    wrong. Without *geometry*, delays and contacts that follow from where ends are stay as they are written: for lists.
     """
     tree, folder = _tree(name, settings, overrides)
-    return from_tree(tree, name, folder)
+    return from_tree(tree, name, folder, geometry=geometry)
 
 
-def from_tree(tree: dict[str, Any], where: str, folder: Path | None = None) -> Scenario:
+def from_tree(
+    tree: dict[str, Any], where: str, folder: Path | None = None, *, geometry: bool = True
+) -> Scenario:
     """Return the resolved scenario that *tree* describes, read from *where*; its traces may lie in *folder*.
 
     Raise UsageError, in one line that names the key, for everything that is wrong.
@@ -112,7 +121,7 @@ def from_tree(tree: dict[str, Any], where: str, folder: Path | None = None) -> S
         scenario = Scenario.model_validate(tree)
     except ValidationError as error:
         raise UsageError(f"{_plain(where)}: {_one_line(error)}") from None
-    return resolve(scenario, folder)
+    return resolve(scenario, folder, geometry=geometry)
 
 
 def asks_for_all(name: str, settings: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> bool:
@@ -284,7 +293,7 @@ def traces(session: Session) -> dict[str, Trace]:
     return {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
 
 
-def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
+def resolve(scenario: Scenario, folder: Path | None = None, *, geometry: bool = True) -> Scenario:
     """Return *scenario* with paths made absolute and everything that is derived filled in.
 
     This is all that is checked of a scenario before it runs, the files of its source and its models apart. Raise
@@ -298,6 +307,8 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
         for hop in map(reckon_budget, scenario.link.hops)
     )
     link = scenario.link.model_copy(update={"hops": hops})
+    if geometry:
+        link = reckon_geometry(link, run_span_s(scenario), folder)
     scenario = scenario.model_copy(update={"link": link})
     hop_traces = traces(scenario)
     if scenario.codec.frame_bytes is None:
@@ -327,6 +338,11 @@ def resolve(scenario: Scenario, folder: Path | None = None) -> Scenario:
     scenario = scenario.model_copy(update={"link": link})
     check_span(scenario, hop_traces)
     return scenario
+
+
+def run_span_s(session: Session) -> float:
+    """Return for how long the camera of *session* takes pictures, in seconds; a likely time where nobody says."""
+    return (session.camera.frames or LIKELY_FRAMES) * (session.camera.period_s or 1.0)
 
 
 def _budget_bytes(scenario: Scenario, hop_traces: Mapping[str, Trace]) -> int:

@@ -7,7 +7,7 @@ import pytest
 from campaigns import bounded, mutate, seed, sizes
 
 from link import bundle, cbor
-from link.bundle import AGE, FRAGMENT, Bundle, BundleError, CanonicalBlock, Crc, checksum
+from link.bundle import AGE, FRAGMENT, Bundle, BundleError, Crc, ExtensionBlock, checksum
 
 PRIMARY = bytes.fromhex("89070401820282030182028201018202820100821b000000c570bd2000001a05265c0042adaf")
 
@@ -49,7 +49,7 @@ def test_what_other_blocks_and_forms_cost():
         (bundle.HOP_COUNT, cbor.pack([30, 5]), 13),
     ]
     for kind, data, size in blocks:
-        assert len(known(bytes(1000), blocks=(CanonicalBlock(kind, 2, data),)).pack()) == whole + size
+        assert len(known(bytes(1000), blocks=(ExtensionBlock(kind, 2, data),)).pack()) == whole + size
 
 
 def test_checksums_are_the_standards():
@@ -92,7 +92,7 @@ def random_bundle(rng):
         sequence=rng.randrange(1 << rng.choice([1, 8, 32])), report_to=rng.choice(names),
         flags=FRAGMENT if cut else rng.choice([0, 4]), crc=crc,
         fragment=(rng.randrange(100_000), rng.randrange(1 << 33)) if cut else None,
-        blocks=tuple(CanonicalBlock(rng.choice(kinds), at + 2, rng.randbytes(rng.randrange(30)), rng.choice([0, 1]), crc) for at in range(rng.randrange(4))),
+        blocks=tuple(ExtensionBlock(rng.choice(kinds), at + 2, rng.randbytes(rng.randrange(30)), rng.choice([0, 1]), crc) for at in range(rng.randrange(4))),
     )  # fmt: skip
 
 
@@ -153,14 +153,14 @@ def test_what_is_none_is_refused_in_a_line(data):
 
 
 def test_blocks_in_another_order_are_refused():
-    whole = known(b"x", blocks=(CanonicalBlock(AGE, 2, b"\x00"),)).pack()
+    whole = known(b"x", blocks=(ExtensionBlock(AGE, 2, b"\x00"),)).pack()
     _, end = cbor.parse(whole, 1)
     _, middle = cbor.parse(whole, end)
     with pytest.raises(BundleError, match="last"):
         bundle.parse(whole[:end] + whole[middle:-1] + whole[end:middle] + b"\xff")
     with pytest.raises(BundleError, match="once"):
         bundle.parse(
-            known(b"x", blocks=(CanonicalBlock(AGE, 2, b"\x00"), CanonicalBlock(10, 2, b"\x00"))).pack()
+            known(b"x", blocks=(ExtensionBlock(AGE, 2, b"\x00"), ExtensionBlock(10, 2, b"\x00"))).pack()
         )
     with pytest.raises(BundleError, match="behind"):
         bundle.parse(whole + b"\x00")

@@ -80,16 +80,20 @@ def test_patient_stations_lose_nothing_while_they_hear_each_other():
 
 
 def test_a_station_is_silent_after_it_sent():
-    medium, heard = Medium(), Heard()
+    starts = []
+
+    class Recorded(Medium):
+        def begin(self, sent):
+            starts.append(sent.start)
+            super().begin(sent)
+
+    medium, heard = Recorded(), Heard()
     turns = Turns(medium, 1, "aloha", uniform=Uniform(np.random.default_rng(1)), duty_cycle=0.01)
     station = Station(medium, 1, 0, turns, heard, power=lambda: 0.0)
     for _ in range(3):
         station.offer(T, 0)
-    starts = []
-    begin = medium.begin
-    medium.begin = lambda sent: (starts.append(sent.start), begin(sent))
     medium.advance(10**12)
-    assert starts == [100 * T, 200 * T] and heard.received == 3
+    assert starts == [0, 100 * T, 200 * T] and heard.received == 3
 
 
 def test_delays_decide_who_meets_whom():

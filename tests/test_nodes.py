@@ -9,13 +9,13 @@ from campaigns import seed, sizes
 from test_channel import drain, fates
 
 from link.channel.channel import BACKWARD, Channel
-from link.channel.routes import Edge, RouteTable
+from link.channel.network import make_edge
+from link.channel.routes import FOREVER_NS, Edge, RouteTable
 from link.events import Fate
-from link.hops import Link
+from link.hops import HopConfig, Link
 from link.packet import Kind, Packet
 
 S = 1_000_000_000
-FOREVER = 1 << 62
 
 
 def network(hops, nodes=None, seed=1, **link):
@@ -340,3 +340,16 @@ def test_many_orders_of_the_same_bundles_conserve():
         arrived = drain(link)
         ends = check_once(link, range(8))
         assert len(arrived) + len(ends) == 8 and len(ends) >= 4
+
+
+def test_passes_that_were_reckoned_are_a_plan_for_nodes():
+    """What stands between passes is an outage that holds to a plain hop, and known beforehand to a node."""
+    windows = [[0, 10], [20, 30]]
+    hop = HopConfig.model_validate(
+        {"name": "h", "rate_bps": 800, "outage": {"windows_s": windows, "hold": True}}
+    )
+    unknown = make_edge(0, hop, (0, 1))
+    assert (unknown.starts, unknown.ends) == ([0], [FOREVER_NS])
+    passes = hop.model_copy(update={"contacts": ("reckoned",)})
+    known = make_edge(0, passes, (0, 1))
+    assert (known.starts, known.ends) == ([10 * S, 30 * S], [20 * S, FOREVER_NS])

@@ -52,6 +52,9 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
         "orbiter-uhf": "world:mars",
         "dsoc-1au": "world:mars",
         "lunar-relay": "world:moon",
+        "lunar-south-pole": "world:moon",
+        "rover-sol": "world:mars",
+        "mars-conjunction": "world:mars",
         "ccsds-downlink": "world:moon",
         "underwater-acoustic": "world:seafloor",
         "acoustic-pair": "world:seafloor",
@@ -113,7 +116,7 @@ def test_every_preset_names_its_sources(name: str) -> None:
 
 SUFFIXES = (
     "_bps", "_s", "_bytes", "_bits", "_hz", "_px", "_count", "_ratio", "_rate",
-    "_m", "_km", "_w", "_k", "_db", "_dbm", "_dbi", "_deg",
+    "_m", "_km", "_w", "_ns", "_k", "_db", "_dbm", "_dbi", "_deg",
 )  # fmt: skip
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
@@ -121,6 +124,7 @@ NO_UNIT = {
     "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window", "senders",  # counts
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
+    "eccentricity", "nodes",  # a ratio by definition, and names
     "alpha", "beta", "noise_seed",  # weights, and a number
     "spreading", "shipping", "spreading_factor", "coding", "order", "word_symbols",  # of budgets: factors, counts
     "budget_steps",  # rows of a time, a rate and an error rate
@@ -174,7 +178,8 @@ def test_a_number_has_its_unit_in_its_name() -> None:
 def _share_up(outage: Outage | None, rate_bps: float, packet_bytes: int) -> float:
     """Return what share of the rate an on-off outage leaves, where only whole packets fit between outages."""
     if outage is None or outage.up_s is None or outage.down_s is None:
-        return 1.0
+        windows = outage.windows_s if outage is not None and outage.hold else ()
+        return 1.0 - sum(end - start for start, end in windows) / windows[-1][1] if windows else 1.0
     fit = floor(outage.up_s * rate_bps / 8 / packet_bytes)
     assert fit > 0, "no packet fits between two outages, so it would wait for ever"
     return fit * packet_bytes * 8 / rate_bps / (outage.up_s + outage.down_s)
@@ -201,6 +206,8 @@ def test_a_frame_fits_into_its_period(name: str) -> None:
     for hop in plan.link.hops:
         # Between outages pictures pile up in front of the hop.
         waits_s = hop.outage.down_s or 0.0 if hop.outage else 0.0
+        if hop.outage and hop.outage.hold:
+            waits_s = max([waits_s, *(end - start for start, end in hop.outage.windows_s)])
         assert hop.queue.limit_bytes >= need * max(1.0, waits_s / plan.camera.period_s)
 
 

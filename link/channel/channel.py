@@ -79,6 +79,7 @@ class Channel:
             if self._network is not None:
                 sink = self._network.sink(number)
             about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
+            hop: Hop
             if shared is not None and config is link.shared_hop:
                 about |= {"shared": shared, "node": NEAR, "receiver": FAR, "leads": True}
                 hop = SharedHop(self._env, config, rate, **common, **about)

@@ -1,6 +1,7 @@
-"""Extra delay per packet, by distribution."""
+"""Delays that change as the ends of a hop move, and extra delay per packet, by distribution."""
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,3 +42,23 @@ def jitter(config: Jitter, rng: np.random.Generator) -> Callable[[], int]:
         return left.pop()
 
     return draw
+
+
+class MovingDelay:
+    """A delay by the time of sending: knots in whole nanoseconds, linear in between, beyond them as at the nearest."""
+
+    def __init__(self, knots: Sequence[tuple[int, int]]) -> None:
+        self._times = [sent for sent, _ in knots]
+        self._delays = [delay for _, delay in knots]
+
+    def at(self, sent: int) -> int:
+        """Return how long what is sent at *sent* is on its way, in nanoseconds, rounded down."""
+        times, delays = self._times, self._delays
+        place = bisect_right(times, sent)
+        if place == 0:
+            return delays[0]
+        if place == len(times):
+            return delays[-1]
+        early = times[place - 1]
+        before = delays[place - 1]
+        return before + (delays[place] - before) * (sent - early) // (times[place] - early)

@@ -16,7 +16,7 @@ import simpy
 
 from link.channel import to_ns
 from link.channel.bits import BitErrors
-from link.channel.delay import jitter
+from link.channel.delay import MovingDelay, jitter
 from link.channel.draw import Uniform
 from link.channel.drift import ErrorSteps
 from link.channel.loss import LossModel, Lost, Timed, TimedLossModel
@@ -65,7 +65,10 @@ class Hop:
         self._seed, self._name, self._steered = seed, name, steered
         self._rate = rate
         self._number = number
+        if config.delay is not None and not config.delay_knots_ns:
+            raise ValueError(f"{name}: its delay was not reckoned (scenarios.schema.resolve)")
         self._delay = to_ns(delay_s)
+        self._moving = MovingDelay(config.delay_knots_ns) if config.delay_knots_ns else None
         self._rows = rows
         self._fresh = fresh
         self._classify = classify
@@ -101,11 +104,21 @@ class Hop:
         self._on_arrival: list[Callable[[simpy.Event], None]] = [self._arrived]
         # With nothing to decide about a packet, its way is arithmetic.
         self._plain = not (
-            self._lost or self._timed or self._flip or self._copy or self._jitter or self._outages
+            self._lost
+            or self._timed
+            or self._flip
+            or self._copy
+            or self._jitter
+            or self._outages
+            or self._moving
         )
         self._flying: deque[tuple[int, int, bytes, int, int]] = deque()  # in order of arrival
         self._overtaking: list[tuple[int, int, bytes, int, int]] = []  # a heap, where packets may overtake
         self._last_arrival = 0
+
+    def delay_at(self, end: int) -> int:
+        """Return how long a packet is on its way whose last bit is sent at *end*."""
+        return self._delay if self._moving is None else self._moving.at(end)
 
     def _stream(self, part: str, turn: int = 0) -> np.random.Generator:
         """Return the random numbers of *part* of this hop, after its *turn*-th change."""
@@ -149,6 +162,8 @@ class Hop:
             self._reorder = bool(config.jitter and config.jitter.reorder)
         if config.outage != was.outage:
             self._outages = Outages(config.outage, self._stream("outage", turn)) if config.outage else None
+        if to_ns(delay_s) != self._delay:
+            self._moving = None  # whoever sets a delay by hand has it constant
         self._delay = to_ns(delay_s)
         self._resume(now)
 
@@ -274,7 +289,7 @@ class Hop:
     def _fly(self, packet: int, data: bytes, end: int, waited: int, lasted: int) -> None:
         if self._flip is not None:
             data = self._flip(data)
-        arrival = end + self._delay
+        arrival = end + self.delay_at(end)
         if self._jitter is not None:
             arrival += self._jitter()
             if self._reorder:

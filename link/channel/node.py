@@ -4,8 +4,8 @@
 
 A bundle is promised to a contact when it comes, and waits for it by class, then in order. What a contact could not
 take, and what waits for one that is found down, is routed anew; so is all that waits when the hop is up again. A node
-knows the plan, what it promised itself, and whether its own hops are up when it wants to send; not what is down further
-on.
+knows the plan, what it promised itself, and whether its own hops are up when it wants to send; not what is down
+further on.
 
 Custody is the hop's: one that sends again what it lost (`retransmit`) has bundles stay in the store until the far side
 has them, and those that it gave up are routed anew, past the contact that gave them up. On another hop a bundle leaves

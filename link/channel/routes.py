@@ -3,9 +3,8 @@
 Dijkstra's algorithm over nodes, labelled by when the last bit is there: a bundle on a contact starts when it is at the
 node, the contact is open and what of no lower class was promised before is sent, and must end before the contact
 does. A later start never arrives earlier, so the first route found is the best. Ties go to fewer hops, then to the
-lower number.
-The node that asks knows what it promised its own contacts; those beyond it counts as empty, as does ION, and each node
-on the way reckons anew.
+lower number. The node that asks knows what it promised its own contacts; those beyond it count as empty, as in ION, and
+each node on the way reckons anew.
 """
 
 from bisect import bisect_right

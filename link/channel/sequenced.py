@@ -166,7 +166,7 @@ class SequencedHop(Hop):
             self._failed(item, end, Fate.CHANNEL_LOSS, waited, lasted)
         else:
             damaged = came != item.data or (self._flip is not None and self._flip(came) != came)
-            arrival = end + self._delay
+            arrival = end + self.delay_at(end)
             if self._jitter is not None:
                 arrival += self._jitter()
                 if not self._reorder:
@@ -232,7 +232,7 @@ class SequencedHop(Hop):
         oldest = self._sent[0] if self._sent else None
         if gap and oldest is not None and oldest.sequence == expected and self._cursor > 0:
             # What was sent again since then may have crossed the report on its way.
-            if said_ns >= oldest.end_ns + self._delay:
+            if said_ns >= oldest.end_ns + self.delay_at(oldest.end_ns):
                 self._go_back(now)
                 return
         if len(self._sent) < before:
@@ -303,7 +303,7 @@ class SequencedHop(Hop):
         ):
             self._rows.append((end, number, int(Fate.CHANNEL_LOSS), self._number, waited, lasted))
         else:
-            arrival = end + self._delay
+            arrival = end + self.delay_at(end)
             self._then(arrival, partial(self._take_report, number, said, arrival, waited, lasted))
         self._report(end)
 

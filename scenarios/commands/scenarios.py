@@ -1,4 +1,4 @@
-"""`farlink scenarios`: the scenarios there are, one of them, whether a file is one, and their schema."""
+"""`farlink scenarios`: the scenarios there are, one of them, whether a file is one, its contacts, their schema."""
 
 import sys
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from scenarios.commands.budget import budget
+from scenarios.commands.contacts import show_contacts
 from scenarios.commands.netem import netem
 from scenarios.commands.options import Json, Scenario, Settings, clean_errors
 from scenarios.commands.printing import show, show_json
@@ -27,7 +28,7 @@ def list_scenarios(as_json: Json = False) -> None:
     from scenarios import schema
 
     with clean_errors(as_json):
-        plans = [schema.load(name) for name in schema.preset_names()]
+        plans = [schema.load(name, geometry=False) for name in schema.preset_names()]
         rates = [path_rate_bps(plan.link, schema.traces(plan)) for plan in plans]
         if as_json:
             show_json(
@@ -93,6 +94,9 @@ def scenario_schema() -> None:
 
     with clean_errors():
         show_json(schema.Scenario.model_json_schema(by_alias=True))
+
+
+scenarios_app.command("contacts")(show_contacts)
 
 
 def register(app: typer.Typer) -> None:

@@ -91,7 +91,7 @@ def render(result: RunResult, pieces: Iterable[Piece], sights: Sights | None = N
         about=about,
         title=about.get("title") or about["name"],
         sentence=_sentence(run.head, rows),
-        hops=[_hop_words(hop, about["link"]) for hop in about["link"]["hops"]],
+        hops=[_hop_words(hop, _shared_words(hop, about["link"])) for hop in about["link"]["hops"]],
         way_back=_return_words(about["link"]),
         repair=_repair_words(about["link"], result.traffic),
         run=run,
@@ -210,14 +210,14 @@ def _sentence(head: Mapping[str, Any], rows: Sequence[FrameRow]) -> str:
     return f"{count}{pace} of {size} from {camera['source']}, {how}"
 
 
-def _hop_words(hop: Mapping[str, Any], link: Mapping[str, Any]) -> dict[str, str]:
+def _hop_words(hop: Mapping[str, Any], others: Sequence[str] = ()) -> dict[str, str]:
     pace = f"the rate of a trace ({Path(hop['trace']).name})" if hop.get("trace") else rate(hop["rate_bps"])
     if hop.get("budget_steps"):
         pace += " on average, by the distance"
     return {
         "name": hop["name"],
         "rate": pace,
-        "words": ", ".join([*_troubles(hop, hop.get("delay_s", 0.0)), *_shared_words(hop, link)]),
+        "words": ", ".join([*_troubles(hop, hop.get("delay_s", 0.0)), *others]),
     }
 
 

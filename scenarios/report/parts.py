@@ -8,10 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from link.channel import NS
 from link.events import Fate
 from scenarios.drawing import Drawing
 from scenarios.pages import make_environment
-from scenarios.report import budgets, figures, overlays, stores, timeline
+from scenarios.report import budgets, figures, overlays, passes, stores, timeline
 from scenarios.report.timeline import LOSSES
 from scenarios.results.cell import RunResult
 from scenarios.results.traffic import scenario
@@ -38,6 +39,13 @@ def _tasks(result: RunResult) -> Iterable[Piece]:
 def _packets(result: RunResult) -> Iterable[Piece]:
     drawn = timeline.draw(result.run, result.rows, result.traffic.sent)
     return [] if drawn is None else [drawn]
+
+
+def _contacts(result: RunResult) -> Iterable[Piece]:
+    run = result.run
+    until_s = float(run.rows[-1, 0]) / NS if len(run.rows) else 0.0
+    rows = passes.hop_contacts(run.head["scenario"]["link"], until_s) if until_s else []
+    return [passes.draw_contacts(rows, until_s)] if rows else []
 
 
 def _drops(result: RunResult) -> Iterable[Piece]:
@@ -85,4 +93,4 @@ def _html(template: str, **context: Any) -> Markup:
     return Markup(ENVIRONMENT.get_template(template).render(**context))
 
 
-PARTS: list[Part] = [_tasks, _packets, _stores, _drops, _budgets, _figures]
+PARTS: list[Part] = [_tasks, _packets, _contacts, _stores, _drops, _budgets, _figures]
