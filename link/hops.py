@@ -73,10 +73,9 @@ class Moving(Model):
     delay_knots_ns: _Knots | None = Field(default=None, exclude_if=is_none)
     """(sent, delay) pairs, rising; linear in between, beyond them as at the nearest. Derived from `delay`."""
     contacts: Annotated[
-        tuple[Contacts, ...] | None,
+        Annotated[tuple[Contacts, ...], Field(min_length=1, max_length=MAX_HOPS)] | None,
         BeforeValidator(_in_a_list),
-        Field(min_length=1, max_length=MAX_HOPS, exclude_if=is_none),
-    ] = None
+    ] = Field(default=None, exclude_if=is_none)
     """When the ends see each other, in place of `outage`, which then holds what waits; of several one is enough."""
 
     @model_validator(mode="after")

@@ -168,6 +168,7 @@ def test_what_is_resolved_is_resolved_to_itself():
         ({"delay": {"ephemeris": ["mars", "earth"], "at": "soon"}}, "delay.at: a UTC date was expected"),
         ({"delay": {"ephemeris": ["mars"], "at": "2026-11-20T00:00:00Z"}}, "delay.ephemeris"),
         ({"contacts": {"plan": "x.json"}}, r"contacts\.0: give ephemeris with at, or plan with nodes"),
+        ({"contacts": {"plan": "a\rb", "nodes": [1, 2]}}, r"hop air: a\\rb: cannot be read"),
         ({"contacts": {"plan": "none.json", "nodes": [1, 2]}}, "hop air: none.json: cannot be read"),
     ],
 )

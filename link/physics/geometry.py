@@ -19,6 +19,7 @@ from link.physics.ephemeris import C_KM_S, Floats
 from link.physics.tracks import place_end
 from link.places import Contacts, Delay, Place
 from link.plans.files import read_plan
+from link.terminal import escape
 
 _DAY_S = 86_400.0
 _LATEST_S, _CHUNK_S = 30 * _DAY_S, 3 * _DAY_S
@@ -60,7 +61,9 @@ def _fill(hop: AnyHop, name: str, span_s: float, folder: Path | None) -> AnyHop:
         if hop.delay is not None:
             full |= _moving(hop, hop.delay, span_s, folder, passes)
     except UsageError as error:
-        raise UsageError(f"{name}: {error}") from None
+        raise UsageError(
+            f"{name}: {escape(str(error))}"
+        ) from None  # names of files and nodes may be anything
     return hop.model_copy(update=full) if full else hop
 
 
