@@ -20,6 +20,7 @@ from link.errors import UsageError
 from link.events import Fate
 from link.frame import Frame, Pixels
 from link.hops import HopConfig, Outage
+from link.nodes import share_open
 from link.seeds import generator
 from link.timing import air_bytes, body_bytes
 from link.transform import grid
@@ -197,9 +198,13 @@ def test_a_frame_fits_into_its_period(name: str) -> None:
     assert plan.codec.frame_bytes is not None
     need = air_bytes(plan.link, plan.codec.frame_bytes)
     traces = schema.traces(plan)
-    rate = min(_rate_bps(hop, traces, plan.link.mtu_bytes) for hop in plan.link.hops)
+    rate = min(
+        _rate_bps(hop, traces, plan.link.mtu_bytes) * share_open(hop.contacts_s) for hop in plan.link.way
+    )
+    if plan.link.medium is not None:
+        rate *= plan.link.medium.duty_cycle
     share = need * 8 / rate / plan.camera.period_s
-    stored = any(hop.outage and hop.outage.hold for hop in plan.link.hops)
+    stored = bool(plan.link.nodes) or any(hop.outage and hop.outage.hold for hop in plan.link.hops)
     assert share <= 0.9
     assert share >= (0.02 if stored else 0.5), "so small a budget leaves the link idle"
     assert body_bytes(plan.link) >= 16
