@@ -4,9 +4,9 @@ Frozen; unknown keys are refused. Numbers carry their unit in the name.
 """
 
 from math import fsum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from link import packet
 from link.channel.loss import Loss
@@ -133,6 +133,9 @@ class ReturnHop(Model):
     queue: QueueConfig = QueueConfig()
 
 
+_LATER = ("fec_spread", "protection", "fountain")
+
+
 class Repair(Model):
     """What is done about loss."""
 
@@ -141,6 +144,14 @@ class Repair(Model):
     fec_frames: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL, _ENDS] = 8
     """Over how many frames at most a block of the code reaches where a frame is too small to pay for a repair packet:
     1 sends one with each frame, whatever it costs."""
+    fec_spread: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL] = 1
+    """Over how many frames at least, so that a burst of losses is shared by so many; a hole waits as long."""
+    protection: Annotated[Literal["equal", "unequal"], _PACKETS] = "equal"
+    """unequal: repair packets of windows over the first packets of each frame as well, split by what the codec says its
+    sections are worth (`link.repair.windows`); codecs that say nothing of it are protected equally."""
+    fountain: Annotated[bool, Affects.CHANNEL] = False
+    """Whether repair packets follow a frame until the next is due, whatever `fec` says beyond sizing the frame: for
+    links without requests."""
     arq: Annotated[bool, Affects.CHANNEL] = False
     """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
     arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL, _ENDS] = 4
@@ -149,6 +160,33 @@ class Repair(Model):
     """With arq: whether a picture is shown of what is there when the rest is asked for, and refined when that comes."""
     priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
+
+    @property
+    def extra_bytes(self) -> int:
+        """How much longer than data bodies repair bodies may be."""
+        if not self.fec:
+            return 0
+        return packet.FEC_BYTES + (packet.WINDOW_BYTES if self.protection == "unequal" else 0)
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came later and is not used, so that what is written of older scenarios stays as it was."""
+        tree: dict[str, Any] = write(self)
+        unused = (name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default)
+        for name in unused:
+            tree.pop(name, None)
+        return tree
+
+    @model_validator(mode="after")
+    def _coded(self) -> "Repair":
+        if self.fec_spread > self.fec_frames:
+            raise ValueError(f"fec_spread {self.fec_spread} is more than fec_frames {self.fec_frames}")
+        for name in ("protection", "fountain"):
+            if not self.fec and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} says how repair packets are sent: it needs fec above 0")
+        if self.fountain and self.arq:
+            raise ValueError("fountain is for links without requests: give it or arq")
+        return self
 
 
 class Link(Model):
@@ -167,7 +205,7 @@ class Link(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Link":
-        least = packet.least_mtu_bytes(self.framing, fec=self.repair.fec > 0.0)
+        least = packet.least_mtu_bytes(self.framing, repair_bytes=self.repair.extra_bytes)
         if self.mtu_bytes < least:
             raise ValueError(
                 f"mtu_bytes {self.mtu_bytes} is smaller than a packet with its header: "

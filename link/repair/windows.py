@@ -109,6 +109,37 @@ def turns(split: Sequence[int]) -> list[int]:
     return [window for _, window in sorted(places)]
 
 
+def assign(
+    counts: Sequence[int], gains: Sequence[Sequence[float]], repairs: int, law: Law, *, alone: bool
+) -> list[int | None]:
+    """Return how many packets of each frame each of *repairs* packets of a block is over, in order; None: all.
+
+    The block's frames have *counts* packets, which are worth *gains* each in the order of sending; *alone* as in
+    `Parts`. Windows end where a quarter, a half and three quarters of all gains are behind.
+    """
+    longest = max(counts, default=0)
+    worth = [sum(own[at] for own in gains if at < len(own)) for at in range(longest)]
+    total, ends = sum(worth), [longest]
+    if longest <= MAX_WINDOWS:
+        ends = list(range(1, longest + 1))
+    elif total > 0.0:
+        behind = np.cumsum(worth) / total
+        ends = sorted({*(int(np.searchsorted(behind, part)) + 1 for part in (0.25, 0.5, 0.75)), longest})
+    if len(ends) < 2 or total <= 0.0:
+        return [None] * repairs
+    window_of = np.searchsorted(ends, np.arange(longest), side="right")
+    order = tuple(int(window_of[at]) for count in counts for at in range(count))
+    parts = Parts(
+        tuple(order.count(window) for window in range(len(ends))),
+        tuple(round(sum(worth[at] for at in range(longest) if window_of[at] == window) / total, 3)
+              for window in range(len(ends))),
+        alone,
+        () if law.independent else order,
+    )  # fmt: skip
+    split = solve(parts, repairs, law)
+    return [None if window == len(ends) - 1 else ends[window] for window in turns(split)]
+
+
 def _best(splits: NDArray[np.int64], values: Floats) -> tuple[int, ...]:
     """Return the first of *splits* whose value is the highest, but for rounding."""
     return tuple(int(count) for count in splits[int(np.argmax(values >= values.max() - 1e-12))])
@@ -148,8 +179,10 @@ def _exact_values(parts: Parts, splits: NDArray[np.int64], loss: float) -> Float
     packets, most = sum(parts.sizes), int(splits.max(initial=0))
     # solved[x, t]: the chance that of x repair packets at least t arrive
     solved = np.zeros((most + 1, packets + 1))
+    arrived = np.ones(1)
     for count in range(most + 1):
-        tail = np.cumsum(_binomial(count, 1.0 - loss)[::-1])[::-1]
+        tail = np.cumsum(arrived[::-1])[::-1]
+        arrived = np.convolve(arrived, [loss, 1.0 - loss])
         solved[count, : min(count, packets) + 1] = tail[: packets + 1]
     missing = [_binomial(size, loss) for size in parts.sizes]
     onward = [_adding(pmf, packets) for pmf in missing]
