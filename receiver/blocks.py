@@ -61,7 +61,9 @@ class Block:
         known = {at: have[place] for at, place in enumerate(places) if place in have}
         if len(known) == len(places):
             return
-        symbols = {number: symbol for number, symbol in self.symbols.items() if self.windows[number] == window}
+        symbols = {
+            number: symbol for number, symbol in self.symbols.items() if self.windows[number] == window
+        }
         restored = fec.decode(len(places), known, symbols)
         if restored is not None:
             have |= {places[at]: body for at, body in restored.items()}

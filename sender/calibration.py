@@ -108,7 +108,9 @@ class Calibration:
         `tasks` does.
         """
         names = self.tasks(task)
-        whole = np.mean([self.shares[name][:, -1, 0] / max(1e-9, self.shares[name][:, -1, 0].max()) for name in names], 0)
+        whole = np.mean(
+            [self.shares[name][:, -1, 0] / max(1e-9, self.shares[name][:, -1, 0].max()) for name in names], 0
+        )
         whole = np.maximum.accumulate(whole)
         counts = np.arange(self.channels[0], self.channels[-1] + 1)
         gained = np.diff(np.interp(counts, self.channels, whole))

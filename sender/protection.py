@@ -39,7 +39,7 @@ class Protection:
 
     @property
     def law(self) -> Law:
-        """How packets are lost, as far as is known by now; the loss in whole percents, so that splits are found once."""
+        """How packets are lost, as far as is known by now; the loss in whole percents, so that few splits are sought."""
         measured = self._lost / self._heard if self._heard >= 1.0 else 0.0
         loss = min(_MOST_LOSS, max(self._configured.loss, round(measured, 2)))
         return Law(loss, self._configured.mean_burst)

@@ -58,7 +58,9 @@ def brute_force(parts, split, loss):
 @pytest.mark.parametrize("loss", [0.0, 0.07, 0.45])
 def test_the_expectation_is_that_of_all_cases(split, loss, alone):
     parts = Parts((2, 3, 2), (0.5, 0.3, 0.2), alone)
-    assert expected_quality(parts, split, Law(loss)) == pytest.approx(brute_force(parts, split, loss), abs=1e-12)
+    assert expected_quality(parts, split, Law(loss)) == pytest.approx(
+        brute_force(parts, split, loss), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -83,7 +85,9 @@ def test_bursts_spread_over_frames_fail_less():
     lost = bursts(Law(0.2, 4.0), 14 * 16)
     fails = {}
     for depth in (1, 4, 16):
-        words = lost[:, : 14 * depth].reshape(len(lost), 14, depth)  # packet by packet of `depth` words in turn
+        words = lost[:, : 14 * depth].reshape(
+            len(lost), 14, depth
+        )  # packet by packet of `depth` words in turn
         fails[depth] = float((words.sum(1) > 4).mean())
     assert fails[1] == pytest.approx(0.255, abs=0.02)
     assert fails[4] == pytest.approx(0.177, abs=0.015)

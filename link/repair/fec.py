@@ -10,8 +10,8 @@ width by 0x80 and zeros (ISO/IEC 7816-4), so data packets travel as they are and
 
 In the packet's header stand the block's last frame and, as the index, that frame's data packets and the repair
 packet's number; the last repair packet of a block is marked. The symbol's number (ESI) is the data packets that it
-is over and the repair packet's number. RFC 6330 works on symbols whose width is a multiple of 8; the columns added for that
-are zero in every symbol, so they are cut off here and put back there.
+is over and the repair packet's number. RFC 6330 works on symbols whose width is a multiple of 8; the columns added
+for that are zero in every symbol, so they are cut off here and put back there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +95,8 @@ def encode(
 ) -> list[bytes]:
     """Return *number* repair bodies for a block: *bodies* are the data bodies of frames of *counts*, in order.
 
-    *windows* has the window of each, as in `head`; empty: each is over all. Raise ValueError where the last frame's packets and these exceed what a frame may have, or the block is too large.
+    *windows* has the window of each, as in `head`; empty: each is over all.
+    Raise ValueError where the last frame's packets and these exceed what a frame may have, or the block is too large.
     """
     if not bodies or number <= 0:
         return []
@@ -252,9 +253,9 @@ class BlockBuilder:
         ends = late or len(self._counts) >= self._frames
         if len(self._counts) < self._least and not ends:
             return before, None
-        if fill_bytes is not None:
+        if fill_bytes is not None and self._bodies:
             most = MAX_PACKETS - self._counts[-1]
-            return before, self._end(max(1, min(most, fill_bytes // self._repair_bytes()))) if self._bodies else None
+            return before, self._end(max(1, min(most, fill_bytes // self._repair_bytes())))
         return before, self._end(max(int(ends), self._affordable()))
 
     def flush(self) -> Repairs | None:

@@ -13,7 +13,7 @@ The code is taken as ideal (RaptorQ fails once in 256 blocks where exactly as ma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import comb
 
 import numpy as np
@@ -62,7 +62,9 @@ class Parts:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.sizes) <= MAX_WINDOWS or len(self.sizes) != len(self.gains):
-            raise ValueError(f"{len(self.sizes)} classes and {len(self.gains)} gains; 1 to {MAX_WINDOWS} of each")
+            raise ValueError(
+                f"{len(self.sizes)} classes and {len(self.gains)} gains; 1 to {MAX_WINDOWS} of each"
+            )
         if min(self.sizes) < 0 or (self.order and len(self.order) != sum(self.sizes)):
             raise ValueError("sizes are negative, or the order is of other packets")
 
@@ -105,7 +107,9 @@ def solve(parts: Parts, repairs: int, law: Law) -> tuple[int, ...]:
 
 def turns(split: Sequence[int]) -> list[int]:
     """Return the window of each repair packet in the order of sending: in turn, each as often as *split* says."""
-    places = [((number + 0.5) / count, window) for window, count in enumerate(split) for number in range(count)]
+    places = [
+        ((number + 0.5) / count, window) for window, count in enumerate(split) for number in range(count)
+    ]
     return [window for _, window in sorted(places)]
 
 
@@ -149,7 +153,7 @@ def _all_splits(repairs: int, windows: int) -> Iterator[tuple[int, ...]]:
     """Yield the ways to share *repairs* out, those with more in larger windows first."""
     for bars in combinations(range(repairs + windows - 1), windows - 1):
         edges = (-1, *bars, repairs + windows - 1)
-        yield tuple(b - a - 1 for a, b in zip(edges, edges[1:], strict=False))
+        yield tuple(b - a - 1 for a, b in pairwise(edges))
 
 
 def _moves(split: tuple[int, ...], step: int) -> Iterator[tuple[int, ...]]:
