@@ -39,7 +39,7 @@ class Protection:
 
     @property
     def law(self) -> Law:
-        """How packets are lost, as far as is known by now; the loss in whole percents, so that few splits are sought."""
+        """How packets are lost, by what is known by now; in whole percents, so that few splits are sought."""
         measured = self._lost / self._heard if self._heard >= 1.0 else 0.0
         loss = min(_MOST_LOSS, max(self._configured.loss, round(measured, 2)))
         return Law(loss, self._configured.mean_burst)
@@ -118,4 +118,4 @@ def configured_law(link: Link) -> Law:
             most, longest = own, model.mean_burst
     # Where little of the loss comes in bursts, and where bursts of that length would leave no packet between them.
     bursty = most > loss / 2 and loss / (1.0 - loss) <= longest
-    return Law(loss, longest if bursty else 1.0)
+    return Law(round(loss, 3), longest if bursty else 1.0)

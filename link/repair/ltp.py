@@ -19,6 +19,7 @@ nobody answers is sent so often that all being lost has a chance of one in a mil
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from dataclasses import replace
 from math import ceil
 
 from link.repair.ltp_segments import (
@@ -34,6 +35,7 @@ from link.repair.ltp_segments import (
     parse,
 )
 from link.repair.ltp_sessions import (
+    MOST_TRIES,
     LtpEvent,
     LtpSettings,
     Outgoing,
@@ -155,13 +157,14 @@ class LtpEngine:
             elif timer.tries >= tries(self.loss):
                 self._give_up(key, Cancel.RETRANSMISSIONS, now)
             else:
-                self._urgent.append(Outgoing(bytes(timer.segment), key))
+                self._urgent.append(Outgoing(bytes(timer.waiting), key))
 
     def receive(self, data: bytes, now: int) -> None:
         """Take a segment that arrived intact. Raise ValueError where it is none."""
         segment = parse(data)
-        session = segment.session
-        ours = session[0] == self._engine
+        session, ours = segment.session, segment.session[0] == self._engine
+        if (idle := self._timers.get(("idle", session, 0))) is not None:
+            idle.tries = 0
         match segment:
             case DataSegment() if not ours:
                 self._take_data(segment, now)
@@ -236,10 +239,8 @@ class LtpEngine:
     def _count(self, report: ReportSegment, gaps: list[tuple[int, int]]) -> None:
         """Take what a report lacks into the measured loss."""
         size = self._settings.segment_bytes
-        asked, missing = (
-            ceil((report.upper - report.lower) / size),
-            sum(ceil((end - first) / size) for first, end in gaps),
-        )
+        asked = ceil((report.upper - report.lower) / size)
+        missing = sum(ceil((end - first) / size) for first, end in gaps)
         kept = max(0.0, 1.0 - asked / _MEMORY_SEGMENTS)
         self._lost, self._heard = kept * self._lost + missing, kept * self._heard + asked
 
@@ -297,24 +298,18 @@ class LtpEngine:
                 timer = self._timers.get(("report", session, serial))
                 if timer is not None and timer.due_ns is not None:  # else it is in the queue already
                     timer.due_ns = None
-                    self._urgent.append(Outgoing(bytes(timer.segment), ("report", session, serial)))
+                    self._urgent.append(Outgoing(bytes(timer.waiting), ("report", session, serial)))
             return
         lower, upper = state.scopes.get(segment.report, (state.reported, segment.end))
         if segment.report not in state.scopes:
-            state.reported = max(state.reported, upper)
-            if lower >= upper:
-                lower = 0
+            state.reported, lower = max(state.reported, upper), lower if lower < upper else 0
         serials = state.answered[segment.checkpoint] = []
-        for report in split_report(
-            session, segment.checkpoint, lower, upper, state.have, self._settings.report_bytes
-        ):
+        size = self._settings.report_bytes
+        for report in split_report(session, segment.checkpoint, lower, upper, state.have, size):
             state.serial += 1
-            numbered = ReportSegment(
-                session, state.serial, report.checkpoint, report.lower, report.upper, report.claims
-            )
             serials.append(state.serial)
             state.scopes[state.serial] = (report.lower, report.upper)
-            self._enqueue("report", session, state.serial, numbered)
+            self._enqueue("report", session, state.serial, replace(report, serial=state.serial))
 
     def _answer_late(self, segment: DataSegment, closed: int | Cancel) -> None:
         """Answer for a session that is closed here while the other end goes on with it."""
@@ -322,20 +317,17 @@ class LtpEngine:
         if isinstance(closed, Cancel):
             self._urgent.append(Outgoing(bytes(CancelSegment(session, False, closed))))
         elif segment.checkpoint and closed:
-            whole = ReportSegment(
-                session, 1 << 20 | segment.checkpoint, segment.checkpoint, 0, closed, ((0, closed),)
-            )
-            self._urgent.append(Outgoing(bytes(whole)))
+            serial, claims = 1 << 20 | segment.checkpoint, ((0, closed),)
+            report = ReportSegment(session, serial, segment.checkpoint, 0, closed, claims)
+            self._urgent.append(Outgoing(bytes(report)))
 
     def _close_received(self, session: SessionId) -> None:
         """Close a session whose red part is here, with every report acknowledged, and whose end came."""
         state = self._receiving.get(session)
         if state is None or state.failed is not None or self._timers.of(session, "report"):
             return
-        # The end may be known while green pieces are on their way; those that are lost stay so until nothing is heard.
-        if state.end is None or not (state.delivered or not state.highest_red):
-            return
-        if not any(True for _ in state.have.gaps(0, state.end)):
+        # Green pieces that are lost keep it open until nothing is heard any more.
+        if state.end is not None and not any(True for _ in state.have.gaps(0, state.end)):
             self._drop(session)
 
     # Silence, faults, the end
@@ -353,7 +345,10 @@ class LtpEngine:
         state = self._sending.get(session) or self._receiving.get(session)
         if state is None:
             return
-        over = self.sight.after(now, 1) <= now  # no contact follows, so nothing will be heard
+        waits = self._timers.begin(("idle", session, 0), None)
+        waits.tries += 1
+        # No contact follows, or nobody puts on the air what waits here: nothing will be heard.
+        over = self.sight.after(now, 1) <= now or waits.tries > MOST_TRIES
         waiting = self._timers.of(session) or (isinstance(state, Sending) and state.unsent)
         if waiting and not over:
             self._watch(session, now)

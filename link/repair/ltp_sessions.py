@@ -71,6 +71,13 @@ class Timer:
     tries: int = 0
     due_ns: int | None = None
 
+    @property
+    def waiting(self) -> Segment:
+        """The segment, where there is one. Raise ValueError where there is none."""
+        if self.segment is None:
+            raise ValueError("no segment is waited for")
+        return self.segment
+
 
 class Timers:
     """Timers by what they are for, and which is due first."""
