@@ -268,8 +268,7 @@ class LtpEngine:
         if not segment.red:
             new = any(True for _ in state.have.gaps(segment.offset, segment.end))
             state.have.add(segment.offset, segment.end)
-            low = state.lowest_green
-            state.lowest_green = segment.offset if low is None else min(low, segment.offset)
+            state.lowest_green = min(state.lowest_green, segment.offset)
             if segment.type == SegmentType.GREEN_END:
                 state.end = segment.end
             if new:
@@ -376,9 +375,7 @@ class LtpEngine:
     def _cancelled(self, session: SessionId, reason: int) -> None:
         """The other end cancelled *session*."""
         state = self._sending.get(session) or self._receiving.get(session)
-        if state is None:
-            return
-        if state.failed is None and not (isinstance(state, Sending) and state.delivered):
+        if state is not None and state.failed is None and not (session in self._sending and state.delivered):
             state.failed = Cancel(reason) if reason in tuple(Cancel) else Cancel.BY_SYSTEM
             self.events.append(LtpEvent("cancelled", session, reason=state.failed))
         self._drop(session)

@@ -152,7 +152,7 @@ class Receiving:
     red: int | None = None
     end: int | None = None
     highest_red: int = 0
-    lowest_green: int | None = None
+    lowest_green: int = 1 << 64
     serial: int = 0
     reported: int = 0
     """Upper bound of what checkpoints of the first transmission asked for."""
@@ -179,7 +179,7 @@ class Receiving:
         """Return whether *segment* is red where the block is green, or the other way round."""
         if segment.red:
             beyond = self.red is not None and segment.end > self.red
-            return beyond or (self.lowest_green is not None and segment.end > self.lowest_green)
+            return beyond or segment.end > self.lowest_green
         return segment.offset < (self.red if self.red is not None else self.highest_red)
 
 
