@@ -113,7 +113,7 @@ SUFFIXES = (
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
     "loss", "loss_good", "loss_bad", "fec",  # shares
-    "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window",  # counts
+    "mean_burst", "arq_rounds", "classes", "fec_frames", "fec_spread", "tries", "window",  # counts
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
     "alpha", "beta", "noise_seed",  # weights, and a number

@@ -57,7 +57,9 @@ def prefix_worth(payload):
 @settings(deadline=None)
 @given(st.data())
 def test_a_window_is_solved_by_as_many_packets_as_it_lacks_and_two_more(data):
-    counts = tuple(data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(lambda c: max(c) > 1)))
+    counts = tuple(
+        data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(lambda c: max(c) > 1))
+    )
     bodies = [bytes([65 + place]) * (1 + place % 7) for place in range(sum(counts))]
     window = data.draw(st.integers(1, max(counts) - 1))
     choice = data.draw(st.lists(st.sampled_from([window, None]), min_size=1, max_size=8))
@@ -137,7 +139,10 @@ def test_the_law_is_the_larger_of_configured_and_measured():
 def test_bursts_count_where_most_of_the_loss_comes_in_bursts():
     burst = {"model": "gilbert_elliott", "loss": 0.2, "mean_burst": 4}
     assert configured_law(Link.model_validate(link(burst))) == Law(0.2, 4.0)
-    hops = [{**HOP, "loss": {**burst, "loss": 0.01}}, {**HOP, "name": "b", "loss": {"model": "bernoulli", "loss": 0.2}}]
+    hops = [
+        {**HOP, "loss": {**burst, "loss": 0.01}},
+        {**HOP, "name": "b", "loss": {"model": "bernoulli", "loss": 0.2}},
+    ]
     assert configured_law(Link.model_validate({"mtu_bytes": 128, "hops": hops})).mean_burst == 1.0
     assert configured_law(Link.model_validate({"mtu_bytes": 128, "hops": [HOP]})) == Law(0.0)
 
@@ -148,7 +153,9 @@ FRAMES = 600
 def worths(**repair):
     """Return what arrives of each frame at 20 % of independent losses is worth, and the bytes on the air."""
     decoder, rng = ToyDecoder(), np.random.default_rng(11)
-    sender, receiver = cores(session({"model": "bernoulli", "loss": 0.2}, **repair), FRAMES, WeighedEncoder(), decoder)
+    sender, receiver = cores(
+        session({"model": "bernoulli", "loss": 0.2}, **repair), FRAMES, WeighedEncoder(), decoder
+    )
     size, now = 0, 0
     for frame in range(FRAMES + 1):  # one period more: what is still open closes
         packets_ = sender.step(frame * 10 * S, []).packets if frame < FRAMES else []
@@ -201,8 +208,12 @@ def test_a_block_over_more_frames_shares_a_burst(tmp_path):
         found = run(plan, tmp_path / "run.mcap", 320, WeighedEncoder())
         whole[spread] = np.mean([event["complete"] for event in kinds(found, "closed")])
         sizes = Counter(item.kind for item in packets(found))
-        assert sizes[Kind.FEC] / sizes[Kind.DATA] == pytest.approx(0.37, abs=0.02), "repair packets are as long as the longest"
-        blocks = {len(fec.split(peek(data).body)[0]) for data in found.data.values() if peek(data).kind == Kind.FEC}
+        assert sizes[Kind.FEC] / sizes[Kind.DATA] == pytest.approx(0.37, abs=0.02), (
+            "repair packets are as long as the longest"
+        )
+        blocks = {
+            len(fec.split(peek(data).body)[0]) for data in found.data.values() if peek(data).kind == Kind.FEC
+        }
         assert min(blocks) >= spread
     assert whole[8] > whole[1] + 0.05
 
@@ -266,8 +277,47 @@ def test_a_fountain_needs_a_period():
 
 
 def test_what_is_not_used_is_not_written():
-    assert set(Repair(fec=0.2).model_dump()) == {"fec", "fec_frames", "arq", "arq_rounds", "show_early", "priorities"}
+    assert set(Repair(fec=0.2).model_dump()) == {
+        "fec",
+        "fec_frames",
+        "arq",
+        "arq_rounds",
+        "show_early",
+        "priorities",
+    }
     written = Repair(fec=0.2, fec_spread=2, protection="unequal").model_dump(mode="json")
     assert Repair.model_validate(written) == Repair(fec=0.2, fec_spread=2, protection="unequal")
     assert "fountain" not in written and written["protection"] == "unequal"
     assert overhead("compact") == 8
+
+
+# What GSC says of its sections
+
+
+def gsc_encoder(order="nested", caption="grammar", table=True):
+    from sender import calibration
+    from sender.codecs.gsc import GscEncoder
+    from sender.rate_control import table_path
+
+    plan = toys.session(link())
+    codec = plan.codec.model_copy(update={"name": "gsc", "order": order, "caption": caption, "channels": 8})
+    own = calibration.read(table_path(plan)) if table else None
+    return GscEncoder(codec, None, None, None, (64, 48), own)
+
+
+def test_the_first_channel_is_worth_most_of_a_frame():
+    gains = gsc_encoder().gains(9)
+    assert len(gains) == 9 and min(gains) >= 0.0 and gains[0] == 0.0
+    assert gains[1] == max(gains) and 0.3 < gains[1] < 0.9
+    assert sum(gains) <= 1.0 + 1e-9
+    assert gsc_encoder(caption="none").gains(8)[1:] == gains[2:]
+    assert gsc_encoder("ssim").gains(10)[:2] == (0.0, 0.0), "caption and the list of channels"
+    assert gsc_encoder().gains(1)[0] > 0.0, "a caption alone is all there is"
+    assert len(gsc_encoder().gains(60)) == 60
+
+
+def test_without_a_table_nothing_is_weighed():
+    from link.errors import UsageError
+
+    with pytest.raises(UsageError, match="rate table"):
+        gsc_encoder(table=False).gains(3)

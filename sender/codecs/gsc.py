@@ -63,7 +63,12 @@ class GscEncoder:
         return cls(session.codec, analysis, tables, open_captioner(session), size, table)
 
     def gains(self, sections: int) -> tuple[float, ...]:
-        """See `sender.encoder.Weighed`: from the rate table, for `codec.task`; no table, no protection by it."""
+        """See `sender.encoder.Weighed`: from the rate table, for `codec.task`.
+
+        What a caption alone would show counts for the first channel, which shows it as well: a frame whose caption
+        was lost is hardly worse for it, one without its first channel is another picture.
+        Raise UsageError where the encoder was made without a table.
+        """
         if self._table is None:
             raise UsageError("link.repair.protection unequal: the encoder has no rate table")
         caption, channels = self._table.section_gains(self._codec.task)
@@ -72,6 +77,8 @@ class GscEncoder:
             head.append(0.0)
         count = max(0, sections - len(head))
         more = [float(gain) for gain in channels[:count]]
+        if head and more:
+            head[0], more[0] = 0.0, caption + more[0]
         return (*head, *more, *(0.0 for _ in range(count - len(more))))[:sections]
 
     def adjust(self, codec: Codec) -> None:

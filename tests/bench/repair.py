@@ -65,7 +65,7 @@ def main() -> None:
         for name, bare, own in (
             ("encode", bare_encode, encode),
             ("decode", bare_decode, decode),
-            ("encode windows", bare_encode, lambda encode=encode: encode(windows=split)),
+            ("encode windows", bare_encode, lambda encode=encode, split=split: encode(windows=split)),
         ):
             rates = [COUNT * width / best(work) / 1e6 for work in (bare, own)]
             print(f"{width:>7} {name:>16} {rates[0]:>9.1f} {rates[1]:>9.1f} {rates[1] / rates[0]:>6.2f}")
