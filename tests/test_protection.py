@@ -74,7 +74,7 @@ def test_a_window_is_solved_by_as_many_packets_as_it_lacks_and_two_more(data):
     for frame, count in enumerate(counts):
         held[frame] = {index: bodies[at + index] for index in range(count) if at + index not in lost}
         at += count
-    found = block.restore(held.get)
+    found = block.restore(lambda frame: held[frame])
     for frame, own in found.items():
         assert all(bodies[sum(counts[:frame]) + index] == body for index, body in own.items())
     if not lost or choice.count(window) >= len(lost) + 2 or choice.count(None) >= len(lost) + 2:
