@@ -191,6 +191,12 @@ class Session(Model):
     camera's pictures that are late by a period are left out, and the journal holds when each end answered, so that
     the same run can be had again. It may be steered (`link.steering`)."""
 
+    @model_validator(mode="after")
+    def _until_the_next(self) -> "Session":
+        if self.link.repair.fountain and self.camera.period_s is None:
+            raise ValueError("link.repair.fountain lasts until the next frame: it needs camera.period_s")
+        return self
+
     @field_validator("analysis")
     @classmethod
     def _each_once(cls, analysis: tuple[Task, ...]) -> tuple[Task, ...]:

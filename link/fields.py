@@ -29,3 +29,16 @@ Seconds = Annotated[float, Field(ge=0.0, le=MAX_SECONDS)]
 PositiveSeconds = Annotated[float, Field(ge=1e-9, le=MAX_SECONDS)]
 """At least a nanosecond, in which the channel counts."""
 Bytes = Annotated[int, Field(gt=0, le=1 << 40)]
+
+
+# What is not used is not written, so that files and journals of what came before a field stay as they are.
+
+
+def is_none(value: object) -> bool:
+    """Whether a field is not given."""
+    return value is None
+
+
+def is_plain(value: object) -> bool:
+    """Whether a list is empty, a switch off, a count 1 or a choice `equal`: what was before there was a choice."""
+    return value is False or value in ((), "equal") or (value == 1 and value is not True)

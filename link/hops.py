@@ -16,7 +16,18 @@ from pydantic import (
 
 from link import packet
 from link.channel.loss import Loss
-from link.fields import MAX_SECONDS, Bytes, Model, PositiveSeconds, Rate, Ratio, Seconds, Text
+from link.fields import (
+    MAX_SECONDS,
+    Bytes,
+    Model,
+    PositiveSeconds,
+    Rate,
+    Ratio,
+    Seconds,
+    Text,
+    is_none,
+    is_plain,
+)
 from link.marks import Affects, Steers
 from link.nodes import (
     NodeConfig,
@@ -25,8 +36,6 @@ from link.nodes import (
     check_windows,
     find_ends,
     find_widest,
-    is_empty,
-    is_none,
     share_open,
 )
 from link.physics.media import MAX_STEPS, Budget
@@ -219,6 +228,14 @@ class Repair(Model):
     fec_frames: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL, _ENDS] = 8
     """Over how many frames at most a block of the code reaches where a frame is too small to pay for a repair packet:
     1 sends one with each frame, whatever it costs."""
+    fec_spread: Annotated[int, Field(ge=1, le=127), Affects.CHANNEL] = Field(default=1, exclude_if=is_plain)
+    """Over how many frames at least, so that a burst of losses is shared by so many; a hole waits as long."""
+    protection: Annotated[Literal["equal", "unequal"], _PACKETS] = Field(default="equal", exclude_if=is_plain)
+    """unequal: repair packets of windows over the first packets of each frame as well, split by what the codec says its
+    sections are worth (`link.repair.windows`); codecs that say nothing of it are protected equally."""
+    fountain: Annotated[bool, Affects.CHANNEL] = Field(default=False, exclude_if=is_plain)
+    """Whether repair packets follow a frame until the next is due, whatever `fec` says beyond sizing the frame: for
+    links without requests."""
     arq: Annotated[bool, Affects.CHANNEL] = False
     """Whether the receiver asks for what is missing (NAK) and confirms what is complete (ACK)."""
     arq_rounds: Annotated[int, Field(ge=1, le=32), Affects.CHANNEL, _ENDS] = 4
@@ -227,6 +244,24 @@ class Repair(Model):
     """With arq: whether a picture is shown of what is there when the rest is asked for, and refined when that comes."""
     priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
+
+    @property
+    def extra_bytes(self) -> int:
+        """How much longer than data bodies repair bodies may be."""
+        if not self.fec:
+            return 0
+        return packet.FEC_BYTES + (packet.WINDOW_BYTES if self.protection == "unequal" else 0)
+
+    @model_validator(mode="after")
+    def _coded(self) -> "Repair":
+        if self.fec_spread > self.fec_frames:
+            raise ValueError(f"fec_spread {self.fec_spread} is more than fec_frames {self.fec_frames}")
+        for name in ("protection", "fountain"):
+            if not self.fec and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} says how repair packets are sent: it needs fec above 0")
+        if self.fountain and self.arq:
+            raise ValueError("fountain is for links without requests: give it or arq")
+        return self
 
 
 class Link(Model):
@@ -240,7 +275,7 @@ class Link(Model):
     medium: Annotated[SharedMedium | None, Affects.CHANNEL] = Field(default=None, exclude_if=is_none)
     """Who else is on the channel of a hop; None: nobody."""
     nodes: Annotated[tuple[NodeConfig, ...], Field(max_length=MAX_HOPS + 1), Affects.CHANNEL] = Field(
-        default=(), exclude_if=is_empty
+        default=(), exclude_if=is_plain
     )
     """What is at the ends of hops and stores bundles until a contact: the first sends, the last receives. None: what is
     between hops forwards at once."""
@@ -254,7 +289,7 @@ class Link(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Link":
-        least = packet.least_mtu_bytes(self.framing, fec=self.repair.fec > 0.0)
+        least = packet.least_mtu_bytes(self.framing, repair_bytes=self.repair.extra_bytes)
         if self.mtu_bytes < least:
             raise ValueError(
                 f"mtu_bytes {self.mtu_bytes} is smaller than a packet with its header: "

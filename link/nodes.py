@@ -11,16 +11,6 @@ MAX_SENDERS = 1000
 """On one channel: each costs an event a packet of ours."""
 
 
-def is_none(value: object) -> bool:
-    """Whether a field is not given: then it is not written either, so that files and journals without it stay equal."""
-    return value is None
-
-
-def is_empty(value: object) -> bool:
-    """The same of a list."""
-    return not value
-
-
 class SharedMedium(Model):
     """A channel that senders share with a hop: who may send when, and what comes through (`link.channel.medium`)."""
 

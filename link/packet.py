@@ -44,6 +44,8 @@ HASH_BYTES = 8
 """What the hash over a frame adds to the body of its last data packet, or to one of its own (`link.fragment`)."""
 FEC_BYTES = 4
 """How much longer a repair body may be than the longest data body of its block (`link.repair.fec`)."""
+WINDOW_BYTES = 2
+"""How much longer still, where it names a window of its block."""
 REQUEST_BYTES = 8
 """The body of a usual request (`link.repair.arq`)."""
 
@@ -186,19 +188,19 @@ def overhead(framing: str) -> int:
     return HEADER_BYTES if framing == "compact" else HEADER_BYTES + CCSDS_HEADER_BYTES
 
 
-def body_bytes(mtu_bytes: int, framing: str, *, fec: bool = False) -> int:
-    """Return how many bytes the body of a packet may have; with *fec*, so that repair packets keep to the MTU too."""
-    return mtu_bytes - overhead(framing) - (FEC_BYTES if fec else 0)
+def body_bytes(mtu_bytes: int, framing: str, *, repair_bytes: int = 0) -> int:
+    """Return how many bytes the body of a data packet may have, where a repair body is *repair_bytes* longer."""
+    return mtu_bytes - overhead(framing) - repair_bytes
 
 
-def least_mtu_bytes(framing: str, *, fec: bool = False) -> int:
+def least_mtu_bytes(framing: str, *, repair_bytes: int = 0) -> int:
     """Return the smallest MTU into which a section can be cut and a frame's hash fits."""
-    return max(CHUNK_ROOM_BYTES, HASH_BYTES) - body_bytes(0, framing, fec=fec)
+    return max(CHUNK_ROOM_BYTES, HASH_BYTES) - body_bytes(0, framing, repair_bytes=repair_bytes)
 
 
-def section_bytes(mtu_bytes: int, framing: str, *, fec: bool = False) -> int:
+def section_bytes(mtu_bytes: int, framing: str, *, repair_bytes: int = 0) -> int:
     """Return the size of a section that fills the body of a packet, its head included."""
-    return body_bytes(mtu_bytes, framing, fec=fec) - CHUNK_ROOM_BYTES
+    return body_bytes(mtu_bytes, framing, repair_bytes=repair_bytes) - CHUNK_ROOM_BYTES
 
 
 def air_bytes(payload_bytes: int, body_bytes: int, framing: str, fec: float = 0.0) -> int:

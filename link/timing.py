@@ -69,7 +69,7 @@ def _turn_ns(link: Link) -> int:
 
 def body_bytes(link: Link) -> int:
     """Return how many bytes of chunks a data packet holds."""
-    return packet.body_bytes(link.mtu_bytes, link.framing, fec=link.repair.fec > 0.0)
+    return packet.body_bytes(link.mtu_bytes, link.framing, repair_bytes=link.repair.extra_bytes)
 
 
 def air_bytes(link: Link, payload_bytes: int) -> int:
@@ -101,7 +101,8 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
         hold_ns += _hold_ns(link.return_)
     fec_span_ns = 0
     if link.repair.fec:
-        fec_span_ns = to_ns((link.repair.fec_frames - 1) * (session.camera.period_s or 1.0))
+        frames = link.repair.fec_frames - 1 + link.repair.fountain  # which repairs until the next frame comes
+        fec_span_ns = to_ns(frames * (session.camera.period_s or 1.0))
     wait = 3 * frame_ns + jitter_ns + hold_ns + fec_span_ns
     if link.repair.arq:
         wait += link.repair.arq_rounds * (round_trip_ns + 2 * frame_ns)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from link.packet import MAX_PACKETS
 from link.repair import fec
 
 _REMEMBERED = 512  # blocks
@@ -20,6 +21,8 @@ class Block:
     """Data packets of each frame, from `first` on."""
     symbols: dict[int, bytes] = field(default_factory=dict)
     """Repair symbols by number."""
+    windows: dict[int, int | None] = field(default_factory=dict)
+    """What each of them is over, as in `link.repair.fec.head`."""
     done: bool = False
     """Whether nothing of it is missing."""
 
@@ -30,22 +33,40 @@ class Block:
 
     def count_lacking(self, bodies: Bodies) -> int:
         """Return how many packets more are needed to restore all; below 1 where there should be enough."""
-        return sum(self.counts) - len(self._have(bodies)) - len(self.symbols)
+        whole = sum(self.windows[number] is None for number in self.symbols)
+        return sum(self.counts) - len(self._have(bodies)) - whole
 
     def restore(self, bodies: Bodies) -> dict[int, dict[int, bytes]]:
-        """Return all bodies of each frame, where what arrived suffices for that; else nothing."""
+        """Return the bodies at hand of each frame, where all are there or some could be restored; else nothing.
+
+        The smallest window is tried first: what it gives helps the larger ones.
+        """
         have = self._have(bodies)
-        if len(have) < sum(self.counts):
-            if (restored := fec.decode(sum(self.counts), have, self.symbols)) is None:
-                return {}
-            have = restored
-        self.done = True
+        before = len(have)
+        for window in sorted(set(self.windows.values()), key=lambda window: window or MAX_PACKETS):
+            self._solve(window, have)
+        self.done = len(have) == sum(self.counts)
+        if not self.done and len(have) == before:
+            return {}
         whole: dict[int, dict[int, bytes]] = {}
         at = 0
         for frame, count in zip(self.frames, self.counts, strict=True):
-            whole[frame] = {index: have[at + index] for index in range(count)}
+            whole[frame] = {index: have[at + index] for index in range(count) if at + index in have}
             at += count
         return whole
+
+    def _solve(self, window: int | None, have: dict[int, bytes]) -> None:
+        """Add to the bodies that are at hand by their place what the repair packets of *window* make up for."""
+        places = fec.places(self.counts, window)
+        known = {at: have[place] for at, place in enumerate(places) if place in have}
+        if len(known) == len(places):
+            return
+        symbols = {
+            number: symbol for number, symbol in self.symbols.items() if self.windows[number] == window
+        }
+        restored = fec.decode(len(places), known, symbols)
+        if restored is not None:
+            have |= {places[at]: body for at, body in restored.items()}
 
     def _have(self, bodies: Bodies) -> dict[int, bytes]:
         """Return the data bodies at hand by their place in the block."""

@@ -179,7 +179,14 @@ class Receiver:
         return state
 
     def _take_repair(
-        self, last: int, parsed: Packet, counts: tuple[int, ...], symbol: bytes, now: int, out: Output
+        self,
+        last: int,
+        parsed: Packet,
+        counts: tuple[int, ...],
+        symbol: bytes,
+        window: int | None,
+        now: int,
+        out: Output,
     ) -> Fate:
         """Take an intact repair packet of a block of frames of *counts* data packets, of which *last* is the last."""
         first, number = last - len(counts) + 1, parsed.index - counts[-1]
@@ -192,7 +199,7 @@ class Receiver:
             return Fate.MALFORMED
         if number in block.symbols:
             return Fate.DUPLICATE
-        block.symbols[number] = symbol
+        block.symbols[number], block.windows[number] = symbol, window
         for frame, count in zip(block.frames, counts, strict=True):
             if count and frame not in self._closed:
                 state = self._open.get(frame) or self._late(frame, now)
@@ -271,11 +278,12 @@ class Receiver:
             return
         for frame, bodies in block.restore(self._bodies).items():
             if (closed := self._closed.get(frame)) is not None:
-                closed.data = {}
+                closed.data = {} if block.done else closed.data | bodies
             elif (state := self._open.get(frame)) is not None and bodies:
                 state.data.update(bodies)
-                state.count = len(bodies)
-                self._finish(frame, state, now, out)
+                state.count = block.counts[frame - block.first]
+                if state.complete:
+                    self._finish(frame, state, now, out)
 
     def _ask(self, frame: int, state: OpenFrame, now: int, out: Output) -> None:
         block = self._blocks.of(frame)

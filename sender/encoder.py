@@ -23,6 +23,14 @@ class Adjustable(Encoder, Protocol):
 
 
 @runtime_checkable
+class Weighed(Encoder, Protocol):
+    """An encoder that knows what its sections are worth, for protection that is not equal."""
+
+    def gains(self, sections: int) -> tuple[float, ...]:
+        """Return what each of a frame's *sections* adds to the quality, in their order, none below 0."""
+
+
+@runtime_checkable
 class SteeredEncoder(Encoder, Protocol):
     """An encoder whose settings may be changed while a run goes on."""
 

@@ -16,6 +16,7 @@ from link.terminal import printable
 from link.timing import LONGEST_S, Times, body_bytes
 from sender.camera.picture import Shot, Skippable, Skipped
 from sender.encoder import Adjustable, Encoder, SteeredEncoder
+from sender.protection import Fountain, Protection
 from sender.rate_control import Choice, RateControl, is_controlled
 
 _MOST_LATE = 16
@@ -65,7 +66,9 @@ class Sender:
         self._frames = 0
         self._sequence = 0
         self._outboxes: dict[int, arq.Outbox] = {}
+        self._protection = Protection.from_link(session.link, encoder)
         self._blocks = self._block_builder()
+        self._fountain = Fountain()
         self._ended: list[fec.Repairs] = []  # of blocks that a change ended
         self._told: set[int] = set()
         self._due_ns: int | None = 0
@@ -86,8 +89,11 @@ class Sender:
         # One frame a step: a sender that has fallen behind must not answer with its whole backlog at once.
         if self._due_ns is not None and self._due_ns <= now:
             self._next_frame(now, out)
+        out.packets += [self._wrap(data) for data in self._fountain.due(now)]
         self._forget(now, out)
         waits = [] if self._due_ns is None else [self._due_ns]
+        if self._fountain.next_ns is not None:
+            waits.append(self._fountain.next_ns)
         for box in self._outboxes.values():  # in the order of their deadlines
             waits.append(box.deadline_ns)
             break
@@ -106,6 +112,7 @@ class Sender:
         if (session.link.repair, session.link.mtu_bytes) != (was.link.repair, was.link.mtu_bytes):
             if self._blocks is not None and (repairs := self._blocks.flush()) is not None:
                 self._ended.append(repairs)
+            self._protection = Protection.from_link(session.link, self._encoder)
             self._blocks = self._block_builder()
         if isinstance(self._encoder, SteeredEncoder):
             self._encoder.adjust(session.codec)
@@ -123,7 +130,10 @@ class Sender:
         if repair.fec == 0.0:
             return None
         room, header = packet.body_bytes(link.mtu_bytes, link.framing), packet.overhead(link.framing)
-        return fec.BlockBuilder(repair.fec, header, room, repair.fec_frames, self._times.fec_span_ns)
+        return fec.BlockBuilder(
+            repair.fec, header, room, repair.fec_frames, self._times.fec_span_ns, repair.fec_spread,
+            self._protection.assign if self._protection is not None else None,
+        )  # fmt: skip
 
     def _warn(self, now: int, out: Output) -> None:
         """Say once what rate control has to say of its table."""
@@ -267,9 +277,13 @@ class Sender:
         before, packets, spare = self._packets(number, sections, now)
         if self._link.repair.arq:
             self._outboxes[number] = arq.Outbox(packets, now + self._times.deadline_ns)
+        spare_packets = len(spare)
+        if self._link.repair.fountain:
+            self._fountain.pour(packets, spare, now, self._link, self._times)
+            spare = []
         out.packets += [self._wrap(data) for data in (*before, *packets, *spare)]
         sizes = [len(section) for section in sections]
-        made: dict[str, Any] = {"sections": sizes, "packets": len(packets) + len(spare)}
+        made: dict[str, Any] = {"sections": sizes, "packets": len(packets) + spare_packets}
         if choice is not None:
             made["quality"] = choice.summary()
         out.events.append(Event("encoded", now, number, made))
@@ -291,7 +305,11 @@ class Sender:
             bodies = fragment.fragment(sections, self._room, number)
             if self._blocks is not None:
                 next_ns = None if self._paced_by_source else now + self._period
-                before, after = self._blocks.add(number, bodies, now, next_ns)
+                gains = self._protection.gains(len(sections), bodies) if self._protection is not None else ()
+                fill = None
+                if self._link.repair.fountain:
+                    fill = self._fountain.room_bytes(bodies, self._period, self._link, self._times)
+                before, after = self._blocks.add(number, bodies, now, next_ns, gains, fill)
         except ValueError as error:
             raise UsageError(
                 f"frame {number}: {error}; raise link.mtu_bytes or lower codec.frame_bytes"
@@ -352,14 +370,19 @@ class Sender:
         return Fate.DELIVERED
 
     def _count_missing(self, number: int, box: arq.Outbox, request: arq.RepairRequest) -> None:
-        """Tell rate control what the first answer for a frame says of the loss; later ones are about repeats."""
-        if self._control is None or self._link.repair.fec or number in self._told:
-            return  # what the erasure code mended nobody hears of: the scenario's loss is the better guess
+        """Tell those who choose what the first answer for a frame says of the loss; later ones are about repeats."""
+        if (self._control is None and self._protection is None) or number in self._told:
+            return
         self._told.add(number)
         missing = sum(index < len(box.packets) for index in request.missing)
         if request.open_from is not None:
             missing += max(0, len(box.packets) - request.open_from)
-        self._control.heard(len(box.packets), 0 if request.complete else missing)
+        missing = 0 if request.complete else missing
+        if self._protection is not None:
+            self._protection.heard(len(box.packets), missing)
+        if self._control is not None and not self._link.repair.fec:
+            # What the erasure code mended nobody hears of: the scenario's loss is the better guess.
+            self._control.heard(len(box.packets), missing)
 
     def _forget(self, now: int, out: Output) -> None:
         """Give up the frames that are too old to be mended in time."""

@@ -116,6 +116,13 @@ def add_nodes(rng: random.Random, link: dict[str, Any]) -> None:
         link["lifetime_s"] = rng.choice([20.0, 200.0, 2000.0])
 
 
+class HalvingEncoder(ToyEncoder):
+    """Each of its sections is worth half of the one before."""
+
+    def gains(self, sections: int) -> tuple[float, ...]:
+        return tuple(0.5**number for number in range(sections))
+
+
 def random_sessions(rng: random.Random, number: int) -> Iterator[Session]:
     """Yield links of up to three hops on which anything may be set that is not refused."""
     while True:
@@ -154,6 +161,10 @@ def random_session(rng: random.Random, number: int) -> Session:
         add_nodes(rng, link)
     if rng.random() < 0.25:
         link["medium"] = random_medium(rng, hops)
+    if link["repair"]["fec"]:
+        link["repair"]["fec_spread"] = rng.choice([1, 1, link["repair"]["fec_frames"]])
+        link["repair"]["protection"] = rng.choice(["equal", "unequal"])
+        link["repair"]["fountain"] = not link["repair"]["arq"] and rng.random() < 0.3
     if rng.random() < 0.2:
         link["deadline_s"] = rng.choice([1.0, 30.0, 500.0])
     return session(
@@ -172,7 +183,7 @@ def test_what_is_sent_is_delivered_or_dropped_for_a_reason(request, tmp_path, si
             frames, pieces, each = rng.randrange(1, 7), rng.randrange(1, 8), rng.randrange(1, 150)
             decoder, path = ToyDecoder(), tmp_path / "run.mcap"
             with meter.input(plan.model_dump_json(by_alias=True).encode()):
-                found = run(plan, path, frames, ToyEncoder(pieces, each), decoder)
+                found = run(plan, path, frames, HalvingEncoder(pieces, each), decoder)
                 traffic.check_conservation(found)
                 seen |= {Fate(fate).name for fate in set(found.rows[:, 2].tolist())}
                 check_bytes(found)
@@ -180,7 +191,7 @@ def test_what_is_sent_is_delivered_or_dropped_for_a_reason(request, tmp_path, si
             assert found.complete
             if number % 10 == 0:
                 again = tmp_path / "again.mcap"
-                run(plan, again, frames, ToyEncoder(pieces, each))
+                run(plan, again, frames, HalvingEncoder(pieces, each))
                 assert digest(again) == digest(path)
                 assert read(again).rows.tolist() == found.rows.tolist()
     print(f"{', '.join(sorted(seen))}")

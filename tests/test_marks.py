@@ -83,6 +83,7 @@ def test_values_of_a_mark_are_found_at_any_depth():
         "link.framing": "compact",
         "link.mtu_bytes": session.link.mtu_bytes,
         "link.repair.fec": 0.25,
+        "link.repair.protection": "equal",
     }
     assert dict(values(session, Affects.FRAMES))["seed"] == session.seed
 

@@ -22,6 +22,8 @@ packets = st.builds(
 GOLDEN = {
     "data.bin": Packet(Kind.DATA, 5, 2, b"\x81section one", 1, True),
     "fec.bin": Packet(Kind.FEC, 16383, 1023, b"\x02\x31" + bytes(range(20)), 3, True),
+    # Over the first two packets of each of two frames, which have three and one.
+    "fec-window.bin": Packet(Kind.FEC, 3, 4, b"\x00\x02\x02\x31" + bytes(range(20)), 0, True),
     "feedback.bin": Packet(Kind.FEEDBACK, 7, 0, b"\x00\x02\x01"),
     "empty.bin": Packet(Kind.FEEDBACK, 0, 0, b""),
 }

@@ -122,7 +122,7 @@ SUFFIXES = (
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
     "loss", "loss_good", "loss_bad", "fec", "duty_cycle",  # shares
-    "mean_burst", "arq_rounds", "classes", "fec_frames", "tries", "window", "senders",  # counts
+    "mean_burst", "arq_rounds", "classes", "fec_frames", "fec_spread", "tries", "window", "senders",  # counts
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
     "eccentricity", "nodes",  # a ratio by definition, and names

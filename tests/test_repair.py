@@ -38,7 +38,7 @@ def test_any_k_plus_2_of_the_packets_suffice(bodies, spare, data):
 def test_the_head_of_a_repair_body(counts, size):
     head = fec.head(counts)
     assert len(head) == size
-    assert fec.split(head + b"symbol") == (counts, b"symbol")
+    assert fec.split(head + b"symbol") == (counts, b"symbol", None)
     for length in range(len(head) + 1):
         with pytest.raises(ValueError):
             fec.split(head[:length])
@@ -73,7 +73,7 @@ def test_bodies_that_do_not_fit_together_give_nothing():
 )
 def test_hostile_bodies_never_raise_anything_but_value_error(body, total, data, repair):
     try:
-        counts, _ = fec.split(body)
+        counts, _, _ = fec.split(body)
     except ValueError:
         pass
     else:

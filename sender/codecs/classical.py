@@ -74,7 +74,7 @@ class ClassicalEncoder:
     def from_session(cls, session: Session) -> "ClassicalEncoder":
         """Return the encoder that *session* asks for; a section fills the payload of a packet."""
         link = session.link
-        section = packet.section_bytes(link.mtu_bytes, link.framing, fec=link.repair.fec > 0.0)
+        section = packet.section_bytes(link.mtu_bytes, link.framing, repair_bytes=link.repair.extra_bytes)
         frame_bytes = session.codec.frame_bytes
         assert frame_bytes is not None, "the scenario was not resolved"
         return cls(session.codec.name, frame_bytes, section)

@@ -11,9 +11,11 @@ from link.config import Codec, Session
 from link.errors import BudgetError, PartialError, UsageError
 from link.frame import Frame, Payload, Pixels, scale
 from link.models import transform_folder
+from sender import calibration
+from sender.calibration import Calibration
 from sender.captioner import Captioner, GrammarCaptioner
 from sender.folders import captioner_place
-from sender.rate_control import Quality
+from sender.rate_control import Quality, table_path
 from sender.segmenter import Segmenter
 from sender.transform import AnalysisTransform, Maps, similarity
 
@@ -32,8 +34,10 @@ class GscEncoder:
         tables: latent.LatentTables,
         captioner: Captioner | None,
         size: tuple[int, int],
+        table: Calibration | None = None,
     ) -> None:
         self.adjust(codec)
+        self._table = table
         self._analysis, self._tables, self._captioner = analysis, tables, captioner
         self._size = size
 
@@ -53,7 +57,29 @@ class GscEncoder:
         tables = gsc.load_tables(folder, analysis.channels)
         gsc.load_caption_tables(session.codec)
         size = SYNTAXES[session.codec.name].coded_size(session)
-        return cls(session.codec, analysis, tables, open_captioner(session), size)
+        table = None
+        if session.link.repair.protection == "unequal":
+            table = calibration.read(table_path(session))
+        return cls(session.codec, analysis, tables, open_captioner(session), size, table)
+
+    def gains(self, sections: int) -> tuple[float, ...]:
+        """See `sender.encoder.Weighed`: from the rate table, for `codec.task`.
+
+        What a caption alone would show counts for the first channel, which shows it as well: a frame whose caption
+        was lost is hardly worse for it, one without its first channel is another picture.
+        Raise UsageError where the encoder was made without a table.
+        """
+        if self._table is None:
+            raise UsageError("link.repair.protection unequal: the encoder has no rate table")
+        caption, channels = self._table.section_gains(self._codec.task)
+        head = [caption] if gsc.has_caption(self._codec) else []
+        if self._codec.order == "ssim" and self._codec.channels:
+            head.append(0.0)
+        count = max(0, sections - len(head))
+        more = [float(gain) for gain in channels[:count]]
+        if head and more:
+            head[0], more[0] = 0.0, caption + more[0]
+        return (*head, *more, *(0.0 for _ in range(count - len(more))))[:sections]
 
     def adjust(self, codec: Codec) -> None:
         """See `sender.encoder.SteeredEncoder.adjust`."""
