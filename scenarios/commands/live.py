@@ -102,7 +102,7 @@ def live(
     From another machine: ssh -L 8765:127.0.0.1:8765 HOST, then open the printed link there.
     """
     from scenarios.live.gate import check_bind, is_loopback, parse_address
-    from scenarios.live.replay import Replay, is_journal, journal_path
+    from scenarios.live.replay import Replay, is_journal
 
     of_run = (source, codec, frames, seed, settings, out, overwrite or None)
     with clean_errors(as_json):
@@ -116,7 +116,7 @@ def live(
                 raise UsageError(f"{session} is replayed as it is: no setting goes with it")
 
             async def make() -> "NewsSource":
-                return Replay(journal_path(path), asyncio.get_running_loop().time, factor)
+                return Replay(path, asyncio.get_running_loop().time, factor)
         elif connect is not None:
             if any(part is not None for part in of_run):
                 raise UsageError("the link at --connect says what is run; no setting goes with it")

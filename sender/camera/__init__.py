@@ -23,12 +23,26 @@ from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS, check_rest
 from sender.camera.picture import Shot, Skippable, Skipped, is_picture
+from sender.camera.recorded import check_run, open_recorded
+from sender.camera.rosbag import check_bag, open_rosbag, split_bag
+from sender.camera.screen import check_monitor, open_screen
+from sender.camera.stream import check_address, check_browser, make_stream_opener, open_browser
 from sender.camera.testcard import check_bare, open_testcard
 from sender.camera.video import open_video
 from sender.camera.webcam import check_number, open_webcam
 from sender.camera.world.source import open_world, parse
 
-__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "check_source_name", "is_allowed", "open_source"]
+__all__ = [
+    "PREFIXES",
+    "Prefix",
+    "Shot",
+    "Skipped",
+    "check_source_name",
+    "is_allowed",
+    "is_live",
+    "open_source",
+    "place_of",
+]
 
 
 @dataclass(frozen=True)
@@ -43,12 +57,30 @@ class Prefix:
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
     draws: bool = False
     """Whether it draws its pictures itself, and opens nothing of this machine."""
+    live: bool = False
+    """Whether it shows what is to be seen now: nobody can have the same pictures of it again."""
+    guarded: bool = False
+    """Whether a pattern allows it only where the pattern begins with its prefix: addresses, and what a screen shows."""
+    place: Callable[[str], Path] = Path
+    """Where the files lie that it reads, given what follows the colon."""
+
+
+def _stream(scheme: str, usage: str) -> Prefix:
+    return Prefix(usage, partial(check_address, scheme), make_stream_opener(scheme), live=True, guarded=True)
 
 
 _OWN: Mapping[str, Prefix] = {
     "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
-    "webcam": Prefix("webcam:N", check_number, open_webcam),
+    "webcam": Prefix("webcam:N", check_number, open_webcam, live=True),
     "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
+    "screen": Prefix("screen[:N]", check_monitor, open_screen, live=True, guarded=True),
+    "rtsp": _stream("rtsp", "rtsp://HOST/PATH"),
+    "http": _stream("http", "http://HOST/PATH"),
+    "https": _stream("https", "https://HOST/PATH"),
+    "tcp": _stream("tcp", "tcp://HOST:PORT"),
+    "browser": Prefix("browser", check_browser, open_browser, live=True, guarded=True),
+    "journal": Prefix("journal:RUN", check_run, open_recorded),
+    "rosbag": Prefix("rosbag:DIR[:TOPIC]", check_bag, open_rosbag, place=lambda rest: split_bag(rest)[0]),
 }
 
 
@@ -74,10 +106,14 @@ PREFIXES = _Prefixes()
 def is_allowed(source: str, patterns: Sequence[str]) -> bool:
     """Return whether somebody else may choose *source*: one that is drawn, or one that a pattern allows.
 
-    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written.
+    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written;
+    and for an address or the screen the pattern must itself begin with its prefix, as `rtsp://camera.local/*` does.
     """
     if draws(source):
         return True
+    prefix = source.partition(":")[0]
+    if prefix in PREFIXES and PREFIXES[prefix].guarded:
+        patterns = [pattern for pattern in patterns if pattern.partition(":")[0] == prefix]
     rest = source.partition(":")[2]
     if ".." in PurePath(source).parts or ".." in PurePath(rest).parts:
         return source in patterns
@@ -88,6 +124,18 @@ def draws(source: str) -> bool:
     """Return whether *source* names a kind that draws its pictures itself, without end."""
     prefix = source.partition(":")[0]
     return prefix in PREFIXES and PREFIXES[prefix].draws
+
+
+def is_live(source: str) -> bool:
+    """Return whether *source* shows what is to be seen now: a device, a screen, a camera at an address."""
+    prefix = source.partition(":")[0]
+    return prefix in PREFIXES and PREFIXES[prefix].live
+
+
+def place_of(source: str) -> Path:
+    """Return where the files of *source* lie, if it has any."""
+    prefix, _, rest = source.partition(":")
+    return PREFIXES[prefix].place(rest) if prefix in PREFIXES else Path(source)
 
 
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
