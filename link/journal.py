@@ -38,7 +38,7 @@ from mcap_protobuf.schema import register_schema
 from numpy.typing import NDArray
 
 from link import records
-from link.annotations import annotations
+from link.annotations import annotations, compressed_image
 from link.errors import StorageError, UsageError
 from link.events import BIRTHS, Event, Row
 from link.packet_rows import PacketRows, pack, parse, sort
@@ -132,9 +132,8 @@ class Journal:
             record = {"kind": event.kind, "time_ns": event.time_ns, "frame": event.frame, **event.fields}
             self._add("/events", json.dumps(record, sort_keys=True).encode())
             if event.picture is not None:
-                image = CompressedImage(frame_id="camera", format="png", data=event.picture)
-                image.timestamp.seconds, image.timestamp.nanos = divmod(event.time_ns, 1_000_000_000)
-                self._add(self._topic(event, CompressedImage), image.SerializeToString())
+                image = compressed_image(event.picture, "png", event.time_ns)
+                self._add(self._topic(event, CompressedImage), image)
             elif "boxes" in event.fields:
                 boxes = annotations(event.fields, event.time_ns)
                 self._add(self._topic(event, ImageAnnotations), boxes)

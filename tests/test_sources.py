@@ -103,7 +103,7 @@ def write_bag(folder, plugin, topics=("/front",), encodings=("rgb8",), count=5):
             at = 1_700_000_000 * SECOND + number * SECOND // 10
             text = types["std_msgs/msg/String"](data="hello")
             writer.write(writer_text, at, store.serialize_cdr(text, "std_msgs/msg/String"))
-            for topic, (kind, connection) in channels.items():
+            for kind, connection in channels.values():
                 header = Header(stamp=Time(sec=0, nanosec=0), frame_id="camera")
                 pixels = picture(number)
                 if kind is packed:

@@ -36,8 +36,9 @@ def read_scenario(stored: journal.Run, path: Path) -> Scenario:
 
 
 def run_again(source: Path, out: Path, progress: runs.Progress = lambda _record: None) -> int:
-    """Run the journal *source*, or that of a run's folder, again into *out*/run.mcap and compare; return how many records are equal.
+    """Run the journal *source* again into *out*/run.mcap and compare; return how many records are equal.
 
+    *source* is a journal, or a run's folder.
     The pictures, and what the camera left out, are the journal's. Of one that was cut short what there is must come
     again. Raise DivergedError, which names the first record that is not the same, FingerprintError where the models
     of this machine are others, UsageError where the journal cannot be run.

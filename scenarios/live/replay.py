@@ -29,8 +29,9 @@ _LONG_S = 180.0  # that a replay should take at most, where nobody says otherwis
 
 
 class Replay(Source):
-    """The journal at *path*, or all segments of a run's folder. *clock* counts seconds from anywhere. Raise UsageError where there is none.
+    """The journal at *path*, or all segments of a run's folder. *clock* counts seconds from anywhere.
 
+    Raise UsageError where there is none.
     *factor* None: such that it takes three minutes at most.
     """
 

@@ -14,22 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from importlib import import_module
 from pathlib import Path, PurePath
+from typing import Any
 
 from link.config import Camera
 from link.errors import UsageError
 from link.terminal import shorten
+from sender.camera.address import SCHEMES, check_address, check_browser
 from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS, check_rest
 from sender.camera.picture import Shot, Skippable, Skipped, is_picture
-from sender.camera.recorded import check_run, open_recorded
-from sender.camera.rosbag import check_bag, open_rosbag, split_bag
-from sender.camera.screen import check_monitor, open_screen
-from sender.camera.stream import check_address, check_browser, make_stream_opener, open_browser
 from sender.camera.testcard import check_bare, open_testcard
-from sender.camera.video import open_video
-from sender.camera.webcam import check_number, open_webcam
 from sender.camera.world.source import open_world, parse
 
 __all__ = [
@@ -65,22 +62,46 @@ class Prefix:
     """Where the files lie that it reads, given what follows the colon."""
 
 
-def _stream(scheme: str, usage: str) -> Prefix:
-    return Prefix(usage, partial(check_address, scheme), make_stream_opener(scheme), live=True, guarded=True)
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """Return what calls *name* of *module* in this package, which is loaded for that.
+
+    FFmpeg's libraries take 19 MB: a process that opens no video does without them.
+    """
+
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(f"{__name__}.{module}"), name)(*arguments)
+
+    return call
+
+
+def _stream(scheme: str) -> Prefix:
+    usage = f"{scheme}://HOST:PORT" if scheme == "tcp" else f"{scheme}://HOST/PATH"
+    opened = partial(_late("stream", "open_stream"), scheme)
+    return Prefix(usage, partial(check_address, scheme), opened, live=True, guarded=True)
+
+
+def _bag_of(rest: str) -> Path:
+    found: Path = _late("rosbag", "split_bag")(rest)[0]
+    return found
 
 
 _OWN: Mapping[str, Prefix] = {
     "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
-    "webcam": Prefix("webcam:N", check_number, open_webcam, live=True),
+    "webcam": Prefix("webcam:N", _late("webcam", "check_number"), _late("webcam", "open_webcam"), live=True),
     "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
-    "screen": Prefix("screen[:N]", check_monitor, open_screen, live=True, guarded=True),
-    "rtsp": _stream("rtsp", "rtsp://HOST/PATH"),
-    "http": _stream("http", "http://HOST/PATH"),
-    "https": _stream("https", "https://HOST/PATH"),
-    "tcp": _stream("tcp", "tcp://HOST:PORT"),
-    "browser": Prefix("browser", check_browser, open_browser, live=True, guarded=True),
-    "journal": Prefix("journal:RUN", check_run, open_recorded),
-    "rosbag": Prefix("rosbag:DIR[:TOPIC]", check_bag, open_rosbag, place=lambda rest: split_bag(rest)[0]),
+    "screen": Prefix(
+        "screen[:N]",
+        _late("screen", "check_monitor"),
+        _late("screen", "open_screen"),
+        live=True,
+        guarded=True,
+    ),
+    **{scheme: _stream(scheme) for scheme in SCHEMES},
+    "browser": Prefix("browser", check_browser, _late("stream", "open_browser"), live=True, guarded=True),
+    "journal": Prefix("journal:RUN", _late("recorded", "check_run"), _late("recorded", "open_recorded")),
+    "rosbag": Prefix(
+        "rosbag:DIR[:TOPIC]", _late("rosbag", "check_bag"), _late("rosbag", "open_rosbag"), place=_bag_of
+    ),
 }
 
 
@@ -181,7 +202,10 @@ def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
     if kind == "folder":
         return open_folder(path, camera)
     if kind == "file":
-        return open_picture(path, camera) if is_picture(path) else open_video(path, camera)
+        opened: Iterator[Shot | Skipped] = (
+            open_picture if is_picture(path) else _late("video", "open_video")
+        )(path, camera)
+        return opened
     if kind == "special":
         raise UsageError(f"camera.source {_shown(camera.source)} is neither a file nor a folder")
     raise UsageError(f"camera.source {_shown(camera.source)}: no such file or folder; {_expected()}")

@@ -10,10 +10,9 @@ is opened: playlists, which name others, are not read.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from threading import Condition, Thread
-from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
@@ -22,7 +21,8 @@ from av.error import FFmpegError
 from link.config import Camera
 from link.errors import UsageError
 from link.terminal import shorten
-from sender.camera.picture import PictureError, Shot, Skipped, one_line
+from sender.camera.address import BROWSER_URL, check_address, check_browser, hide_password, host_of
+from sender.camera.picture import PictureError, Shot, Skipped
 from sender.camera.video import (
     CONTAINERS,
     Still,
@@ -41,8 +41,6 @@ PROTOCOLS = {
     "tcp": "tcp",
 }
 """The protocols of FFmpeg that an address of each kind may be read with."""
-BROWSER_URL = "FARLINK_BROWSER_CAMERA"
-"""The variable in which `farlink live` tells the sender where it finds the camera of a viewer."""
 WAIT_S = 2.0
 """The longest that one who asks for a picture waits."""
 OPEN_S = 10.0
@@ -54,49 +52,19 @@ GIVE_UP = 30
 _BREAKS_S = (0.1, 0.5, 1.0, 2.0)  # before it is opened again, longer each time
 
 
-def check_address(scheme: str, rest: str) -> None:
-    """Raise UsageError where `SCHEME:REST` is no address: a host, and for tcp a port and nothing else."""
+def open_stream(scheme: str, rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
+    """Return the pictures of the camera at `SCHEME:REST`, without end; *scheme* is a key of `PROTOCOLS`.
+
+    Raise UsageError where that is no address, or no picture comes within `OPEN_S`.
+    """
+    del seed  # a camera repeats nothing
+    check_address(scheme, rest)
     url = f"{scheme}:{rest}"
-    try:
-        parts = urlsplit(url)
-        port, whole = parts.port, bool(parts.hostname)
-    except ValueError:
-        port, whole = None, False
-    bare = scheme != "tcp" or (
-        port is not None and not (parts.query or parts.fragment or parts.path.strip("/"))
-    )
-    # FFmpeg splits what follows a space or a bar in its own ways.
-    if not whole or not bare or any(letter.isspace() or not letter.isprintable() for letter in url):
-        like = "tcp://HOST:PORT" if scheme == "tcp" else f"{scheme}://HOST/PATH"
-        raise UsageError(f"camera.source {shorten(repr(_shown(url)))}: expected {like}")
-
-
-def _shown(url: str) -> str:
-    """Return *url* without a password."""
-    before, at, after = url.rpartition("@")
-    return f"{before.partition('//')[0]}//...@{after}" if at and "//" in before else url
-
-
-def make_stream_opener(scheme: str) -> Callable[[str, Camera, int], Iterator[Shot | Skipped]]:
-    """Return what opens addresses of *scheme*, a key of `PROTOCOLS`, for `sender.camera.PREFIXES`."""
-
-    def open_stream(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
-        del seed  # a camera repeats nothing
-        check_address(scheme, rest)
-        url = f"{scheme}:{rest}"
-        stream = Stream(url, f"{scheme}:{urlsplit(url).hostname}", camera)
-        if (problem := stream.await_first(OPEN_S)) is not None:
-            stream.close()
-            raise UsageError(f"camera.source {shorten(repr(_shown(url)))}: no picture comes: {problem}")
-        return stream
-
-    return open_stream
-
-
-def check_browser(rest: str) -> None:
-    """Raise UsageError where anything follows `browser`."""
-    if rest:
-        raise UsageError(f"camera.source {shorten(repr('browser:' + rest))}: nothing may follow browser")
+    stream = Stream(url, f"{scheme}:{host_of(url)}", camera)
+    if (problem := stream.await_first(OPEN_S)) is not None:
+        stream.close()
+        raise UsageError(f"camera.source {shorten(repr(hide_password(url)))}: no picture comes: {problem}")
+    return stream
 
 
 def open_browser(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
@@ -109,16 +77,25 @@ def open_browser(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skippe
     url = os.environ.get(BROWSER_URL)
     if not url:
         raise UsageError("camera.source 'browser': a viewer's camera is for farlink live alone")
-    return Stream(url, "browser", camera, give_up=None)
+    return Stream(url, "browser", camera, give_up=None, missing="no viewer's camera is on")
 
 
 class Stream(Iterator[Shot | Skipped]):
     """The pictures at *url*, which messages call *name*. *give_up*: see `GIVE_UP`; None: never.
+    *missing* is what is said where none comes.
 
     A thread reads it from now on until it is closed, or its process ends.
     """
 
-    def __init__(self, url: str, name: str, camera: Camera, give_up: int | None = GIVE_UP) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        camera: Camera,
+        give_up: int | None = GIVE_UP,
+        missing: str = "no picture came",
+    ) -> None:
+        self._missing = missing
         self._url, self._name, self._camera, self._give_up = url, name, camera, give_up
         self._news = Condition()
         self._held: tuple[Still, Fraction] | None = None
@@ -143,7 +120,7 @@ class Stream(Iterator[Shot | Skipped]):
                 self._missed += 1
                 if self._give_up is not None and self._missed >= self._give_up:
                     self._closed = True
-                return Skipped(label, f"no picture came: {self._why}")
+                return Skipped(label, f"{self._missing}: {self._why}")
             if self._held is None:
                 raise StopIteration
             (still, aspect), self._held = self._held, None

@@ -57,7 +57,7 @@ def _in_order(pictures: Iterator[Timed | Skipped], period_s: float | None) -> It
             continue
         start = item.time_ns if start is None else start
         since = item.time_ns - start
-        if last is not None and not 0 <= since - last <= gap_ns or since > most_ns:
+        if (last is not None and not 0 <= since - last <= gap_ns) or since > most_ns:
             yield Skipped(item.name, f"its time, {since / 1e9:g} s, does not follow that of the one before")
             continue
         last = since
