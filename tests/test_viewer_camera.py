@@ -105,7 +105,9 @@ def test_pictures_of_a_viewer_reach_the_sender_and_nothing_else_does(monkeypatch
                             await asyncio.sleep(0.05)
 
                     filming = asyncio.create_task(film())
-                    shot = await asyncio.to_thread(lambda: next(one for one in shots if isinstance(one, Shot)))
+                    shot = await asyncio.to_thread(
+                        lambda: next(one for one in shots if isinstance(one, Shot))
+                    )
                     stop.set()
                     await filming
                     assert abs(shot.pixels.astype(int) - 200).max() < 3 and shot.name.startswith("browser#")
