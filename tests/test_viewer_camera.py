@@ -118,7 +118,7 @@ def test_pictures_of_a_viewer_reach_the_sender_and_nothing_else_does(monkeypatch
                     assert camera.taken == taken
                 async with joined(own, "steer") as floods:
                     await floods.send_bytes(bytes(MOST_BYTES + 1))
-                    async for message in floods:
+                    async for _message in floods:
                         pass
                     assert floods.close_code == 1009
             finally:
