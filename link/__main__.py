@@ -48,8 +48,8 @@ def serve(
     *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. Both ends have
     *wait_s* seconds to connect, and then `session.profile.load_s` to load. *tell* is given the address, what is
     waited for (`waiting`, with a `reason`) and each event. Once both are ready, the journal at *journal_path* is
-    begun, and finished whatever happens; of one longer than *keep_bytes* the end is kept. The end of *orders*, a pipe, or
-    a line on it, asks us to stop.
+    begun, and finished whatever happens; of one longer than *keep_bytes* the end is kept. The end of *orders*, a pipe,
+    or a line on it, asks us to stop.
     Raise FarlinkError with the exit code that fits.
     """
     traces = {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}

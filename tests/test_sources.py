@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -31,6 +32,11 @@ def camera(source, **fields):
 
 def items_of(source, **fields):
     return list(open_source(camera(source, **fields), seed=1))
+
+
+def stream_of(shots: Any) -> Any:
+    """What reads on until it is closed."""
+    return shots._source
 
 
 def refusal(source, **fields):
@@ -279,7 +285,7 @@ def opened():
 def test_stream_goes_on_after_a_loss_and_the_newest_picture_wins(opened):
     server = opened(Mpegts(40, None))
     shots = open_source(camera(server.address, period_s=1.0), seed=1)
-    stream = opened(shots._source)
+    stream = opened(stream_of(shots))
     first = next(shots)
     assert first.pixels.std() < 3 and first.name.endswith("#0")
     deadline = time.monotonic() + 20
@@ -370,7 +376,7 @@ def test_stream_opens_no_playlist(opened, tmp_path, monkeypatch):
         assert "no picture comes" in refusal(f"{base}/list.m3u8")
         assert set(asked) == {b"/list.m3u8"}
         shots = open_source(camera(f"{base}/a.ts"), seed=1)
-        opened(shots._source)
+        opened(stream_of(shots))
         assert isinstance(next(shots), Shot)
 
 
@@ -484,7 +490,7 @@ def test_camera_with_nothing_to_show_keeps_no_request_waiting():
         toys.no_clock,
     )
     seen = []
-    now = 0
+    now: int | None = 0
     while now is not None:
         out = sender.step(now, [])
         seen.append((now // SECOND, [event.kind for event in out.events if event.kind != "encoded"]))

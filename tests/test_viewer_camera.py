@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import toys
 from PIL import Image
+from test_sources import stream_of
 
 from link.config import Camera
 from scenarios.live import gate
@@ -122,7 +123,7 @@ def test_pictures_of_a_viewer_reach_the_sender_and_nothing_else_does(monkeypatch
                         pass
                     assert floods.close_code == 1009
             finally:
-                shots._source.close()
+                stream_of(shots).close()
 
     asyncio.run(play())
 

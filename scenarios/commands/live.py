@@ -148,14 +148,14 @@ def live(
             if any(part is not None for part in of_run):
                 raise UsageError(f"{session} is replayed as it is: no setting goes with it")
 
-            async def make(_camera_url: str | None) -> "NewsSource":
+            async def make(camera_url: str | None) -> "NewsSource":
                 return Replay(path, asyncio.get_running_loop().time, factor)
         elif connect is not None:
             if any(part is not None for part in of_run):
                 raise UsageError("the link at --connect says what is run; no setting goes with it")
             address = connect
 
-            async def make(_camera_url: str | None) -> "NewsSource":
+            async def make(camera_url: str | None) -> "NewsSource":
                 from scenarios.live.start import join
 
                 return await join(address, curve)

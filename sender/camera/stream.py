@@ -82,7 +82,7 @@ def open_browser(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skippe
 
 class Stream(Iterator[Shot | Skipped]):
     """The pictures at *url*, which messages call *name*. *give_up*: see `GIVE_UP`; None: never.
-    *missing* is what is said where none comes.
+    *missing* is what is said where none comes; None: why.
 
     A thread reads it from now on until it is closed, or its process ends.
     """
@@ -93,7 +93,7 @@ class Stream(Iterator[Shot | Skipped]):
         name: str,
         camera: Camera,
         give_up: int | None = GIVE_UP,
-        missing: str = "no picture came",
+        missing: str | None = None,
     ) -> None:
         self._missing = missing
         self._url, self._name, self._camera, self._give_up = url, name, camera, give_up
@@ -120,7 +120,7 @@ class Stream(Iterator[Shot | Skipped]):
                 self._missed += 1
                 if self._give_up is not None and self._missed >= self._give_up:
                     self._closed = True
-                return Skipped(label, f"{self._missing}: {self._why}")
+                return Skipped(label, self._missing or f"no picture came: {self._why}")
             if self._held is None:
                 raise StopIteration
             (still, aspect), self._held = self._held, None
