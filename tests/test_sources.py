@@ -287,22 +287,20 @@ def test_stream_goes_on_after_a_loss_and_the_newest_picture_wins(opened):
     shots = open_source(camera(server.address, period_s=1.0), seed=1)
     stream = opened(stream_of(shots))
     first = next(shots)
-    assert first.pixels.std() < 3 and first.name.endswith("#0")
-    deadline = time.monotonic() + 20
-    while stream.opened < 2 or server.sent < 80:  # it hung up after 40
+    assert isinstance(first, Shot) and first.pixels.std() < 3 and first.name.endswith("#0")
+    deadline = time.monotonic() + 40
+    given = []
+    # It hangs up after 40 pictures, the lightest of which has 78; each is lighter than the one before.
+    while not given or given[-1].pixels.mean() < 150:
         assert time.monotonic() < deadline
-        time.sleep(0.02)
-    levels, times = [], []
-    while len(levels) < 5:
         item = next(shots)
-        assert time.monotonic() < deadline
         if isinstance(item, Shot):
-            levels.append(item.pixels.mean())
-            times.append(item.pts_ns)
-        time.sleep(0.05)
-    # 80 pictures had gone by when the second was asked for: none of the first connection's is still to come.
-    assert min(levels[1:]) > 2 * 40 and levels[1:] == sorted(levels[1:])
-    assert times == sorted(times) and times[-1] > times[0]
+            given.append(item)
+        time.sleep(0.1)
+    assert stream.opened >= 2
+    times = [shot.pts_ns or 0 for shot in given]
+    assert times == sorted(times) and times[-1] > (first.pts_ns or 0)
+    assert len(given) < server.sent / 2  # ten came for each that was asked for, and none of them waits
 
 
 def test_stream_that_falls_silent_is_waited_for_within_bounds(opened, monkeypatch):
