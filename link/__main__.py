@@ -40,6 +40,7 @@ def serve(
     token: str = "",
     orders: IO[bytes] | None = None,
     wait_s: float = 60.0,
+    keep_bytes: int | None = None,
     tell: Callable[[dict[str, Any]], None] = lambda _record: None,
 ) -> dict[str, float]:
     """Run one session for a sender and a receiver that come to *address*; return the timings.
@@ -47,7 +48,8 @@ def serve(
     *factor* None: virtual time in lockstep; otherwise wall-clock time, so many run seconds a second. Both ends have
     *wait_s* seconds to connect, and then `session.profile.load_s` to load. *tell* is given the address, what is
     waited for (`waiting`, with a `reason`) and each event. Once both are ready, the journal at *journal_path* is
-    begun, and finished whatever happens. The end of *orders*, a pipe, or a line on it, asks us to stop.
+    begun, and finished whatever happens; of one longer than *keep_bytes* the end is kept. The end of *orders*, a pipe,
+    or a line on it, asks us to stop.
     Raise FarlinkError with the exit code that fits.
     """
     traces = {hop.name: read_trace(Path(hop.trace)) for hop in session.link.hops if hop.trace is not None}
@@ -59,7 +61,7 @@ def serve(
     try:
         tell({"kind": "listening", "address": hub.address})
         hub.meet(wait_s, session.profile.load_s, lambda line: tell({"kind": "waiting", "reason": line}))
-        with Journal(journal_path, _with_source(head, hub.source)) as journal:
+        with Journal(journal_path, _with_source(head, hub.source), keep_bytes) as journal:
             ends = hub.remote("sender"), hub.remote("receiver")
 
             def progress(event: Event) -> None:
@@ -136,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--timings", required=True, type=Path)
     parser.add_argument("--bind", default="tcp://127.0.0.1:0")
     parser.add_argument("--realtime", type=float, default=None, metavar="FACTOR")
+    parser.add_argument("--keep", type=int, default=None, metavar="BYTES")
     parser.add_argument("--supervised", action="store_true", help="stop at the end of standard input")
     options = parser.parse_args(argv)
 
@@ -152,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
         plan = json.loads(line)
         timings = serve(
             Session.model_validate(plan["session"]), plan["head"], options.journal, options.bind,
-            factor=options.realtime, token=plan["token"], tell=tell,
+            factor=options.realtime, token=plan["token"], keep_bytes=options.keep, tell=tell,
             orders=orders if options.supervised else None,
         )  # fmt: skip
         try:

@@ -1,7 +1,8 @@
-"""Boxes that were found in a picture, as foxglove.ImageAnnotations: Foxglove draws them over the picture."""
+"""Pictures, and boxes that were found in them, as the messages that Foxglove shows."""
 
 from typing import Any
 
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
 from foxglove_schemas_protobuf.PointsAnnotation_pb2 import PointsAnnotation
 
@@ -31,3 +32,10 @@ def annotations(fields: dict[str, Any], time_ns: int) -> bytes:
         for stamped in (box, words):
             stamped.timestamp.seconds, stamped.timestamp.nanos = seconds, nanos
     return bytes(message.SerializeToString(deterministic=True))
+
+
+def compressed_image(data: bytes, form: str, time_ns: int) -> bytes:
+    """Return the foxglove.CompressedImage of a picture file *data*, whose *form* is `png` or `jpeg`."""
+    image = CompressedImage(frame_id="camera", format=form, data=data)
+    image.timestamp.seconds, image.timestamp.nanos = divmod(time_ns, 1_000_000_000)
+    return bytes(image.SerializeToString())

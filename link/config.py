@@ -30,7 +30,7 @@ class Camera(Model):
     """Where frames come from and how often."""
 
     source: Annotated[Text, Affects.FRAMES] = "testcard"
-    """`testcard`, `world:THEME`, `webcam:N`, a picture, a folder, a video file, or a data set: `camvid:DIR`, ..."""
+    """`testcard`, `world:THEME`, `webcam:N`, `journal:RUN`, a picture, a folder, a video, a data set, ..."""
     width: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 256
     height: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE), _SIZE] = 192
     fit: Annotated[Literal["crop", "pad", "stretch"], Affects.FRAMES] = "crop"

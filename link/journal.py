@@ -38,10 +38,11 @@ from mcap_protobuf.schema import register_schema
 from numpy.typing import NDArray
 
 from link import records
-from link.annotations import annotations
+from link.annotations import annotations, compressed_image
 from link.errors import StorageError, UsageError
-from link.events import Event, Row
+from link.events import BIRTHS, Event, Row
 from link.packet_rows import PacketRows, pack, parse, sort
+from link.segments import Keeper, begin_head, messages, number_of
 
 FINDINGS = "/findings/"
 _BATCH = 4096
@@ -55,10 +56,15 @@ class Journal:
 
     A reserve of 256 KiB lies beside the file while it is written. When the disk is full the reserve is given
     up, the file is cut back to its last whole chunk and finished, and StorageError is raised.
+
+    With *keep_bytes* it goes on in a new segment whenever one is full, and deletes the oldest (`link.segments`).
     """
 
-    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+    def __init__(self, path: Path, head: dict[str, Any], keep_bytes: int | None = None) -> None:
         self.path = path
+        self._head = head
+        self._changes: list[dict[str, Any]] = []
+        self._keeper = None if keep_bytes is None else Keeper(path, keep_bytes)
         self._reserve = path.with_suffix(".reserve")
         self._file = _begin(path)
         try:
@@ -73,20 +79,24 @@ class Journal:
         self._data: list[bytes] = []
         self._failed = False
         self._closed = False
-        self._unindexed = False
         self._now = 0
         with self._guard():
-            self._writer = Writer(self._file)
-            self._writer.start(profile="", library="farlink")
-            self._channels = {"/scenario": self._json("farlink.Scenario", "/scenario")}
-            self._channels["/events"] = self._json("farlink.Event", "/events")
-            image = register_schema(self._writer, CompressedImage)
-            for topic in ("/sent", "/received"):
-                self._channels[topic] = self._writer.register_channel(topic, "protobuf", image)
-            rows = register_schema(self._writer, PacketRows)
-            self._channels["/packets"] = self._writer.register_channel("/packets", "protobuf", rows)
-            self._add("/scenario", json.dumps(head, sort_keys=True).encode())
-            self.flush()
+            self._start(head)
+
+    def _start(self, head: dict[str, Any]) -> None:
+        """Begin the file, or the segment, with *head*."""
+        self._unindexed = False
+        self._writer = Writer(self._file)
+        self._writer.start(profile="", library="farlink")
+        self._channels = {"/scenario": self._json("farlink.Scenario", "/scenario")}
+        self._channels["/events"] = self._json("farlink.Event", "/events")
+        image = register_schema(self._writer, CompressedImage)
+        for topic in ("/sent", "/received"):
+            self._channels[topic] = self._writer.register_channel(topic, "protobuf", image)
+        rows = register_schema(self._writer, PacketRows)
+        self._channels["/packets"] = self._writer.register_channel("/packets", "protobuf", rows)
+        self._add("/scenario", json.dumps(head, sort_keys=True).encode())
+        self._writer.flush()  # type: ignore[no-untyped-call]
 
     def _json(self, name: str, topic: str) -> int:
         schema = self._writer.register_schema(name, "jsonschema", b'{"type": "object"}')
@@ -122,13 +132,15 @@ class Journal:
             record = {"kind": event.kind, "time_ns": event.time_ns, "frame": event.frame, **event.fields}
             self._add("/events", json.dumps(record, sort_keys=True).encode())
             if event.picture is not None:
-                image = CompressedImage(frame_id="camera", format="png", data=event.picture)
-                image.timestamp.seconds, image.timestamp.nanos = divmod(event.time_ns, 1_000_000_000)
-                self._add(self._topic(event, CompressedImage), image.SerializeToString())
+                image = compressed_image(event.picture, "png", event.time_ns)
+                self._add(self._topic(event, CompressedImage), image)
             elif "boxes" in event.fields:
                 boxes = annotations(event.fields, event.time_ns)
                 self._add(self._topic(event, ImageAnnotations), boxes)
-            if event.kind == "aborted":
+            if event.kind == "changed":
+                self._changes.append({path: new for path, (_, new) in event.fields["paths"].items()})
+            full = self._keeper is not None and self._file.tell() >= self._keeper.segment_bytes
+            if full or event.kind == "aborted":
                 self.flush()
 
     def _topic(self, event: Event, message: Any) -> str:
@@ -147,6 +159,20 @@ class Journal:
             self._write_rows()
             self._writer.flush()  # type: ignore[no-untyped-call]
             self._trim_index()
+            if self._keeper is not None and self._file.tell() >= self._keeper.segment_bytes:
+                self._turn_over(self._keeper)
+
+    def _turn_over(self, keeper: Keeper) -> None:
+        """Finish the segment and go on in a new one."""
+        self._writer.finish()  # type: ignore[no-untyped-call]
+        self._file.close()
+        self._closed = True  # should the next one not begin, what there is is whole
+        keeper.put_away()
+        self._file = _begin(self.path)
+        self._closed = False
+        self._head = begin_head(self._head, keeper.number, self._changes)
+        self._changes.clear()
+        self._start(self._head)
 
     def _trim_index(self) -> None:
         """Give up the file's index once it would cost memory for ever; readers then read from the start.
@@ -243,7 +269,7 @@ class Run:
 
 
 def read(path: Path, *, pictures: bool = True) -> Run:
-    """Read a journal, whole or cut short.
+    """Read a journal, whole or cut short; of a run's folder all of its segments.
 
     Raise UsageError where it is none, holds more than `link.records` allows a file of its size, or a record in it is
     not what a journal's are; so whoever reads the run may trust the types that `link.records` names.
@@ -255,7 +281,7 @@ def read(path: Path, *, pictures: bool = True) -> Run:
     images: dict[str, dict[int, bytes]] = {"sent": {}, "received": {}}
     findings: dict[str, dict[int, bytes]] = {}
     with records.refusing(path):
-        for topic, message, bounds in records.messages(path):
+        for topic, message, bounds in messages(path):
             if topic == "/scenario":
                 head = records.parse_json(message)
             elif topic == "/events":
@@ -271,6 +297,8 @@ def read(path: Path, *, pictures: bool = True) -> Run:
                 held[_frame_before(events)] = shown = picture(message)
                 bounds.take_pixels(records.count_pixels(shown))
         rows = sort(columns)
+        if number_of(head) > 1:  # of packets that were sent before it no more is known than their ends
+            rows = rows[np.isin(rows[:, 1], rows[np.isin(rows[:, 2], BIRTHS), 1])]
     if not head:
         raise UsageError(f"{path}: not a farlink journal: its first record is no scenario")
     complete = bool(events) and events[-1]["kind"] == "finished"

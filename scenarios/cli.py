@@ -1,6 +1,7 @@
 """The command `farlink`. Starts in well under a second: what a command needs is imported by that command."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -58,14 +59,22 @@ def _main(
     pass
 
 
-def _with_factor(arguments: list[str]) -> list[str]:
-    """Give `--realtime` its default factor where no number follows it: Typer has no options with optional values."""
+_OPTIONAL: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "--realtime": ("1", lambda text: text[:1].isdigit() or text[:1] == "."),
+    "--foxglove": ("8766", str.isdigit),
+    "--rerun": ("", lambda text: text.endswith(".rrd")),
+}
+"""Options whose value may be left out: what it is then, and what looks like one."""
+
+
+def _with_defaults(arguments: list[str]) -> list[str]:
+    """Give the options of `_OPTIONAL` their values where none follows: Typer has no options with optional values."""
     expanded = []
     for at, argument in enumerate(arguments):
         expanded.append(argument)
         following = arguments[at + 1] if at + 1 < len(arguments) else ""
-        if argument == "--realtime" and not following[:1].isdigit() and following[:1] != ".":
-            expanded.append("1")
+        if argument in _OPTIONAL and not _OPTIONAL[argument][1](following):
+            expanded.append(_OPTIONAL[argument][0])
     return expanded
 
 
@@ -79,7 +88,7 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv):
         name_sources()
     try:
-        code = app(_with_factor(sys.argv[1:]) or ["--help"], standalone_mode=False)
+        code = app(_with_defaults(sys.argv[1:]) or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         drop_output()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,18 +31,33 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 class Processes:
-    """The three processes of one run, in *folder*, where the journal is `run.mcap`."""
+    """The three processes of one run, in *folder*, where the journal is `run.mcap`.
 
-    def __init__(self, folder: Path, session: Session, head: dict[str, Any], factor: float | None) -> None:
+    Of a journal longer than *keep_bytes* the end is kept (`link.segments`). *surroundings* are variables that the
+    sender finds in its environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        session: Session,
+        head: dict[str, Any],
+        factor: float | None,
+        *,
+        keep_bytes: int | None = None,
+        surroundings: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = folder
         self.token = secrets.token_hex(16)
         """What lets a process come to the link."""
         self._said: dict[str, IO[bytes]] = {}  # standard error of each child
         realtime = [] if factor is None else ["--realtime", str(factor)]
         files = ["--journal", str(folder / "run.mcap"), "--timings", str(folder / "timings.json")]
+        if keep_bytes is not None:
+            files += ["--keep", str(keep_bytes)]
         self.children = {
             "link": self._start("link", *files, *realtime),
-            "sender": self._start("sender"),
+            "sender": self._start("sender", surroundings=surroundings or {}),
             "receiver": self._start("receiver"),
         }
         plan = {
@@ -53,7 +68,9 @@ class Processes:
         self._tell("link", json.dumps(plan))
         self._stopped: set[str] = set()  # those that had to be killed here, whose silence says nothing
 
-    def _start(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, module: str, *arguments: str, surroundings: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
         self._said[module] = said = tempfile.TemporaryFile()
         return subprocess.Popen(
             [sys.executable, "-P", "-m", module, *arguments, "--supervised"],
@@ -61,7 +78,11 @@ class Processes:
             stdout=subprocess.PIPE if module == "link" else subprocess.DEVNULL,
             stderr=said,
             start_new_session=True,  # Ctrl-C is the parent's to handle
-            env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+                **(surroundings or {}),
+            },
         )
 
     def _tell(self, role: str, line: str) -> None:

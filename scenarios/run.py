@@ -25,6 +25,7 @@ from link.fingerprint import fingerprint
 from link.hops import Link
 from link.inputs import Answer
 from link.packet import VERSION
+from link.segments import segments
 from link.timing import times
 from scenarios import document, schema
 from scenarios.models.rate_table import find_stale_models
@@ -113,13 +114,13 @@ def check_source(scenario: Scenario) -> None:
 
     Raise UsageError where one of them cannot be opened.
     """
-    from sender.camera import open_source
+    from sender.camera import is_live, open_source
 
     if scenario.analysis:
         from scenarios.truth.truth import open_truth
 
         open_truth(scenario.camera, scenario.seed)
-    if not scenario.camera.source.startswith("webcam:"):  # a camera may not bear being opened twice at once
+    if not is_live(scenario.camera.source):  # a camera may not bear being opened twice at once
         open_source(scenario.camera, seed=scenario.seed)
 
 
@@ -154,8 +155,8 @@ def prepare(out: Path, scenario: Scenario, *, overwrite: bool = False) -> Path:
         if held and not overwrite:
             raise UsageError(f"{out} holds an earlier run; give another --out, or --overwrite to replace it")
         out.mkdir(parents=True, exist_ok=True)
-        for name in _MADE:
-            (out / name).unlink(missing_ok=True)
+        for path in (*(out / name for name in _MADE), *segments(out)):
+            path.unlink(missing_ok=True)
         (out / "scenario.yaml").write_text(schema.to_yaml(scenario), "utf-8")
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror}") from error
@@ -281,7 +282,7 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
     path = out / "run.mcap"
     if not path.is_file():
         raise UsageError(f"{out}: no run is there (run.mcap is missing)")
-    stored = open_run(path)
+    stored = open_run(out)  # all segments of it
     judge = Judge(stored)
     result = results.make(
         stored, lambda _run: judge.judged(), lambda link: known_traces(stored.head, link, out)

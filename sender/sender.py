@@ -14,6 +14,7 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.terminal import printable
 from link.timing import LONGEST_S, Times, body_bytes
+from sender.camera import is_live
 from sender.camera.picture import Shot, Skippable, Skipped
 from sender.encoder import Adjustable, Encoder, SteeredEncoder
 from sender.protection import Fountain, Protection
@@ -55,8 +56,8 @@ class Sender:
         self._short = short(fingerprint)
         self._clock = clock
         camera = session.camera
-        live = camera.source.startswith("webcam:")
-        self._paced_by_source = camera.period_s is None and not live
+        self._waits = is_live(camera.source)
+        self._paced_by_source = camera.period_s is None and not self._waits
         # A webcam without a period is asked again at once, and makes us wait for its next picture.
         self._period = to_ns(camera.period_s) if camera.period_s is not None else 0
         self._tick = 0  # when the next shot is due, whenever it may be taken
@@ -73,6 +74,7 @@ class Sender:
         self._told: set[int] = set()
         self._due_ns: int | None = 0
         self._ahead: Shot | None = None
+        self._missed = False  # a source that shows what is to be seen now had nothing to show
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
         """Do what is due at *now* and answer the feedback in *arrivals* (packet number, bytes).
@@ -154,6 +156,10 @@ class Sender:
         self._ahead = None
         if self._session.live and self._paced_by_source and shot is not None:
             shot = self._newest_due(shot, now, out)
+        if shot is None and self._missed:
+            self._tick += self._period
+            self._due_ns = max(now, self._tick)
+            return
         if shot is None:
             self._due_ns = None
             self._end(now, out)
@@ -196,7 +202,7 @@ class Sender:
                 shot = self._fetch(now, out)
                 name, pts_ns = (None, None) if shot is None else (shot.name, shot.pts_ns)
             if name is None:
-                break
+                break  # at the end, or where a camera has nothing to show
             self._leave_out(name, pts_ns, now, out)
         self._tick += max(0, late) * self._period
 
@@ -233,12 +239,20 @@ class Sender:
             out.packets += [self._wrap(data) for data in self._repairs(self._blocks.flush())]
 
     def _fetch(self, now: int, out: Output) -> Shot | None:
-        """Return the next shot of the camera, telling of those that could not be read."""
+        """Return the next shot of the camera, telling of those that could not be read.
+
+        A camera that shows what is to be seen now and has nothing to show is not asked twice in a row: it has made us
+        wait, and requests of the far end may have come meanwhile. `_missed` says so.
+        """
+        self._missed = False
         for item in self._shots:
             if isinstance(item, Shot):
                 return item
             about = {"name": printable(item.name), "reason": printable(item.reason)}
             out.events.append(Event("skipped", now, None, about))
+            if self._waits:
+                self._missed = True
+                return None
         return None
 
     def _capture(self, shot: Shot, now: int, out: Output) -> None:

@@ -445,7 +445,7 @@ def test_refusals_name_what_was_expected(tmp_path):
     (tmp_path / "broken.png").write_text("x")
     assert "cannot read the picture: not a picture in a known format" in refusal(tmp_path / "broken.png")
     assert f"unknown prefix 'foo'; {wanted}" in refusal("foo:bar")
-    assert "unknown prefix 'http'" in refusal("http://example.org/a.mp4")
+    assert "unknown prefix 'ftp'" in refusal("ftp://example.org/a.mp4")
     assert "nothing may follow testcard" in refusal("testcard:2")
     assert "no such file" in refusal("")
     assert "too long" in refusal("x" * 4000)

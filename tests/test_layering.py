@@ -47,7 +47,7 @@ def test_sockets_are_where_processes_meet():
     assert where("zmq") == {"link/relay.py", "link/peer.py", "link/keys.py", "link/watch.py"}
     page = {path for path in where("socket", "asyncio", "aiohttp") if path.startswith("scenarios/live/")}
     assert where("socket", "asyncio", "aiohttp") - page == {"link/watch.py", "scenarios/commands/live.py"}
-    assert where("aiohttp") == {"scenarios/live/server.py"}
+    assert where("aiohttp") == {"scenarios/live/server.py", "scenarios/live/viewer_camera.py"}
 
 
 def test_diffusers_is_in_one_place_of_the_receiver():

@@ -33,10 +33,11 @@ from scenarios.live import controls, gate, messages, pictures, rival, wishes
 from scenarios.live.crossing import MOST_FLYING
 from scenarios.live.feed import Feed, Viewer
 from scenarios.live.frames import atlas
+from scenarios.live.listener import listen, tls_context
 from scenarios.live.news import News, Source
 from scenarios.live.replay import Replay
 from scenarios.live.room import MOST_ROWS, Room
-from scenarios.live.server import MOST_VIEWERS, LiveServer, listen, running, tls_context
+from scenarios.live.server import MOST_VIEWERS, LiveServer, running
 from scenarios.results import metrics, traffic
 from scenarios.scoring.pairs import Scores
 from scenarios.scoring.quality import psnr_db
@@ -1148,7 +1149,8 @@ from pathlib import Path
 import scenarios.cli, scenarios.commands.live, scenarios.live.start
 from scenarios.live import gate, messages
 from scenarios.live.replay import Replay
-from scenarios.live.server import LiveServer, listen, running
+from scenarios.live.listener import listen
+from scenarios.live.server import LiveServer, running
 
 async def go():
     replay = Replay(Path({str(path)!r}), asyncio.get_running_loop().time, 1e6)

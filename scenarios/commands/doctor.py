@@ -20,8 +20,12 @@ _NEEDS = {
     "learned codecs": ("torch", "torchvision", "compressai", "diffusers", "transformers"),
     "live page": ("aiohttp",),
     "farlink[cluster]": ("ray",),
+    "farlink[foxglove]": ("foxglove-sdk",),
+    "farlink[rerun]": ("rerun-sdk", "pyarrow"),
+    "farlink[rosbag]": ("rosbags",),
+    "farlink[screen]": ("mss",),
 }
-_OPTIONAL = {"farlink[cluster]"}
+_OPTIONAL = {purpose for purpose in _NEEDS if purpose.startswith("farlink[")}
 
 
 def report() -> tuple[list[str], bool]:

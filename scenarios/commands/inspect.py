@@ -40,8 +40,7 @@ def inspect(
     from scenarios.results.stored import open_run
 
     with clean_errors(as_json):
-        path = journal / "run.mcap" if journal.is_dir() else journal
-        run = open_run(path, pictures=False)
+        run = open_run(journal, pictures=False)
         if pcap is not None:
             if frame is not None or drops:
                 raise UsageError("--pcap writes the whole run; it does not go with --frame or --drops")

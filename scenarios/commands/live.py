@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import re
 import webbrowser
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,8 +28,11 @@ from scenarios.commands.printing import say, show_json
 
 if TYPE_CHECKING:
     from scenarios.live.news import Source as NewsSource
+    from scenarios.live.sinks import Sink
 
 DEFAULT_BIND = "127.0.0.1:8765"
+DEFAULT_KEEP = "2GB"
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def live(
@@ -76,6 +80,29 @@ def live(
     frames: Frames = None,
     seed: Seed = None,
     settings: Settings = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Keep so much of the session's journal, 2GB by default: it goes on in a new file now and then, and "
+            "the oldest are deleted.",
+        ),
+    ] = None,
+    foxglove: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="[PORT]",
+            help="Serve the session to Foxglove too, to look at; on this machine alone, at port 8766 by default.",
+        ),
+    ] = None,
+    rerun: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[FILE.rrd]", help="Show the session in Rerun's viewer too, or write it to a file."
+        ),
+    ] = None,
     out: Out = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -97,14 +124,20 @@ def live(
 
         farlink live sweeps/codecs/cells/0001/run.mcap --factor 10 --watch-only
 
+        farlink live lunar-relay --source browser --set camera.period_s=0.5
+
+        farlink live mars-relay --keep 500MB --foxglove --rerun mars.rrd
+
         farlink live --connect tcp://192.0.2.7:5555 --curve keys/
 
     From another machine: ssh -L 8765:127.0.0.1:8765 HOST, then open the printed link there.
     """
     from scenarios.live.gate import check_bind, is_loopback, parse_address
-    from scenarios.live.replay import Replay, is_journal, journal_path
+    from scenarios.live.replay import Replay, is_journal
+    from sender.camera.address import BROWSER_URL
 
-    of_run = (source, codec, frames, seed, settings, out, overwrite or None)
+    of_run = (source, codec, frames, seed, settings, keep, out, overwrite or None)
+    shows_camera = False
     with clean_errors(as_json):
         host, port = parse_address(bind)
         check_bind(host, port, tls=tls is not None)
@@ -115,14 +148,14 @@ def live(
             if any(part is not None for part in of_run):
                 raise UsageError(f"{session} is replayed as it is: no setting goes with it")
 
-            async def make() -> "NewsSource":
-                return Replay(journal_path(path), asyncio.get_running_loop().time, factor)
+            async def make(camera_url: str | None) -> "NewsSource":
+                return Replay(path, asyncio.get_running_loop().time, factor)
         elif connect is not None:
             if any(part is not None for part in of_run):
                 raise UsageError("the link at --connect says what is run; no setting goes with it")
             address = connect
 
-            async def make() -> "NewsSource":
+            async def make(camera_url: str | None) -> "NewsSource":
                 from scenarios.live.start import join
 
                 return await join(address, curve)
@@ -140,41 +173,90 @@ def live(
                 plan = plan_of(told, asked, {key: value for key, value in given.items() if value is not None})
             plan = prepare(plan)
             runs.check_source(plan)
+            keep_bytes = parse_size(keep or DEFAULT_KEEP)
+            shows_camera = plan.camera.source == "browser"
 
-            async def make() -> "NewsSource":
+            async def make(camera_url: str | None) -> "NewsSource":
                 from scenarios.live.own import Own
+                from scenarios.live.start import Means
 
-                return await Own.begin(plan, told, factor, out, overwrite=overwrite)
+                means = Means(keep_bytes, {} if camera_url is None else {BROWSER_URL: camera_url})
+                return await Own.begin(plan, told, factor, out, overwrite=overwrite, means=means)
 
         opens = not no_open and is_loopback(host)
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_serve(make, host, port, tls, watch_only, opens, as_json))
+            with _sinks(foxglove, rerun) as sinks:
+                asyncio.run(_serve(make, host, port, tls, watch_only, opens, as_json, shows_camera, sinks))
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size like 500MB or 2GB means. Raise UsageError, also for one that is too small."""
+    from link.segments import LEAST_BYTES
+
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([kMGT]?)B?", text.strip(), re.ASCII)
+    if found is None:
+        raise UsageError(f"--keep {text!r:.40}: a size was expected, as 500MB or 2GB")
+    size = int(float(found[1]) * _UNITS[found[2]])
+    if size < LEAST_BYTES:
+        raise UsageError(f"--keep {text}: at least {LEAST_BYTES / 1e6:.1f}MB are kept")
+    return size
+
+
+@contextlib.contextmanager
+def _sinks(foxglove: int | None, rerun: str | None) -> Iterator["tuple[Sink, ...]"]:
+    """Give the sinks that are asked for, which publish until the end."""
+    made: list[Sink] = []
+    with contextlib.ExitStack() as held:
+        if foxglove is not None:
+            from scenarios.live.foxglove import FoxgloveSink
+
+            made.append(FoxgloveSink(foxglove))
+        if rerun is not None:
+            from scenarios.live.rerun import RerunSink
+
+            made.append(RerunSink(Path(rerun) if rerun else None))
+        for sink in made:
+            held.callback(sink.close)
+            say(sink.start())
+        yield tuple(made)
 
 
 async def _serve(
-    make: Callable[[], Awaitable["NewsSource"]],
+    make: Callable[[str | None], Awaitable["NewsSource"]],
     host: str,
     port: int,
     tls: tuple[Path, Path] | None,
     watch_only: bool,
     opens: bool,
     as_json: bool,
+    shows_camera: bool,
+    sinks: "tuple[Sink, ...]",
 ) -> None:
-    """Serve the source that *make* gives until interrupted, or until its news fail."""
+    """Serve the source that *make* gives until interrupted, or until its news fail.
+
+    *make* is told where a viewer's camera is served where *shows_camera*.
+    """
     from scenarios import schema
     from scenarios.live.gate import Gate, is_loopback
-    from scenarios.live.server import LiveServer, listen, running, tls_context
+    from scenarios.live.listener import listen, tls_context
+    from scenarios.live.server import LiveServer, running
     from scenarios.live.stories import read_story, story_names
+    from scenarios.live.viewer_camera import ViewerCamera
 
     context = None if tls is None else tls_context(str(tls[0]), str(tls[1]))
     listener = listen(host, port)
     gate = Gate(host, listener.getsockname()[1], context is not None, watch_only)
-    source = await make()
-    stories = tuple({"name": name, "title": read_story(name).title} for name in story_names())
-    server = LiveServer(
-        source, gate, local=is_loopback(host), presets=tuple(schema.preset_names()), stories=stories
-    )
-    async with running(server, listener, context):
+    async with contextlib.AsyncExitStack() as stack:
+        camera = ViewerCamera() if shows_camera else None
+        if camera is not None:
+            await stack.enter_async_context(camera.served())
+        source = await make(None if camera is None else camera.url)
+        stories = tuple({"name": name, "title": read_story(name).title} for name in story_names())
+        server = LiveServer(
+            source, gate, local=is_loopback(host), presets=tuple(schema.preset_names()), stories=stories,
+            camera=camera, sinks=sinks,
+        )  # fmt: skip
+        await stack.enter_async_context(running(server, listener, context))
         links = (
             {"watch": gate.link("watch")}
             if watch_only

@@ -109,13 +109,14 @@ def run(
 
 def _run_again(journal_of: Path, out: Path | None, overwrite: bool, as_json: bool) -> None:
     """Run a journal again into a folder of its own, and say whether it came to the same."""
-    from link import journal
+    from link import journal, segments
     from scenarios import run as runs
     from scenarios.commands.progress import Bar
     from scenarios.live import again
 
-    path = journal_of / "run.mcap" if journal_of.is_dir() else journal_of
+    path = journal_of
     stored = journal.read(path, pictures=False)
+    segments.check_whole(stored.head, path)
     plan = again.read_scenario(stored, path)
     frames = sum(event["kind"] == "captured" for event in stored.events)
     with runs.claim(out, plan, overwrite=overwrite) as folder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from link import journal, records
+from link import journal, segments
 from link.again import DivergedError, rerun
 from link.channel import NS
 from link.conductor import ROLES, Conductor
@@ -38,15 +38,17 @@ def read_scenario(stored: journal.Run, path: Path) -> Scenario:
 def run_again(source: Path, out: Path, progress: runs.Progress = lambda _record: None) -> int:
     """Run the journal *source* again into *out*/run.mcap and compare; return how many records are equal.
 
+    *source* is a journal, or a run's folder.
     The pictures, and what the camera left out, are the journal's. Of one that was cut short what there is must come
     again. Raise DivergedError, which names the first record that is not the same, FingerprintError where the models
     of this machine are others, UsageError where the journal cannot be run.
     """
     stored = journal.read(source)
     scenario = read_scenario(stored, source)
+    segments.check_whole(stored.head, source)
     runs.check_fingerprint(scenario, stored.head)
     session = scenario.session()
-    traces = runs.known_traces(stored.head, session.link, source.parent)
+    traces = runs.known_traces(stored.head, session.link, source if source.is_dir() else source.parent)
     waits = times(session, traces)
 
     from receiver.__main__ import build as build_receiver
@@ -98,7 +100,7 @@ def recorded_shots(stored: journal.Run) -> Iterator[Shot | Skipped]:
 
 
 def _records(path: Path) -> Iterator[tuple[str, bytes]]:
-    return ((topic, data) for topic, data, _ in records.messages(path))
+    return ((topic, data) for topic, data, _ in segments.messages(path))
 
 
 def compare(first: Path, second: Path, *, whole: bool) -> int:

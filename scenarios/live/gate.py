@@ -34,10 +34,17 @@ HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), microphone=(), display-capture=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Of every answer, refusals included."""
+
+WITH_CAMERA = {
+    **HEADERS,
+    "Permissions-Policy": HEADERS["Permissions-Policy"].replace("camera=()", "camera=(self)"),
+}
+"""Of a session whose source is a viewer's camera: our own page may ask for it."""
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from scenarios import run as runs
 from scenarios import schema
 from scenarios.live.linked import Linked
 from scenarios.live.news import News, Source
-from scenarios.live.start import begin, prepare
+from scenarios.live.start import Means, begin, prepare
 from scenarios.live.stories import Story, plan_of, read_story
 from scenarios.schema import Scenario
 
@@ -20,23 +20,31 @@ from scenarios.schema import Scenario
 class Own(Source):
     """Follows the session of *plan*; what is opened in its place gets a folder of its own."""
 
-    def __init__(self, plan: Scenario, story: Story | None, first: Linked, held: ExitStack) -> None:
+    def __init__(
+        self, plan: Scenario, story: Story | None, first: Linked, held: ExitStack, means: Means
+    ) -> None:
         self._plan, self.story, self._current, self._held = plan, story, first, held
+        self._means = means
 
     @classmethod
     async def begin(
-        cls, plan: Scenario, story: Story | None, factor: float | None, out: Path | None, *, overwrite: bool
+        cls,
+        plan: Scenario,
+        story: Story | None,
+        factor: float | None,
+        out: Path | None,
+        *,
+        overwrite: bool,
+        means: Means | None = None,
     ) -> "Own":
         """Start the processes of *plan* and hold the folder of its journal until it is closed.
 
         Raise FarlinkError where it cannot begin.
         """
-        held = ExitStack()
-        try:
-            return cls(plan, story, await _start(plan, story, factor, out, held, overwrite=overwrite), held)
-        except BaseException:
-            held.close()
-            raise
+        means = means or Means()
+        with ExitStack() as held:
+            started = await _start(plan, story, factor, out, held, means, overwrite=overwrite)
+            return cls(plan, story, started, held.pop_all(), means)
 
     @property
     def head(self) -> Mapping[str, Any]:  # type: ignore[override]
@@ -76,7 +84,7 @@ class Own(Source):
         try:
             plan, story = self._chosen(what, name)
             runs.check_source(plan)
-            started = await _start(plan, story, None, None, held, overwrite=False)
+            started = await _start(plan, story, None, None, held, self._means, overwrite=False)
         except FarlinkError as error:
             held.close()
             return str(error)
@@ -112,9 +120,10 @@ async def _start(
     factor: float | None,
     out: Path | None,
     held: ExitStack,
+    means: Means,
     *,
     overwrite: bool,
 ) -> Linked:
     folder = held.enter_context(runs.claim(out, plan, overwrite=overwrite))
     own = story.factor if story is not None else plan.camera.period_s or 1.0
-    return await begin(plan, folder, factor or own)
+    return await begin(plan, folder, factor or own, means)

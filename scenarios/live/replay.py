@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from link import journal, records
+from link import journal, records, segments
 from link.errors import UsageError
 from link.events import WITH_BYTES, Event
 from link.inputs import Timing, Turn
@@ -29,8 +29,9 @@ _LONG_S = 180.0  # that a replay should take at most, where nobody says otherwis
 
 
 class Replay(Source):
-    """The journal at *path*. *clock* counts seconds from anywhere. Raise UsageError where there is none.
+    """The journal at *path*, or all segments of a run's folder. *clock* counts seconds from anywhere.
 
+    Raise UsageError where there is none.
     *factor* None: such that it takes three minutes at most.
     """
 
@@ -68,7 +69,7 @@ class Replay(Source):
     def _spool(self, path: Path) -> None:
         """Put the journal's pictures into the file; each stands right after its event."""
         at = -1
-        for topic, message, bounds in records.messages(path):
+        for topic, message, bounds in segments.messages(path):
             if topic == "/events":
                 at += 1
             elif topic in ("/sent", "/received") or (
@@ -206,9 +207,4 @@ def _event(record: dict[str, Any]) -> Event:
 
 def is_journal(path: Path) -> bool:
     """Return whether *path* is a journal, or a folder with one."""
-    return journal_path(path).is_file() and (path.is_dir() or path.suffix == ".mcap")
-
-
-def journal_path(path: Path) -> Path:
-    """Return the journal of *path*, which is one, or a run's folder."""
-    return path / "run.mcap" if path.is_dir() else path
+    return segments.segments(path)[-1].is_file() and (path.is_dir() or path.suffix == ".mcap")

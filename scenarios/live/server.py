@@ -12,20 +12,23 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
-from link.errors import UsageError
 from scenarios.live import messages, wishes
 from scenarios.live.controls import wished
 from scenarios.live.feed import BEAT_S, SILENT_S, Feed, Viewer
-from scenarios.live.gate import HEADERS, Gate
+from scenarios.live.gate import HEADERS, WITH_CAMERA, Gate
 from scenarios.live.narrator import Narrator
 from scenarios.live.news import News, Source
 from scenarios.live.rival import Rival, RivalPicture, RivalTask
 from scenarios.live.room import Room
 from scenarios.live.static_files import read_static
+from scenarios.live.viewer_camera import MOST_BYTES, ViewerCamera
+
+if TYPE_CHECKING:
+    from scenarios.live.sinks import Sink
 
 MOST_VIEWERS = 50
 COMMANDS_S = 20
@@ -61,8 +64,12 @@ class LiveServer:
         local: bool,
         presets: tuple[str, ...] = (),
         stories: tuple[Any, ...] = (),
+        camera: ViewerCamera | None = None,
+        sinks: "tuple[Sink, ...]" = (),
     ) -> None:
         self.gate, self.source = gate, source
+        self._camera, self._sinks = camera, sinks
+        self._headers = HEADERS if camera is None else WITH_CAMERA
         self._local, self._presets, self._stories = local, presets, stories
         self._static = read_static()
         self.room = Room(source.head, source.traces, local=local)
@@ -87,7 +94,7 @@ class LiveServer:
         return asyncio.get_running_loop().time()
 
     def _state(self, may_steer: bool) -> tuple[dict[str, Any], list[bytes]]:
-        return messages.state(
+        body, blobs = messages.state(
             self.room,
             mode=self.source.mode,
             duration_ns=self.source.duration_ns,
@@ -96,6 +103,8 @@ class LiveServer:
             stories=self._stories,
             presets=self._presets,
         )
+        body["camera"] = self._camera is not None
+        return body, blobs
 
     def application(self) -> web.Application:
         """Return the application that serves it."""
@@ -130,7 +139,7 @@ class LiveServer:
         except web.HTTPException as error:
             response = _plain(error.status, error.reason)
         if not response.prepared:
-            response.headers.update(HEADERS)
+            response.headers.update(self._headers)
         return response
 
     def _refuse(self, request: web.Request) -> web.Response | None:
@@ -189,12 +198,13 @@ class LiveServer:
             may_steer=role == "steer", by=f"viewer {request.remote}", now_s=self._now(), abort=transport.abort
         )
         self.viewers.add(viewer)  # before anything is waited for: the limit is exact
+        most = MOST_BYTES if self._camera is not None and viewer.may_steer else wishes.MOST_BYTES
         channel = web.WebSocketResponse(
-            max_msg_size=wishes.MOST_BYTES, compress=False, heartbeat=20.0, timeout=2.0, writer_limit=1 << 16
+            max_msg_size=most, compress=False, heartbeat=20.0, timeout=2.0, writer_limit=1 << 16
         )
         writer: asyncio.Task[None] | None = None
         try:
-            channel.headers.update(HEADERS)
+            channel.headers.update(self._headers)
             await channel.prepare(request)
             writer = asyncio.create_task(self._write(channel, viewer))
             await self._read(channel, viewer)
@@ -227,6 +237,13 @@ class LiveServer:
                     _echo(viewer, None, str(error))
                     continue
                 await self._hear(viewer, wish, rate)
+            elif message.type is WSMsgType.BINARY and self._camera is not None and viewer.may_steer:
+                if not self._camera.give(message.data):
+                    _echo(
+                        viewer,
+                        None,
+                        f"no picture: a JPEG file of at most {MOST_BYTES >> 10} KiB was expected",
+                    )
             elif message.type is WSMsgType.BINARY:
                 _echo(viewer, None, "no command of this page: text was expected")
 
@@ -312,6 +329,8 @@ class LiveServer:
                         )
                     else:
                         self.room.take(news, self._now())
+                    for sink in self._sinks:
+                        sink.take(news, self.source.head)
                     self._offer(news)
                     if self._sought:
                         self._sought = False
@@ -364,25 +383,6 @@ def _echo(viewer: Viewer, number: int | None, refused: str | None) -> None:
 
 def _plain(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=f"{text}\n")
-
-
-def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """Return the context of a server with these files. Raise UsageError where they are not usable."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"--tls {certificate} {key}: {error}") from None
-    return context
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at *host*:*port*; 0 is any port that is free. Raise UsageError where it cannot."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=64)
-    except OSError as error:
-        raise UsageError(f"--bind {host}:{port}: {error.strerror or error}") from None
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,8 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,27 @@ def prepare(plan: Scenario) -> Scenario:
     return plan.model_copy(update={"codec": codec, "camera": camera, "live": True})
 
 
+@dataclass(frozen=True)
+class Means:
+    """What sessions of one page have in common."""
+
+    keep_bytes: int | None = None
+    """The most that a session's journal takes (`link.segments`); None: all of it is kept."""
+    surroundings: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the sender finds in its environment."""
+
+
 class _Run:
     """The processes of a session, watched by a thread of their own."""
 
-    def __init__(self, plan: Scenario, folder: Path, factor: float) -> None:
+    def __init__(self, plan: Scenario, folder: Path, factor: float, means: Means) -> None:
         self._loop = asyncio.get_running_loop()
         self.address: asyncio.Future[str] = self._loop.create_future()
         self._ended: asyncio.Future[str | None] = self._loop.create_future()
-        self._processes = Processes(folder, plan.session(), runs.head(plan), factor)
+        self._processes = Processes(
+            folder, plan.session(), runs.head(plan), factor,
+            keep_bytes=means.keep_bytes, surroundings=means.surroundings,
+        )  # fmt: skip
         self.token = self._processes.token
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -71,12 +86,12 @@ class _Run:
         return await asyncio.shield(self._ended)
 
 
-async def begin(plan: Scenario, folder: Path, factor: float) -> Linked:
+async def begin(plan: Scenario, folder: Path, factor: float, means: Means) -> Linked:
     """Start sender, link and receiver of *plan*, whose journal goes to *folder*, and return what the link tells.
 
     Closing the source ends the session. Raise FarlinkError where it cannot begin.
     """
-    run = _Run(plan, folder, factor)
+    run = _Run(plan, folder, factor, means)
     watcher = Watcher(await run.address, token=run.token)
     await watcher.meet(_ANSWER_S)
     return Linked(runs.head(plan), schema.traces(plan), watcher, run.ended, owns=True)

@@ -29,6 +29,7 @@ from scenarios.results.table import replacing
 from scenarios.results.traffic import Traffic, scenario
 from scenarios.scoring import pictures as scores
 from scenarios.words import duration, percent, rate, scaling, size
+from sender.camera import is_live
 
 MAX_PICTURES = 60
 _PAGE_BYTES = 10_000_000  # pictures over this, as text, are packed tighter
@@ -110,7 +111,7 @@ def render(result: RunResult, pieces: Iterable[Piece], sights: Sights | None = N
         missing=missing,
         verdict=(metrics.get("verdict") or {}).get("text"),
         yaml=yaml.safe_dump(_without_nulls(about), sort_keys=False, allow_unicode=True),
-        repeatable=not str(about["camera"]["source"]).startswith("webcam:"),
+        repeatable=not is_live(str(about["camera"]["source"])),
         versions=run.head.get("versions", {}),
         fingerprint=run.head.get("fingerprint"),
     )

@@ -19,6 +19,7 @@ from scenarios import document, schema
 from scenarios import run as runs
 from scenarios.schema import Scenario
 from scenarios.sweep import stamps
+from sender.camera import is_live
 
 MAX_CELLS = 100_000
 ALIASES = {"source": "camera.source", "frames": "camera.frames", "codec": "codec.name"}
@@ -175,7 +176,7 @@ def cells(request: Request) -> list[Cell]:
 def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any], opened: set[str]) -> Cell:
     try:
         scenario = _load(request, overrides)
-        if scenario.camera.source.startswith("webcam:"):
+        if is_live(scenario.camera.source):
             raise UsageError("camera.source: a sweep needs a source that shows the same frames again")
         scenario, used = _relevant(scenario, settings)
         if (frames := stamps.shots(scenario)) not in opened:

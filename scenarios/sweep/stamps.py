@@ -27,6 +27,7 @@ from receiver.codecs import DECODERS
 from scenarios import run as runs
 from scenarios.schema import Scenario
 from scenarios.scoring import pictures
+from sender.camera import place_of
 from sender.codecs import ENCODERS
 
 _WHOLE_BYTES = 64 << 20
@@ -108,7 +109,7 @@ def source(name: str) -> str:
     """
     path = Path(name)
     if not path.exists():
-        path = Path(name.partition(":")[2].partition("#")[0])
+        path = place_of(name.partition("#")[0])
         if not path.name or not path.exists():
             return ""  # rendered
     roots: list[Path] = [path]

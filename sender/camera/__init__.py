@@ -14,21 +14,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from importlib import import_module
 from pathlib import Path, PurePath
+from typing import Any
 
 from link.config import Camera
 from link.errors import UsageError
 from link.terminal import shorten
+from sender.camera.address import SCHEMES, check_address, check_browser
 from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS, check_rest
 from sender.camera.picture import Shot, Skippable, Skipped, is_picture
 from sender.camera.testcard import check_bare, open_testcard
-from sender.camera.video import open_video
-from sender.camera.webcam import check_number, open_webcam
 from sender.camera.world.source import open_world, parse
 
-__all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "check_source_name", "is_allowed", "open_source"]
+__all__ = [
+    "PREFIXES",
+    "Prefix",
+    "Shot",
+    "Skipped",
+    "check_source_name",
+    "is_allowed",
+    "is_live",
+    "open_source",
+    "place_of",
+]
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,54 @@ class Prefix:
     """Takes what follows the colon, the camera and the seed; raises UsageError at once."""
     draws: bool = False
     """Whether it draws its pictures itself, and opens nothing of this machine."""
+    live: bool = False
+    """Whether it shows what is to be seen now: nobody can have the same pictures of it again."""
+    guarded: bool = False
+    """Whether a pattern allows it only where the pattern begins with its prefix: addresses, and what a screen shows."""
+    place: Callable[[str], Path] = Path
+    """Where the files lie that it reads, given what follows the colon."""
+
+
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """Return what calls *name* of *module* in this package, which is loaded for that.
+
+    FFmpeg's libraries take 19 MB: a process that opens no video does without them.
+    """
+
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(f"{__name__}.{module}"), name)(*arguments)
+
+    return call
+
+
+def _stream(scheme: str) -> Prefix:
+    usage = f"{scheme}://HOST:PORT" if scheme == "tcp" else f"{scheme}://HOST/PATH"
+    opened = partial(_late("stream", "open_stream"), scheme)
+    return Prefix(usage, partial(check_address, scheme), opened, live=True, guarded=True)
+
+
+def _bag_of(rest: str) -> Path:
+    found: Path = _late("rosbag", "split_bag")(rest)[0]
+    return found
 
 
 _OWN: Mapping[str, Prefix] = {
     "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
-    "webcam": Prefix("webcam:N", check_number, open_webcam),
+    "webcam": Prefix("webcam:N", _late("webcam", "check_number"), _late("webcam", "open_webcam"), live=True),
     "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
+    "screen": Prefix(
+        "screen[:N]",
+        _late("screen", "check_monitor"),
+        _late("screen", "open_screen"),
+        live=True,
+        guarded=True,
+    ),
+    **{scheme: _stream(scheme) for scheme in SCHEMES},
+    "browser": Prefix("browser", check_browser, _late("stream", "open_browser"), live=True, guarded=True),
+    "journal": Prefix("journal:RUN", _late("recorded", "check_run"), _late("recorded", "open_recorded")),
+    "rosbag": Prefix(
+        "rosbag:DIR[:TOPIC]", _late("rosbag", "check_bag"), _late("rosbag", "open_rosbag"), place=_bag_of
+    ),
 }
 
 
@@ -74,10 +127,14 @@ PREFIXES = _Prefixes()
 def is_allowed(source: str, patterns: Sequence[str]) -> bool:
     """Return whether somebody else may choose *source*: one that is drawn, or one that a pattern allows.
 
-    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written.
+    `*` in a pattern stands for anything, slashes too, but for a way up (`..`), which is allowed only as it is written;
+    and for an address or the screen the pattern must itself begin with its prefix, as `rtsp://camera.local/*` does.
     """
     if draws(source):
         return True
+    prefix = source.partition(":")[0]
+    if prefix in PREFIXES and PREFIXES[prefix].guarded:
+        patterns = [pattern for pattern in patterns if pattern.partition(":")[0] == prefix]
     rest = source.partition(":")[2]
     if ".." in PurePath(source).parts or ".." in PurePath(rest).parts:
         return source in patterns
@@ -88,6 +145,18 @@ def draws(source: str) -> bool:
     """Return whether *source* names a kind that draws its pictures itself, without end."""
     prefix = source.partition(":")[0]
     return prefix in PREFIXES and PREFIXES[prefix].draws
+
+
+def is_live(source: str) -> bool:
+    """Return whether *source* shows what is to be seen now: a device, a screen, a camera at an address."""
+    prefix = source.partition(":")[0]
+    return prefix in PREFIXES and PREFIXES[prefix].live
+
+
+def place_of(source: str) -> Path:
+    """Return where the files of *source* lie, if it has any."""
+    prefix, _, rest = source.partition(":")
+    return PREFIXES[prefix].place(rest) if prefix in PREFIXES else Path(source)
 
 
 def open_source(camera: Camera, *, seed: int) -> Iterator[Shot | Skipped]:
@@ -133,7 +202,10 @@ def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
     if kind == "folder":
         return open_folder(path, camera)
     if kind == "file":
-        return open_picture(path, camera) if is_picture(path) else open_video(path, camera)
+        opened: Iterator[Shot | Skipped] = (
+            open_picture if is_picture(path) else _late("video", "open_video")
+        )(path, camera)
+        return opened
     if kind == "special":
         raise UsageError(f"camera.source {_shown(camera.source)} is neither a file nor a folder")
     raise UsageError(f"camera.source {_shown(camera.source)}: no such file or folder; {_expected()}")

@@ -13,6 +13,7 @@ Colour profiles are ignored.
 import re
 import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -116,8 +117,10 @@ def is_picture(path: Path) -> bool:
     return True
 
 
-def read_rgb(path: Path) -> tuple[Image.Image, list[str]]:
-    """Return the picture at *path* as 8-bit RGB, upright, and what had to be changed for that.
+def read_rgb(
+    path: Path | bytes, formats: tuple[str, ...] = FORMATS, most_pixels: int | None = None
+) -> tuple[Image.Image, list[str]]:
+    """Return the picture at *path*, or in the bytes of a file, as 8-bit RGB, upright, and what was changed for that.
 
     Raises PictureError where it is broken, over `MAX_PIXELS`, or of a kind without a meaning as RGB.
     """
@@ -125,8 +128,8 @@ def read_rgb(path: Path) -> tuple[Image.Image, list[str]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                check_size(*image.size)
+            with Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=formats) as image:
+                check_size(*image.size, most_pixels)
                 _check_cost(path, image)
                 image.load()
                 upright = ImageOps.exif_transpose(image)
@@ -161,16 +164,17 @@ def size_of(path: Path) -> tuple[int, int]:
     return (size[1], size[0]) if turned else size
 
 
-def check_size(width: int, height: int) -> None:
-    """Raise PictureError unless a picture of *width* x *height* may be allocated."""
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise PictureError(f"{width}x{height} is not between 1 and {MAX_PIXELS} pixels")
+def check_size(width: int, height: int, most_pixels: int | None = None) -> None:
+    """Raise PictureError unless a picture of *width* x *height* may be allocated; None: `MAX_PIXELS`."""
+    most_pixels = MAX_PIXELS if most_pixels is None else most_pixels
+    if width < 1 or height < 1 or width * height > most_pixels:
+        raise PictureError(f"{width}x{height} is not between 1 and {most_pixels} pixels")
 
 
-def _check_cost(path: Path, image: Image.Image) -> None:
+def _check_cost(path: Path | bytes, image: Image.Image) -> None:
     """Raise PictureError where decoding *image*, of the file at *path*, would cost far more than its pixels do."""
     if image.format in ("JPEG", "MPO"):
-        scans = count_scans(path.read_bytes())
+        scans = count_scans(path if isinstance(path, bytes) else path.read_bytes())
         if scans > MAX_SCANS:
             raise PictureError(f"{scans} scans; a JPEG of at most {MAX_SCANS} is read")
     elif isinstance(image, TiffImageFile):

@@ -79,7 +79,7 @@ def open_video(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
     except ArgumentError:  # how FFmpeg says that the format is not among those
         raise UsageError(f"{where}: neither a picture nor a video in a known format") from None
     except (FFmpegError, OSError, ValueError) as error:
-        raise UsageError(f"{where}: neither a picture nor a video: {_reason(error)}") from None
+        raise UsageError(f"{where}: neither a picture nor a video: {explain(error)}") from None
     return require_first(_video_shots(container, path.name, camera), where, "video")
 
 
@@ -135,17 +135,17 @@ def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[Vi
                 try:
                     yield from packet.decode()
                 except FFmpegError as error:
-                    yield _reason(error)
+                    yield explain(error)
             return
         except BlockingError:
             Event().wait(CAPTURE_WAIT_S)  # a pause that reads no clock
         except FFmpegError as error:
             errors += 1
-            yield _reason(error)
+            yield explain(error)
     try:
         yield from stream.codec_context.decode(None)
     except FFmpegError as error:
-        yield _reason(error)
+        yield explain(error)
 
 
 def stamp_times(
@@ -233,30 +233,31 @@ def pictures(
     stills: Iterator[Still | Skipped], camera: Camera, stream: VideoStream
 ) -> Iterator[Shot | Skipped]:
     """Turn *stills* into shots at the camera's size; one that comes twice is made once."""
-    aspect = _pixel_aspect(stream)
+    aspect = pixel_aspect(stream)
     last: tuple[Still, Shot | Skipped] | None = None
     for item in stills:
         if isinstance(item, Skipped):
             yield item
             continue
         if last is None or last[0] is not item:
-            last = (item, _picture(item, camera, aspect))
+            last = (item, make_shot(item, camera, aspect))
         yield last[1]
 
 
-def _pixel_aspect(stream: VideoStream) -> Fraction:
+def pixel_aspect(stream: VideoStream) -> Fraction:
     """Return the width of a pixel of *stream* over its height; beyond 1 to 4 the file is not believed."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     return aspect if Fraction(1, 4) <= aspect <= 4 else Fraction(1)
 
 
-def _picture(still: Still, camera: Camera, aspect: Fraction) -> Shot | Skipped:
+def make_shot(still: Still, camera: Camera, aspect: Fraction) -> Shot | Skipped:
+    """Return *still*, whose pixels are *aspect* times as wide as high, at the camera's size."""
     try:
         check_size(still.frame.width, still.frame.height)
         image, changes = _upright(still.frame, aspect)
         pixels, fitted = fit(image, camera.width, camera.height, camera.fit)
     except (PictureError, FFmpegError, ValueError, OSError) as error:
-        return Skipped(still.label, _reason(error))
+        return Skipped(still.label, explain(error))
     pts_ns = None if still.time_s is None else int(still.time_s * 1_000_000_000)
     return Shot(still.label, pixels, pts_ns, "; ".join([*changes, fitted]))
 
@@ -276,7 +277,7 @@ def _upright(frame: VideoFrame, aspect: Fraction) -> tuple[Image.Image, list[str
     return image, changes
 
 
-def _reason(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
     """Return FFmpeg's words without its number and without the path, which the caller names."""
     if isinstance(error, FFmpegError) and error.strerror:
         return one_line(ValueError(error.strerror))

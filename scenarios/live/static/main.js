@@ -1,5 +1,6 @@
 // The page: it wires what the server says to the panels, and what hands do to the server.
 
+import { OwnCamera } from "./camera.js";
 import { Charts } from "./charts.js";
 import { drawClocks, drawPace, drawStory } from "./clocks.js";
 import { Controls } from "./controls.js";
@@ -47,6 +48,7 @@ const strip = new Strip();
 const waterfall = new Waterfall();
 const charts = new Charts();
 const controls = new Controls(ask);
+const camera = new OwnCamera((bytes) => wire.show(bytes));
 
 const visible = new Set();
 const watcher = new IntersectionObserver((entries) => {
@@ -71,6 +73,7 @@ function settle() {
   get("seek-bar").hidden = !replay;
   get("watching").hidden = session.may_steer || replay;
   get("replaying").hidden = !replay;
+  camera.offer(Boolean(session.camera && session.may_steer));
   get("mark-form").hidden = !session.may_steer || replay;
   const offers = [["story", "Stories", session.stories ?? []], ["preset", "Scenarios", session.presets ?? []],
     ["codec", "Codec", session.codecs ?? []], ["source", "Source", session.sources ?? []]];

@@ -8,7 +8,7 @@ const LINES = 200;
 const MARKS = 100;
 
 const STATED = [
-  "mode", "may_steer", "title", "codec", "source", "tasks", "size", "hops", "back", "mtu_bytes", "controls", "stories",
+  "mode", "camera", "may_steer", "title", "codec", "source", "tasks", "size", "hops", "back", "mtu_bytes", "controls", "stories",
   "presets", "codecs", "sources", "channels", "ends", "duration_ns",
 ];
 

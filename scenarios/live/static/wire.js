@@ -109,6 +109,13 @@ export class Wire {
     });
   }
 
+  /** Send the bytes of a picture; return false where there is no connection, or what was sent is still on its way. */
+  show(bytes) {
+    if (this.socket.readyState !== WebSocket.OPEN || this.socket.bufferedAmount > 0) return false;
+    this.socket.send(bytes);
+    return true;
+  }
+
   /** Ask for the lossless picture *id*, which comes in a message of its own. */
   fetch(id) {
     this.#post({ do: "fetch", id });
