@@ -14,6 +14,8 @@ from link.channel.routes import FOREVER_NS, Edge, RouteTable
 from link.events import Fate
 from link.hops import HopConfig, Link
 from link.packet import Kind, Packet
+from link.plans import routes as plans
+from link.plans.plan import ContactPlan
 
 S = 1_000_000_000
 
@@ -353,3 +355,25 @@ def test_passes_that_were_reckoned_are_a_plan_for_nodes():
     passes = hop.model_copy(update={"contacts": ("reckoned",)})
     known = make_edge(0, passes, (0, 1))
     assert (known.starts, known.ends) == ([10 * S, 30 * S], [20 * S, FOREVER_NS])
+
+
+def test_routes_are_those_of_the_contact_plans_router():
+    rng = random.Random(5)
+    found = 0
+    for _ in range(150):
+        count = rng.randrange(2, 8)
+        rows, edges = [], []
+        for number in range(rng.randrange(1, 3 * count)):
+            start, end = rng.sample(range(count), 2)
+            times = sorted(rng.sample(range(60), 4))
+            delay = rng.randrange(5)
+            rows += [(start, end, *times[:2], 8.0, delay), (start, end, *times[2:], 8.0, delay)]
+            spans = [when * S for when in times]
+            edges.append(Edge(number, start, end, spans[::2], spans[1::2], S, 1, delay * S))
+        router = plans.Router(ContactPlan.of([*rows, (0, count - 1, 10**6, 10**6 + 0.5, 8.0, 0)]))
+        table = RouteTable(edges, count - 1)
+        for size in (1, 4, 9):
+            mine, theirs = table.find(0, 0, size), router.find("0", str(count - 1), size, 0)
+            assert (mine[2] if mine else None) == (theirs.arrival_ns if theirs else None)
+            found += mine is not None
+    assert found > 50
