@@ -29,7 +29,7 @@ from link.hops import HopConfig, Link, Repair, ReturnHop
 from link.marks import steers
 from link.steering import lay
 from scenarios.cli import app
-from scenarios.live import controls, gate, messages, pictures, rival, wishes
+from scenarios.live import controls, gate, messages, pictures, rival, rival_process, wishes
 from scenarios.live.crossing import MOST_FLYING
 from scenarios.live.feed import Feed, Viewer
 from scenarios.live.frames import atlas
@@ -535,37 +535,74 @@ def test_pictures_are_left_as_they_are_where_few_and_near():
 def test_the_rival_gets_the_bytes_that_the_frame_cost():
     x = np.linspace(0, 250, 256)
     data = png.encode(np.stack([np.tile(x, (192, 1))] * 3, axis=-1).astype(np.uint8))
-    made = rival.encode(rival.RivalTask(7, data, 400, "gsc"))
-    assert (made.codec, made.frame, made.words) == ("WebP", 7, None) and 0 < made.size_bytes <= 400
-    assert made.png is not None and png.size(made.png) == (192, 256)
-    none = rival.encode(rival.RivalTask(7, data, 5, "webp"))
-    assert none.png is None and none.size_bytes == 0
-    assert "JPEG 2000 cannot go under" in none.words and "AVIF cannot go under" in none.words
-    assert "WebP" not in none.words
+    made, shown = rival_process.encode(data, 400, "gsc")
+    assert (made["codec"], made["words"]) == ("WebP", None) and 0 < made["bytes"] <= 400
+    assert shown is not None and png.size(shown) == (192, 256)
+    none, shown = rival_process.encode(data, 5, "webp")
+    assert shown is None and none["bytes"] == 0 and none["codec"] == ""
+    assert "JPEG 2000 cannot go under" in none["words"] and "AVIF cannot go under" in none["words"]
+    assert "WebP" not in none["words"]
 
 
-def test_the_newest_task_of_the_rival_wins(monkeypatch):
+def test_the_rival_works_in_a_process_that_ends_with_the_page():
+    picture = png.encode(np.tile(np.linspace(0, 250, 64).astype(np.uint8), (48, 1))[..., None].repeat(3, 2))
+
+    async def compete() -> list[rival.RivalPicture]:
+        told = []
+        done = asyncio.Event()
+
+        async def tell_made(made) -> None:
+            told.append(made)
+            done.set()
+
+        at_work = rival.Rival(tell_made)
+        work = asyncio.create_task(at_work.run())
+        at_work.offer(rival.RivalTask(0, b"no picture", 400, "gsc"))  # it dies of that, and is begun anew
+        while at_work._child is None:
+            await asyncio.sleep(0.01)
+        first = at_work._child
+        await asyncio.wait_for(first.wait(), 20.0)
+        at_work.offer(rival.RivalTask(1, picture, 400, "gsc"))
+        await asyncio.wait_for(done.wait(), 20.0)
+        child = at_work._child
+        assert child is not None and child.pid != first.pid
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        assert child.returncode is not None
+        return told
+
+    made = asyncio.run(compete())
+    assert [(one.frame, one.codec) for one in made] == [(1, "WebP")] and 0 < made[0].size_bytes <= 400
+
+
+def test_the_newest_task_of_the_rival_wins():
+    slow = (
+        "import sys, time, json\n"
+        "from scenarios.live.rival import pack\n"
+        "while head := sys.stdin.buffer.read(4):\n"
+        "    task = json.loads(sys.stdin.buffer.read(int.from_bytes(head, 'little')))\n"
+        "    time.sleep(0.05)\n"
+        "    sys.stdout.buffer.write(pack({'codec': 'x', 'bytes': 1, 'words': None}, b''))\n"
+        "    sys.stdout.flush()\n"
+    )
+
     async def race() -> list[int]:
         told: list[int] = []
         done = asyncio.Event()
 
         async def tell_made(made) -> None:
-            told.append(made)
-            if made == 9:
+            told.append(made.frame)
+            if made.frame == 9:
                 done.set()
 
-        def slow(task):
-            time.sleep(0.05)
-            return task.frame
-
-        monkeypatch.setattr(rival, "encode", slow)
-        at_work = rival.Rival(tell_made)
+        at_work = rival.Rival(tell_made, (sys.executable, "-c", slow))
         work = asyncio.create_task(at_work.run())
         for frame in range(10):
             at_work.offer(rival.RivalTask(frame, b"", 1, "gsc"))
             await asyncio.sleep(0.001)
-        await asyncio.wait_for(done.wait(), 5.0)
+        await asyncio.wait_for(done.wait(), 20.0)
         work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
         return told
 
     told = asyncio.run(race())
@@ -1141,11 +1178,27 @@ def test_a_replay_is_served_from_end_to_end(path):
     asyncio.run(asyncio.wait_for(go(), 30.0))
 
 
-def test_the_page_needs_no_torch(path):
-    program = f"""
-import asyncio, sys
+HEAVY = (
+    "torch", "av", "scipy", "matplotlib", "pandas", "transformers", "duckdb", "cv2", "jinja2", "compressai",
+    "sender.codecs.classical", "receiver.receiver", "simpy",
+)  # fmt: skip
+
+
+def loaded(program: str) -> str:
+    """Return which of `HEAVY`, and of protobuf, a process has that ran *program*."""
+    watched = (*HEAVY, "google.protobuf")
+    told = f"import sys\nprint([name for name in {watched} if name in sys.modules])\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program + told], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_replay_loads_only_what_it_serves_with(path):
+    assert loaded(f"""
+import asyncio
 from pathlib import Path
-import scenarios.cli, scenarios.commands.live, scenarios.live.start
+import scenarios.cli, scenarios.commands.live
 from scenarios.live import gate, messages
 from scenarios.live.replay import Replay
 from scenarios.live.server import LiveServer, listen, running
@@ -1159,12 +1212,25 @@ async def go():
         messages.pack(*server._state(True))
 
 asyncio.run(go())
-print([name for name in ("torch", "scipy", "matplotlib", "transformers") if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+""") in ("['google.protobuf']", "['simpy', 'google.protobuf']")
+
+
+def test_a_live_page_loads_only_what_it_serves_with():
+    """With protobuf, FFmpeg's libraries and a rival's encoders it would take 70 MB more."""
+    assert (
+        loaded("""
+import scenarios.cli, scenarios.commands.live, scenarios.live.own, scenarios.live.server
+from scenarios import run as runs
+from scenarios.live.room import Room
+from scenarios.live.start import prepare
+from scenarios.live.stories import plan_of, read_story
+
+plan = prepare(plan_of(read_story("mars")))  # what a session of its own takes before it begins
+runs.check_source(plan)
+Room(runs.head(plan), local=True)
+""")
+        == "[]"
     )
-    assert done.stdout.strip() == "[]"
 
 
 def test_beyond_loopback_takes_tls(tmp_path):

@@ -102,7 +102,7 @@ def live(
     From another machine: ssh -L 8765:127.0.0.1:8765 HOST, then open the printed link there.
     """
     from scenarios.live.gate import check_bind, is_loopback, parse_address
-    from scenarios.live.replay import Replay, is_journal, journal_path
+    from scenarios.results.folder import is_journal, journal_path
 
     of_run = (source, codec, frames, seed, settings, out, overwrite or None)
     with clean_errors(as_json):
@@ -116,6 +116,8 @@ def live(
                 raise UsageError(f"{session} is replayed as it is: no setting goes with it")
 
             async def make() -> "NewsSource":
+                from scenarios.live.replay import Replay
+
                 return Replay(journal_path(path), asyncio.get_running_loop().time, factor)
         elif connect is not None:
             if any(part is not None for part in of_run):
@@ -161,11 +163,13 @@ async def _serve(
     as_json: bool,
 ) -> None:
     """Serve the source that *make* gives until interrupted, or until its news fail."""
+    from link.memory import share_heap
     from scenarios import schema
     from scenarios.live.gate import Gate, is_loopback
     from scenarios.live.server import LiveServer, listen, running, tls_context
     from scenarios.live.stories import read_story, story_names
 
+    share_heap()  # the page runs for hours, and threads come and go
     context = None if tls is None else tls_context(str(tls[0]), str(tls[1]))
     listener = listen(host, port)
     gate = Gate(host, listener.getsockname()[1], context is not None, watch_only)

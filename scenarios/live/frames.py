@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ KEPT = 300
 """Frames that are kept whole."""
 _MOST_BODIES_BYTES = 4_000_000
 _MOST_BOXES = 100
+_DRAWN = np.zeros((0, 0), np.int32)
 FINAL = ("complete", "partial", "lost", "superseded")
 
 
@@ -196,6 +197,10 @@ class Frames:
         frame.closed_ns, frame.complete = event.time_ns, complete
         frame.had = [bool(one) for one in event.fields.get("sections", ())]
         self._read(frame)
+        if (
+            frame.held is not None
+        ):  # its tiles were drawn when it was sent; numbers are all that is still asked for
+            frame.held = replace(frame.held, maps=dict.fromkeys(frame.held.maps, _DRAWN))
         self._drop_bodies(frame)
         return frame
 

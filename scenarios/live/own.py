@@ -31,12 +31,9 @@ class Own(Source):
 
         Raise FarlinkError where it cannot begin.
         """
-        held = ExitStack()
-        try:
-            return cls(plan, story, await _start(plan, story, factor, out, held, overwrite=overwrite), held)
-        except BaseException:
-            held.close()
-            raise
+        with ExitStack() as held:
+            started = await _start(plan, story, factor, out, held, overwrite=overwrite)
+            return cls(plan, story, started, held.pop_all())
 
     @property
     def head(self) -> Mapping[str, Any]:  # type: ignore[override]

@@ -202,13 +202,3 @@ class Replay(Source):
 def _event(record: dict[str, Any]) -> Event:
     about = dict(record)
     return Event(about.pop("kind"), about.pop("time_ns"), about.pop("frame", None), about)
-
-
-def is_journal(path: Path) -> bool:
-    """Return whether *path* is a journal, or a folder with one."""
-    return journal_path(path).is_file() and (path.is_dir() or path.suffix == ".mcap")
-
-
-def journal_path(path: Path) -> Path:
-    """Return the journal of *path*, which is one, or a run's folder."""
-    return path / "run.mcap" if path.is_dir() else path

@@ -1,24 +1,19 @@
-"""The same bytes by a classical codec: what a viewer compares a picture with. Newest wins, in a thread of its own."""
+"""The same bytes by a classical codec: what a viewer compares a picture with. Newest wins, in a process of its own."""
 
 import asyncio
-import io
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import json
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from link import png
-from link.codecs import classical
-from link.errors import BudgetError
-from link.frame import Frame, Pixels
-from scenarios.scoring.quality import psnr_db
-from sender.codecs.classical import ClassicalEncoder
-
-_TITLES = {"webp": "WebP", "jpeg2000": "JPEG 2000", "avif": "AVIF"}
-"""Those that are tried; the first is what people know, the others where it cannot go so low. AVIF's encoder comes last:
-it takes 40 MB and the most time."""
+COMMAND = (sys.executable, "-P", "-m", "scenarios.live.rival_process")
+_MOST_S = 20.0
+"""A picture that takes longer is given up, and the process with it."""
+_MOST_FAILURES = 3
+"""In a row, after which no more is tried."""
 
 
 @dataclass(frozen=True)
@@ -38,60 +33,29 @@ class RivalPicture:
 
     frame: int
     codec: str
+    """Its title; empty where none can go so low."""
     size_bytes: int
     """0 where none can go so low."""
     words: str | None
     png: bytes | None
 
 
-def encode(task: RivalTask) -> RivalPicture:
-    """Return the picture of *task* within its bytes: by WebP, else by the better of the others.
-
-    Where none can go so low it says how low each goes.
-    """
-    pixels = png.decode(task.png)
-    names = [name for name in _TITLES if name != task.codec]
-    unfit: list[str] = []
-    found: dict[str, tuple[float, int, Pixels]] = {}
-    for name in names:
-        if found and name != names[0] and not unfit:
-            break
-        try:
-            size, shown = _encode(name, pixels, task.budget_bytes)
-        except BudgetError as error:
-            unfit.append(f"{_TITLES[name]} cannot go under {error.least_bytes} bytes")
-            continue
-        found[name] = psnr_db(pixels, shown) or 1e9, size, shown
-    words = ", ".join(unfit) or None
-    if not found:
-        return RivalPicture(task.frame, _TITLES[names[0]], 0, words, None)
-    best = max(found, key=lambda name: found[name][0])
-    _, size, shown = found[best]
-    return RivalPicture(task.frame, _TITLES[best], size, words, png.encode(shown))
-
-
-def _encode(name: str, pixels: Pixels, budget: int) -> tuple[int, Pixels]:
-    """Return the bytes of *pixels* by *name*, and what is seen of them. Raise BudgetError where it does not fit."""
-    payload = ClassicalEncoder(name, budget, budget).encode(Frame(0, 0, pixels, ""))
-    sections = [section for section in payload.sections if section is not None]
-    with Image.open(io.BytesIO(classical.rebuild(name, tuple(sections))), formats=[name.upper()]) as picture:
-        shown = picture.convert("RGB")
-    full = pixels.shape[1], pixels.shape[0]
-    if shown.size != full:
-        shown = shown.resize(full, Image.Resampling.LANCZOS)
-    return payload.size_bytes, np.asarray(shown)
+def pack(about: dict[str, Any], data: bytes) -> bytes:
+    """Return the bytes of a message between the page and the rival's process."""
+    text = json.dumps({**about, "size": len(data)}).encode()
+    return b"".join((len(text).to_bytes(4, "little"), text, data))
 
 
 class Rival:
-    """Encodes the newest picture it is offered, one at a time, and tells what came of it."""
+    """Has the newest picture it is offered encoded, one at a time, and tells what came of it."""
 
-    def __init__(self, tell: Callable[[RivalPicture], Awaitable[None]]) -> None:
-        self._tell = tell
+    def __init__(
+        self, tell: Callable[[RivalPicture], Awaitable[None]], command: Sequence[str] = COMMAND
+    ) -> None:
+        self._tell, self._command = tell, command
         self._task: RivalTask | None = None
         self._wake = asyncio.Event()
-        self._hand = ThreadPoolExecutor(
-            1, "rival"
-        )  # one thread keeps what encoders leave in memory to one heap
+        self._child: Process | None = None
 
     def offer(self, task: RivalTask) -> None:
         """Encode *task* next, in place of what waits."""
@@ -99,11 +63,44 @@ class Rival:
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            task, self._task = self._task, None
-            if task is not None:
-                made = await asyncio.get_running_loop().run_in_executor(self._hand, encode, task)
+        """Work until cancelled, or until it failed too often."""
+        failures = 0
+        try:
+            while failures < _MOST_FAILURES:
+                await self._wake.wait()
+                self._wake.clear()
+                task, self._task = self._task, None
+                if task is None:
+                    continue
+                try:
+                    made = await asyncio.wait_for(self._ask(task), _MOST_S)
+                except (TimeoutError, OSError, ValueError, EOFError):  # this picture has none
+                    failures += 1
+                    await self._end()
+                    continue
+                failures = 0
                 await self._tell(made)
+        finally:
+            await self._end()
+
+    async def _ask(self, task: RivalTask) -> RivalPicture:
+        if self._child is None:
+            self._child = await asyncio.create_subprocess_exec(
+                *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
+            )  # Ctrl-C is the page's to handle
+        writer, reader = self._child.stdin, self._child.stdout
+        assert writer is not None and reader is not None
+        about = {"budget_bytes": task.budget_bytes, "codec": task.codec}
+        writer.write(pack(about, task.png))
+        await writer.drain()
+        length = int.from_bytes(await reader.readexactly(4), "little")
+        made: dict[str, Any] = json.loads(await reader.readexactly(length))
+        data = await reader.readexactly(made["size"])
+        return RivalPicture(task.frame, made["codec"], made["bytes"], made["words"], data or None)
+
+    async def _end(self) -> None:
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+            await self._child.wait()
+            self._child = None

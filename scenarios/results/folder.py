@@ -59,3 +59,13 @@ def make_new(base: Path) -> Path:
     except OSError as error:
         raise StorageError(f"cannot write to {base.parent}: {error.strerror}") from error
     raise StorageError(f"cannot write to {base.parent}: every name up to {path.name} is taken")
+
+
+def is_journal(path: Path) -> bool:
+    """Return whether *path* is a journal, or a folder with one."""
+    return journal_path(path).is_file() and (path.is_dir() or path.suffix == ".mcap")
+
+
+def journal_path(path: Path) -> Path:
+    """Return the journal of *path*, which is one, or a run's folder."""
+    return path / "run.mcap" if path.is_dir() else path

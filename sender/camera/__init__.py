@@ -24,8 +24,6 @@ from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS, check_rest
 from sender.camera.picture import Shot, Skippable, Skipped, is_picture
 from sender.camera.testcard import check_bare, open_testcard
-from sender.camera.video import open_video
-from sender.camera.webcam import check_number, open_webcam
 from sender.camera.world.source import open_world, parse
 
 __all__ = ["PREFIXES", "Prefix", "Shot", "Skipped", "check_source_name", "is_allowed", "open_source"]
@@ -45,9 +43,30 @@ class Prefix:
     """Whether it draws its pictures itself, and opens nothing of this machine."""
 
 
+# FFmpeg's libraries take 19 MB: a process that opens no video does without them.
+def _check_webcam(rest: str) -> None:
+    from sender.camera.webcam import check_number
+
+    check_number(rest)
+
+
+def _open_webcam(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
+    from sender.camera.webcam import open_webcam
+
+    return open_webcam(rest, camera, seed)
+
+
+def _open_file(path: Path, camera: Camera) -> Iterator[Shot | Skipped]:
+    if is_picture(path):
+        return open_picture(path, camera)
+    from sender.camera.video import open_video
+
+    return open_video(path, camera)
+
+
 _OWN: Mapping[str, Prefix] = {
     "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
-    "webcam": Prefix("webcam:N", check_number, open_webcam),
+    "webcam": Prefix("webcam:N", _check_webcam, _open_webcam),
     "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
 }
 
@@ -133,7 +152,7 @@ def _open(camera: Camera, seed: int) -> Iterator[Shot | Skipped]:
     if kind == "folder":
         return open_folder(path, camera)
     if kind == "file":
-        return open_picture(path, camera) if is_picture(path) else open_video(path, camera)
+        return _open_file(path, camera)
     if kind == "special":
         raise UsageError(f"camera.source {_shown(camera.source)} is neither a file nor a folder")
     raise UsageError(f"camera.source {_shown(camera.source)}: no such file or folder; {_expected()}")
