@@ -130,6 +130,11 @@ class _ChangedRecord(_EventRecord):
     by: Text
 
 
+class _MarkedRecord(_EventRecord):
+    text: Text
+    by: Text
+
+
 class _AnsweredRecord(_EventRecord):
     end: Literal["sender", "receiver"]
     asked_ns: Time
@@ -145,6 +150,7 @@ _EVENTS: Mapping[str, type[_EventRecord]] = {
     "skipped": _SkippedRecord,
     "superseded": _SupersededRecord,
     "changed": _ChangedRecord,
+    "marked": _MarkedRecord,
     "answered": _AnsweredRecord,
     "aborted": _ToldRecord,
 }

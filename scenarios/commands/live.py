@@ -166,7 +166,8 @@ async def _serve(
     from link.memory import share_heap
     from scenarios import schema
     from scenarios.live.gate import Gate, is_loopback
-    from scenarios.live.server import LiveServer, listen, running, tls_context
+    from scenarios.live.listener import listen, tls_context
+    from scenarios.live.server import LiveServer, running
     from scenarios.live.stories import read_story, story_names
 
     share_heap()  # the page runs for hours, and threads come and go

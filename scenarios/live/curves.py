@@ -20,6 +20,7 @@ NAMES = {
     "loss": ("packets lost", "%"),
     "queue": ("packets waiting", ""),
     "psnr": ("PSNR", "dB"),
+    "miou": ("mIoU", ""),
 }
 """What each curve is called, and its unit."""
 

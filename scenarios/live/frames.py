@@ -49,6 +49,10 @@ class FrameView:
     held: Held | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, tuple[Mapping[str, Any], bytes | None]] = field(default_factory=dict)
+    """What `found` was read from, by task, for who compares it with the truth; of the newest frame alone."""
+    true_boxes: list[Any] | None = None
+    """Those of the truth, as `found` has them."""
 
     def as_json(self, account: Account | None) -> dict[str, Any]:
         """Return the frame as pages take it; *account* is what its packets came to."""
@@ -79,6 +83,7 @@ class FrameView:
             "channels": channels,
             "scores": dict(self.scores),
             "found": dict(self.found),
+            "true_boxes": self.true_boxes,
             **({"reason": plain(self.reason)} if self.reason else {}),
         }
 
@@ -94,6 +99,8 @@ class Frames:
         """Frames by status, of the whole session."""
         self.sent = 0
         """Frames that were encoded."""
+        self.looked: FrameView | None = None
+        """The frame that models looked at last."""
         self._bodies = 0
 
     def capture(self, event: Event) -> FrameView:
@@ -242,6 +249,10 @@ class Frames:
         task = str(event.fields.get("task", ""))[:40]
         if event.kind == "found":
             frame.found[task] = seen(event.fields, event.picture)
+            if self.looked is not None and self.looked is not frame:
+                self.looked.records = {}
+            self.looked = frame
+            frame.records[task] = event.fields, event.picture
         else:
             frame.found.pop(task, None)
         return frame

@@ -1,106 +1,72 @@
-"""The same bytes by a classical codec: what a viewer compares a picture with. Newest wins, in a process of its own."""
+"""The same bytes by a classical codec: what a viewer compares a picture with. A process of its own (`helper.py`).
 
-import asyncio
-import contextlib
-import json
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+Encoders leave tens of megabytes behind, and a picture takes 20 to 50 ms: neither is the page's.
+"""
+
+import io
 from typing import Any
 
-COMMAND = (sys.executable, "-P", "-m", "scenarios.live.rival_process")
-_MOST_S = 20.0
-"""A picture that takes longer is given up, and the process with it."""
-_MOST_FAILURES = 3
-"""In a row, after which no more is tried."""
+import numpy as np
+from PIL import Image
+
+from link import png
+from link.codecs import classical
+from link.errors import BudgetError
+from link.frame import Frame, Pixels
+from scenarios.live.wire import serve
+from scenarios.scoring.quality import psnr_db
+from sender.codecs.classical import ClassicalEncoder
+
+_TITLES = {"webp": "WebP", "jpeg2000": "JPEG 2000", "avif": "AVIF"}
+"""Those that are tried; the first is what people know, the others where it cannot go so low. AVIF's encoder comes last:
+it takes 40 MB and the most time."""
+_NICE = 10  # whoever draws pictures goes first
 
 
-@dataclass(frozen=True)
-class RivalTask:
-    """A picture, and the bytes that its frame cost."""
+def encode(data: bytes, budget_bytes: int, codec: str) -> tuple[dict[str, Any], bytes | None]:
+    """Return what the picture in the PNG file *data* comes to within its bytes, and what is seen of it as a PNG file.
 
-    frame: int
-    png: bytes
-    budget_bytes: int
-    codec: str
-    """The session's, which does not compete with itself."""
-
-
-@dataclass(frozen=True)
-class RivalPicture:
-    """What came of it."""
-
-    frame: int
-    codec: str
-    """Its title; empty where none can go so low."""
-    size_bytes: int
-    """0 where none can go so low."""
-    words: str | None
-    png: bytes | None
-
-
-def pack(about: dict[str, Any], data: bytes) -> bytes:
-    """Return the bytes of a message between the page and the rival's process."""
-    text = json.dumps({**about, "size": len(data)}).encode()
-    return b"".join((len(text).to_bytes(4, "little"), text, data))
-
-
-class Rival:
-    """Has the newest picture it is offered encoded, one at a time, and tells what came of it."""
-
-    def __init__(
-        self, tell: Callable[[RivalPicture], Awaitable[None]], command: Sequence[str] = COMMAND
-    ) -> None:
-        self._tell, self._command = tell, command
-        self._task: RivalTask | None = None
-        self._wake = asyncio.Event()
-        self._child: Process | None = None
-
-    def offer(self, task: RivalTask) -> None:
-        """Encode *task* next, in place of what waits."""
-        self._task = task
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Work until cancelled, or until it failed too often."""
-        failures = 0
+    By WebP, else by the better of the others; never by *codec*, the session's own. Where none can go so low it says
+    how low each goes, under no name.
+    """
+    pixels = png.decode(data)
+    names = [name for name in _TITLES if name != codec]
+    unfit: list[str] = []
+    found: dict[str, tuple[float, int, Pixels]] = {}
+    for name in names:
+        if found and name != names[0] and not unfit:
+            break
         try:
-            while failures < _MOST_FAILURES:
-                await self._wake.wait()
-                self._wake.clear()
-                task, self._task = self._task, None
-                if task is None:
-                    continue
-                try:
-                    made = await asyncio.wait_for(self._ask(task), _MOST_S)
-                except (TimeoutError, OSError, ValueError, EOFError):  # this picture has none
-                    failures += 1
-                    await self._end()
-                    continue
-                failures = 0
-                await self._tell(made)
-        finally:
-            await self._end()
+            size, shown = _encode(name, pixels, budget_bytes)
+        except BudgetError as error:
+            unfit.append(f"{_TITLES[name]} cannot go under {error.least_bytes} bytes")
+            continue
+        found[name] = psnr_db(pixels, shown) or 1e9, size, shown
+    words = ", ".join(unfit) or None
+    if not found:
+        return {"codec": "", "bytes": 0, "words": words}, None
+    best = max(found, key=lambda name: found[name][0])
+    _, size, shown = found[best]
+    return {"codec": _TITLES[best], "bytes": size, "words": words}, png.encode(shown)
 
-    async def _ask(self, task: RivalTask) -> RivalPicture:
-        if self._child is None:
-            self._child = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
-            )  # Ctrl-C is the page's to handle
-        writer, reader = self._child.stdin, self._child.stdout
-        assert writer is not None and reader is not None
-        about = {"budget_bytes": task.budget_bytes, "codec": task.codec}
-        writer.write(pack(about, task.png))
-        await writer.drain()
-        length = int.from_bytes(await reader.readexactly(4), "little")
-        made: dict[str, Any] = json.loads(await reader.readexactly(length))
-        data = await reader.readexactly(made["size"])
-        return RivalPicture(task.frame, made["codec"], made["bytes"], made["words"], data or None)
 
-    async def _end(self) -> None:
-        if self._child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.kill()
-            await self._child.wait()
-            self._child = None
+def _encode(name: str, pixels: Pixels, budget: int) -> tuple[int, Pixels]:
+    """Return the bytes of *pixels* by *name*, and what is seen of them. Raise BudgetError where it does not fit."""
+    payload = ClassicalEncoder(name, budget, budget).encode(Frame(0, 0, pixels, ""))
+    sections = [section for section in payload.sections if section is not None]
+    with Image.open(io.BytesIO(classical.rebuild(name, tuple(sections))), formats=[name.upper()]) as picture:
+        shown = picture.convert("RGB")
+    full = pixels.shape[1], pixels.shape[0]
+    if shown.size != full:
+        shown = shown.resize(full, Image.Resampling.LANCZOS)
+    return payload.size_bytes, np.asarray(shown)
+
+
+def answer(task: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """Do the *task* of a page: its one blob is the picture."""
+    made, shown = encode(blobs[0], task["budget_bytes"], task["codec"])
+    return made, [] if shown is None else [shown]
+
+
+if __name__ == "__main__":
+    serve(answer, _NICE)
