@@ -60,7 +60,7 @@ def session(out, settings):
 def seen(browser, link):  # noqa: F811
     """Open *link*; no other host is asked for anything, and no error is said."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)  # models load, on a machine that may be busy
     page = context.new_page()
     errors, hosts = [], set()
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)

@@ -24,7 +24,8 @@ def test_nothing_grows_while_viewers_come_and_go(monkeypatch):
     print(vars(made))
     assert made.errors == [] and made.reloads >= 3
     assert made.ticks > 8.0 and made.age_p99_s < 0.25
-    for name, most_mb in (("page", 5.0), ("heap", 5.0), ("link", 20.0), ("receiver", 20.0)):
+    page_mb = 5.0 if WARM_S >= 60.0 else 10.0  # the rings of 300 frames are not full before
+    for name, most_mb in (("page", page_mb), ("heap", 5.0), ("link", 20.0), ("receiver", 20.0)):
         assert made.growth_mb[name] < most_mb, name
     # One connection may be on its way out, and a pool's thread on its way in.
     assert all(-2 <= more <= 2 for more in made.descriptors.values()), made.descriptors
