@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -618,7 +619,7 @@ def _grey(values: np.ndarray) -> bytes:
 def test_the_referee_says_what_is_true_and_what_findings_are_worth_against_it(tmp_path):
     from receiver.analysis import findings
 
-    labels = np.arange(48, dtype=np.uint8)[:, None].repeat(64, 1) // 16
+    labels = (np.arange(48)[:, None].repeat(64, 1) // 16).astype(np.uint8)
     depth_m = np.linspace(2.0, 40.0, 48, dtype=np.float32)[:, None].repeat(64, 1)
     depth_m[0] = np.inf
     for kind in ("", "_labels", "_depth", "_boxes"):
@@ -636,7 +637,7 @@ def test_the_referee_says_what_is_true_and_what_findings_are_worth_against_it(tm
     made = [findings.write(findings.Segments(found, names)) for found in (labels, wrong)]
     made.append(findings.write(findings.DepthMap(np.minimum(depth_m, 1000.0), True)))
     boxes = findings.Detections(np.array([[10.0, 30, 30, 44]]), np.array([0]), np.ones(1), ("rock",))
-    task = {"camera": camera.model_dump(mode="json"), "seed": 1, "name": "a.png"}
+    task: dict[str, Any] = {"camera": camera.model_dump(mode="json"), "seed": 1, "name": "a.png"}
     judge = referee.Referee()
 
     def judged(**found):

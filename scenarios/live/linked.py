@@ -19,7 +19,7 @@ _READY = {"sender": "ready", "receiver": "ready"}
 class Linked(Source):
     """What *watcher* hears of the session of *head*. *ended* is awaited when it is over, and says why it was cut short.
 
-    *traces* are those at hand, by hop.
+    *traces* are those at hand, by hop; *factor* is what the run begins with.
     """
 
     def __init__(
@@ -30,15 +30,17 @@ class Linked(Source):
         ended: Callable[[], Awaitable[str | None]],
         *,
         owns: bool,
+        factor: float = 1.0,
     ) -> None:
         self.head, self.traces = head, traces
         self._watcher, self._ended, self._owns = watcher, ended, owns
         self.keeps_up = owns  # at a link elsewhere somebody else's page may do so already
         self._over = False
+        self._factor = factor
 
     async def news(self) -> AsyncIterator[News]:
         """See `Source.news`."""
-        factor, period_s = 1.0, self.head["scenario"]["camera"]["period_s"]
+        factor, period_s = self._factor, self.head["scenario"]["camera"]["period_s"]
         yield News(0, factor, False, None)
         now_ns = 0
         ends: dict[str, str] = {}
