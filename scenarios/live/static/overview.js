@@ -17,8 +17,13 @@ export function drawMeter(model) {
 }
 
 export function drawLog(model) {
-  const lines = model.log.slice(-40);
-  renew(get("log"), JSON.stringify(lines), () => lines.map((line) => make("li", { text: plain(line) })).reverse());
+  const lines = [];  // [line, how many times in a row]
+  for (const line of model.log) {
+    if (lines.at(-1)?.[0] === line) lines.at(-1)[1] += 1;
+    else lines.push([line, 1]);
+  }
+  const shown = lines.slice(-40);
+  renew(get("log"), JSON.stringify(shown), () => shown.map(([line, times]) => make("li", { text: plain(line) + (times > 1 ? ` (${times} times)` : "") })).reverse());
   get("log-panel").hidden = !lines.length;
 }
 
