@@ -672,6 +672,18 @@ def test_what_is_true_reaches_the_page_and_its_curve(path):
     assert not messages.tick(room, before + 1, 1.0)[0].get("frames")
 
 
+def test_who_comes_late_is_shown_the_newest_frame_even_where_an_older_one_was_drawn_last(path):
+    room = shown(path)
+    drawn = [frame.number for frame in room.frames.ring.values() if frame.drawn_ns is not None]
+    assert len(drawn) > 2
+    room._drawn("received", drawn[0], png.encode(Camera16.pixels(1)), 1.0)  # its repair came late
+    first = {picture.kind: picture.frame for picture in messages.pictures_since(room, -1)}
+    assert first["received"] == first["sent"] == drawn[-1]
+    room.version += 1
+    room._drawn("received", drawn[0], png.encode(Camera16.pixels(1)), 1.0)
+    assert {picture.frame for picture in messages.pictures_since(room, room.version - 1)} == {drawn[0]}
+
+
 # Keeping up.
 
 

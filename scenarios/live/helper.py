@@ -12,6 +12,7 @@ from scenarios.live.wire import pack
 
 _MOST_S = 120.0
 """A task that takes longer is given up, and the process with it."""
+_MOST_REST_S = 5.0
 _MOST_FAILURES = 3
 """In a row, after which no more is tried."""
 
@@ -58,7 +59,7 @@ class Helper:
                     continue
                 failures = 0
                 await self._tell(task[0], made, blobs)
-                await asyncio.sleep(self._rest_share * (clock() - began_s))
+                await asyncio.sleep(min(_MOST_REST_S, self._rest_share * (clock() - began_s)))
         finally:
             await self._end()
 

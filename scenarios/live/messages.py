@@ -163,13 +163,16 @@ def tell_time(room: Room) -> dict[str, Any]:
 
 
 def pictures_since(room: Room, since: int) -> list[ShownPicture]:
-    """Return the newest picture of each kind that came after *since*; with a received one also the one that was sent.
+    """Return of the pictures of each kind that came after *since* that of the newest frame.
 
-    A viewer who is slow may have missed that one, and without it there is nothing to compare with.
+    With a received one comes the one that was sent: a viewer who is slow may have missed it, and without it there is
+    nothing to compare with.
     """
     names: dict[str, str] = {}
     for name in newer(room.pictures_new, since):
-        names[name.rpartition("-")[0]] = name
+        kind, _, number = name.rpartition("-")
+        if kind not in names or int(number) >= int(names[kind].rpartition("-")[2]):
+            names[kind] = name
     if (received := names.get("received")) is not None:
         of = received.rpartition("-")[2]
         names |= {"original": f"sent-{of}", "made of": f"tiles-{of}"}

@@ -7,6 +7,7 @@ export function drawMeter(model) {
   const meter = model.meter;
   const share = meter?.used_share ?? 0;
   get("used").value = Math.min(1, share);
+  get("used").style.setProperty("--share", `${100 * Math.min(1, share)}%`);
   say(get("used-fact"), meter ? `${format.percent(Number(share.toPrecision(2)))} of ${format.rate(meter.rate_bps)}` : "no figures yet");
   say(get("photo-fact"), meter?.photo_s ? `A photo of 60 kB would take ${format.lasting(meter.photo_s)}.` : "");
   const totals = model.totals ?? {};

@@ -85,6 +85,8 @@ export class Scene {
     const kinds = frame ? model.pictures.get(frame.frame) : null;
     for (const button of document.querySelectorAll("[data-overlay]")) button.hidden = !model.overlays.has(button.dataset.overlay);
     get("overlays").hidden = !model.overlays.size;
+    // Not every frame is looked up in the truth: where it was not, there is nothing to be laid over it.
+    document.querySelector("[data-overlay=truth]").disabled = !(kinds?.truth_segmentation || kinds?.truth_depth || frame?.true_boxes);
     if (kinds?.received) this.#want(frame, ["sent"]);
     this.compare.draw(kinds, frame?.found, frame?.true_boxes);
     this.crossed.draw(frame, kinds, model.session.tiles === false ? null : model.session.channels ?? 32);
