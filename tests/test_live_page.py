@@ -491,6 +491,39 @@ def test_overlays_by_key_lie_over_the_received_picture(opened, server):
         until(lambda: page.evaluate(drawn_on) == [0, 0])
 
 
+def test_the_truth_lies_over_what_was_sent_with_the_overlays_that_are_on(opened, server):
+    still(server)
+    page = opened()
+    left = """() => { const one = document.querySelector('#overlay'); const data = one.getContext('2d').getImageData(0, 0, one.width / 2 - 2, one.height).data;
+      let drawn = 0; for (let at = 3; at < data.length; at += 4) drawn += data[at] > 0; return drawn / (data.length / 4); }"""
+    page.keyboard.press("4")
+    until(lambda: page.evaluate(left) > 0.99)  # alone: its segmentation
+    page.keyboard.press("1")
+    until(lambda: 0.0 < page.evaluate(left) < 0.2)  # with boxes: its boxes
+    page.keyboard.press("2")
+    until(lambda: page.evaluate(left) > 0.99)
+    expect_text(page, "#scores", "mIoU")
+
+
+def test_before_a_run_begins_the_page_says_who_is_waited_for(opened, server):
+    page = opened()
+    for ends, words in (
+        ({"sender": "ready", "receiver": "loading"}, "receiver loads"),
+        ({"sender": "absent", "receiver": "loading"}, "waiting for the sender"),
+        ({"sender": "ready", "receiver": "ready"}, "live"),
+    ):
+        server.push({"ends": ends})
+        expect_text(page, "#standing-word", words)
+
+
+def test_where_no_codec_fits_no_name_is_given(opened, server):
+    words = "WebP cannot go under 266 bytes, AVIF cannot go under 310 bytes"
+    still(server).rival = {"codec": "", "bytes": 0, "frame": 1, "words": words}
+    page = opened()
+    expect_text(page, "#rival-name", "No other codec fits")
+    expect_text(page, "#rival-fact", words)
+
+
 def test_scrubs_back_while_live_goes_on(opened, server):
     session = still(server)
     page = opened()

@@ -740,6 +740,58 @@ def test_what_a_person_sets_is_what_keeping_up_goes_back_to():
     assert quick.draw(40) == [4, 8, 12]
 
 
+def test_the_server_lowers_steps_and_a_viewer_has_the_last_word():
+    class Slow(FakeSession):
+        keeps_up = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.session = Session.model_validate(
+                {
+                    "name": "toy", "live": True, "camera": {"width": 256, "height": 192, "period_s": 1.0},
+                    "codec": {"name": "gsc", "steps": 8}, "link": LINKS["one way"],
+                }
+            )  # fmt: skip
+            self.head = {"scenario": self.session.model_dump(mode="json", by_alias=True)}
+            self.frame = 0
+
+        async def draw(self, count: int, took_s: float) -> None:
+            """Tell of *count* pictures that took *took_s*, and let what follows happen."""
+            for _ in range(count):
+                begun = self.now_ns = self.now_ns + NS
+                about = {"drawn_ns": begun + int(took_s * NS), "complete": True}
+                self.frame += 1
+                await self.queue.put(
+                    News(self.now_ns, 1.0, False, None, [Event("decoded", begun, self.frame, about)])
+                )
+                while not self.queue.empty():
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
+
+    async def go() -> None:
+        source = Slow()
+        async with serving(source) as there, there.page() as page:
+            stated = {one["path"]: one for one in page.state["controls"]}
+            assert stated["keep_up"]["value"] is True and stated["keep_up"]["kind"] == "switch"
+            await source.draw(3, 0.9)
+            assert source.changes == [{"codec.steps": 4}]
+            assert await page.ask({"do": "change", "paths": {"keep_up": False}, "id": 1}) is None
+            await source.draw(4, 0.9)
+            assert len(source.changes) == 1
+            assert "neither on nor off" in str(
+                await page.ask({"do": "change", "paths": {"keep_up": 3}, "id": 2})
+            )
+            assert await page.ask({"do": "change", "paths": {"keep_up": True}, "id": 3}) is None
+            await source.draw(2, 0.9)
+            assert source.changes[1:] == [{"codec.steps": 2}]
+            source.now_ns += NS
+            await source.queue.put(News(source.now_ns, 1.0, True, None))  # who stands still is not slow
+            await source.draw(1, 5.0)
+            assert len(source.changes) == 2
+
+    asyncio.run(asyncio.wait_for(go(), 50.0))
+
+
 def test_one_slow_picture_and_the_first_one_change_nothing():
     rule = keep_up.StepRule(8)
     assert [rule.take(0, share) for share in (9.0, 0.9, 0.5, 0.9, 0.5)] == [None] * 5
