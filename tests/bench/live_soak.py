@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 SETTINGS = (
     "--codec", "webp", "--source", "testcard", "--set", "analysis=[]", "--set", "camera.width=64",
-    "--set", "camera.height=48", "--set", "camera.period_s=0.2", "--set", "codec.frame_bytes=400",
+    "--set", "camera.height=48", "--set", "camera.period_s=0.5", "--set", "codec.frame_bytes=400",
     "--set", "link.hops.0.rate_bps=40000", "--set", "link.hops.1.rate_bps=40000", "--set", "link.hops.1.delay_s=1",
     "--factor", "1",
 )  # fmt: skip
@@ -55,6 +55,8 @@ class Soak:
     errors: list[str] = field(default_factory=list)
     """What consoles said."""
     page_mb: float = 0.0
+    course_mb: list[int] = field(default_factory=list)
+    """The page's memory, at each reload."""
     page_percent: float = 0.0
     """Of a core."""
     five: list[float] = field(default_factory=list)
@@ -157,6 +159,7 @@ def soak(seconds: float, warm_s: float, reload_s: float, five_s: float = 0.0) ->
                 stays.wait_for_timeout(1000 * min(left, reload_s))
                 comes.reload()
                 made.reloads += 1
+                made.course_mb.append(round(processes["page"].memory_info().rss / 1e6))
             comes.wait_for_function("() => document.querySelector('#facts').textContent !== ''")
             took = time.monotonic() - began
             made.page_percent = 100 * (sum(processes["page"].cpu_times()[:2]) - spent) / took
@@ -192,7 +195,7 @@ def main() -> None:
     """Print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--warm-up", type=float, default=90.0, metavar="SECONDS")
+    parser.add_argument("--warm-up", type=float, default=150.0, metavar="SECONDS")
     options = parser.parse_args()
     made = soak(60.0 * options.minutes, options.warm_up, 60.0 if options.minutes > 5 else 15.0, 20.0)
     for name, value in vars(made).items():
