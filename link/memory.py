@@ -4,6 +4,7 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
 M_MMAP_MAX = -4
 M_ARENA_MAX = -8
 NEVER = 2**31 - 1
@@ -20,11 +21,12 @@ def keep_blocks() -> bool:
 
 
 def share_heap() -> bool:
-    """Tell glibc to serve all threads from one heap, and return whether it listened.
+    """Tell glibc to serve all threads from one heap and to hand large blocks back, and return whether it listened.
 
-    Else each thread keeps one of its own, and what one of them has freed none of the others uses.
+    Else each thread keeps a heap of its own, and what one of them has freed none of the others uses; and after the
+    first large block that is freed, blocks of that size stay in the heap.
     """
-    return _set(M_ARENA_MAX, 1)
+    return _set(M_ARENA_MAX, 1) and _set(M_MMAP_THRESHOLD, 1 << 17)
 
 
 def _set(parameter: int, value: int) -> bool:

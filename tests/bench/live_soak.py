@@ -151,7 +151,9 @@ def soak(seconds: float, warm_s: float, reload_s: float, five_s: float = 0.0) ->
             stays, comes = (enter(browser, link, made.errors) for _ in range(2))
             gauge = Gauge(link)
             gauge.start()
-            stays.wait_for_timeout(1000 * warm_s)
+            for _ in range(3):  # the first reloads are part of the warm-up
+                stays.wait_for_timeout(1000 * warm_s / 3)
+                comes.reload()
             processes = find(psutil.Process(child.pid))
             before, skip = sample(processes, stays), len(gauge.ages)
             began, spent = time.monotonic(), sum(processes["page"].cpu_times()[:2])
