@@ -758,7 +758,8 @@ def test_the_server_lowers_steps_and_a_viewer_has_the_last_word():
         async def draw(self, count: int, took_s: float) -> None:
             """Tell of *count* pictures that took *took_s*, and let what follows happen."""
             for _ in range(count):
-                begun = self.now_ns = self.now_ns + NS
+                self.now_ns += NS
+                begun = self.now_ns
                 about = {"drawn_ns": begun + int(took_s * NS), "complete": True}
                 self.frame += 1
                 await self.queue.put(
