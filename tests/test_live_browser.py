@@ -110,6 +110,7 @@ def test_a_session_is_seen_steered_marked_and_had_again(browser, tmp_path):  # n
         page.fill("#mark-text", "look here")
         page.press("#mark-text", "Enter")
         expect_text(page, "#marks", "look here")
+        expect_text(page, "#badge", "complete")  # a picture was received, not only sent
         page.click("#pause")
         expect_text(page, "#standing-word", "paused")
         page.wait_for_timeout(500)
