@@ -19,7 +19,7 @@ from link.entry import end_with
 from link.errors import FarlinkError, PartialError, StorageError
 from link.events import Event
 from link.fingerprint import fingerprint
-from link.inputs import Answer, Change, Timing
+from link.inputs import Answer, Change, Note, Timing
 from link.journal import Journal
 from link.relay import Hub
 from link.stdin import take_stdin
@@ -98,7 +98,7 @@ def _with_pages(hub: Hub, tap: Tap, conductor: Conductor, pace: live.Pace) -> li
     """Return what waits for the next answer or wish, and tells pages the news meanwhile, ten times a second."""
     told_s = time.monotonic()
 
-    def receive(seconds: float) -> Answer | Change | Timing | None:
+    def receive(seconds: float) -> Answer | Change | Note | Timing | None:
         nonlocal told_s
         tap.listen(len(hub.pages) > 0)
         if hub.pages:

@@ -15,7 +15,7 @@ from link.conductor import ROLES, Conductor
 from link.errors import UsageError
 from link.inputs import Answer
 
-RECORDED = ("answered", "changed", "finished", "aborted")
+RECORDED = ("answered", "changed", "marked", "finished", "aborted")
 """Kinds of event that came from outside the run's own time."""
 
 
@@ -54,6 +54,8 @@ def rerun(conductor: Conductor, answers: deque[Answer], events: Iterable[Mapping
             conductor.answer(end, answer.output, now)
         elif event["kind"] == "changed":
             conductor.change({path: new for path, (_, new) in event["paths"].items()}, event["by"], now)
+        elif event["kind"] == "marked":
+            conductor.mark(event["text"], event["by"], now)
         else:
             conductor.now = now
             fields = {key: value for key, value in event.items() if key not in ("kind", "time_ns", "frame")}

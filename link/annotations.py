@@ -2,10 +2,6 @@
 
 from typing import Any
 
-from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
-from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
-from foxglove_schemas_protobuf.PointsAnnotation_pb2 import PointsAnnotation
-
 SHOWN = 0.3
 """The least score of a box that is drawn; the event beside it holds them all."""
 _COLOURS = ((0.9, 0.62, 0.0), (0.34, 0.71, 0.91), (0.0, 0.62, 0.45), (0.94, 0.89, 0.26), (0.8, 0.47, 0.65))
@@ -14,6 +10,9 @@ _COLOURS = ((0.9, 0.62, 0.0), (0.34, 0.71, 0.91), (0.0, 0.62, 0.45), (0.94, 0.89
 
 def annotations(fields: dict[str, Any], time_ns: int) -> bytes:
     """Return the message that draws the boxes of a `found` event's *fields*, the same bytes every time."""
+    from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
+    from foxglove_schemas_protobuf.PointsAnnotation_pb2 import PointsAnnotation
+
     message = ImageAnnotations()
     seconds, nanos = divmod(time_ns, 1_000_000_000)
     for (left, top, right, bottom), kind, score in zip(
@@ -36,6 +35,8 @@ def annotations(fields: dict[str, Any], time_ns: int) -> bytes:
 
 def compressed_image(data: bytes, form: str, time_ns: int) -> bytes:
     """Return the foxglove.CompressedImage of a picture file *data*, whose *form* is `png` or `jpeg`."""
+    from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+
     image = CompressedImage(frame_id="camera", format=form, data=data)
     image.timestamp.seconds, image.timestamp.nanos = divmod(time_ns, 1_000_000_000)
     return bytes(image.SerializeToString())

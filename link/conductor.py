@@ -156,6 +156,13 @@ class Conductor:
         if self._progress is not None:
             self._progress(Event("changed", now, None, {"paths": values, "by": by}))
 
+    def mark(self, text: str, by: str, now: int) -> None:
+        """Write *text* down as what somebody noted at *now*. Raise UsageError where the session is not a live one."""
+        if not self._session.live:
+            raise UsageError("only a live session can be marked while it runs")
+        self.now = now
+        self._journal.event(Event("marked", now, None, {"text": text, "by": by}))
+
     def answer(self, end: int, out: Output, now: int) -> None:
         """Take an end's answer to the step it was given."""
         self.now = now

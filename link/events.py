@@ -72,7 +72,7 @@ KINDS: dict[str, frozenset[str]] = {
     "receiver": frozenset(
         {"nak", "ack", "damaged", "closed", "decoded", "superseded", "found", "not_found", "warned"}
     ),
-    "link": frozenset({"aborted", "finished", "changed", "answered"}),
+    "link": frozenset({"aborted", "finished", "changed", "marked", "answered"}),
 }
 """The kinds of events that each end says, and the link; link/README.md has what they mean."""
 

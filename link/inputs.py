@@ -43,6 +43,16 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Note:
+    """A wish to have this moment marked in the journal."""
+
+    text: str
+    by: str
+    tell: Callable[[str | None], None] = lambda _refusal: None
+    """As that of `Change`."""
+
+
+@dataclass(frozen=True)
 class Timing:
     """A wish about the run's pace."""
 

@@ -12,7 +12,7 @@ from link.config import Session
 from link.end import Core
 from link.errors import FarlinkError, UsageError
 from link.events import Output
-from link.inputs import Answer, Change, Timing, Turn
+from link.inputs import Answer, Change, Note, Timing, Turn
 from link.timing import Times
 
 _NAP_S = 0.5  # so that a stop or a dead peer is noticed
@@ -20,7 +20,7 @@ LEAST_FACTOR, MOST_FACTOR = 1e-3, 1e6
 """Run seconds in a second of the wall clock."""
 
 
-Receive = Callable[[float], Answer | Change | Timing | None]
+Receive = Callable[[float], Answer | Change | Note | Timing | None]
 """Waits for at most so many seconds and returns what came."""
 
 
@@ -106,6 +106,8 @@ def run(conductor: Conductor, pace: Pace, receive: Receive) -> None:
             conductor.answer(ROLES.index(came.role), came.output, now)
         elif isinstance(came, Change):
             came.tell(_change(conductor, came, now))
+        elif isinstance(came, Note):
+            came.tell(_mark(conductor, came, now))
         else:
             if came.turn is Turn.STOP:
                 conductor.now = now
@@ -130,6 +132,15 @@ def _change(conductor: Conductor, wish: Change, now: int) -> str | None:
     """Return why *wish* is refused, None where it is done."""
     try:
         conductor.change(wish.paths, wish.by, now)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def _mark(conductor: Conductor, wish: Note, now: int) -> str | None:
+    """Return why *wish* is refused, None where it is done."""
+    try:
+        conductor.mark(wish.text, wish.by, now)
     except UsageError as error:
         return str(error)
     return None

@@ -38,6 +38,8 @@ VERBS = frozenset(
         b"news",
         b"change",
         b"pace",
+        b"mark",
+        b"ends",
         b"told",
     }
 )
@@ -151,6 +153,21 @@ class ChangeAsked(Message):
     paths: Annotated[dict[Annotated[str, Field(max_length=200)], Any], Field(max_length=64)]
     by: Annotated[str, Field(max_length=80)]
     id: _Count
+
+
+class MarkAsked(Message):
+    """A page wants this moment marked."""
+
+    text: Annotated[str, Field(max_length=200)]
+    by: Annotated[str, Field(max_length=80)]
+    id: _Count
+
+
+class EndsTold(Message):
+    """How sender and receiver stand before a run begins."""
+
+    sender: Literal["absent", "loading", "ready"]
+    receiver: Literal["absent", "loading", "ready"]
 
 
 class Told(Message):

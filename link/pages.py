@@ -3,6 +3,7 @@
 page -> link   hello   {role: page, wire}        link -> page   welcome  {session, times}
                change  {paths, by, id}                          news     {...} + rows, packets, pictures
                pace    {turn, factor, id}                       told     {id, refused}
+               mark    {text, by, id}                           ends     {sender, receiver}: before the run begins
 
 A page whose queue is full misses news; one that is gone, or says what makes no sense, ends nothing.
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from link import messages
-from link.inputs import Change, Timing, Turn
+from link.inputs import Change, Note, Timing, Turn
 from link.packet import VERSION
 
 MAX_PAGES = 8
@@ -45,7 +46,7 @@ class Pages:
         self._peers.add(peer)
         self._tell(peer, messages.pack(b"welcome", welcome))
 
-    def handle(self, peer: bytes, verb: bytes, fields: dict[str, Any]) -> Change | Timing:
+    def handle(self, peer: bytes, verb: bytes, fields: dict[str, Any]) -> Change | Note | Timing:
         """Return what a page wishes; it is told what comes of it. Raise ValueError where it is no wish."""
         if verb == b"change":
             asked = messages.ChangeAsked.read(fields)
@@ -54,6 +55,9 @@ class Pages:
             wish = messages.PaceAsked.read(fields)
             turn = None if wish.turn is None else Turn(wish.turn)
             return Timing(turn, wish.factor, self._echo(peer, wish.id))
+        if verb == b"mark":
+            note = messages.MarkAsked.read(fields)
+            return Note(note.text, note.by, self._echo(peer, note.id))
         raise ValueError(f"a {verb.decode()} from a page")
 
     def _echo(self, peer: bytes, number: int) -> Callable[[str | None], None]:

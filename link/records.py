@@ -130,6 +130,11 @@ class _ChangedRecord(_EventRecord):
     by: Text
 
 
+class _MarkedRecord(_EventRecord):
+    text: Text
+    by: Text
+
+
 class _AnsweredRecord(_EventRecord):
     end: Literal["sender", "receiver"]
     asked_ns: Time
@@ -145,6 +150,7 @@ _EVENTS: Mapping[str, type[_EventRecord]] = {
     "skipped": _SkippedRecord,
     "superseded": _SupersededRecord,
     "changed": _ChangedRecord,
+    "marked": _MarkedRecord,
     "answered": _AnsweredRecord,
     "aborted": _ToldRecord,
 }
@@ -276,10 +282,13 @@ def _finite(text: str) -> float:
 
 
 def _shallow(tree: Any, depth: int) -> bool:
-    if not isinstance(tree, dict | list):
-        return True
-    inner = tree.values() if isinstance(tree, dict) else tree
-    return depth > 0 and all(_shallow(item, depth - 1) for item in inner)
+    level = [tree] if isinstance(tree, (dict, list)) else []
+    for _ in range(depth):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+        if not level:
+            return True
+    return not level
 
 
 def parse_event(data: bytes) -> dict[str, Any]:

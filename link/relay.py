@@ -24,7 +24,7 @@ from link import messages
 from link.config import Session
 from link.errors import FarlinkError, FingerprintError, PartialError, UsageError
 from link.events import Output
-from link.inputs import Answer, Change, Timing
+from link.inputs import Answer, Change, Note, Timing
 from link.keys import USER, check_address, read_key
 from link.packet import VERSION
 from link.pages import Pages
@@ -134,6 +134,7 @@ class Hub:
         """
         started = time.monotonic()
         word_s = _FIRST_WORD_S
+        told: tuple[dict[str, str], int] = {}, 0
         while missing := [role for role in ROLES if role not in self._ready]:
             now = time.monotonic()
             absent = [role for role in missing if role not in self._welcomed_s]
@@ -151,6 +152,15 @@ class Hub:
                 word_s *= 2.0
                 tell("; ".join(self._waiting_for(role, now, started, wait_s, load_s) for role in missing))
             self.receive(min(min(limits) - now, started + word_s - now))
+            if told != (told := (self._standing(), len(self.pages))):
+                self.pages.broadcast(messages.pack(b"ends", told[0]))
+
+    def _standing(self) -> dict[str, str]:
+        """Return how each end stands, as `messages.EndsTold` has it."""
+        return {
+            role: "ready" if role in self._ready else "loading" if role in self._welcomed_s else "absent"
+            for role in ROLES
+        }
 
     def _waiting_for(self, role: str, now: float, started: float, wait_s: float, load_s: float) -> str:
         since = self._welcomed_s.get(role)
@@ -198,7 +208,7 @@ class Hub:
         """Take note of how the session was changed; who comes from now on is told so."""
         self._session, self._times = session, times
 
-    def receive(self, timeout_s: float | None) -> Answer | Change | Timing | None:
+    def receive(self, timeout_s: float | None) -> Answer | Change | Note | Timing | None:
         """Take one message; return what an end answers or a page wishes, None for nothing of the kind.
 
         Raise what an end reports, StoppedError, or PeerGoneError.
@@ -238,7 +248,7 @@ class Hub:
 
     def _handle(
         self, peer: bytes, verb: bytes, fields: dict[str, Any], blobs: list[bytes]
-    ) -> Answer | Change | Timing | None:
+    ) -> Answer | Change | Note | Timing | None:
         role = self._peers.get(peer)
         if verb == b"hello":
             self._greet(peer, fields)

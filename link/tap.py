@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from link import messages
 from link.events import WITH_BYTES, Event, Row
-from link.journal import Journal
+
+if TYPE_CHECKING:
+    from link.journal import Journal
 
 MAX_ROWS = 100_000
 """Rows that are kept for pages between two messages: more than a second of the busiest link; the oldest go."""
@@ -36,7 +38,7 @@ class LinkNews:
 class Tap:
     """Writes what it is given into *journal*; from `listen` on it keeps it for `take` as well."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: "Journal") -> None:
         self._journal = journal
         self._listening = False
         self._rows: list[Row] = []

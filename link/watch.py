@@ -52,13 +52,18 @@ class Watcher:
         except ValueError as error:
             raise self._strange(error) from None
 
-    async def hear(self) -> LinkNews | messages.Bye:
-        """Return the next news, or the link's goodbye. Raise PartialError for what is no message of a link."""
+    async def hear(self) -> LinkNews | messages.EndsTold | messages.Bye:
+        """Return the next news, how the ends stand before there are any, or the link's goodbye.
+
+        Raise PartialError for what is no message of a link.
+        """
         while True:
             try:
                 verb, fields, blobs = await self._read()
                 if verb == b"news":
                     return unpack_news(fields, blobs)
+                if verb == b"ends":
+                    return messages.EndsTold.read(fields)
                 if verb == b"bye":
                     return messages.Bye.read(fields)
                 if verb == b"told":
@@ -75,6 +80,10 @@ class Watcher:
     async def pace(self, turn: str | None, factor: float | None) -> str | None:
         """Ask for another pace (`link.inputs.Timing`); return why it is refused, None where it is done."""
         return await self._ask(b"pace", {"turn": turn, "factor": factor})
+
+    async def mark(self, text: str, by: str) -> str | None:
+        """Ask for a mark in the journal (`link.inputs.Note`); return why it is refused, None where it is done."""
+        return await self._ask(b"mark", {"text": text, "by": by})
 
     async def _ask(self, verb: bytes, fields: dict[str, Any]) -> str | None:
         self._count += 1

@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from link import journal
 from link.config import Session
 from link.errors import FarlinkError, PartialError, StorageError
 
@@ -161,6 +160,8 @@ class Processes:
                 self._stopped.add(role)
                 child.kill()
                 child.wait()
+        from link import journal  # whoever runs processes needs it at their end alone
+
         journal_path = self._folder / "run.mcap"
         if journal_path.is_file():
             try:

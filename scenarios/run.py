@@ -13,10 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from link import journal, live
 from link.channel.rate import MOST_BYTES, Trace, read_trace
 from link.codecs import SYNTAXES
-from link.conductor import ROLES, Conductor
 from link.end import End
 from link.errors import FarlinkError, FingerprintError, PartialError, StorageError, UsageError
 from link.events import Event
@@ -132,13 +130,19 @@ _MADE = ("run.mcap", "report.html", "results.parquet", "summary.json", "timings.
 def claim(out: Path | None, scenario: Scenario, *, overwrite: bool = False) -> Iterator[Path]:
     """Give the run's folder, as `prepare` makes it, and hold it: no other run writes there meanwhile.
 
+    A folder that nothing is put into is removed again.
+
     Raise UsageError where another one is at work in *out*, and as `prepare` does.
     """
     folder = make_new(Path("runs") / scenario.name) if out is None else out
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; --out names a folder")
     with locked(folder):
-        yield prepare(folder, scenario, overwrite=overwrite)
+        made = prepare(folder, scenario, overwrite=overwrite)
+        try:
+            yield made
+        finally:
+            _discard(made)
 
 
 def prepare(out: Path, scenario: Scenario, *, overwrite: bool = False) -> Path:
@@ -219,8 +223,8 @@ def execute(
 
 
 def _discard(out: Path) -> None:
-    """Remove what `prepare` made of a run that never began."""
-    left = {path.name for path in out.iterdir()}
+    """Remove what `prepare` made, where that is all: the run never began."""
+    left = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if left <= {"scenario.yaml", LOCK}:
         for name in left:
             (out / name).unlink()
@@ -229,6 +233,8 @@ def _discard(out: Path) -> None:
 
 
 def _inproc(scenario: Scenario, out: Path, factor: float | None, progress: Progress, ends: Ends) -> None:
+    from link import journal, live
+    from link.conductor import ROLES, Conductor
     from receiver.__main__ import build as build_receiver
     from sender.__main__ import build as build_sender
 
@@ -272,6 +278,7 @@ def measure(out: Path, wall_s: float | None) -> dict[str, Any]:
 
     Raise UsageError where there is no readable journal, StorageError where the disk is full.
     """
+    from link import journal
     from scenarios.report import page as report
     from scenarios.results import cell as results
     from scenarios.results import verdict

@@ -391,6 +391,7 @@ class Session:
                 },
                 "classification": {"model": "toy", "words": ["desert 0.81", "dune 0.11"], "boxes": None},
             },
+            true_boxes=[[44, 132, 90, 168, "rock", 1.0]],
         )
         for kind in ("received", "segmentation", "truth_segmentation", "depth", "rival"):
             self._picture(frame, kind, news, blobs)

@@ -19,7 +19,7 @@ from link.config import Session
 from link.errors import UsageError
 from link.events import Fate
 from link.fingerprint import fingerprint
-from link.inputs import Answer, Change, Timing, Turn
+from link.inputs import Answer, Change, Note, Timing, Turn
 from link.live import LateEnd, Pace
 from link.steering import MAX_CHANGES, lay
 from receiver.receiver import Receiver
@@ -475,6 +475,8 @@ def random_wish(rng: random.Random):
         return Timing(rng.choice((Turn.PICTURE, Turn.EVENT, Turn.PAUSE, Turn.RESUME)))
     if roll < 0.25:
         return Timing(Turn.RESUME, factor=rng.choice((0.5, 1.0, 8.0)))
+    if roll < 0.35:
+        return Note(f"look at {rng.randint(1, 9)}", "viewer 1")
     chosen = rng.sample(sorted(paths), rng.randint(1, 3))
     return Change({path: paths[path]() for path in chosen}, f"viewer {rng.randint(1, 3)}")
 

@@ -491,6 +491,39 @@ def test_overlays_by_key_lie_over_the_received_picture(opened, server):
         until(lambda: page.evaluate(drawn_on) == [0, 0])
 
 
+def test_the_truth_lies_over_what_was_sent_with_the_overlays_that_are_on(opened, server):
+    still(server)
+    page = opened()
+    left = """() => { const one = document.querySelector('#overlay'); const data = one.getContext('2d').getImageData(0, 0, one.width / 2 - 2, one.height).data;
+      let drawn = 0; for (let at = 3; at < data.length; at += 4) drawn += data[at] > 0; return drawn / (data.length / 4); }"""
+    page.keyboard.press("4")
+    until(lambda: page.evaluate(left) > 0.99)  # alone: its segmentation
+    page.keyboard.press("1")
+    until(lambda: 0.0 < page.evaluate(left) < 0.2)  # with boxes: its boxes
+    page.keyboard.press("2")
+    until(lambda: page.evaluate(left) > 0.99)
+    expect_text(page, "#scores", "mIoU")
+
+
+def test_before_a_run_begins_the_page_says_who_is_waited_for(opened, server):
+    page = opened()
+    for ends, words in (
+        ({"sender": "ready", "receiver": "loading"}, "receiver loads"),
+        ({"sender": "absent", "receiver": "loading"}, "waiting for the sender"),
+        ({"sender": "ready", "receiver": "ready"}, "live"),
+    ):
+        server.push({"ends": ends})
+        expect_text(page, "#standing-word", words)
+
+
+def test_where_no_codec_fits_no_name_is_given(opened, server):
+    words = "WebP cannot go under 266 bytes, AVIF cannot go under 310 bytes"
+    still(server).rival = {"codec": "", "bytes": 0, "frame": 1, "words": words}
+    page = opened()
+    expect_text(page, "#rival-name", "No other codec fits")
+    expect_text(page, "#rival-fact", words)
+
+
 def test_scrubs_back_while_live_goes_on(opened, server):
     session = still(server)
     page = opened()
@@ -575,6 +608,7 @@ def test_pure_modules_reckon_right(opened):
       const { busy } = await import('/static/waterfall.js');
       const packet = (frame, sent, end) => ({ frame, sent, end, legs: [] });
       const flying = busy([packet(0, 0, null), packet(1, 60, null), packet(null, 99, null)], 100).length;
+      const lossy = busy([packet(0, 0, null), packet(1, 60, 62), packet(2, 120, 121)], 121).length;
       const burst = busy([packet(0, 0, 1), packet(1, 100, 102), packet(1, 101, 103)], 150).map((one) => one.frame);
       const { add } = await import('/static/state.js');
       for (let frame = 0; frame < 400; frame++) {
@@ -584,7 +618,7 @@ def test_pure_modules_reckon_right(opened):
       const kept = [model.frames.size, model.pictures.size, Math.min(...model.pictures.keys()), model.pictureBytes];
       let cut = '';
       try { decode(new Uint8Array([9, 0, 0, 0, 123]).buffer); } catch (error) { cut = error.name; }
-      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut, flying, burst, kept];
+      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut, flying, lossy, burst, kept];
     }""")
     assert found[0] == [
         "0 s",
@@ -604,4 +638,4 @@ def test_pure_modules_reckon_right(opened):
     ]
     assert found[4] == []
     assert found[5] == [[0, 1, 11], [1, 2, 12]]  # one waits for the other; then each flies ten seconds
-    assert found[6:] == ["RangeError", 3, [1, 1], [300, 120, 280, 24_000_000]]
+    assert found[6:] == ["RangeError", 3, 3, [1, 1], [300, 120, 280, 24_000_000]]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import resource
 import shutil
@@ -12,12 +13,14 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import numpy as np
 import psutil
 import pytest
 import toys
+from PIL import Image
 from typer.testing import CliRunner
 
 from link import journal, png
@@ -29,10 +32,11 @@ from link.hops import HopConfig, Link, Repair, ReturnHop
 from link.marks import steers
 from link.steering import lay
 from scenarios.cli import app
-from scenarios.live import controls, gate, messages, pictures, rival, wishes
+from scenarios.live import controls, gate, keep_up, messages, pictures, referee, rival, wishes
 from scenarios.live.crossing import MOST_FLYING
 from scenarios.live.feed import Feed, Viewer
 from scenarios.live.frames import atlas
+from scenarios.live.helper import Helper
 from scenarios.live.listener import listen, tls_context
 from scenarios.live.news import News, Source
 from scenarios.live.replay import Replay
@@ -536,41 +540,265 @@ def test_pictures_are_left_as_they_are_where_few_and_near():
 def test_the_rival_gets_the_bytes_that_the_frame_cost():
     x = np.linspace(0, 250, 256)
     data = png.encode(np.stack([np.tile(x, (192, 1))] * 3, axis=-1).astype(np.uint8))
-    made = rival.encode(rival.RivalTask(7, data, 400, "gsc"))
-    assert (made.codec, made.frame, made.words) == ("WebP", 7, None) and 0 < made.size_bytes <= 400
-    assert made.png is not None and png.size(made.png) == (192, 256)
-    none = rival.encode(rival.RivalTask(7, data, 5, "webp"))
-    assert none.png is None and none.size_bytes == 0
-    assert "JPEG 2000 cannot go under" in none.words and "AVIF cannot go under" in none.words
-    assert "WebP" not in none.words
+    made, shown = rival.encode(data, 400, "gsc")
+    assert (made["codec"], made["words"]) == ("WebP", None) and 0 < made["bytes"] <= 400
+    assert shown is not None and png.size(shown) == (192, 256)
+    none, shown = rival.encode(data, 5, "webp")
+    assert shown is None and none["bytes"] == 0 and none["codec"] == ""
+    assert "JPEG 2000 cannot go under" in none["words"] and "AVIF cannot go under" in none["words"]
+    assert "WebP" not in none["words"]
 
 
-def test_the_newest_task_of_the_rival_wins(monkeypatch):
+def test_a_helper_works_in_a_process_that_ends_with_the_page():
+    picture = png.encode(np.tile(np.linspace(0, 250, 64).astype(np.uint8), (48, 1))[..., None].repeat(3, 2))
+    about = {"budget_bytes": 400, "codec": "gsc"}
+
+    async def compete() -> list[tuple[int, str, int]]:
+        told = []
+        done = asyncio.Event()
+
+        async def tell(task, made, blobs) -> None:
+            told.append((task["frame"], made["codec"], len(blobs)))
+            done.set()
+
+        helper = Helper("scenarios.live.rival", tell)
+        work = asyncio.create_task(helper.run())
+        helper.offer({**about, "frame": 0}, [b"no picture"])  # it dies of that, and is begun anew
+        while helper._child is None:
+            await asyncio.sleep(0.01)
+        first = helper._child
+        await asyncio.wait_for(first.wait(), 20.0)
+        helper.offer({**about, "frame": 1}, [picture])
+        await asyncio.wait_for(done.wait(), 20.0)
+        child = helper._child
+        assert child is not None and child.pid != first.pid
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        assert child.returncode is not None
+        return told
+
+    assert asyncio.run(compete()) == [(1, "WebP", 1)]
+
+
+def test_the_newest_task_of_a_helper_wins():
+    slow = (
+        "import time\nfrom scenarios.live.wire import serve\n"
+        "def answer(task, blobs):\n    time.sleep(0.05)\n    return {}, blobs\nserve(answer, 0)"
+    )
+
     async def race() -> list[int]:
         told: list[int] = []
         done = asyncio.Event()
 
-        async def tell_made(made) -> None:
-            told.append(made)
-            if made == 9:
+        async def tell(task, made, blobs) -> None:
+            assert made == {} and blobs == [b"x", b""]
+            told.append(task["frame"])
+            if task["frame"] == 9:
                 done.set()
 
-        def slow(task):
-            time.sleep(0.05)
-            return task.frame
-
-        monkeypatch.setattr(rival, "encode", slow)
-        at_work = rival.Rival(tell_made)
-        work = asyncio.create_task(at_work.run())
+        helper = Helper("", tell, command=(sys.executable, "-c", slow))
+        work = asyncio.create_task(helper.run())
         for frame in range(10):
-            at_work.offer(rival.RivalTask(frame, b"", 1, "gsc"))
+            helper.offer({"frame": frame}, [b"x", b""])
             await asyncio.sleep(0.001)
-        await asyncio.wait_for(done.wait(), 5.0)
+        await asyncio.wait_for(done.wait(), 20.0)
         work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
         return told
 
     told = asyncio.run(race())
     assert told[-1] == 9 and len(told) <= 4
+
+
+def _grey(values: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_the_referee_says_what_is_true_and_what_findings_are_worth_against_it(tmp_path):
+    from receiver.analysis import findings
+
+    labels = (np.arange(48)[:, None].repeat(64, 1) // 16).astype(np.uint8)
+    depth_m = np.linspace(2.0, 40.0, 48, dtype=np.float32)[:, None].repeat(64, 1)
+    depth_m[0] = np.inf
+    for kind in ("", "_labels", "_depth", "_boxes"):
+        (tmp_path / f"drive{kind}").mkdir()
+    (tmp_path / "drive" / "a.png").write_bytes(png.encode(Camera16.pixels(1)))
+    (tmp_path / "drive_labels" / "a.png").write_bytes(_grey(labels))
+    (tmp_path / "drive_labels" / "classes.txt").write_text("sky\nsand\nrock\n")
+    np.save(tmp_path / "drive_depth" / "a.npy", depth_m)
+    (tmp_path / "drive_boxes" / "a.json").write_text('[{"kind": "rock", "box": [10, 30, 30, 44]}]')
+    (tmp_path / "drive_boxes" / "classes.txt").write_text("rock\n")
+    camera = Camera(source=f"folder:{tmp_path / 'drive'}", width=64, height=48, period_s=1.0, frames=1)
+    names = ("sky", "sand", "rock")
+    wrong = labels.copy()
+    wrong[:, :16] = 0
+    made = [findings.write(findings.Segments(found, names)) for found in (labels, wrong)]
+    made.append(findings.write(findings.DepthMap(np.minimum(depth_m, 1000.0), True)))
+    boxes = findings.Detections(np.array([[10.0, 30, 30, 44]]), np.array([0]), np.ones(1), ("rock",))
+    task: dict[str, Any] = {"camera": camera.model_dump(mode="json"), "seed": 1, "name": "a.png"}
+    judge = referee.Referee()
+
+    def judged(**found):
+        fields = {name: record.fields for name, record in found.items()}
+        maps = [record.picture for record in found.values() if record.picture is not None]
+        return judge.answer({**task, "found": fields}, maps)
+
+    told, maps = judged(segmentation=made[0], depth=made[2], detection=findings.write(boxes))
+    assert told["scores"]["miou"] == 1.0 and told["scores"]["delta1"] > 0.99
+    assert told["kinds"] == ["truth_segmentation", "truth_depth"]
+    assert [png.size(data) for data in maps] == [(48, 64)] * 2 and maps[0] == made[0].picture
+    assert told["boxes"] == [[10.0, 30.0, 30.0, 44.0, "rock", 1.0]] and told["scores"]["map50_95"] == 1.0
+    worse, _ = judged(segmentation=made[1])
+    assert 0.0 < worse["scores"]["miou"] < 0.95
+    task["name"] = "nowhere#1"
+    assert judged(segmentation=made[0]) == ({"scores": {}, "boxes": None, "kinds": []}, [])
+    task["camera"] = {**task["camera"], "source": "testcard"}
+    assert judged(segmentation=made[0])[1] == []
+
+
+def test_what_is_true_reaches_the_page_and_its_curve(path):
+    room = shown(path)
+    frame = next(one for one in room.frames.ring.values() if one.drawn_ns is not None)
+    before = room.version
+    told = {"scores": {"miou": 0.5}, "boxes": [[1, 2, 3, 4, "rock", 1.0]], "kinds": ["truth_segmentation"]}
+    room.tell_truth(frame.number, told, [png.encode(Camera16.pixels(1))], 1.0)
+    new, _ = messages.tick(room, before, 1.0)
+    assert new["frames"][0]["scores"]["miou"] == 0.5 and new["frames"][0]["true_boxes"] == told["boxes"]
+    assert new["curves"]["miou"]["points"] == [[pytest.approx(frame.drawn_ns / NS, abs=1e-6), 0.5]]
+    assert [one["kind"] for one in new["pictures"]] == ["truth_segmentation"]
+    room.tell_truth(10**6, told, [b""], 1.0)  # of a frame that is not kept
+    assert not messages.tick(room, before + 1, 1.0)[0].get("frames")
+
+
+def test_who_comes_late_is_shown_the_newest_frame_even_where_an_older_one_was_drawn_last(path):
+    room = shown(path)
+    drawn = [frame.number for frame in room.frames.ring.values() if frame.drawn_ns is not None]
+    assert len(drawn) > 2
+    room._drawn("received", drawn[0], png.encode(Camera16.pixels(1)), 1.0)  # its repair came late
+    first = {picture.kind: picture.frame for picture in messages.pictures_since(room, -1)}
+    assert first["received"] == first["sent"] == drawn[-1]
+    room.version += 1
+    room._drawn("received", drawn[0], png.encode(Camera16.pixels(1)), 1.0)
+    assert {picture.frame for picture in messages.pictures_since(room, room.version - 1)} == {drawn[0]}
+
+
+# Keeping up.
+
+
+class Receiver:
+    """Draws pictures in *fixed_s* and *step_s* a step, in periods of `period_s`; the rule says how many steps."""
+
+    def __init__(self, fixed_s: float, step_s: float) -> None:
+        self.fixed_s, self.step_s, self.period_s, self.steps, self.now_s = fixed_s, step_s, 1.0, 8, 0.0
+        self.rule = keep_up.StepRule(8)
+        self.course = [8]
+
+    def draw(self, count: int) -> list[int]:
+        """Draw *count* pictures; return how the number of steps went."""
+        self.course = [self.steps]
+        for _ in range(count):
+            took_s = self.fixed_s + self.step_s * self.steps
+            asked = self.rule.take(int(self.now_s * NS), took_s / self.period_s)
+            self.now_s += max(self.period_s, took_s)
+            if asked is not None:
+                self.steps = asked
+                self.rule.set(asked, int(self.now_s * NS), by=keep_up.BY)
+                self.course.append(asked)
+        return self.course
+
+
+def test_steps_are_lowered_until_drawing_fits_and_raised_when_there_is_room():
+    slow = Receiver(0.3, 0.1)
+    assert slow.draw(40) == [8, 4]  # 1.1 s, then 0.7 s of a second: it stays there
+    slow.period_s = 0.45
+    assert slow.draw(40) == [4, 2, 1] and slow.draw(40) == [
+        1
+    ]  # 0.4 s is still over 80 %, and one step is the least
+    slow.period_s = 5.0
+    assert slow.draw(40) == [1, 2, 4, 8] and slow.draw(40) == [8]  # never over what it began with
+    for fixed_s in np.linspace(0.0, 1.2, 13):
+        for step_s in np.linspace(0.01, 0.3, 13):
+            course = Receiver(fixed_s, step_s).draw(200)
+            assert course == sorted(course, reverse=True), (
+                "what was lowered must not be raised and lowered again"
+            )
+
+
+def test_what_a_person_sets_is_what_keeping_up_goes_back_to():
+    quick = Receiver(0.0, 0.01)
+    quick.steps = 2
+    quick.rule.set(2, 0, by="viewer 1")
+    assert quick.draw(40) == [2]
+    quick.steps = 12
+    quick.rule.set(12, int(quick.now_s * NS), by="story")
+    assert quick.draw(10) == [12]
+    quick.step_s = 0.11
+    assert quick.draw(20) == [12, 8, 4]  # to the powers of two
+    quick.step_s = 0.001
+    assert quick.draw(40) == [4, 8, 12]
+
+
+def test_the_server_lowers_steps_and_a_viewer_has_the_last_word():
+    class Slow(FakeSession):
+        keeps_up = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.session = Session.model_validate(
+                {
+                    "name": "toy", "live": True, "camera": {"width": 256, "height": 192, "period_s": 1.0},
+                    "codec": {"name": "gsc", "steps": 8}, "link": LINKS["one way"],
+                }
+            )  # fmt: skip
+            self.head = {"scenario": self.session.model_dump(mode="json", by_alias=True)}
+            self.frame = 0
+
+        async def draw(self, count: int, took_s: float) -> None:
+            """Tell of *count* pictures that took *took_s*, and let what follows happen."""
+            for _ in range(count):
+                self.now_ns += NS
+                begun = self.now_ns
+                about = {"drawn_ns": begun + int(took_s * NS), "complete": True}
+                self.frame += 1
+                await self.queue.put(
+                    News(self.now_ns, 1.0, False, None, [Event("decoded", begun, self.frame, about)])
+                )
+                while not self.queue.empty():
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
+
+    async def go() -> None:
+        source = Slow()
+        async with serving(source) as there, there.page() as page:
+            stated = {one["path"]: one for one in page.state["controls"]}
+            assert stated["keep_up"]["value"] is True and stated["keep_up"]["kind"] == "switch"
+            await source.draw(3, 0.9)
+            assert source.changes == [{"codec.steps": 4}]
+            assert await page.ask({"do": "change", "paths": {"keep_up": False}, "id": 1}) is None
+            await source.draw(4, 0.9)
+            assert len(source.changes) == 1
+            assert "neither on nor off" in str(
+                await page.ask({"do": "change", "paths": {"keep_up": 3}, "id": 2})
+            )
+            assert await page.ask({"do": "change", "paths": {"keep_up": True}, "id": 3}) is None
+            await source.draw(2, 0.9)
+            assert source.changes[1:] == [{"codec.steps": 2}]
+            source.now_ns += NS
+            await source.queue.put(News(source.now_ns, 1.0, True, None))  # who stands still is not slow
+            await source.draw(1, 5.0)
+            assert len(source.changes) == 2
+
+    asyncio.run(asyncio.wait_for(go(), 50.0))
+
+
+def test_one_slow_picture_and_the_first_one_change_nothing():
+    rule = keep_up.StepRule(8)
+    assert [rule.take(0, share) for share in (9.0, 0.9, 0.5, 0.9, 0.5)] == [None] * 5
+    assert rule.take(0, 0.9) is None and rule.take(0, 0.9) == 4
+    rule.set(4, NS, by=keep_up.BY)
+    assert [rule.take(NS - 1, 2.0) for _ in range(9)] == [None] * 9  # begun with the steps of before
 
 
 # Controls.
@@ -658,6 +886,11 @@ class FakeSession(Source):
         self.changes.append(dict(paths))
         self.now_ns += NS // 100
         event = Event("changed", self.now_ns, None, {"paths": values, "by": by})
+        await self.queue.put(News(self.now_ns, 1.0, False, None, [event]))
+        return None
+
+    async def mark(self, text, by):
+        event = Event("marked", self.now_ns, None, {"text": text, "by": by})
         await self.queue.put(News(self.now_ns, 1.0, False, None, [event]))
         return None
 
@@ -1142,11 +1375,27 @@ def test_a_replay_is_served_from_end_to_end(path):
     asyncio.run(asyncio.wait_for(go(), 30.0))
 
 
-def test_the_page_needs_no_torch(path):
-    program = f"""
-import asyncio, sys
+HEAVY = (
+    "torch", "av", "scipy", "matplotlib", "pandas", "transformers", "duckdb", "cv2", "jinja2", "compressai",
+    "sender.codecs.classical", "receiver.receiver", "simpy",
+)  # fmt: skip
+
+
+def loaded(program: str) -> str:
+    """Return which of `HEAVY`, and of protobuf, a process has that ran *program*."""
+    watched = (*HEAVY, "google.protobuf")
+    told = f"import sys\nprint([name for name in {watched} if name in sys.modules])\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program + told], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_replay_loads_only_what_it_serves_with(path):
+    assert loaded(f"""
+import asyncio
 from pathlib import Path
-import scenarios.cli, scenarios.commands.live, scenarios.live.start
+import scenarios.cli, scenarios.commands.live
 from scenarios.live import gate, messages
 from scenarios.live.replay import Replay
 from scenarios.live.listener import listen
@@ -1161,12 +1410,25 @@ async def go():
         messages.pack(*server._state(True))
 
 asyncio.run(go())
-print([name for name in ("torch", "scipy", "matplotlib", "transformers") if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+""") in ("['google.protobuf']", "['simpy', 'google.protobuf']")
+
+
+def test_a_live_page_loads_only_what_it_serves_with():
+    """With protobuf, FFmpeg's libraries and a rival's encoders it would take 70 MB more."""
+    assert (
+        loaded("""
+import scenarios.cli, scenarios.commands.live, scenarios.live.own, scenarios.live.server
+from scenarios import run as runs
+from scenarios.live.room import Room
+from scenarios.live.start import prepare
+from scenarios.live.stories import plan_of, read_story
+
+plan = prepare(plan_of(read_story("mars")))  # what a session of its own takes before it begins
+runs.check_source(plan)
+Room(runs.head(plan), local=True)
+""")
+        == "[]"
     )
-    assert done.stdout.strip() == "[]"
 
 
 def test_beyond_loopback_takes_tls(tmp_path):

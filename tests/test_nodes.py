@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from campaigns import seed, sizes
@@ -362,7 +363,8 @@ def test_routes_are_those_of_the_contact_plans_router():
     found = 0
     for _ in range(150):
         count = rng.randrange(2, 8)
-        rows, edges = [], []
+        rows: list[Any] = []
+        edges = []
         for number in range(rng.randrange(1, 3 * count)):
             start, end = rng.sample(range(count), 2)
             times = sorted(rng.sample(range(60), 4))

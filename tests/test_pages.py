@@ -8,17 +8,21 @@ from typing import Any
 
 import pytest
 import zmq
+from ports import free_address
 from toys import ToyEncoder, kinds, no_clock, session, shots
 
 from link import journal, messages
 from link.__main__ import serve
 from link.config import Session
+from link.errors import FarlinkError
 from link.events import Fate
 from link.fingerprint import fingerprint
 from link.packet import VERSION
 from link.pages import MAX_PAGES
 from link.peer import serve as play
+from link.relay import Hub
 from link.tap import LinkNews, pack_news, unpack_news
+from link.timing import times
 from receiver.receiver import Receiver
 from sender.sender import Sender
 
@@ -90,6 +94,7 @@ class Page:
         self.heard: list[LinkNews] = []
         self.told: dict[int, str | None] = {}
         self.verbs: list[bytes] = []
+        self.ends: list[dict[str, str]] = []
 
     def say(self, verb: bytes, fields: dict[str, Any]) -> None:
         self.socket.send_multipart(messages.pack(verb, fields))
@@ -102,7 +107,9 @@ class Page:
                 continue
             verb, fields, blobs = messages.unpack(self.socket.recv_multipart())
             self.verbs.append(verb)
-            if verb == b"news":
+            if verb == b"ends":
+                self.ends.append(messages.EndsTold.read(fields).model_dump())
+            elif verb == b"news":
                 self.heard.append(unpack_news(fields, blobs))
             elif verb == b"told":
                 self.told[fields["id"]] = fields["refused"]
@@ -114,6 +121,17 @@ class Page:
 
     def close(self) -> None:
         self._context.destroy(linger=0)
+
+
+class End(Page):
+    """A sender or receiver that says only what a test has it say."""
+
+    def __init__(self, address: str, role: str) -> None:
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.connect(address)
+        self.say(b"hello", {"role": role, "wire": VERSION})
 
 
 @pytest.fixture
@@ -134,6 +152,8 @@ def test_a_page_hears_what_the_journal_holds_and_steers(running):
             page.say(b"change", {"paths": {"link.hops.0.rate_bps": -1}, "by": "page", "id": 2})
             page.say(b"change", {"paths": {"seed": 4}, "by": "page", "id": 3})
             page.say(b"pace", {"turn": None, "factor": 1e9, "id": 4})
+            page.say(b"mark", {"text": "look here", "by": "page", "id": 6})
+            page.say(b"mark", {"text": "x" * 201, "by": "page", "id": 7})
             page.say(b"pace", {"turn": None, "factor": 20.0, "id": 5})
     run = running.end()
     assert page.welcome.session == PLAN
@@ -141,6 +161,8 @@ def test_a_page_hears_what_the_journal_holds_and_steers(running):
     assert "greater than or equal to 0.001" in str(page.told[2])
     assert "cannot be changed" in str(page.told[3]) and "run seconds a second" in str(page.told[4])
     assert kinds(run, "changed")[0]["paths"] == {"link.hops.0.rate_bps": [40_000.0, 20_000.0]}
+    assert page.told[6] is None and 7 not in page.told
+    assert [(event["text"], event["by"]) for event in kinds(run, "marked")] == [("look here", "page")]
     # From its first news on it heard every row and every event, in order.
     rows = [row for news in page.heard for row in news.rows]
     assert len(rows) > 500
@@ -198,6 +220,39 @@ def test_pages_that_misbehave_harm_nothing(running):
     assert len(kinds(run, "decoded")) > 40
     for page in [*silent, noisy, old]:
         page.close()
+
+
+def test_a_page_is_told_how_the_ends_stand_before_a_run_begins():
+    address = free_address()
+    hub = Hub(address, PLAN, times(PLAN, {}), fingerprint(PLAN))
+    page = Page(address)
+    failure: list[FarlinkError] = []
+
+    def meet() -> None:
+        try:
+            hub.meet(20.0, 20.0)
+        except FarlinkError as error:
+            failure.append(error)
+
+    waiting = threading.Thread(target=meet)
+    waiting.start()
+    sender = receiver = None
+    for _ in page.listen(20.0):
+        if page.ends[-1:] == [{"sender": "absent", "receiver": "absent"}] and sender is None:
+            sender = End(address, "sender")
+        elif page.ends[-1:] == [{"sender": "loading", "receiver": "absent"}]:
+            sender.say(b"ready", {"fingerprint": fingerprint(PLAN), "source": None})
+        elif page.ends[-1:] == [{"sender": "ready", "receiver": "absent"}] and receiver is None:
+            receiver = End(address, "receiver")
+        elif page.ends[-1:] == [{"sender": "ready", "receiver": "loading"}]:
+            receiver.say(b"ready", {"fingerprint": fingerprint(PLAN), "source": None})
+        elif page.ends[-1:] == [{"sender": "ready", "receiver": "ready"}]:
+            break
+    waiting.join(20.0)
+    assert not failure and page.ends[-1] == {"sender": "ready", "receiver": "ready"}
+    hub.close()
+    for one in (page, sender, receiver):
+        one.close()
 
 
 def test_there_is_room_for_so_many_pages(running):

@@ -20,8 +20,9 @@ from link.live import LateEnd
 from scenarios import schema
 from scenarios.cli import app
 from scenarios.commands.live import parse_size
-from scenarios.live.replay import Replay, is_journal
+from scenarios.live.replay import Replay
 from scenarios.live.room import Room
+from scenarios.results.folder import is_journal
 from scenarios.results.stored import open_run
 
 LINK = {

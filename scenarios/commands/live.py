@@ -133,7 +133,7 @@ def live(
     From another machine: ssh -L 8765:127.0.0.1:8765 HOST, then open the printed link there.
     """
     from scenarios.live.gate import check_bind, is_loopback, parse_address
-    from scenarios.live.replay import Replay, is_journal
+    from scenarios.results.folder import is_journal
     from sender.camera.address import BROWSER_URL
 
     of_run = (source, codec, frames, seed, settings, keep, out, overwrite or None)
@@ -149,6 +149,8 @@ def live(
                 raise UsageError(f"{session} is replayed as it is: no setting goes with it")
 
             async def make(camera_url: str | None) -> "NewsSource":
+                from scenarios.live.replay import Replay
+
                 return Replay(path, asyncio.get_running_loop().time, factor)
         elif connect is not None:
             if any(part is not None for part in of_run):
@@ -236,6 +238,7 @@ async def _serve(
 
     *make* is told where a viewer's camera is served where *shows_camera*.
     """
+    from link.memory import share_heap
     from scenarios import schema
     from scenarios.live.gate import Gate, is_loopback
     from scenarios.live.listener import listen, tls_context
@@ -243,6 +246,7 @@ async def _serve(
     from scenarios.live.stories import read_story, story_names
     from scenarios.live.viewer_camera import ViewerCamera
 
+    share_heap()  # the page runs for hours, and threads come and go
     context = None if tls is None else tls_context(str(tls[0]), str(tls[1]))
     listener = listen(host, port)
     gate = Gate(host, listener.getsockname()[1], context is not None, watch_only)

@@ -8,7 +8,7 @@ always a number, a word or a switch; `wished` makes a loss model or an outage of
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from link.codecs import SYNTAXES
@@ -49,7 +49,7 @@ def _adjustable(session: Session) -> bool:
 
 _RATE = SteeringControl("rate", "range", "bit/s", 10, 1e8, "log")
 _DELAY = SteeringControl(
-    "delay", "range", "s", 0, 2000, "linear", note="a packet never arrives before the last one"
+    "delay", "range", "s", 0, 2000, "log", note="a packet never arrives before the last one"
 )
 OF_BUDGETS = ("rate_bps", "loss.loss", "loss.mean_burst", "bit_error_rate")
 HOP: Mapping[str, SteeringControl] = {
@@ -119,6 +119,12 @@ DRAWING: Mapping[str, SteeringControl] = {
 """Of the receiver, by path."""
 ANALYSIS = SteeringControl("analysis", "switch")
 """One for each task whose model was loaded, `analysis.TASK`."""
+KEEP_UP = SteeringControl(
+    "keep up",
+    "switch",
+    note="fewer steps while drawing takes over 80 % of a period, more again when there is room",
+)
+"""Not of the session but of the page's server (`scenarios.live.keep_up`)."""
 _GROUPS: Mapping[Group, Mapping[str, SteeringControl]] = {"sender": SENDER, "drawing": DRAWING}
 
 
@@ -153,31 +159,39 @@ def _all(session: Session, loaded: Sequence[str]) -> Iterator[tuple[str, Group, 
         yield f"analysis.{task}", "drawing", None, ANALYSIS
 
 
-def controls(session: Session, loaded: Sequence[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
+def controls(session: Session, loaded: Sequence[str]) -> list[dict[str, Any]]:
     """Return the controls of *session* for a page; *loaded*: tasks whose models the receiver has."""
     values = control_values(session, loaded)
     made = []
     for path, group, hop, control in _all(session, loaded):
-        most = session.codec.channels if path == "codec.max_channels" else control.most
-        number = isinstance(values[path], int | float) and not isinstance(values[path], bool)
-        made.append(
-            {
-                "path": path,
-                "group": group,
-                "hop": hop,
-                "label": path.partition(".")[2] if control is ANALYSIS else control.label,
-                "kind": control.kind,
-                "unit": control.unit,
-                "min": min(control.least, values[path]) if number else control.least,
-                "max": max(most, values[path]) if number else most,
-                "scale": control.scale,
-                "step": control.step,
-                "choices": [list(choice) for choice in control.choices] or None,
-                "value": values[path],
-                "note": control.note,
-            }
-        )
+        if path == "codec.max_channels":
+            control = replace(control, most=session.codec.channels)
+        elif control is ANALYSIS:
+            control = replace(control, label=path.partition(".")[2])
+        made.append(state_of(control, path, group, values[path], hop))
     return made
+
+
+def state_of(
+    control: SteeringControl, path: str, group: Group, value: Any, hop: int | None = None
+) -> dict[str, Any]:
+    """Return *control* for a page, with the value that it has."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {
+        "path": path,
+        "group": group,
+        "hop": hop,
+        "label": control.label,
+        "kind": control.kind,
+        "unit": control.unit,
+        "min": min(control.least, value) if number else control.least,
+        "max": max(control.most, value) if number else control.most,
+        "scale": control.scale,
+        "step": control.step,
+        "choices": [list(choice) for choice in control.choices] or None,
+        "value": value,
+        "note": control.note,
+    }
 
 
 def control_values(session: Session, loaded: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ who came late, and a replay that was wound, see the same.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 MOST_POINTS = 1200
@@ -18,6 +20,7 @@ NAMES = {
     "loss": ("packets lost", "%"),
     "queue": ("packets waiting", ""),
     "psnr": ("PSNR", "dB"),
+    "miou": ("mIoU", ""),
 }
 """What each curve is called, and its unit."""
 
@@ -43,7 +46,8 @@ class Curves:
     def __post_init__(self) -> None:
         self.step_ns = max(1_000_000, int(self.period_s / _STEPS * 1e9))
         self._next_ns = 0
-        self._steps: deque[_Step] = deque([_Step()], maxlen=_LOSS_PERIODS * _STEPS)
+        self._steps: deque[_Step] = deque([_Step()])
+        self._ended = self._lost = 0  # over all of them
 
     def due(self, until_ns: int) -> list[int]:
         """Return the times of points before *until_ns* that are to be drawn; but the newest `MOST_POINTS`."""
@@ -71,28 +75,35 @@ class Curves:
         """A packet on the way out came to its end."""
         self._steps[-1].ended += 1
         self._steps[-1].lost += lost
+        self._ended += 1
+        self._lost += lost
 
     def close_step(self) -> None:
         """The next step begins."""
         self._steps.append(_Step())
+        if len(self._steps) > _LOSS_PERIODS * _STEPS:
+            gone = self._steps.popleft()
+            self._ended -= gone.ended
+            self._lost -= gone.lost
 
     def bit_rate(self) -> float:
         """Return bit/s on the air over the last period."""
-        steps = self._last(_STEPS)
-        return sum(step.bits for step in steps) / (len(steps) * self.step_ns / 1e9)
+        return sum(step.bits for step in self._last()) / self._last_ns * 1e9
 
     def used_share(self) -> float:
         """Return the share of the last period in which the narrowest hop transmitted."""
-        steps = self._last(_STEPS)
-        return min(1.0, sum(step.busy_ns for step in steps) / (len(steps) * self.step_ns))
+        return min(1.0, sum(step.busy_ns for step in self._last()) / self._last_ns)
 
     def loss(self) -> float | None:
         """Return the share of packets that were lost of those that ended in the last ten periods."""
-        ended = sum(step.ended for step in self._steps)
-        return sum(step.lost for step in self._steps) / ended if ended else None
+        return self._lost / self._ended if self._ended else None
 
-    def _last(self, count: int) -> list[_Step]:
-        return list(self._steps)[-count:]
+    def _last(self) -> Iterator[_Step]:
+        return islice(reversed(self._steps), _STEPS)
+
+    @property
+    def _last_ns(self) -> int:
+        return min(len(self._steps), _STEPS) * self.step_ns
 
     def since(self, version: int) -> dict[str, Any]:
         """Return the points after *version* in the form that pages take."""

@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ KEPT = 300
 """Frames that are kept whole."""
 _MOST_BODIES_BYTES = 4_000_000
 _MOST_BOXES = 100
+_DRAWN = np.zeros((0, 0), np.int32)
 FINAL = ("complete", "partial", "lost", "superseded")
 
 
@@ -48,6 +49,10 @@ class FrameView:
     held: Held | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, tuple[Mapping[str, Any], bytes | None]] = field(default_factory=dict)
+    """What `found` was read from, by task, for who compares it with the truth; of the newest frame alone."""
+    true_boxes: list[Any] | None = None
+    """Those of the truth, as `found` has them."""
 
     def as_json(self, account: Account | None) -> dict[str, Any]:
         """Return the frame as pages take it; *account* is what its packets came to."""
@@ -78,6 +83,7 @@ class FrameView:
             "channels": channels,
             "scores": dict(self.scores),
             "found": dict(self.found),
+            "true_boxes": self.true_boxes,
             **({"reason": plain(self.reason)} if self.reason else {}),
         }
 
@@ -93,6 +99,8 @@ class Frames:
         """Frames by status, of the whole session."""
         self.sent = 0
         """Frames that were encoded."""
+        self.looked: FrameView | None = None
+        """The frame that models looked at last."""
         self._bodies = 0
 
     def capture(self, event: Event) -> FrameView:
@@ -196,6 +204,10 @@ class Frames:
         frame.closed_ns, frame.complete = event.time_ns, complete
         frame.had = [bool(one) for one in event.fields.get("sections", ())]
         self._read(frame)
+        if (
+            frame.held is not None
+        ):  # its tiles were drawn when it was sent; numbers are all that is still asked for
+            frame.held = replace(frame.held, maps=dict.fromkeys(frame.held.maps, _DRAWN))
         self._drop_bodies(frame)
         return frame
 
@@ -237,6 +249,10 @@ class Frames:
         task = str(event.fields.get("task", ""))[:40]
         if event.kind == "found":
             frame.found[task] = seen(event.fields, event.picture)
+            if self.looked is not None and self.looked is not frame:
+                self.looked.records = {}
+            self.looked = frame
+            frame.records[task] = event.fields, event.picture
         else:
             frame.found.pop(task, None)
         return frame

@@ -7,17 +7,19 @@ from typing import Any
 from link.channel.rate import Trace
 from link.errors import FarlinkError
 from link.events import WITH_BYTES, Event
+from link.messages import EndsTold
 from link.tap import LinkNews
 from link.watch import Watcher
 from scenarios.live.news import News, Source
 
 _STOP_S = 10.0
+_READY = {"sender": "ready", "receiver": "ready"}
 
 
 class Linked(Source):
     """What *watcher* hears of the session of *head*. *ended* is awaited when it is over, and says why it was cut short.
 
-    *traces* are those at hand, by hop.
+    *traces* are those at hand, by hop; *factor* is what the run begins with.
     """
 
     def __init__(
@@ -28,33 +30,45 @@ class Linked(Source):
         ended: Callable[[], Awaitable[str | None]],
         *,
         owns: bool,
+        factor: float = 1.0,
     ) -> None:
         self.head, self.traces = head, traces
         self._watcher, self._ended, self._owns = watcher, ended, owns
+        self.keeps_up = owns  # at a link elsewhere somebody else's page may do so already
         self._over = False
+        self._factor = factor
 
     async def news(self) -> AsyncIterator[News]:
         """See `Source.news`."""
-        factor, period_s = 1.0, self.head["scenario"]["camera"]["period_s"]
+        factor, period_s = self._factor, self.head["scenario"]["camera"]["period_s"]
         yield News(0, factor, False, None)
         now_ns = 0
+        ends: dict[str, str] = {}
         while True:
             try:
                 heard = await self._watcher.hear()
             except FarlinkError as error:
                 yield News(now_ns, factor, True, None, done=True, lost=str(error))
                 return
+            if isinstance(heard, EndsTold):
+                yield News(0, factor, False, None, ends=(ends := heard.model_dump()))
+                continue
             if not isinstance(heard, LinkNews):
                 break
+            ends = ends and _READY  # the run goes on: whoever was waited for is there
             now_ns, factor = heard.now_ns, heard.factor
             draw_s = _draw_s(heard.events, factor)
             yield News(
                 now_ns, factor, heard.paused, heard.jumping, list(heard.events), list(heard.rows), _data(heard),
-                draw_s=draw_s, limit_factor=period_s / draw_s if draw_s and period_s else None,
+                ends=ends, draw_s=draw_s, limit_factor=period_s / draw_s if draw_s and period_s else None,
             )  # fmt: skip
         self._over = True
         lost = heard.error or await self._ended()
         yield News(now_ns, factor, True, None, done=True, lost=lost)
+
+    async def mark(self, text: str, by: str) -> str | None:
+        """See `Source.mark`."""
+        return "the session is over" if self._over else await self._watcher.mark(text, by)
 
     async def change(self, paths: Mapping[str, Any], by: str) -> str | None:
         """See `Source.change`."""

@@ -1,41 +1,21 @@
-"""What viewers are sent: a room's state, what is new since a version of it, and answers, as bytes.
+"""What viewers are sent: a room's state, and what is new since a version of it, beside its pictures (`wire.py`)."""
 
-u32 length | JSON | blobs       "blobs": how long each blob is, in order
-"""
-
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from link.codecs import SYNTAXES
-from scenarios.live.controls import controls
+from scenarios.live import keep_up
+from scenarios.live.controls import KEEP_UP, controls, state_of
 from scenarios.live.frames import FINAL
 from scenarios.live.pictures import ShownPicture
 from scenarios.live.room import Room, newer
+from scenarios.live.wire import pack as pack
+from scenarios.live.wire import unpack as unpack
 from scenarios.report.sections import COLUMNS
 from scenarios.words import plain
 
 PROTOCOL = 1
 _PHOTO_BYTES = 60_000
-
-
-def pack(message: dict[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
-    """Return the bytes of a message to a viewer."""
-    if blobs:
-        message = {**message, "blobs": [len(blob) for blob in blobs]}
-    text = json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
-    return b"".join((len(text).to_bytes(4, "little"), text, *blobs))
-
-
-def unpack(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return (message, blobs), the inverse of `pack`. Raise ValueError where it is no message."""
-    length = int.from_bytes(data[:4], "little")
-    message = json.loads(data[4 : 4 + length])
-    at, blobs = 4 + length, []
-    for size in message.pop("blobs", ()):
-        blobs.append(data[at : at + size])
-        at += size
-    return message, blobs
 
 
 def state(
@@ -72,11 +52,15 @@ def state(
         ],
         "back": _back(room),
         "mtu_bytes": link.mtu_bytes,
-        "controls": controls(session, room.loaded),
+        "controls": [
+            *controls(session, room.loaded),
+            *([] if room.keeps_up is None else [state_of(KEEP_UP, keep_up.PATH, "drawing", room.keeps_up)]),
+        ],
         "channels": session.codec.channels,
         "stories": list(stories),
         "presets": list(presets),
         "codecs": list(SYNTAXES),
+        "tiles": SYNTAXES[session.codec.name].facts.tiles is not None,
         "duration_ns": duration_ns,
     }
     new, blobs = news_since(room, -1, wall_s)
@@ -122,7 +106,7 @@ def news_since(room: Room, since: int, wall_s: float) -> tuple[dict[str, Any], l
     }
     message = {key: value for key, value in message.items() if value}
     message |= {"queues": waiting, "flying": flying, "totals": count_all(room), "meter": measure(room)}
-    for name, (version, value) in (("rival", room.rival), ("story", room.story)):
+    for name, (version, value) in (("rival", room.rival), ("story", room.story), ("ends", room.ends)):
         if version > since:
             message[name] = value
     described: list[dict[str, Any]] = []
@@ -179,13 +163,16 @@ def tell_time(room: Room) -> dict[str, Any]:
 
 
 def pictures_since(room: Room, since: int) -> list[ShownPicture]:
-    """Return the newest picture of each kind that came after *since*; with a received one also the one that was sent.
+    """Return of the pictures of each kind that came after *since* that of the newest frame.
 
-    A viewer who is slow may have missed that one, and without it there is nothing to compare with.
+    With a received one comes the one that was sent: a viewer who is slow may have missed it, and without it there is
+    nothing to compare with.
     """
     names: dict[str, str] = {}
     for name in newer(room.pictures_new, since):
-        names[name.rpartition("-")[0]] = name
+        kind, _, number = name.rpartition("-")
+        if kind not in names or int(number) >= int(names[kind].rpartition("-")[2]):
+            names[kind] = name
     if (received := names.get("received")) is not None:
         of = received.rpartition("-")[2]
         names |= {"original": f"sent-{of}", "made of": f"tiles-{of}"}

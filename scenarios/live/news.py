@@ -41,6 +41,8 @@ class News:
     """Why the session ended early."""
     limit_factor: float | None = None
     """The most that the ends keep up with."""
+    ends: Mapping[str, str] = field(default_factory=dict)
+    """How sender and receiver stand, by role: `absent`, `loading`, `ready`; empty: not known."""
     draw_s: float | None = None
     """Seconds that the newest picture took to draw."""
 
@@ -55,6 +57,9 @@ class Source(ABC):
     mode: Mode = "live"
     duration_ns: int | None = None
     """How long a journal is; None for a live session."""
+    keeps_up: bool | None = None
+    """Whether steps are lowered for a receiver that is too slow (`scenarios.live.keep_up`) unless a viewer says
+    otherwise; None: that cannot be."""
     story: Story | None = None
     """What is told of it, with changes of its own."""
 
@@ -75,8 +80,8 @@ class Source(ABC):
         return "only a replay can be wound"
 
     async def mark(self, text: str, by: str) -> str | None:
-        """Keep *text* beside the present moment; return why not."""
-        return None
+        """Keep *text* beside the present moment, in the journal; return why not."""
+        return "this session keeps no marks"
 
     async def open(self, what: str, name: str) -> str | None:
         """Go over to another session, which is *name* of a list, never a path; return why not."""

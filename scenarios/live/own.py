@@ -56,6 +56,11 @@ class Own(Source):
         """See `Source.traces`."""
         return self._current.traces
 
+    @property
+    def keeps_up(self) -> bool | None:  # type: ignore[override]
+        """See `Source.keeps_up`."""
+        return self._current.keeps_up
+
     async def news(self) -> AsyncIterator[News]:
         """See `Source.news`; the first of a session that was opened in another's place is fresh."""
         fresh = False
@@ -77,6 +82,10 @@ class Own(Source):
     async def pace(self, turn: str | None, factor: float | None) -> str | None:
         """See `Source.pace`."""
         return await self._current.pace(turn, factor)
+
+    async def mark(self, text: str, by: str) -> str | None:
+        """See `Source.mark`."""
+        return await self._current.mark(text, by)
 
     async def open(self, what: str, name: str) -> str | None:
         """See `Source.open`."""

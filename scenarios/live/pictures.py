@@ -22,7 +22,7 @@ LOSSLESS_EACH_S = 2
 """Pictures of a kind in a second up to which they are left as they are."""
 _JPEG: Mapping[str, Any] = {"quality": 95, "subsampling": "4:4:4"}
 # Dark violet to light yellow in even steps of lightness, near is light: corners of matplotlib's "magma".
-_DEPTH = np.array(
+_DEPTH_CORNERS = np.array(
     [
         [0, 0, 4],
         [41, 17, 90],
@@ -34,6 +34,12 @@ _DEPTH = np.array(
     ],
     np.float64,
 )
+_STEPS = np.linspace(0.0, len(_DEPTH_CORNERS) - 1.0, 256)
+_DEPTH = np.stack(
+    [np.interp(_STEPS, np.arange(len(_DEPTH_CORNERS)), part) for part in _DEPTH_CORNERS.T], axis=-1
+)
+_DEPTH_COLOURS = np.vstack([_DEPTH.round(), [[128, 128, 128]]]).astype(np.uint8)
+"""256 steps from far to near, then what is not known."""
 
 
 @dataclass(slots=True)
@@ -161,13 +167,14 @@ def shown_depth(data: bytes, *, metric: bool) -> bytes:
     with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError("too large a picture")
-        values = np.asarray(picture, np.float64)
-    known = values[values > 0]
-    share = np.zeros_like(values)
+        values = np.asarray(picture, np.float32)
+    is_known = values > 0
+    logs = np.log(np.maximum(values, 1.0))
+    known = logs[is_known]
+    share = np.zeros_like(logs)
     if known.size:
-        low, high = np.log(np.maximum(np.percentile(known, (1, 99)), 1.0))
-        share = np.clip((np.log(np.maximum(values, 1.0)) - low) / max(high - low, 1e-9), 0.0, 1.0)
+        low, high = np.percentile(known, (1, 99))
+        share = np.clip((logs - low) / max(high - low, 1e-9), 0.0, 1.0)
     near = 1.0 - share if metric else share
-    steps = np.linspace(0.0, 1.0, len(_DEPTH))
-    colours = np.stack([np.interp(near, steps, _DEPTH[:, part]) for part in range(3)], axis=-1)
-    return png.encode(np.where((values > 0)[..., None], colours, 128.0).round().astype(np.uint8))
+    steps = np.where(is_known, np.rint(255.0 * near), 256).astype(np.intp)
+    return png.encode(_DEPTH_COLOURS[steps])

@@ -203,8 +203,3 @@ class Replay(Source):
 def _event(record: dict[str, Any]) -> Event:
     about = dict(record)
     return Event(about.pop("kind"), about.pop("time_ns"), about.pop("frame", None), about)
-
-
-def is_journal(path: Path) -> bool:
-    """Return whether *path* is a journal, or a folder with one."""
-    return segments.segments(path)[-1].is_file() and (path.is_dir() or path.suffix == ".mcap")

@@ -20,11 +20,13 @@ from link.errors import UsageError
 from link.events import WITH_BYTES, Event, Fate, Row
 from link.steering import lay
 from scenarios.live import frames as framing
+from scenarios.live import keep_up
 from scenarios.live.controls import control_values, words_of
 from scenarios.live.crossing import Crossing, Ended
 from scenarios.live.curves import Curves
 from scenarios.live.frames import Frames, FrameView
 from scenarios.live.news import News
+from scenarios.live.order import Order
 from scenarios.live.pictures import PictureRing, psnr, shown_depth
 from scenarios.live.queues import HopLoad, count_packets
 from scenarios.report.sections import SectionReader
@@ -36,7 +38,6 @@ MOST_ROWS = 2000
 _MOST_VERSIONS = 6000  # ten minutes of ticks: who is further behind gets the state anew
 _LINES = {"warned", "skipped", "aborted", "gave_up", "not_found"}
 _FATES = {int(fate): fate.name.lower() for fate in Fate}
-_ORDER = {"captured": 0}
 
 
 class Room:
@@ -57,6 +58,8 @@ class Room:
         except ValueError as error:
             raise UsageError(f"a session that this farlink does not understand: {str(error)[:200]}") from None
         self.head = head
+        self.keeps_up: bool | None = None
+        """As that of `Source`."""
         self._traces = dict(traces or {})
         self._local = local
         self.version = version
@@ -86,10 +89,10 @@ class Room:
         """The newest frame that was sent, and the bytes of its sections."""
         self.news = News(0, 1.0, True, None)
         self.story: tuple[int, dict[str, Any] | None] = (self.version, None)
+        self.ends: tuple[int, Mapping[str, str]] = (self.version, {})
         self.draw_s: float | None = None
-        self._pending: list[Row] = []
+        self._order = Order()
         self._bytes: dict[int, bytes] = {}
-        self._now_ns = 0
         self._shown: tuple[int, int] | None = None  # (captured, frame) of the newest picture shown
         self._hops = [HopLoad(hop.rate_bps) for hop in session.link.hops]
         self._touched: dict[int, FrameView] = {}
@@ -108,8 +111,10 @@ class Room:
         if news.fresh:
             self._begin()
         self.news = news
+        if news.ends != self.ends[1]:
+            self.ends = (self.version, news.ends)
         self._bytes.update(news.data)
-        for time, _, row, event in self._ordered(news):
+        for time, _, row, event in self._order.sort(news):
             self._draw_points(time)
             if row is not None:
                 self._take_row(row)
@@ -119,28 +124,9 @@ class Room:
         for frame in self._touched.values():
             frame.version = self.version
         self._touched.clear()
-        self._bytes = {number: data for number, data in self._bytes.items() if number in self._awaited}
+        awaited = self._order.awaited
+        self._bytes = {number: data for number, data in self._bytes.items() if number in awaited}
         self._versions.append((self.version, self.rows_seen))
-
-    def _ordered(self, news: News) -> list[tuple[int, int, Row | None, Event | None]]:
-        """Return rows and events in the order of run time; rows that say what is still to come wait for it.
-
-        An event counts from when those before it had happened: an end answers late, and all that it says at once.
-        A frame is captured before its packets are sent, and these before it is said that they were.
-        """
-        rows = self._pending + [
-            (int(a), int(b), int(c), int(d), int(e), int(f)) for a, b, c, d, e, f in news.rows
-        ]
-        self._pending = [row for row in rows if row[0] > news.now_ns]
-        items: list[tuple[int, int, Row | None, Event | None]] = [
-            (row[0], 1, row, None) for row in rows if row[0] <= news.now_ns
-        ]
-        for event in news.events:
-            self._now_ns = max(self._now_ns, event.time_ns)
-            items.append((self._now_ns, _ORDER.get(event.kind, 2), None, event))
-        waiting = {row[1] for row in self._pending if row[2] in WITH_BYTES}
-        self._awaited = waiting
-        return sorted(items, key=lambda item: item[:2])
 
     def _draw_points(self, until_ns: int) -> None:
         for at in self.curves.due(until_ns):
@@ -160,15 +146,8 @@ class Room:
         data = self._bytes.pop(number, None) if fate in WITH_BYTES else None
         born = self.crossing.born(row, data)
         if born is not None:
-            about = [
-                number,
-                born.frame,
-                born.kind,
-                born.section,
-                born.size_bytes,
-                0 if born.forward else 1,
-                time,
-            ]
+            way = 0 if born.forward else 1
+            about = [number, born.frame, born.kind, born.section, born.size_bytes, way, time]
             self.packets.append((self.version, about))
             if born.forward and fate in (Fate.SENT, Fate.DUPLICATED):
                 size = born.size_bytes or self.session.link.mtu_bytes
@@ -243,6 +222,8 @@ class Room:
             self._touch(self.frames.supersede(int(number or 0)))
         elif kind == "changed":
             self._changed(event)
+        elif kind == "marked":
+            self.mark(str(event.fields.get("text", "")), str(event.fields.get("by", "")), event.time_ns)
         elif kind == "skipped":
             self.skipped += 1
         elif kind in ("finished", "aborted"):
@@ -334,6 +315,28 @@ class Room:
             self._drawn("rival", int(about["frame"]), picture, wall_s)
         self._versions.append((self.version, self.rows_seen))
 
+    def tell_truth(self, number: int, told: Mapping[str, Any], maps: Sequence[bytes], wall_s: float) -> None:
+        """What is true of frame *number*, and what its findings are worth (`scenarios.live.referee`)."""
+        frame = self.frames.ring.get(number)
+        if frame is None:
+            return
+        self.version += 1
+        frame.version, frame.true_boxes = self.version, told["boxes"]
+        frame.scores |= told["scores"]
+        at_ns = self.news.now_ns if frame.drawn_ns is None else frame.drawn_ns
+        if "miou" in told["scores"]:
+            self.curves.add("miou", self.version, at_ns, told["scores"]["miou"])
+        for kind, data in zip(told["kinds"], maps, strict=True):
+            self._drawn(kind, number, data, wall_s)
+        self._versions.append((self.version, self.rows_seen))
+
+    def set_keeps_up(self, on: bool) -> None:
+        """Set `keeps_up`."""
+        self.version += 1
+        self.keeps_up = on
+        self._note_values()
+        self._versions.append((self.version, self.rows_seen))
+
     def tell_story(self, told: dict[str, Any]) -> None:
         """What the session's story says now (`scenarios.live.stories.Teller.tell`)."""
         if told != self.story[1]:
@@ -342,7 +345,10 @@ class Room:
             self._versions.append((self.version, self.rows_seen))
 
     def _note_values(self) -> None:
-        for path, value in control_values(self.session, self.loaded).items():
+        values = control_values(self.session, self.loaded)
+        if self.keeps_up is not None:
+            values[keep_up.PATH] = self.keeps_up
+        for path, value in values.items():
             if path not in self.values or self.values[path][1] != value:
                 self.values[path] = (self.version, value)
 

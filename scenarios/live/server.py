@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import WSMsgType, web
 
 from scenarios.live import messages, wishes
+from scenarios.live.beside import Beside
 from scenarios.live.controls import wished
 from scenarios.live.feed import BEAT_S, SILENT_S, Feed, Viewer
 from scenarios.live.gate import HEADERS, WITH_CAMERA, Gate
+from scenarios.live.keep_up import PATH as KEEPS_UP
+from scenarios.live.keep_up import KeepUp, can_keep_up
 from scenarios.live.narrator import Narrator
-from scenarios.live.news import News, Source
-from scenarios.live.rival import Rival, RivalPicture, RivalTask
+from scenarios.live.news import Source
 from scenarios.live.room import Room
 from scenarios.live.static_files import read_static
 from scenarios.live.viewer_camera import MOST_BYTES, ViewerCamera
@@ -31,26 +33,8 @@ if TYPE_CHECKING:
     from scenarios.live.sinks import Sink
 
 MOST_VIEWERS = 50
-COMMANDS_S = 20
-"""Commands a second that a viewer may give; of changes the newest wins, others are refused."""
 _MOST_PENDING = 64
 _COOKIE_S = 7 * 24 * 3600
-
-
-class _Rate:
-    """How many commands a viewer may still give in this second."""
-
-    def __init__(self, now_s: float) -> None:
-        self._left, self._at = float(COMMANDS_S), now_s
-
-    def take(self, now_s: float) -> bool:
-        """Return whether one more is within the limit."""
-        self._left = min(float(COMMANDS_S), self._left + (now_s - self._at) * COMMANDS_S)
-        self._at = now_s
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
 
 
 class LiveServer:
@@ -72,7 +56,7 @@ class LiveServer:
         self._headers = HEADERS if camera is None else WITH_CAMERA
         self._local, self._presets, self._stories = local, presets, stories
         self._static = read_static()
-        self.room = Room(source.head, source.traces, local=local)
+        self.room = self._furnish(0)
         self.viewers: set[Viewer] = set()
         self._feed = Feed(self._state, source.picture)
         self._hold = asyncio.Lock()  # the room's
@@ -80,8 +64,9 @@ class LiveServer:
         self._began_s = self._now()
         self._pending: dict[tuple[str, ...], tuple[Mapping[str, Any], Viewer, int | None]] = {}
         self._changes = asyncio.Event()
-        self._rival = Rival(self._tell_rival)
-        self._rivalled: int | None = None
+        self._beside = Beside(lambda: self.room, self._hold, self._now)
+        self._keeper = KeepUp(source, self._note)
+        self._keeper.begin(self.room.first, on=bool(self.room.keeps_up))
         self._narrator = Narrator(source, lambda: self.room.news.now_ns, self._show_card, self._note)
         self._narrator.begin(source.story)
         self._sought = False  # with the next news the session has been wound, and viewers need the state
@@ -92,6 +77,13 @@ class LiveServer:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+    def _furnish(self, version: int) -> Room:
+        """Return a room for the source's session."""
+        room = Room(self.source.head, self.source.traces, local=self._local, version=version)
+        if self.source.keeps_up is not None and can_keep_up(room.first):
+            room.set_keeps_up(self.source.keeps_up)
+        return room
 
     def _state(self, may_steer: bool) -> tuple[dict[str, Any], list[bytes]]:
         body, blobs = messages.state(
@@ -118,7 +110,14 @@ class LiveServer:
     async def _work(self, _app: web.Application) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(work)
-            for work in (self._follow(), self._beat(), self._apply(), self._narrator.run(), self._rival.run())
+            for work in (
+                self._follow(),
+                self._beat(),
+                self._apply(),
+                self._narrator.run(),
+                self._keeper.run(),
+                *self._beside.work(),
+            )
         ]
         yield
         for viewer in list(self.viewers):
@@ -224,11 +223,11 @@ class LiveServer:
                     await channel.send_bytes(data)
 
     async def _read(self, channel: web.WebSocketResponse, viewer: Viewer) -> None:
-        rate = _Rate(self._now())
+        rate = wishes.CommandRate(self._now())
         heard = 0
         async for message in channel:
             heard += 1
-            if heard % (5 * COMMANDS_S) == 0:
+            if heard % (5 * wishes.COMMANDS_S) == 0:
                 await asyncio.sleep(BEAT_S)  # a flood waits in its own socket
             if message.type is WSMsgType.TEXT:
                 try:
@@ -247,7 +246,7 @@ class LiveServer:
             elif message.type is WSMsgType.BINARY:
                 _echo(viewer, None, "no command of this page: text was expected")
 
-    async def _hear(self, viewer: Viewer, wish: wishes.Wish, rate: _Rate) -> None:
+    async def _hear(self, viewer: Viewer, wish: wishes.Wish, rate: wishes.CommandRate) -> None:
         if isinstance(wish, wishes.Ack):
             viewer.acknowledge(wish.seq, self._now())
         elif isinstance(wish, wishes.Fetch):
@@ -258,7 +257,7 @@ class LiveServer:
         elif isinstance(wish, wishes.SetFields):
             self._want(viewer, wish)
         elif not rate.take(self._now()):
-            _echo(viewer, wish.id, f"more than {COMMANDS_S} commands a second")
+            _echo(viewer, wish.id, f"more than {wishes.COMMANDS_S} commands a second")
         else:
             _echo(viewer, wish.id, await self._obey(viewer, wish))
 
@@ -281,10 +280,21 @@ class LiveServer:
             while self._pending:
                 key = next(iter(self._pending))
                 paths, viewer, number = self._pending.pop(key)
-                laid = wished(self.room.session, self.room.first, paths)
-                _echo(viewer, number, await self.source.change(laid, viewer.by))
-                await asyncio.sleep(1.0 / COMMANDS_S)
+                _echo(viewer, number, await self._change(dict(paths), viewer.by))
+                await asyncio.sleep(1.0 / wishes.COMMANDS_S)
             self._changes.clear()
+
+    async def _change(self, paths: dict[str, Any], by: str) -> str | None:
+        """Do what controls are set to; return why not."""
+        if KEEPS_UP in paths:
+            if self.room.keeps_up is None or not isinstance(paths[KEEPS_UP], bool):
+                return f"{KEEPS_UP}: there is nothing that could be kept up, or it is neither on nor off"
+            self._keeper.on = paths.pop(KEEPS_UP)
+            async with self._hold:
+                self.room.set_keeps_up(self._keeper.on)
+        return (
+            await self.source.change(wished(self.room.session, self.room.first, paths), by) if paths else None
+        )
 
     async def _show_card(self, told: dict[str, Any]) -> None:
         async with self._hold:
@@ -304,11 +314,7 @@ class LiveServer:
         if isinstance(wish, wishes.Open):
             return await self.source.open(wish.what, wish.name)
         assert isinstance(wish, wishes.Mark)
-        refused = await self.source.mark(wish.text, viewer.by)
-        if refused is None:
-            async with self._hold:
-                self.room.note(wish.text, viewer.by)
-        return refused
+        return await self.source.mark(wish.text, viewer.by)
 
     async def _follow(self) -> None:
         """Take the source's news until there are no more."""
@@ -316,13 +322,9 @@ class LiveServer:
             async for news in self.source.news():
                 async with self._hold:
                     if news.fresh and self.source.head is not self.room.head:
-                        self.room = Room(
-                            self.source.head,
-                            self.source.traces,
-                            local=self._local,
-                            version=self.room.version + 1,
-                        )
+                        self.room = self._furnish(self.room.version + 1)
                         self._narrator.begin(self.source.story)
+                        self._keeper.begin(self.room.first, on=bool(self.room.keeps_up))
                     if news.events or news.rows:
                         await asyncio.get_running_loop().run_in_executor(
                             self._hand, self.room.take, news, self._now()
@@ -331,7 +333,9 @@ class LiveServer:
                         self.room.take(news, self._now())
                     for sink in self._sinks:
                         sink.take(news, self.source.head)
-                    self._offer(news)
+                    self._keeper.hear(news, self.room.session)
+                    if self.viewers or news.fresh:
+                        self._beside.offer(news)
                     if self._sought:
                         self._sought = False
                         for viewer in self.viewers:
@@ -342,25 +346,6 @@ class LiveServer:
                 self.room.lose(str(error) or type(error).__name__)
         finally:
             self.ended.set()
-
-    def _offer(self, news: News) -> None:
-        """Have the rival encode the newest frame that was sent."""
-        encoded = self.room.encoded
-        if news.fresh:
-            self._rivalled = None
-        if encoded is None or encoded[0] == self._rivalled or not self.viewers:
-            return
-        number, size = encoded
-        picture = self.room.pictures.get(f"sent-{number}")
-        if picture is not None and picture.png is not None:
-            self._rivalled = number
-            self._rival.offer(RivalTask(number, picture.png, size, self.room.session.codec.name))
-
-    async def _tell_rival(self, made: RivalPicture) -> None:
-        about = {"codec": made.codec, "bytes": made.size_bytes, "frame": made.frame, "words": made.words}
-        async with self._hold:
-            if made.frame in self.room.frames.ring:
-                self.room.tell_rival(about, made.png, self._now())
 
     async def _beat(self) -> None:
         """Ten times a second: give viewers what is new, and let go of those who are silent."""

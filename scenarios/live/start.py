@@ -94,7 +94,7 @@ async def begin(plan: Scenario, folder: Path, factor: float, means: Means) -> Li
     run = _Run(plan, folder, factor, means)
     watcher = Watcher(await run.address, token=run.token)
     await watcher.meet(_ANSWER_S)
-    return Linked(runs.head(plan), schema.traces(plan), watcher, run.ended, owns=True)
+    return Linked(runs.head(plan), schema.traces(plan), watcher, run.ended, owns=True, factor=factor)
 
 
 async def join(address: str, curve: Path | None) -> Linked:

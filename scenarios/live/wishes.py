@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 MOST_BYTES = 4096
+COMMANDS_S = 20
+"""Commands a second that a viewer may give; of changes the newest wins, others are refused."""
 _Id = Annotated[int, Field(ge=0, lt=1 << 53)] | None
 _Text = Annotated[str, Field(max_length=200)]
 _Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e15, le=1e15)]
@@ -93,3 +95,19 @@ def read(text: str) -> Wish:
         ) from None
     except RecursionError:
         raise ValueError("no command of this page: nested too deep") from None
+
+
+class CommandRate:
+    """How many commands a viewer may still give in this second."""
+
+    def __init__(self, now_s: float) -> None:
+        self._left, self._at = float(COMMANDS_S), now_s
+
+    def take(self, now_s: float) -> bool:
+        """Return whether one more is within the limit."""
+        self._left = min(float(COMMANDS_S), self._left + (now_s - self._at) * COMMANDS_S)
+        self._at = now_s
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

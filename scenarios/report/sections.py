@@ -7,7 +7,8 @@ them it had. So what is shown as arrived is what was decoded, repaired packets i
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,16 @@ from link.config import Session
 from link.errors import ModelMissingError
 from link.fingerprint import fingerprint
 from link.frame import Payload
-from link.journal import Run
 from link.packet import Kind
 from scenarios.results.traffic import Sent, scenario
+
+if TYPE_CHECKING:
+    from link.journal import Run
 
 TILE = (96, 72)
 COLUMNS = 8
 _GAP, _LINE = 6, 15
+_READ_FRAMES = 16
 _INK, _SOFT, _EMPTY = (27, 31, 36), (87, 96, 106), (228, 231, 235)
 _LOW, _MIDDLE, _HIGH = np.array([[33, 102, 172], [247, 247, 247], [178, 24, 43]], np.float32)
 
@@ -44,7 +48,7 @@ class Sections:
     """A PNG of the channels that were sent, those that did not arrive left empty; None where there are none."""
 
 
-def sections(run: Run, sent: Iterable[Sent], frames: Iterable[int]) -> dict[int, Sections]:
+def sections(run: "Run", sent: Iterable[Sent], frames: Iterable[int]) -> dict[int, Sections]:
     """Return what *frames* were made of, where the codec is one whose sections can be shown."""
     reader = SectionReader.of(run.head)
     if reader is None:
@@ -88,7 +92,9 @@ class SectionReader:
     """Reads the sections of a codec for people. Made by `of`."""
 
     def __init__(self, session: Session, syntax: PayloadSyntax, read: Callable[[Payload], Contents]) -> None:
-        self._codec, self._syntax, self._read = session.codec, syntax, read
+        self._codec, self._syntax = session.codec, syntax
+        # A frame is read when it was sent and again when it came, mostly whole: once decoded is enough.
+        self._read = lru_cache(maxsize=_READ_FRAMES)(read)
 
     @classmethod
     def of(cls, head: Mapping[str, Any]) -> "SectionReader | None":
@@ -131,7 +137,7 @@ def _session(about: dict[str, Any]) -> Session | None:
         return None
 
 
-def _payloads(run: Run, sent: list[Sent], framing: str) -> dict[int, Payload]:
+def _payloads(run: "Run", sent: list[Sent], framing: str) -> dict[int, Payload]:
     bodies: dict[int, dict[int, bytes]] = {}
     for item in sent:
         if item.forward and item.kind == Kind.DATA:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from link import segments
 from link.errors import StorageError, UsageError
 
 LOCK = ".lock"
@@ -59,3 +60,8 @@ def make_new(base: Path) -> Path:
     except OSError as error:
         raise StorageError(f"cannot write to {base.parent}: {error.strerror}") from error
     raise StorageError(f"cannot write to {base.parent}: every name up to {path.name} is taken")
+
+
+def is_journal(path: Path) -> bool:
+    """Return whether *path* is a journal, or a folder with one, of which a long session leaves several."""
+    return segments.segments(path)[-1].is_file() and (path.is_dir() or path.suffix == ".mcap")

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from link.events import Fate
-from link.journal import Run
+
+if TYPE_CHECKING:
+    from link.journal import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ def is_end(fate: int) -> bool:
     return fate == Fate.DELIVERED or Fate(fate).is_drop
 
 
-def hop_packets(run: Run, frames: Mapping[bytes, int]) -> list[HopPacket]:
+def hop_packets(run: "Run", frames: Mapping[bytes, int]) -> list[HopPacket]:
     """Return them in the order of the journal; *frames* gives the frame of each packet that the sender sent.
 
     An attempt that failed carries the bytes of its packet.

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,12 @@ from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.config import Codec
 from link.events import BIRTHS, Fate
-from link.journal import Run
 from link.packet import Kind
 from scenarios.results.hop_packets import HopPacket, hop_figures, hop_packets
 from scenarios.results.stores import node_figures
+
+if TYPE_CHECKING:
+    from link.journal import Run
 
 _RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
 _USELESS = (Fate.DUPLICATE, Fate.DEADLINE)  # these reached the far end intact, and were of no use to it
@@ -97,13 +99,13 @@ class Traffic:
     """What nodes kept, by the node's name: `stores.node_figures`; empty where there are none."""
 
 
-def scenario(run: Run) -> dict[str, Any]:
+def scenario(run: "Run") -> dict[str, Any]:
     """Return the resolved scenario of *run*."""
     resolved: dict[str, Any] = run.head["scenario"]
     return resolved
 
 
-def traffic(run: Run) -> Traffic:
+def traffic(run: "Run") -> Traffic:
     """Return the packets of *run*, each read once."""
     sent = packets(run)
     own = by_hops(run, sent)
@@ -132,7 +134,7 @@ def traffic(run: Run) -> Traffic:
     )
 
 
-def by_hops(run: Run, sent: Iterable[Sent]) -> list[HopPacket]:
+def by_hops(run: "Run", sent: Iterable[Sent]) -> list[HopPacket]:
     """Return what hops put on the air by themselves; *sent* is what the ends did."""
     return hop_packets(run, {run.data[item.number]: item.frame for item in sent if item.forward})
 
@@ -159,14 +161,14 @@ def _is_end(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     return ends
 
 
-def _ends(run: Run) -> dict[int, int]:
+def _ends(run: "Run") -> dict[int, int]:
     """Return the first end of each packet that has one, as the Fate's number."""
     rows = run.rows[_is_end(run.rows)]
     numbers, first = np.unique(rows[:, 1], return_index=True)
     return dict(zip(numbers.tolist(), rows[first, 2].tolist(), strict=True))
 
 
-def _copies(run: Run) -> list[tuple[int, bool]]:
+def _copies(run: "Run") -> list[tuple[int, bool]]:
     """Return (number, forward) of each copy that the channel made.
 
     The far end's verdicts name no direction; the row that says DUPLICATED does.
@@ -175,7 +177,7 @@ def _copies(run: Run) -> list[tuple[int, bool]]:
     return [(number, hop >= 0) for number, hop in rows[:, [1, 3]].tolist()]
 
 
-def packets(run: Run) -> list[Sent]:
+def packets(run: "Run") -> list[Sent]:
     """Return every packet that an end sent, in the order of sending."""
     rows = run.rows
     born = rows[rows[:, 2] == Fate.SENT]
@@ -215,7 +217,7 @@ def _end(ends: Mapping[int, int], number: int) -> Fate:
     return _FATES[ends.get(number, int(Fate.IN_FLIGHT))]
 
 
-def check_conservation(run: Run) -> None:
+def check_conservation(run: "Run") -> None:
     """Raise AssertionError, naming the packet, where packets do not add up.
 
     Each number is sent or made as a copy once, and ends once (in a run that was cut short: at most once), and
@@ -243,7 +245,7 @@ def check_conservation(run: Run) -> None:
             raise AssertionError(f"{count['sent']} sent and {count['duplicated']} copies, but {there} ends")
 
 
-def counts(run: Run, sent: Iterable[Sent], ends: Mapping[int, int], *, forward: bool) -> dict[str, Any]:
+def counts(run: "Run", sent: Iterable[Sent], ends: Mapping[int, int], *, forward: bool) -> dict[str, Any]:
     """Return sent, delivered, dropped by reason, and duplicated of one direction."""
     outcomes = [item.end for item in sent if item.forward == forward]
     total = len(outcomes)
@@ -292,7 +294,7 @@ def uses(
         yield "header", "", head
 
 
-def breakdown(run: Run, sent: Iterable[Sent], kind_of: Callable[[int], str]) -> Breakdown:
+def breakdown(run: "Run", sent: Iterable[Sent], kind_of: Callable[[int], str]) -> Breakdown:
     """Return what the bytes of *sent* that were on the air were for; *kind_of* is that of `section_kind`."""
     framing = scenario(run)["link"]["framing"]
     payload: Counter[str] = Counter()

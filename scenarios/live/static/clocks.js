@@ -13,6 +13,9 @@ export function standing(model, link) {
   if (link.word === "lost") return ["no connection", "lost"];
   if (link.word === "quiet") return ["no news", "lost"];
   if (!clock) return ["connecting", "wait"];
+  const [away, loads] = ["absent", "loading"].map((how) => Object.keys(model.ends).filter((end) => model.ends[end] === how));
+  if (away.length) return [`waiting for ${away.map((one) => `the ${one}`).join(" and ")}`, "wait"];
+  if (loads.length) return [`${loads.join(" and ")} ${loads.length > 1 ? "load" : "loads"}`, "wait"];
   if (clock.lost) return ["ended early", "lost"];
   if (clock.done) return ["ended", "still"];
   if (clock.jumping) return [`to the next ${clock.jumping}`, "live"];

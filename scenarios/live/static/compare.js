@@ -22,8 +22,8 @@ export class Compare {
     return Number(this.range.value) / Number(this.range.max);
   }
 
-  /** Draw *kinds* (the pictures of one frame, by kind) and what was *found* in it. */
-  draw(kinds, found) {
+  /** Draw *kinds* (the pictures of one frame, by kind), what was *found* in it, and the boxes of its truth. */
+  draw(kinds, found, trueBoxes) {
     const sent = bitmap(kinds?.sent, this.redraw);
     const received = bitmap(kinds?.received, this.redraw);
     if (!sent && !received && (kinds?.sent || kinds?.received)) return;  // a moment, until they are decoded
@@ -39,7 +39,7 @@ export class Compare {
     this.root.classList.toggle("nothing-sent", !sent);
     this.root.classList.toggle("nothing-received", !received);
     this.range.setAttribute("aria-valuetext", `${Math.round(100 * this.share)} % sent, ${Math.round(100 - 100 * this.share)} % received`);
-    this.#overlay(kinds, received ? found : null, size, cut / size.width, !sent, !received);
+    this.#overlay(kinds, received ? found : null, trueBoxes, size, cut / size.width, !sent, !received);
   }
 
   #half(context, image, left, width, size) {
@@ -52,7 +52,7 @@ export class Compare {
     context.fillRect(left, 0, width, size.height);
   }
 
-  #overlay(kinds, found, size, share, noneSent, noneReceived) {
+  #overlay(kinds, found, trueBoxes, size, share, noneSent, noneReceived) {
     const drawn = surface(this.over);
     if (!drawn) return;
     const { context, width, height } = drawn;
@@ -80,19 +80,20 @@ export class Compare {
     clipped(cut, width, () => {
       if (on.depth) lay("depth", 1);
       if (on.masks) lay("segmentation", 0.6);
-      if (on.boxes) this.#boxes(context, found, width / size.width, height / size.height);
+      if (on.boxes) this.#boxes(context, Object.values(found ?? {}).flatMap((task) => task.boxes ?? []), width / size.width, height / size.height, true);
     });
     if (on.truth) {
       clipped(0, cut, () => {
         if (on.depth) lay("truth_depth", 1);
-        if (on.masks || !on.depth) lay("truth_segmentation", 0.6);
+        if (on.masks || !(on.depth || on.boxes)) lay("truth_segmentation", 0.6);
+        if (on.boxes || !kinds?.truth_segmentation) this.#boxes(context, trueBoxes ?? [], width / size.width, height / size.height, false);
       });
     }
   }
 
-  /** All boxes; a name goes to the surest of those that would write over each other. */
-  #boxes(context, found, across, down) {
-    const boxes = Object.values(found ?? {}).flatMap((task) => task.boxes ?? []).sort((a, b) => b[5] - a[5]);
+  /** All boxes; a name goes to the surest of those that would write over each other. *scored*: with how sure it is. */
+  #boxes(context, found, across, down, scored) {
+    const boxes = found.toSorted((a, b) => b[5] - a[5]);
     const names = [...new Set(boxes.map((box) => box[4]))].sort();
     const colours = [palette().yellow, palette().sky, palette().orange, palette().green, palette().purple];
     for (const [left, top, right, bottom, name] of boxes.toReversed()) {
@@ -107,7 +108,7 @@ export class Compare {
     context.font = `600 ${TEXT}px ${palette().font}`;
     const written = [];
     for (const [left, top, , , name, score] of boxes) {
-      const text = `${plain(name)} ${Math.round(100 * score)} %`;
+      const text = scored ? `${plain(name)} ${Math.round(100 * score)} %` : plain(name);
       const [x, y] = [left * across - 1, Math.max(0, top * down - TEXT - 7)];
       const label = [x, y, x + context.measureText(text).width + 12, y + TEXT + 7];
       if (written.some((one) => label[0] < one[2] && one[0] < label[2] && label[1] < one[3] && one[1] < label[3])) continue;

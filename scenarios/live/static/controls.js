@@ -14,8 +14,8 @@ const GROUPS = [["link", "Link"], ["sender", "Sender"], ["drawing", "Drawing"]];
 export class Scale {
   constructor({ min, max, scale, step }) {
     Object.assign(this, { min, max, step, log: scale === "log" });
-    // A logarithmic scale from 0 begins four decades below its end, with 0 itself one position before.
-    this.low = this.log && min <= 0 ? max / 1e4 : min;
+    // A logarithmic scale from 0 begins six decades below its end, with 0 itself one position before.
+    this.low = this.log && min <= 0 ? max / 1e6 : min;
     this.zero = this.log && min <= 0 ? 1 : 0;
     const steps = step ? Math.round((max - min) / step) : Infinity;
     this.count = this.log ? 120 + this.zero : Math.min(steps, 200);
@@ -52,7 +52,7 @@ export class Controls {
     this.model = model;
     const session = model.session;
     const stated = (session.controls ?? []).map((control) => ({ ...control, value: null }));
-    renew(this.root, JSON.stringify([stated, session.hops.map((hop) => hop.name), session.ends]), () => {
+    renew(this.root, JSON.stringify([stated, session.hops.map((hop) => hop.name)]), () => {
       this.parts = (session.controls ?? []).map((control, at) => new Part(control, at, this));
       return GROUPS.map(([group, title]) => this.#group(group, title)).filter(Boolean);
     });

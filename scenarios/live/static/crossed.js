@@ -16,6 +16,7 @@ export class Crossed {
     this.redraw = redraw;
   }
 
+  /** *channels*: how many there may be, null for a codec that sends none. */
   draw(frame, kinds, channels) {
     const parts = Object.entries(frame?.bytes ?? {}).filter(([, count]) => count > 0);
     const total = frame?.on_air ?? parts.reduce((sum, [, count]) => sum + count, 0);
@@ -23,7 +24,8 @@ export class Crossed {
     say(get("on-air-of"), frame ? `on the air for frame ${frame.frame}` : "");
     this.#caption(frame);
     this.#bar(parts);
-    this.#tiles(frame, kinds?.tiles, channels);
+    get("tiles-head").hidden = get("tiles").hidden = channels === null;
+    if (channels !== null) this.#tiles(frame, kinds?.tiles, channels);
   }
 
   #caption(frame) {

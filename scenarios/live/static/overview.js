@@ -7,6 +7,7 @@ export function drawMeter(model) {
   const meter = model.meter;
   const share = meter?.used_share ?? 0;
   get("used").value = Math.min(1, share);
+  get("used").style.setProperty("--share", `${100 * Math.min(1, share)}%`);
   say(get("used-fact"), meter ? `${format.percent(Number(share.toPrecision(2)))} of ${format.rate(meter.rate_bps)}` : "no figures yet");
   say(get("photo-fact"), meter?.photo_s ? `A photo of 60 kB would take ${format.lasting(meter.photo_s)}.` : "");
   const totals = model.totals ?? {};
@@ -17,8 +18,13 @@ export function drawMeter(model) {
 }
 
 export function drawLog(model) {
-  const lines = model.log.slice(-40);
-  renew(get("log"), JSON.stringify(lines), () => lines.map((line) => make("li", { text: plain(line) })).reverse());
+  const lines = [];  // [line, how many times in a row]
+  for (const line of model.log) {
+    if (lines.at(-1)?.[0] === line) lines.at(-1)[1] += 1;
+    else lines.push([line, 1]);
+  }
+  const shown = lines.slice(-40);
+  renew(get("log"), JSON.stringify(shown), () => shown.map(([line, times]) => make("li", { text: plain(line) + (times > 1 ? ` (${times} times)` : "") })).reverse());
   get("log-panel").hidden = !lines.length;
 }
 

@@ -11,7 +11,7 @@ import { nodes } from "./strip.js";
 
 const REST_MS = 150;
 const TONES = { complete: "good", refined: "good", partial: "fair", lost: "bad" };
-const SCORES = { psnr_db: "PSNR", ms_ssim: "MS-SSIM", lpips: "LPIPS", miou: "mIoU" };
+const SCORES = { psnr_db: "PSNR", ms_ssim: "MS-SSIM", lpips: "LPIPS", miou: "mIoU", delta1: "depth within 25 %", map50_95: "boxes, mAP" };
 
 export class Scene {
   /** *fetch(id)* asks for a picture that the page does not hold. */
@@ -85,9 +85,11 @@ export class Scene {
     const kinds = frame ? model.pictures.get(frame.frame) : null;
     for (const button of document.querySelectorAll("[data-overlay]")) button.hidden = !model.overlays.has(button.dataset.overlay);
     get("overlays").hidden = !model.overlays.size;
+    // Not every frame is looked up in the truth: where it was not, there is nothing to be laid over it.
+    document.querySelector("[data-overlay=truth]").disabled = !(kinds?.truth_segmentation || kinds?.truth_depth || frame?.true_boxes);
     if (kinds?.received) this.#want(frame, ["sent"]);
-    this.compare.draw(kinds, frame?.found);
-    this.crossed.draw(frame, kinds, model.session.channels ?? 32);
+    this.compare.draw(kinds, frame?.found, frame?.true_boxes);
+    this.crossed.draw(frame, kinds, model.session.tiles === false ? null : model.session.channels ?? 32);
     this.#facts(frame, kinds, now, link);
     this.#thumbs(now);
     this.#ring(frame);
@@ -121,6 +123,7 @@ export class Scene {
     this.#found(frame);
     const exact = drawn && kinds.sent?.lossless && kinds.received.lossless;
     get("exact").hidden = !drawn || Boolean(exact);
+    get("picture-row").hidden = get("exact").hidden && get("overlays").hidden;
     const veil = link.word === "lost" || link.word === "quiet" ? link.text : "";
     say(get("veil"), veil);
     get("veil").hidden = !veil;
@@ -153,7 +156,7 @@ export class Scene {
     if (!rival) return;
     const has = rival.bytes > 0 && this.model.rivalPicture;
     show(get("rival-picture"), has ? this.model.rivalPicture : null, this.redraw);
-    say(get("rival-name"), `${plain(rival.codec)} instead`);
+    say(get("rival-name"), has ? `${plain(rival.codec)} instead` : "No other codec fits");
     say(get("rival-fact"), [has ? `frame ${rival.frame} in ${format.bytes(rival.bytes)}` : "", plain(rival.words ?? "")].filter(Boolean).join("; "));
   }
 
@@ -194,5 +197,6 @@ function label(name) {
 
 function measure(name, value) {
   const text = typeof value === "number" ? format.short(value) : plain(value);
+  if (name === "delta1" && typeof value === "number") return format.percent(Number(value.toFixed(3)));
   return name.endsWith("_db") ? `${text} dB` : text;
 }

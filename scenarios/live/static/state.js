@@ -9,7 +9,7 @@ const MARKS = 100;
 
 const STATED = [
   "mode", "camera", "may_steer", "title", "codec", "source", "tasks", "size", "hops", "back", "mtu_bytes", "controls", "stories",
-  "presets", "codecs", "sources", "channels", "ends", "duration_ns",
+  "presets", "codecs", "sources", "channels", "tiles", "duration_ns",
 ];
 
 // Kinds of pictures that lie over the others, by the overlay that they belong to.
@@ -26,7 +26,7 @@ export function begin(message, blobs, now) {
   const model = {
     session, clock: null, heard: now, packets: new Map(), frames: new Map(), pictures: new Map(),
     rival: null, rivalPicture: null, queues: [], flying: 0, curves: {}, marks: [], values: {}, totals: {}, meter: null,
-    log: [], story: null, leftOut: 0, overlays: new Set(),
+    log: [], story: null, ends: {}, leftOut: 0, overlays: new Set(),
     pictureBytes: 0,
   };
   for (const control of message.controls ?? []) model.values[control.path] = control.value;
@@ -45,12 +45,13 @@ export function add(model, tick, blobs, now) {
   for (const frame of tick.frames ?? []) {
     model.frames.set(frame.frame, frame);
     if (Object.values(frame.found ?? {}).some((one) => one.boxes)) model.overlays.add("boxes");
+    if (frame.true_boxes) model.overlays.add("truth");
   }
   for (const one of tick.pictures ?? []) addPicture(model, one, blobs);
   forget(model);
   addCurves(model, tick);
   Object.assign(model.values, tick.values ?? {});
-  for (const name of ["queues", "flying", "rival", "totals", "meter", "story"]) {
+  for (const name of ["queues", "flying", "rival", "totals", "meter", "story", "ends"]) {
     if (tick[name] !== undefined) model[name] = tick[name];
   }
   model.leftOut += tick.rows_left_out ?? 0;

@@ -11,7 +11,8 @@ const FOOT = 22;
 
 const endOf = (packet, now) => packet.end ?? now;
 
-/** The newest of *packets* at *now*, by whole frames, that fill a quarter of their time or more; one frame at least. */
+/** The newest of *packets* at *now*, by whole frames, that fill a quarter of their time or more; those that are on their
+ * way and all after them; one frame at least. */
 export function busy(packets, now) {
   const groups = [];
   let frame;
@@ -24,11 +25,14 @@ export function busy(packets, now) {
   }
   let kept = [];
   let filled = 0;
+  const oldest = groups.find((group) => group.some((one) => one.end === null));  // what is on its way is always shown
+  let within = oldest !== undefined;
   for (const group of groups.reverse()) {
     const sent = Math.min(...group.map((one) => one.sent));
     filled += Math.max(...group.map((one) => endOf(one, now))) - sent;
-    if (kept.length && filled < 0.25 * (Math.max(...kept.map((one) => endOf(one, now))) - sent)) break;
+    if (!within && kept.length && filled < 0.25 * (Math.max(...kept.map((one) => endOf(one, now))) - sent)) break;
     kept = group.concat(kept);
+    within &&= group !== oldest;
   }
   return kept;
 }
