@@ -337,14 +337,8 @@ class Sender:
         return self._repairs(before), [item.pack(self._short) for item in made], self._repairs(after)
 
     def _repairs(self, repairs: fec.Repairs | None) -> list[bytes]:
-        if repairs is None:
-            return []
-        low, level = repairs.frame % packet.FRAMES, 3 if self._link.repair.priorities else 0
-        end = repairs.first_index + len(repairs.bodies) - 1
-        return [
-            Packet(Kind.FEC, low, index, body, level, index == end).pack(self._short)
-            for index, body in enumerate(repairs.bodies, repairs.first_index)
-        ]
+        level = 3 if self._link.repair.priorities else 0
+        return [] if repairs is None else repairs.pack(level, self._short)
 
     def _wrap(self, data: bytes) -> bytes:
         self._sequence += 1
@@ -388,10 +382,7 @@ class Sender:
         if (self._control is None and self._protection is None) or number in self._told:
             return
         self._told.add(number)
-        missing = sum(index < len(box.packets) for index in request.missing)
-        if request.open_from is not None:
-            missing += max(0, len(box.packets) - request.open_from)
-        missing = 0 if request.complete else missing
+        missing = 0 if request.complete else len(box.missing(request))
         if self._protection is not None:
             self._protection.heard(len(box.packets), missing)
         if self._control is not None and not self._link.repair.fec:

@@ -128,11 +128,16 @@ class Outbox:
     sent_ns: dict[int, int] = field(default_factory=dict)
     """When an index was last sent again."""
 
-    def answer(self, request: RepairRequest, now: int, *, not_before_ns: int) -> list[int]:
-        """Return the indices to send again; one sent since *not_before_ns* is still on its way."""
+    def missing(self, request: RepairRequest) -> list[int]:
+        """Return the indices that had not arrived when *request* was made."""
         wanted = [index for index in request.missing if index < len(self.packets)]
         if request.open_from is not None:
             wanted += range(request.open_from, len(self.packets))
+        return wanted
+
+    def answer(self, request: RepairRequest, now: int, *, not_before_ns: int) -> list[int]:
+        """Return the indices to send again; one sent since *not_before_ns* is still on its way."""
+        wanted = self.missing(request)
         if request.enough:
             wanted = wanted[: request.enough]
         wanted = [index for index in wanted if self.sent_ns.get(index, -1) < not_before_ns]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import raptorq
 
 from link import varint
-from link.packet import MAX_PACKETS
+from link.packet import FRAMES, MAX_PACKETS, Kind, Packet
 
 MAX_FRAMES = 127
 """Frames of a block at most."""
@@ -186,6 +186,14 @@ class Repairs:
     """The block's last frame."""
     first_index: int
     bodies: list[bytes]
+
+    def pack(self, level: int, fingerprint: int) -> list[bytes]:
+        """Return them as packets of priority *level*, before framing."""
+        low, end = self.frame % FRAMES, self.first_index + len(self.bodies) - 1
+        return [
+            Packet(Kind.FEC, low, index, body, level, index == end).pack(fingerprint)
+            for index, body in enumerate(self.bodies, self.first_index)
+        ]
 
 
 Protect = Callable[[Sequence[int], Sequence[Sequence[float]], int], Sequence[int | None]]

@@ -14,7 +14,7 @@ from link.config import Camera
 from link.errors import UsageError
 from link.terminal import shorten
 from sender.camera.picture import Shot, Skipped
-from sender.camera.timed import Timed, timed_shots
+from sender.camera.timed import TimedPicture, timed_shots
 from sender.camera.video import require_first
 
 
@@ -39,7 +39,7 @@ def open_recorded(rest: str, camera: Camera, seed: int) -> Iterator[Shot | Skipp
     return require_first(timed_shots(_pictures(path), camera), where, "journal")
 
 
-def _pictures(path: Path) -> Iterator[Timed | Skipped]:
+def _pictures(path: Path) -> Iterator[TimedPicture | Skipped]:
     """Yield what was sent, one picture in memory at a time."""
     event: dict[str, object] = {}
     with records.refusing(path):
@@ -52,7 +52,7 @@ def _pictures(path: Path) -> Iterator[Timed | Skipped]:
                 name = f"{path.name}#{event['frame']}"
                 time_ns = event["time_ns"]
                 assert isinstance(time_ns, int)
-                yield Timed(name, time_ns, partial(_load, data))
+                yield TimedPicture(name, time_ns, partial(_load, data))
 
 
 def _load(data: bytes) -> Image.Image:

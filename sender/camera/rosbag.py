@@ -16,7 +16,7 @@ from link.config import Camera
 from link.errors import UsageError
 from link.terminal import printable, shorten
 from sender.camera.picture import PictureError, Shot, Skipped, check_size, one_line, read_rgb
-from sender.camera.timed import Timed, timed_shots
+from sender.camera.timed import TimedPicture, timed_shots
 from sender.camera.video import require_first
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -100,12 +100,12 @@ def _choose(reader: Any, topic: str | None, where: str) -> list[Any]:
     return next(iter(shown.values()))
 
 
-def _pictures(reader: Any, chosen: list[Any], store: Any, name: str) -> Iterator[Timed | Skipped]:
+def _pictures(reader: Any, chosen: list[Any], store: Any, name: str) -> Iterator[TimedPicture | Skipped]:
     number = 0
     try:
         for connection, time_ns, raw in reader.messages(chosen):
             label = f"{name}#{number}"
-            yield Timed(label, int(time_ns), partial(_load, store, connection.msgtype, raw))
+            yield TimedPicture(label, int(time_ns), partial(_load, store, connection.msgtype, raw))
             number += 1
     except Exception as error:  # as in open_rosbag
         yield Skipped(f"{name}#{number}", f"the bag is damaged there: {one_line(error)}")

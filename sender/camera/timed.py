@@ -1,7 +1,7 @@
 """Pictures of a recording, each with a time of its own: read one by one, and sampled as a video's frames are.
 
 ```
-recording -> Timed(name, time_ns, load) -> [the last one of each period_s] -> load, fit -> Shot
+recording -> TimedPicture(name, time_ns, load) -> [the last one of each period_s] -> load, fit -> Shot
 ```
 """
 
@@ -17,7 +17,7 @@ from sender.camera.video import MAX_REPEATS, MAX_SPAN_S
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedPicture:
     """A picture of a recording that is not read yet."""
 
     name: str
@@ -27,7 +27,7 @@ class Timed:
     """Returns it as RGB. May raise PictureError, ValueError, OSError."""
 
 
-def timed_shots(pictures: Iterator[Timed | Skipped], camera: Camera) -> Iterator[Shot | Skipped]:
+def timed_shots(pictures: Iterator[TimedPicture | Skipped], camera: Camera) -> Iterator[Shot | Skipped]:
     """Yield *pictures* at the camera's size, timed from the first one.
 
     Without `camera.period_s` all of them; with it, for each k the last that is not later than k periods. One that is
@@ -36,7 +36,7 @@ def timed_shots(pictures: Iterator[Timed | Skipped], camera: Camera) -> Iterator
     """
     timed = _in_order(pictures, camera.period_s)
     chosen = timed if camera.period_s is None else _sample(timed, Fraction(camera.period_s))
-    last: tuple[Timed, Shot | Skipped] | None = None
+    last: tuple[TimedPicture, Shot | Skipped] | None = None
     for item in chosen:
         if isinstance(item, Skipped):
             yield item
@@ -46,7 +46,9 @@ def timed_shots(pictures: Iterator[Timed | Skipped], camera: Camera) -> Iterator
         yield last[1]
 
 
-def _in_order(pictures: Iterator[Timed | Skipped], period_s: float | None) -> Iterator[Timed | Skipped]:
+def _in_order(
+    pictures: Iterator[TimedPicture | Skipped], period_s: float | None
+) -> Iterator[TimedPicture | Skipped]:
     """Yield *pictures* with times from the first one's."""
     most_ns = int(MAX_SPAN_S * 10**9)
     gap_ns = most_ns if period_s is None else int(MAX_REPEATS * Fraction(period_s) * 10**9)
@@ -61,14 +63,16 @@ def _in_order(pictures: Iterator[Timed | Skipped], period_s: float | None) -> It
             yield Skipped(item.name, f"its time, {since / 1e9:g} s, does not follow that of the one before")
             continue
         last = since
-        yield Timed(item.name, since, item.load)
+        yield TimedPicture(item.name, since, item.load)
 
 
-def _sample(pictures: Iterator[Timed | Skipped], period_s: Fraction) -> Iterator[Timed | Skipped]:
+def _sample(
+    pictures: Iterator[TimedPicture | Skipped], period_s: Fraction
+) -> Iterator[TimedPicture | Skipped]:
     """Yield for k = 0, 1, 2, ... the last of *pictures* that is not later than k periods."""
     period_ns = max(1, round(period_s * 10**9))
     count = 0
-    held: Timed | None = None
+    held: TimedPicture | None = None
     for item in pictures:
         if isinstance(item, Skipped):
             yield item
@@ -81,7 +85,7 @@ def _sample(pictures: Iterator[Timed | Skipped], period_s: Fraction) -> Iterator
         yield held
 
 
-def _shot(item: Timed, camera: Camera) -> Shot | Skipped:
+def _shot(item: TimedPicture, camera: Camera) -> Shot | Skipped:
     try:
         pixels, fitted = fit(item.load(), camera.width, camera.height, camera.fit)
     except (PictureError, ValueError, OSError) as error:

@@ -28,7 +28,7 @@ from diffusers import (
 
 from receiver.conditioning import Conditioning
 from receiver.generator import Generator, Sampling
-from receiver.parts import ChannelControlNet, PacketClasses
+from receiver.parts import ChannelControlNet, Parts
 
 CHANNELS = 320
 SIZES = ((1024, 1024), (512, 384))
@@ -80,12 +80,12 @@ def drawn(build: Callable[[], Any], plan: Plan) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def build_parts(plan: Plan) -> PacketClasses:
+def build_parts(plan: Plan) -> Parts:
     """Return all parts at the plan's size."""
     base = plan.transformer
     width = {key: value for key, value in base.items() if not key.startswith("num_") or key.endswith("heads")}
     layers, single = plan.blocks
-    return PacketClasses(
+    return Parts(
         drawn(lambda: FluxTransformer2DModel(**base), plan),
         drawn(
             lambda: ChannelControlNet(
@@ -130,7 +130,7 @@ def measure(plan: Plan, draw: Callable[[], Any]) -> tuple[float, float, int]:
 
 
 def ours(
-    plan: Plan, parts: PacketClasses, captions: Any, size: tuple[int, int], steps: int, batch: int
+    plan: Plan, parts: Parts, captions: Any, size: tuple[int, int], steps: int, batch: int
 ) -> Callable[[], Any]:
     """Return a call that draws a batch by farlink's decoder."""
     rows, columns = size[1] // 16, size[0] // 16
@@ -148,7 +148,7 @@ def ours(
 
 
 def peer(
-    plan: Plan, parts: PacketClasses, captions: Any, size: tuple[int, int], steps: int, batch: int
+    plan: Plan, parts: Parts, captions: Any, size: tuple[int, int], steps: int, batch: int
 ) -> Callable[[], Any]:
     """Return a call that draws a batch by diffusers' pipeline and a ControlNet of the same blocks."""
     base = plan.transformer
