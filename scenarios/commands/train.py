@@ -28,7 +28,7 @@ Part = Annotated[
     typer.Argument(
         metavar="PART",
         help="world, text, segmenter, grammar, transform, tables, autoencoder, decoder, flow, control, joint, "
-        "segmentation-street, segmentation-world, depth-world, detection-world or rate; "
+        "segmentation-street, segmentation-world, depth-world, detection-world, detection-threshold or rate; "
         "for flux tables, control or rate.",
     ),
 ]

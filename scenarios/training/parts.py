@@ -121,6 +121,7 @@ PARTS: dict[str, dict[str, Entry]] = {
             needs=("out", "world"),
             takes=("size",),
         ),
+        "detection-threshold": Fitted(tiny.detection_threshold, needs=("world",), takes=("init", "earlier")),
         "rate": _rate("tiny"),
     },
     "flux": {
