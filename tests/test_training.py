@@ -148,6 +148,21 @@ def test_the_receiver_loads_what_was_trained(runs):
     assert vae.config.scaling_factor == 1.0
 
 
+def test_a_vae_grows_from_one_of_fewer_channels():
+    small = AutoencoderKL.from_pretrained(SHIPPED["vae"])
+    had = small.config.latent_channels
+    wide = autoencoder.widen(small)
+    pictures = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        before = small.encode(pictures).latent_dist
+        after = wide.encode(pictures).latent_dist
+        assert after.mean.shape[1] == autoencoder.CHANNELS
+        assert torch.allclose(after.mean[:, :had], before.mean, atol=1e-4)
+        assert torch.allclose(after.logvar[:, :had], before.logvar, atol=1e-4)
+        # Whatever the new channels say, nothing is made of it yet.
+        assert torch.allclose(wide.decode(after.mean).sample, small.decode(before.mean).sample, atol=1e-4)
+
+
 def test_two_steps_of_the_decoder_leave_the_latents_as_they_are(runs, data, tmp_path):
     base, earlier, out = runs[0], tmp_path / "from", tmp_path / "out"
     earlier.mkdir()
@@ -294,7 +309,7 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flux")
     torch.manual_seed(1)
     transformer: Any = FluxTransformer2DModel(
-        patch_size=1, in_channels=16, num_layers=5, num_single_layers=3, attention_head_dim=16,
+        patch_size=1, in_channels=4 * autoencoder.CHANNELS, num_layers=5, num_single_layers=3, attention_head_dim=16,
         num_attention_heads=2, joint_attention_dim=128, pooled_projection_dim=64, guidance_embeds=True,
         axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
@@ -414,8 +429,8 @@ def part(data):
     def made(weights=1):
         torch.manual_seed(weights)
         pictures = Pictures.open(data / "train")
-        draws = [(1.0, lambda rng: pictures.random_cut(rng, (32, 24)))]
-        return Autoencoder(draws, [pictures.whole(0, (32, 32))], 2)
+        draws = [(1.0, lambda rng: pictures.random_cut(rng, (32, 32)))]
+        return Autoencoder(draws, [pictures.whole(0, (32, 32))], 2, lpips_model())
 
     return made
 

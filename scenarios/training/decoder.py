@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from pytorch_msssim import ssim
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from receiver.generator import decode, encode
 from scenarios.scoring.perceptual import Lpips
-from scenarios.training.autoencoder import NOISE, Draw, chroma, grid
+from scenarios.training.autoencoder import NOISE, Draw, compare, grid, score
 from scenarios.training.data import Cut, draw_mixed, to_tensor
 from scenarios.training.drawn import DrawnLatents
 from scenarios.training.loop import Losses
@@ -30,9 +28,6 @@ CLEAN = 0.25
 """Share of the latents that are decoded without noise, as the encoder makes them."""
 DRAWN = 0.4
 """Share of the latents that the flow has drawn, where a set of them is given."""
-PERCEIVED, JUDGED, COLOUR, SQUARED = 1.0, 1.0, 20.0, 4.0
-"""The weights of LPIPS, of a nat between the judge's classes, of the squared error of colours averaged over 8x8 pixels,
-and of the squared error, beside a mean absolute error of colours from 0 to 1."""
 
 
 class DecoderTraining:
@@ -95,20 +90,7 @@ class DecoderTraining:
     def loss(self, rng: np.random.Generator, progress: float) -> tuple[Tensor, Losses]:
         """Return L1 + LPIPS + what the judge sees otherwise + errors of colours, as weighed above."""
         latents, pictures = self._examples(rng)
-        decoded = decode(self.vae, latents)
-        absolute = (decoded - pictures).abs().mean()
-        squared = (decoded - pictures).square().mean()
-        perceived = self._eye(decoded, pictures).float().mean()
-        colour = avg_pool2d(chroma(decoded) - chroma(pictures), 8).square().mean()
-        wrong = measure_misjudgement(self._judge, pictures, decoded).mean()
-        whole = absolute + PERCEIVED * perceived + JUDGED * wrong + COLOUR * colour + SQUARED * squared
-        return whole, {
-            "lpips": perceived.item(),
-            "misjudged": wrong.item(),
-            "colour": colour.item(),
-            "l1": absolute.item(),
-            "psnr_db": float(-10 * squared.detach().log10()),
-        }
+        return compare(decode(self.vae, latents), pictures, self._eye, self._judge)
 
     def save(self, folder: Path) -> None:
         """Write the VAE: the encoder as it was, the decoder as it is now."""
@@ -118,7 +100,6 @@ class DecoderTraining:
     def sample(self, folder: Path, step: int) -> Losses:
         """Write held-out pictures above what becomes of them; return their mean scores."""
         decoded = decode(self.vae, encode(self.vae, self._held_out)).clamp(0, 1)
-        error = (decoded - self._held_out).square().flatten(1).mean(1)
         rows = [self._held_out, decoded]
         grid(torch.cat(rows), len(decoded)).save(folder / f"{step:06d}.png")
         scores = {}
@@ -134,10 +115,4 @@ class DecoderTraining:
             scores["drawn_psnr_db"] = float(
                 (-10 * (drawn - wanted).square().flatten(1).mean(1).log10()).mean()
             )
-        return {
-            **scores,
-            "val_lpips": float(self._eye(decoded, self._held_out).mean()),
-            "val_psnr_db": float((-10 * error.log10()).mean()),
-            "val_ssim": float(ssim(decoded, self._held_out, data_range=1.0)),
-            "val_misjudged": float(measure_misjudgement(self._judge, self._held_out, decoded).mean()),
-        }
+        return {**scores, **score(decoded, self._held_out, self._eye, self._judge)}

@@ -109,16 +109,19 @@ def extend_vocabulary(encoder: TextEncoder) -> TextEncoder:
     return new
 
 
-def build_transformer() -> Any:
-    """Return an untrained FLUX transformer: 4 latent channels packed 2x2, 2 double and 5 single blocks of 256."""
+def build_transformer(channels: int) -> Any:
+    """Return an untrained FLUX transformer of 160 features for *channels* latent channels, packed 2x2.
+
+    2 double and 4 single blocks, 3.6 million weights: on a laptop it sees ten times as many pictures as one of 256.
+    """
     kind: Any = FluxTransformer2DModel
     return kind(
         patch_size=1,
-        in_channels=16,
+        in_channels=4 * channels,
         num_layers=2,
-        num_single_layers=5,
+        num_single_layers=4,
         attention_head_dim=32,
-        num_attention_heads=8,
+        num_attention_heads=5,
         joint_attention_dim=128,
         pooled_projection_dim=64,
         guidance_embeds=False,
@@ -141,7 +144,7 @@ class BaseFlow:
     ) -> None:
         self._examples, self._held_out, self._vae, self._batch = examples, held_out, vae, batch
         if start is None:
-            self.text, transformer = build_text(), build_transformer()
+            self.text, transformer = build_text(), build_transformer(vae.config.latent_channels)
         else:
             self.text = extend_vocabulary(TextEncoder.from_pretrained(start, torch.float32))
             transformer = load(FluxTransformer2DModel, start["transformer"], torch_dtype=torch.float32)
@@ -194,9 +197,9 @@ class BaseFlow:
         tokens, pooled = embed(self.text, self._held_out.captions[:SAMPLES])
         rows, columns = (side // 2 for side in self._held_out.latents.shape[2:])
         flow = Steered(Parts(self.modules["transformer"], None, None, None), 1.0, rows, columns)
-        latents = torch.from_numpy(rng.standard_normal((SAMPLES, rows * columns, 16), np.float32)).to(
-            tokens.device
-        )
+        features = 4 * self._held_out.latents.shape[1]
+        drawn = rng.standard_normal((SAMPLES, rows * columns, features), np.float32)
+        latents = torch.from_numpy(drawn).to(tokens.device)
         steps = 16
         for at in range(steps, 0, -1):
             time = torch.full((SAMPLES,), at / steps, device=tokens.device)

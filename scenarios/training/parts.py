@@ -63,7 +63,7 @@ PARTS: dict[str, dict[str, Entry]] = {
             batch=8,
             build=tiny.autoencoder,
             needs=("out", "streets"),
-            takes=(*_PICTURES, "earlier"),
+            takes=(*_PICTURES, "earlier", "perceptual"),
         ),
         "decoder": Trained(
             Recipe(2000, 4e-4, warmup=50, final=0.03, ema=0.995, save_every=100, sample_every=200),

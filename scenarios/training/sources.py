@@ -11,6 +11,7 @@ import torch
 from transformers import UperNetForSemanticSegmentation
 
 from link.errors import UsageError
+from scenarios.scoring.perceptual import SHIPPED, Lpips
 from scenarios.training.autoencoder import Draw
 from scenarios.training.cards import Cards
 from scenarios.training.data import Cut, Pictures
@@ -134,3 +135,8 @@ def load_judge(request: TrainingRequest) -> Any:
     """Return the sender's segmentation model, frozen: what it sees in a picture is what decoding is to keep."""
     model = load(UperNetForSemanticSegmentation, request.part("segmenter"), dtype=torch.float32)
     return model.eval().requires_grad_(False)
+
+
+def load_eye(request: TrainingRequest) -> Lpips:
+    """Return the perceptual distance, of the shipped weights or those of --perceptual."""
+    return Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))

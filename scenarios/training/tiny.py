@@ -24,7 +24,7 @@ from receiver.generator import Generator, Sampling
 from receiver.parts import ChannelControlNet, Parts
 from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
-from scenarios.scoring.perceptual import SHIPPED, SMALLEST, Lpips
+from scenarios.scoring.perceptual import SMALLEST
 from scenarios.training import captions
 from scenarios.training import grammar as grammar_tables
 from scenarios.training import tables as latent_tables
@@ -59,6 +59,7 @@ from scenarios.training.sources import (
     draw_cuts,
     frame_size,
     half_size,
+    load_eye,
     load_judge,
     open_captioned_draws,
     open_held_out,
@@ -79,6 +80,8 @@ HELD_DRAWN = 48
 SYMBOLS = 3000
 """Maps that the latent tables are fitted to."""
 BATCH = 16
+LEAST_WINDOW = 32
+"""Pixels of a side: whole cells of the latents, and enough for LPIPS."""
 TEXT_FILES = [captions.DOMAIN, *(f"iiw_{name}.jsonl" for name in captions.GENERAL)]
 NEW_TEXTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
@@ -86,9 +89,12 @@ Say = Callable[[str], None]
 
 
 def autoencoder(request: TrainingRequest, batch: int) -> Autoencoder:
-    """Return the VAE to be trained, on windows of half the frame."""
-    draws = draw_cuts(request, half_size(request), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
-    return Autoencoder(draws, choose_shown(request), batch, request.start("vae"), load_judge(request))
+    """Return the VAE to be trained, on windows of half the frame, or as small as LPIPS can look at."""
+    wide, high = (max(side, LEAST_WINDOW) for side in half_size(request))
+    draws = draw_cuts(request, (wide, high), (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
+    return Autoencoder(
+        draws, choose_shown(request), batch, load_eye(request), request.start("vae"), load_judge(request)
+    )
 
 
 def decoder(request: TrainingRequest, batch: int) -> DecoderTraining:
@@ -100,8 +106,7 @@ def decoder(request: TrainingRequest, batch: int) -> DecoderTraining:
         )
     draws = draw_cuts(request, size, (0.55, 0.35, 0.1), ((1.2, 3.0), (1.0, 2.2), (1.0, 2.5)))
     start = request.start("vae") or request.part("vae")
-    eye = Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))
-    judge = load_judge(request)
+    eye, judge = load_eye(request), load_judge(request)
     drawn = _drawn(request) if request.examples else None
     return DecoderTraining(draws, choose_shown(request), batch, start, eye, judge, drawn)
 
@@ -147,7 +152,7 @@ def transform(request: TrainingRequest, batch: int) -> Transform:
     """Return the transform to be trained."""
     draws = draw_cuts(request, frame_size(request), (0.6, 0.25, 0.15), ((1.0, 1.5), (1.0, 1.2), (1.0, 1.3)))
     start, size = request.start("transform"), frame_size(request)
-    eye = Lpips(SHIPPED if request.perceptual is None else request.folder("perceptual"))
+    eye = load_eye(request)
     part = Transform(draws, choose_shown(request), batch, load_judge(request), [size], eye, start)
     if start is not None:
         part.go_on_from(start.parent / "checkpoint.pt")
