@@ -16,7 +16,7 @@ _COLOURS = ((0.9, 0.62, 0.0), (0.34, 0.71, 0.91), (0.0, 0.62, 0.45), (0.94, 0.89
 
 def least_shown(fields: Mapping[str, Any]) -> float:
     """Return the least score of a box of a `found` event's *fields* that is drawn: its model's, else `SHOWN`."""
-    told = fields.get(SHOWN_FROM)
+    told: Any = fields.get(SHOWN_FROM)
     return float(told) if type(told) in (int, float) and 0.0 <= told <= 1.0 else SHOWN
 
 
