@@ -167,10 +167,8 @@ def test_what_is_rare_is_rare_in_the_set_not_in_a_frame():
     both = SEGMENTATION.scores([often, seldom])
     assert both["invented_rare"] == 0.0 and both["invented"] == pytest.approx(0.1)
     spans = bootstrap.intervals(SEGMENTATION, [seldom, often] * 8, list("abcdefghijklmnop"), 1)
-    assert spans["invented_rare"] == (0.0, 0.0) and spans["invented"] == (
-        pytest.approx(0.1),
-        pytest.approx(0.1),
-    )
+    assert spans["invented_rare"] == (0.0, 0.0)
+    assert list(spans["invented"] or ()) == pytest.approx([0.1, 0.1])
 
 
 @pytest.mark.parametrize("bad", [[[2, 5]], [[0]], [[0, -1]], "none"])

@@ -5,7 +5,7 @@ A detector that is dense learns from scratch in minutes; one of queries (DETR an
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from link.annotations import SHOWN
-from link.errors import ModelMissingError
+from link.errors import ModelMissingError, UsageError
 from link.pretrained import BROKEN, first_line
 from receiver.analysis.detection import SETTING
 from receiver.analysis.fcos import FcosDetector
@@ -24,7 +24,9 @@ from scenarios.scoring.detection import DetectionPool
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS
 from scenarios.training.loop import Losses, storing
+from scenarios.training.request import TrainingRequest
 from scenarios.training.segmenter import vary_light
+from scenarios.training.sources import open_held_out_worlds
 from scenarios.training.world import LabelledView, Views, pictures
 from sender.camera.world.view import THINGS
 
@@ -142,6 +144,18 @@ def choose_shown_score(frames: Sequence[Stats]) -> float | None:
     last = np.append(scores[order][1:] < scores[order][:-1], True)
     f1 = np.where(last, 2 * hits / (shown + there), 0.0)
     return float(np.floor(scores[order][int(f1.argmax())] * 1e4) / 1e4)
+
+
+def fit_threshold(request: TrainingRequest, say: Callable[[str], None]) -> Path:
+    """Choose the score from which on boxes are shown, on the world's held-out views; write it beside the weights."""
+    if request.init is None and request.earlier is None:
+        raise UsageError("--init is needed: the folder of the detector whose config.json is to say it")
+    folder = request.start("detection-world") or request.part("detection-world")
+    held = Views(open_held_out_worlds(request).files[0].parent)
+    views = [held.view(at) for at in range(len(held))]
+    score = choose_shown_score(frames_of(find_boxes(open_detector(folder).eval(), views), views))
+    say(json.dumps({"views": len(views), SETTING: score}))
+    return write_shown_score(folder, score)
 
 
 def write_shown_score(folder: Path, score: float | None) -> Path:

@@ -35,14 +35,7 @@ from scenarios.training.control import Control, parts_of
 from scenarios.training.data import Pictures, draw_mixed, to_tensor
 from scenarios.training.decoder import DecoderTraining
 from scenarios.training.depth import DepthTraining
-from scenarios.training.detection import (
-    DetectionTraining,
-    choose_shown_score,
-    find_boxes,
-    frames_of,
-    open_detector,
-    write_shown_score,
-)
+from scenarios.training.detection import DetectionTraining
 from scenarios.training.drawn import CELL, DrawnLatents
 from scenarios.training.drawn import load_or_draw as drawn_latents
 from scenarios.training.examples import Examples, load_or_make, stamp
@@ -296,19 +289,6 @@ def detection(request: TrainingRequest, batch: int) -> DetectionTraining:
     size = frame_size(request)
     start = request.start("detection-world")
     return DetectionTraining(*_views(request), batch, (size[0] * 5 // 4, size[1] * 5 // 4), start)
-
-
-def detection_threshold(request: TrainingRequest, say: Say) -> Path:
-    """Choose the score from which on boxes are shown, on the world's held-out views; write it beside the weights."""
-    if request.init is None and request.earlier is None:
-        raise UsageError("--init is needed: the folder of the detector whose config.json is to say it")
-    folder = request.start("detection-world") or request.part("detection-world")
-    held = Views(open_held_out_worlds(request).files[0].parent)
-    views = [held.view(at) for at in range(len(held))]
-    frames = frames_of(find_boxes(open_detector(folder).eval(), views), views)
-    score = choose_shown_score(frames)
-    say(json.dumps({"views": len(views), "shown_score": score}))
-    return write_shown_score(folder, score)
 
 
 def world(request: TrainingRequest, say: Say) -> Path:
