@@ -1,11 +1,20 @@
 """Pictures, and boxes that were found in them, as the messages that Foxglove shows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 SHOWN = 0.3
-"""The least score of a box that is drawn; the event beside it holds them all."""
+"""The least score of a box that is drawn, where its model does not say one; the event beside it holds them all."""
+SHOWN_FROM = "shown_from"
+"""The field of a `found` event with the least score of a box that is drawn, as its model says."""
 _COLOURS = ((0.9, 0.62, 0.0), (0.34, 0.71, 0.91), (0.0, 0.62, 0.45), (0.94, 0.89, 0.26), (0.8, 0.47, 0.65))
 """Okabe and Ito's palette, without its dark colours: red, green and blue from 0 to 1."""
+
+
+def least_shown(fields: Mapping[str, Any]) -> float:
+    """Return the least score of a box of a `found` event's *fields* that is drawn: its model's, else `SHOWN`."""
+    told: Any = fields.get(SHOWN_FROM)
+    return float(told) if type(told) in (int, float) and 0.0 <= told <= 1.0 else SHOWN
 
 
 def annotations(fields: dict[str, Any], time_ns: int) -> bytes:
@@ -18,7 +27,7 @@ def annotations(fields: dict[str, Any], time_ns: int) -> bytes:
     for (left, top, right, bottom), kind, score in zip(
         fields["boxes"], fields["kinds"], fields["scores"], strict=True
     ):
-        if score < SHOWN:
+        if score < least_shown(fields):
             continue
         colour = _COLOURS[kind % len(_COLOURS)]
         box = message.points.add(type=PointsAnnotation.LINE_LOOP, thickness=2.0)

@@ -112,6 +112,9 @@ class Codec(Model):
 class ProfileConfig(Model):
     """Where the models of `codec.profile` are taken from, and how they run. A folder replaces a profile's part."""
 
+    bundle: Annotated[ModelPlace, Field(exclude_if=lambda folder: folder is None)] = None
+    """A folder that `farlink train all` made: each part that it holds stands for the profile's, at both ends. Parts
+    that are named by fields of their own win over it."""
     transform: ModelPlace = None
     """A transform with its tables; both ends need the same one."""
     segmenter: ModelPlace = None

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from link.config import Session
+from link.errors import ModelMissingError
+from link.files import brief
 from link.weights import FOLDER
 
 
@@ -29,13 +31,38 @@ def pull_hint(folder: Path) -> str:
     return f"; farlink models pull {profile if part in PROFILE_PARTS else f'{profile}/{part}'}"
 
 
-def place(profile: str, part: str, own: str | None, shipped: Path) -> Path:
-    """Return the folder of *part*: the user's *own*, else *shipped* for `tiny`, else where it was pulled to."""
+MANIFEST = "bundle.json"
+"""The file in a bundle that says what it is made of; a folder without it is none."""
+
+
+def bundled(bundle: str | None, part: str) -> Path | None:
+    """Return where *part*, as `transform` or `generator/vae`, lies in *bundle*; None where it holds none.
+
+    Raise ModelMissingError where *bundle* is no bundle: what one was given for must not be somebody else's quietly.
+    """
+    if bundle is None:
+        return None
+    folder = Path(bundle)
+    if not (folder / MANIFEST).is_file():
+        why = f"no {MANIFEST} in it" if folder.is_dir() else "no such folder"
+        raise ModelMissingError(f"profile.bundle {brief(bundle)}: {why}; farlink train all makes a bundle")
+    held = folder / part
+    return held if held.exists() else None
+
+
+def place(profile: str, part: str, own: str | None, shipped: Path, bundle: str | None = None) -> Path:
+    """Return the folder of *part*: the user's *own*, else what *bundle* holds, else the profile's.
+
+    The profile's is *shipped* for `tiny`, else where it was pulled to. Errors as of `bundled`.
+    """
     if own is not None:
         return Path(own)
+    if (held := bundled(bundle, part)) is not None:
+        return held
     return shipped if profile == "tiny" else home() / profile / part
 
 
 def transform_folder(session: Session) -> Path:
     """Return the folder of the session's transform, which both ends need."""
-    return place(session.codec.profile, "transform", session.profile.transform, FOLDER / "tiny")
+    profile = session.profile
+    return place(session.codec.profile, "transform", profile.transform, FOLDER / "tiny", profile.bundle)

@@ -3,17 +3,24 @@
 from pathlib import Path
 
 from link.config import Session
-from link.models import place, transform_folder
+from link.models import bundled, place, transform_folder
 
 WEIGHTS = Path(__file__).parent / "weights"
+GENERATOR = (
+    "transformer", "controlnet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
+)  # fmt: skip
+"""The folders of the generator's parts."""
 TEXT = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
 def part_folders(session: Session) -> dict[str, Path]:
-    """Return the folder of each of the generator's parts: the user's own, else the profile's."""
+    """Return the folder of each of the generator's parts: the user's own, else the bundle's, else the profile's."""
     name, profile = session.codec.profile, session.profile
     whole = place(name, "generator", profile.generator, WEIGHTS / "tiny")
-    folders = {part: whole / part for part in ("transformer", "controlnet", "vae", "scheduler", *TEXT)}
+    folders = {part: whole / part for part in GENERATOR}
+    if profile.generator is None:
+        held = {part: bundled(profile.bundle, f"generator/{part}") for part in GENERATOR}
+        folders |= {part: folder for part, folder in held.items() if folder is not None}
     for part in ("transformer", "controlnet", "vae"):
         own = getattr(profile, part)
         if own is not None:

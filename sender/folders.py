@@ -15,9 +15,9 @@ def captioner_place(session: Session) -> Path | str | None:
         return None
     if caption == "grammar":
         # The closed grammar belongs to the shipped segmentation model, whatever carries the picture.
-        return place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter")
+        return place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter", profile.bundle)
     if caption == "vlm":
-        return place("flux", "captioner", profile.captioner, WEIGHTS)
+        return place("flux", "captioner", profile.captioner, WEIGHTS, profile.bundle)
     return profile.caption_model
 
 

@@ -259,9 +259,9 @@ def stamps(session: Session) -> dict[str, str]:
 
 
 def table_path(session: Session) -> Path:
-    """Return where the session's table lies: `profile.rate_table`, else that of the codec's profile."""
-    own = session.profile.rate_table
-    return place(session.codec.profile, FILE, own, WEIGHTS / "tiny" / FILE)
+    """Return where the session's table lies: `profile.rate_table`, else the bundle's, or the profile's."""
+    own, bundle = session.profile.rate_table, session.profile.bundle
+    return place(session.codec.profile, FILE, own, WEIGHTS / "tiny" / FILE, bundle)
 
 
 def table_line(path: Path, line: str) -> str:

@@ -1,8 +1,10 @@
 """What models find: loaders on toy weights in the real layouts, records of findings, the models' names."""
 
 import json
+import math
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,14 +12,16 @@ import sights
 import torch
 from PIL import Image
 
-from link.annotations import SHOWN, annotations
+from link.annotations import SHOWN, SHOWN_FROM, annotations, least_shown
 from link.errors import ModelMissingError, UsageError
 from receiver.analysis import analyst, findings
 from receiver.analysis.analyst import Analyst, Chosen, choose, load
 from receiver.analysis.depth import DepthModel
 from receiver.analysis.detection import DetectionModel, FcosModel, YoloModel, tidy_boxes
+from receiver.analysis.fcos import FcosDetector
 from receiver.analysis.findings import DepthMap, Detections, FindingError, Record, Segments
 from receiver.analysis.segmentation import SegmentationModel
+from scenarios.live.frames import seen
 
 SHAPE = (40, 72, 3)
 
@@ -354,6 +358,35 @@ def test_boxes_are_drawn_for_foxglove_where_they_are_sure():
     assert (
         drawn.texts[0].text == f"{fields['names'][fields['kinds'][sure[0]]]} {fields['scores'][sure[0]]:.2f}"
     )
+
+
+def test_a_model_says_from_which_score_on_its_boxes_are_drawn():
+    from foxglove_schemas_protobuf.ImageAnnotations_pb2 import ImageAnnotations
+
+    known = replace(detections(6), scores=np.array([0.9, 0.7, 0.5, 0.31, 0.2, 0.1]))
+    silent = findings.write(known).fields
+    assert SHOWN_FROM not in silent, "journals of models that say nothing are as they were"
+    for least, count in ((None, 4), (0.6, 2), (0.0, 6), (0.7, 2)):
+        record = findings.write(replace(known, shown_from=least))
+        assert findings.read(record).shown_from == least
+        assert len(ImageAnnotations.FromString(annotations(record.fields, 1)).points) == count
+        assert len(seen(record.fields, None)["boxes"]) == count
+    for bad in (1.5, "0.5", True, math.nan):
+        with pytest.raises(FindingError, match="boxes shown from"):
+            findings.read(Record({**silent, SHOWN_FROM: bad}, None))
+        assert least_shown({SHOWN_FROM: bad}) == SHOWN
+
+
+def test_the_score_of_a_detectors_config_stands_in_what_it_finds(tmp_path):
+    FcosDetector(["rock"], [32, 32], [8, 8], [1, 1], features=32).save_pretrained(tmp_path)
+    path, pixels = tmp_path / "config.json", np.zeros((32, 32, 3), np.uint8)
+    assert FcosModel(tmp_path).find(pixels).shown_from is None
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "shown_score": 0.45}))
+    assert FcosModel(tmp_path).find(pixels).shown_from == 0.45
+    path.write_text(json.dumps({**settings, "shown_score": 45}))
+    with pytest.raises(UsageError, match=r"shown_score in config\.json is 45"):
+        FcosModel(tmp_path)
 
 
 # The analyst

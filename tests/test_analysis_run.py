@@ -172,6 +172,58 @@ def test_scores_against_the_truth_are_those_counted_by_hand(done, read, source, 
     assert scores["frames"] == 4 and scores["shown"] == 3
 
 
+def invented_by_hand(read, source, looked):
+    """Return the share of labelled pixels of shown pictures with a class that is neither true nor in the original."""
+    names = {event["frame"]: event["name"] for event in toys.kinds(read, "captured")}
+    meant = np.array([{"sky": 1, "road": 2, "car": 0}[name] for name in sights.NAMES])
+    wrong = labelled = 0
+    for frame, picture in read.findings["segmentation"].items():
+        truth = np.asarray(Image.open(source.removeprefix("folder:") + f"_labels/{names[frame]}"))
+        found = meant[findings.read(Record({"names": list(sights.NAMES)}, picture)).labels]
+        original = meant[looked.find(png.decode(read.pictures["sent"][frame])).labels]
+        for true, guess, before in zip(truth.ravel(), found.ravel(), original.ravel(), strict=True):
+            if true != 255:
+                labelled += 1
+                wrong += guess not in (true, before)
+    return wrong / labelled
+
+
+def test_what_was_invented_is_that_counted_by_hand(done, read, source, models):
+    (looked,) = Analyst.from_session(plan("testcard", models, ("segmentation",)).session())._models
+    scores = done[1]["tasks"]["segmentation"]
+    value = scores["truth"]["invented"]
+    assert value == pytest.approx(invented_by_hand(read, source, looked[1]), abs=1e-12) and value > 0.01
+    assert scores["truth"]["invented_rare"] == 0.0, "all three classes are common"
+    assert scores["original"]["invented"] is None and scores["ideal"]["invented"] is None
+    assert not [note for note in done[1]["notes"] if "invented" in note]
+    page, told = (done[0] / "report.html").read_text(), "\n".join(progress.table(done[1]))
+    assert "<td>invented (rare classes)</td>" in page and "less than 2 % of the labelled pixels" in page
+    assert f"invented {value:.3f}, invented (rare classes) 0.000" in told
+    row = cell.make(read, analyse, lambda _link: {}).cell
+    assert row["segmentation_truth_invented"] == value and row["segmentation_original_invented"] is None
+
+
+def test_where_it_is_not_known_what_was_invented_the_reason_is_told(done, read):
+    def without(**changed):
+        head = {**read.head, "scenario": {**read.head["scenario"], **changed}}
+        return analyse(journal.Run(**{**read.__dict__, "head": head}), intervals=False)
+
+    about = read.head["scenario"]
+    no_model = without(profile={**about["profile"], "segmentation": "/nowhere"})
+    assert no_model.tasks["segmentation"]["truth"]["miou"] is not None
+    assert no_model.tasks["segmentation"]["truth"]["invented"] is None
+    assert "sent pictures" in no_model.notes["tasks.segmentation.invented"]
+    no_truth = without(camera={**about["camera"], "source": "testcard"})
+    assert no_truth.tasks["segmentation"]["truth"] is None
+    assert no_truth.tasks["segmentation"]["original"]["invented"] is None
+    assert "to be true" in no_truth.notes["tasks.segmentation.invented"]
+    events = [event for event in read.events if event["kind"] not in ("found", "decoded")]
+    unseen = analyse(journal.Run(**{**read.__dict__, "events": events}), intervals=False)
+    assert unseen.tasks["segmentation"]["truth"]["miou"] == 0.0
+    assert unseen.tasks["segmentation"]["truth"]["invented"] is None
+    assert unseen.notes["tasks.segmentation.invented"] == "no picture was shown in which the model looked"
+
+
 def test_every_form_of_every_task_is_scored(done):
     tasks = done[1]["tasks"]
     assert list(tasks) == ["segmentation", "depth", "detection"]

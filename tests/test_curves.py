@@ -1,5 +1,6 @@
 """From a sweep's tables to points, curves, tables and the page, on sweeps whose curves are known."""
 
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 from PIL import Image
-from sweeps import CELLS, FRAMES, Made, depth, miou, rising, write_table
+from sweeps import CELLS, FRAMES, PIXELS, Made, depth, miou, rising, write_table
 
 from link.errors import UsageError
 from link.seeds import generator
@@ -305,6 +306,25 @@ def test_the_bandwidth_for_ninety_percent_is_interpolated_over_log_rate(tmp_path
     assert needs["webp"].reason == "not reached"
     assert needs["webp"].best_share == pytest.approx(0.3 / 0.7)
     assert needs["avif"].at_smallest
+
+
+def test_what_was_invented_stands_beside_the_score_of_a_point(tmp_path):
+    made = Made(frames=4)
+    for codec, pixels in (("gsc", 900), ("webp", None)):
+        made.cell(codec, 100, 0.7, tasks=("segmentation",), settings={"codec.name": codec})
+        for row in made.rows[-4:]:
+            stats = json.loads(row["segmentation_truth_stats"])
+            if pixels is not None:
+                row["segmentation_truth_stats"] = json.dumps({**stats, "invented": [[0, pixels]]})
+    found = results_of(made, tmp_path)
+    points = {line.codec: line.points[0] for line in found.series}
+    share = points["gsc"].scores["segmentation", "truth", "invented"]
+    assert share.value == pytest.approx(900 / (2 * PIXELS)) and share.low == pytest.approx(share.value)
+    assert points["gsc"].scores["segmentation", "truth", "invented_rare"].value == 0.0
+    assert ("segmentation", "truth", "invented") not in points["webp"].scores, "not known is not 0"
+    rows = {row["name"]: dict(row["scores"]) for row in page._point_rows(found)}
+    assert rows["gsc"]["invented"].startswith("0.045") and "invented" not in rows["webp"]
+    assert page._knows_invented(found)
 
 
 def test_agreement_stands_in_where_there_is_no_truth(tmp_path):

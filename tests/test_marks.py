@@ -60,7 +60,7 @@ def test_the_lists_that_are_made_of_the_marks():
     assert fields_unmarked(Codec, Affects.DECODING) == sender
     assert fields_unmarked(Codec, Affects.ENCODING) == receiver
     assert fields_marked(ProfileConfig, Affects.PLACE) == {
-        "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
+        "bundle", "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
         "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
     }  # fmt: skip
     assert fields_unmarked(ProfileConfig, Affects.RUNNING) - fields_marked(ProfileConfig, Affects.PLACE) == {

@@ -19,6 +19,8 @@ from scenarios.scoring.tasks import TASKS
 
 SEEDS = range(6)
 SEGMENTATION, DEPTH, DETECTION = Segmentation(), Depth(), Detection()
+UNCOMPARED = {"invented": None, "invented_rare": None}
+"""What segmentation scores where it is not known what the model finds in the originals."""
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -89,17 +91,17 @@ def test_segmentation_agrees_with_loops(seed):
 def test_a_class_that_is_nowhere_is_left_out_and_one_that_is_only_found_counts_as_wrong():
     truth = np.zeros((4, 4), np.uint8)
     right = SEGMENTATION.frame(truth, truth, classes=3)
-    assert SEGMENTATION.scores([right]) == {"miou": 1.0, "aacc": 1.0, "macc": 1.0}
+    assert SEGMENTATION.scores([right]) == {"miou": 1.0, "aacc": 1.0, "macc": 1.0, **UNCOMPARED}
     found = truth.copy()
     found[0] = 2
     scores = SEGMENTATION.scores([SEGMENTATION.frame(truth, found, classes=3)])
-    assert scores == {"miou": pytest.approx(0.375), "aacc": 0.75, "macc": 0.75}
+    assert scores == {"miou": pytest.approx(0.375), "aacc": 0.75, "macc": 0.75, **UNCOMPARED}
 
 
 def test_nothing_shown_is_nothing_right():
     truth = labels(generator(0), 3)
     lost = SEGMENTATION.frame(truth, None, classes=3)
-    assert SEGMENTATION.scores([lost]) == {"miou": 0.0, "aacc": 0.0, "macc": 0.0}
+    assert SEGMENTATION.scores([lost]) == {"miou": 0.0, "aacc": 0.0, "macc": 0.0, **UNCOMPARED}
     shown = SEGMENTATION.frame(truth, truth, classes=3)
     assert SEGMENTATION.scores([lost, shown])["miou"] == pytest.approx(0.5)
     assert SEGMENTATION.counts([lost, shown]) == {"frames": 2, "shown": 1}
@@ -107,8 +109,74 @@ def test_nothing_shown_is_nothing_right():
 
 def test_nothing_labelled_is_no_score():
     unknown = SEGMENTATION.frame(np.full((3, 3), 255, np.uint8), np.zeros((3, 3), np.uint8), classes=3)
-    assert SEGMENTATION.scores([unknown]) == {"miou": None, "aacc": None, "macc": None}
-    assert SEGMENTATION.scores([]) == {"miou": None, "aacc": None, "macc": None}
+    assert SEGMENTATION.scores([unknown]) == {"miou": None, "aacc": None, "macc": None, **UNCOMPARED}
+    assert SEGMENTATION.scores([]) == {"miou": None, "aacc": None, "macc": None, **UNCOMPARED}
+
+
+def triple(columns: dict[tuple[int, int, int], int]) -> tuple[np.ndarray, ...]:
+    """Return truth, original and received, maps of 20 rows, with so many columns of each (true, original, received)."""
+    kinds = np.repeat(np.array(list(columns), np.uint8), list(columns.values()), axis=0)
+    return tuple(np.tile(kinds[:, at], (20, 1)) for at in range(3))
+
+
+def test_what_was_invented_is_neither_true_nor_seen_in_the_original():
+    # Of 100 columns 62 are class 0, 37 class 1, and one, below 2 %, is class 2; class 3 is nowhere.
+    truth, original, received = triple(
+        {
+            (0, 0, 0): 50,  # right
+            (0, 0, 1): 4,  # invented, not rare
+            (0, 1, 1): 3,  # the model's own mistake
+            (0, 0, 2): 5,  # invented, rare
+            (1, 1, 3): 2,  # invented, of a class that is nowhere
+            (1, 2, 2): 6,  # the model's own mistake, of a rare class
+            (1, 1, 255): 10,  # no answer
+            (1, 1, 1): 18,
+            (1, 0, 2): 1,  # invented, rare: the original was mistaken for something else
+            (2, 2, 0): 1,  # left out, which is itself a wrong class 0
+        }
+    )
+    stats = again(SEGMENTATION.frame(truth, received, classes=4, original=original))
+    assert stats["invented"] == [[0, 20], [1, 80], [2, 120], [3, 40]]
+    scores = SEGMENTATION.scores([stats])
+    assert scores["invented"] == pytest.approx(0.13) and scores["invented_rare"] == pytest.approx(0.08)
+    nothing = SEGMENTATION.scores([SEGMENTATION.frame(truth, original, classes=4, original=original)])
+    assert nothing["invented"] == nothing["invented_rare"] == 0.0
+    with pytest.raises(ValueError, match=r"findings in the original: .* label 7"):
+        SEGMENTATION.frame(truth, received, classes=4, original=np.full_like(truth, 7))
+
+
+def test_what_was_invented_is_of_labelled_pixels_of_pictures_that_were_shown():
+    truth, original, received = triple({(0, 0, 1): 10, (255, 0, 1): 10, (1, 1, 1): 80})
+    shown = SEGMENTATION.frame(truth, received, classes=2, original=original)
+    lost = SEGMENTATION.frame(truth, None, classes=2, original=original)
+    uncompared = SEGMENTATION.frame(truth, received, classes=2)
+    assert "invented" not in lost and "invented" not in uncompared
+    alone = SEGMENTATION.scores([shown])
+    assert alone["invented"] == pytest.approx(10 / 90)
+    mixed = SEGMENTATION.scores([shown, lost, uncompared])
+    assert mixed["invented"] == alone["invented"] and mixed["miou"] != alone["miou"]
+    assert SEGMENTATION.scores([lost, uncompared])["invented"] is None, "not known is not none"
+
+
+def test_what_is_rare_is_rare_in_the_set_not_in_a_frame():
+    # Class 1 is a fiftieth of the second frame's pixels, and with the first frame's a fifth of both.
+    often = SEGMENTATION.frame(*triple({(0, 0, 0): 60, (1, 1, 1): 40})[::2], classes=2)
+    truth, original, received = triple({(0, 0, 0): 89, (0, 0, 1): 10, (1, 1, 1): 1})
+    seldom = SEGMENTATION.frame(truth, received, classes=2, original=original)
+    assert SEGMENTATION.scores([seldom])["invented_rare"] == pytest.approx(0.1)
+    both = SEGMENTATION.scores([often, seldom])
+    assert both["invented_rare"] == 0.0 and both["invented"] == pytest.approx(0.1)
+    spans = bootstrap.intervals(SEGMENTATION, [seldom, often] * 8, list("abcdefghijklmnop"), 1)
+    assert spans["invented_rare"] == (0.0, 0.0)
+    assert list(spans["invented"] or ()) == pytest.approx([0.1, 0.1])
+
+
+@pytest.mark.parametrize("bad", [[[2, 5]], [[0]], [[0, -1]], "none"])
+def test_stored_numbers_of_what_was_invented_are_checked(bad):
+    stats = SEGMENTATION.frame(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), classes=2)
+    with pytest.raises(ValueError):
+        Segmentation.form.model_validate({**stats, "invented": bad})
+    Segmentation.form.model_validate({**stats, "invented": [[1, 3]]})
 
 
 def test_label_maps_that_do_not_fit_are_refused():

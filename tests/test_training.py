@@ -647,6 +647,8 @@ def test_examples_are_the_same_again_and_are_kept(data, tmp_path):
     for other in (again, read):
         assert torch.equal(first.latents, other.latents) and torch.equal(first.maps, other.maps)
         assert first.captions == other.captions
+    # What was just made is laid out as what was kept, else kernels add up in another order.
+    assert first.latents.stride() == read.latents.stride() and first.maps.stride() == read.maps.stride()
     assert len(first) == 18 and first.channels == 5 and any(first.captions)
     assert torch.equal(
         make(draws, 2, 3, vae).latents, first.latents[:2]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,10 @@ from receiver.analysis.fcos import FcosDetector
 from receiver.parts import ChannelControlNet
 from receiver.text_encoder import TextEncoder
 from scenarios.commands import train as command
+from scenarios.scoring.boxes import Boxes
+from scenarios.scoring.tasks import TASKS
 from scenarios.training import depth, flow, segmenter
+from scenarios.training.detection import choose_shown_score, find_boxes, frames_of, open_detector
 from scenarios.training.request import SHIPPED
 from scenarios.training.segmentation import missing_overlap, paste_classes
 from scenarios.training.ship import ship
@@ -97,6 +101,39 @@ def test_a_detector_is_what_its_folder_says(world, tmp_path):
     settings.write_text(settings.read_text().replace('"fcos"', '"detr"'))
     with pytest.raises(ValueError, match="expected the settings of a fcos"):
         FcosDetector.from_pretrained(tmp_path / "model")
+
+
+def boxes_of(scores, right):
+    """Boxes of one kind in a frame with one rock each; those that are *right* lie on it."""
+    truth = Boxes.of([[0, 0, 10, 10]], [0])
+    places = [[0, 0, 10, 10] if hit else [30, 30, 40, 40] for hit in right]
+    return TASKS["detection"].frame(truth, Boxes.of(places, [0] * len(places), scores))
+
+
+def test_boxes_are_shown_from_the_score_of_the_best_f1():
+    # F1 after each box, surest first: 2/5, 2/6, 4/7 (the best), 4/8; one of four rocks is never found.
+    frames = [boxes_of([0.9], [1]), boxes_of([0.8], [0]), boxes_of([0.70004], [1]), boxes_of([0.6], [0])]
+    assert choose_shown_score(frames) == 0.7
+    # Boxes of one score come together: 2/5 with the first, then 4/7 only with the wrong one that is as sure.
+    tied = [boxes_of([0.9], [1]), boxes_of([0.5], [1]), boxes_of([0.5], [0]), boxes_of([], [])]
+    assert choose_shown_score(tied) == 0.5
+    assert choose_shown_score([boxes_of([0.9], [0])]) is None and choose_shown_score([]) is None
+
+
+def test_the_threshold_of_a_detector_is_chosen_again_by_a_command(world, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(SHIPPED["detection-world"], folder)
+    arguments = ("detection-threshold", "--world", world / "train")
+    done = trained(*arguments, "--init", folder)
+    assert done["file"] == str(folder / "config.json")
+    known = json.loads((folder / "config.json").read_text())
+    own = json.loads((SHIPPED["detection-world"] / "config.json").read_text())
+    assert {key: value for key, value in known.items() if key != "shown_score"} == own
+    found = find_boxes(open_detector(folder).eval(), [Views(world / "val").view(at) for at in range(2)])
+    frames = frames_of(found, [Views(world / "val").view(at) for at in range(2)])
+    assert known.get("shown_score") == choose_shown_score(frames)
+    refused = CliRunner().invoke(app, [*map(str, arguments)])
+    assert refused.exit_code == 2 and "--init is needed" in refused.stderr
 
 
 def test_the_settings_of_a_depth_model_hold_its_bins(world, tmp_path):

@@ -29,6 +29,8 @@ _AUTO: Any = AutoModelForObjectDetection
 _KNOWN: Any = MODEL_FOR_OBJECT_DETECTION_MAPPING
 LEAST_SCORE = 0.01
 """What is less sure is left out: it adds bytes to the journal and next to nothing to a precision."""
+SETTING = "shown_score"
+"""What config.json calls the least score of a box that is drawn for people; `link.annotations.SHOWN` without it."""
 MOST = 100
 """Boxes a picture, as COCO counts them."""
 
@@ -41,6 +43,7 @@ class DetectionModel:
         self._model = model.to(device)
         self._device = device
         self.names = loading.names(model.config)
+        self._shown_from = read_shown_score(folder, getattr(model.config, SETTING, None))
 
     @one_thread()
     @torch.inference_mode()
@@ -53,7 +56,7 @@ class DetectionModel:
             0
         ]
         boxes, kinds, scores = (answer[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
-        return tidy_boxes(boxes, kinds, scores, self.names, size[0])
+        return tidy_boxes(boxes, kinds, scores, self.names, size[0], self._shown_from)
 
 
 class FcosModel:
@@ -68,6 +71,7 @@ class FcosModel:
         self._model = model.eval().requires_grad_(False).to(device)
         self._device = device
         self.names = tuple(model.names)
+        self._shown_from = read_shown_score(folder, model.shown_score)
 
     @one_thread()
     @torch.inference_mode()
@@ -76,7 +80,8 @@ class FcosModel:
         given = torch.from_numpy(pixels.copy()).to(self._device).permute(2, 0, 1).float() / 255
         answer = self._model(given[None])[0]
         boxes, kinds, scores = (answer[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
-        return tidy_boxes(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
+        size = pixels.shape[0], pixels.shape[1]
+        return tidy_boxes(boxes, kinds, scores, self.names, size, self._shown_from)
 
 
 class YoloModel:
@@ -115,12 +120,22 @@ class YoloModel:
         return tidy_boxes(boxes, kinds, scores, self.names, (pixels.shape[0], pixels.shape[1]))
 
 
+def read_shown_score(folder: Path, told: Any) -> float | None:
+    """Return *told*, what config.json in *folder* has as `shown_score`. Raise UsageError where it is no share."""
+    if told is None:
+        return None
+    if isinstance(told, bool) or not isinstance(told, int | float) or not 0.0 <= told <= 1.0:
+        raise UsageError(f"{folder}: {SETTING} in config.json is {told!r}; 0 to 1 expected")
+    return float(told)
+
+
 def tidy_boxes(
     boxes: NDArray[Any],
     kinds: NDArray[Any],
     scores: NDArray[Any],
     names: tuple[str, ...],
     size: tuple[int, int],
+    shown_from: float | None = None,
 ) -> Detections:
     """Return the boxes cut to a picture of *size* (height, width), the surest first, those without area left out.
 
@@ -130,4 +145,7 @@ def tidy_boxes(
     xyxy = np.clip(boxes.astype(np.float64).reshape(-1, 4), 0.0, [width, height, width, height])
     keep = ~((xyxy[:, 2] <= xyxy[:, 0]) | (xyxy[:, 3] <= xyxy[:, 1]))
     order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")][:MOST]
-    return Detections(xyxy[order], kinds[order].astype(np.int64), scores[order].astype(np.float64), names)
+    return Detections(
+        xyxy[order], kinds[order].astype(np.int64), scores[order].astype(np.float64), names,
+        shown_from=shown_from,
+    )  # fmt: skip

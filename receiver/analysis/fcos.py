@@ -42,7 +42,8 @@ class Pyramid(nn.Module):
 class FcosDetector(nn.Module, PyTorchModelHubMixin):
     """Finds things of the classes *names* in pictures of *size* (width, height).
 
-    Classes are numbered as *names*; torchvision has no background class here.
+    Classes are numbered as *names*; torchvision has no background class here. *shown_score* is the least score of a box
+    that is drawn for people, chosen on held-out pictures; None: nobody has chosen one.
     """
 
     def __init__(
@@ -55,11 +56,12 @@ class FcosDetector(nn.Module, PyTorchModelHubMixin):
         mean: float = 0.45,
         deviation: float = 0.25,
         model_type: str = MODEL_TYPE,
+        shown_score: float | None = None,
     ) -> None:
         super().__init__()
         if model_type != MODEL_TYPE:
             raise ValueError(f"expected the settings of a {MODEL_TYPE}, got those of a {model_type!r}")
-        self.names, self.size = names, size
+        self.names, self.size, self.shown_score = names, size, shown_score
         levels = range(len(sizes))
         # A level's boxes reach 4 to 8 times its anchor: up to 32 pixels on the finest, and so on.
         anchors = AnchorGenerator(tuple((4 << at,) for at in levels), ((1.0,),) * len(sizes))

@@ -11,13 +11,15 @@ elsewhere or from a cache give the same figures.
 import colorsys
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from link.annotations import SHOWN_FROM
 
 FARTHEST_M = 1000.0
 """Metric depth beyond this is written as this."""
@@ -81,6 +83,8 @@ class Detections:
     scores: NDArray[np.float64]
     """(things,), 0 to 1."""
     names: tuple[str, ...]
+    shown_from: float | None = field(default=None, kw_only=True)
+    """The least score of a box that is drawn for people, 0 to 1; None: the model does not say one."""
 
 
 Found = Segments | DepthMap | Detections
@@ -107,12 +111,14 @@ def write(finding: Found) -> Record:
     numbers = np.concatenate([finding.xyxy.ravel(), finding.scores])
     if not np.isfinite(numbers).all():
         raise FindingError(f"{int((~np.isfinite(numbers)).sum())} numbers of boxes and scores are not finite")
+    told = {} if finding.shown_from is None else {SHOWN_FROM: finding.shown_from}
     return Record(
         {
             "names": list(finding.names),
             "boxes": np.round(finding.xyxy, 2).tolist(),
             "kinds": finding.kinds.tolist(),
             "scores": np.round(finding.scores, 4).tolist(),
+            **told,
         },
         None,
     )
@@ -154,7 +160,14 @@ def _boxes(fields: dict[str, Any]) -> Detections:
         raise FindingError(f"a damaged finding: kinds {kinds.min()} to {kinds.max()} of {len(names)}")
     if np.abs(xyxy).max(initial=0.0) > 1e6 or not np.isfinite(scores).all():
         raise FindingError("a damaged finding: numbers out of range")
-    return Detections(xyxy, kinds, scores, names)
+    return Detections(xyxy, kinds, scores, names, shown_from=_shown_from(fields))
+
+
+def _shown_from(fields: Mapping[str, Any]) -> float | None:
+    told = fields.get(SHOWN_FROM)
+    if told is not None and not (type(told) in (int, float) and 0.0 <= told <= 1.0):
+        raise FindingError(f"a damaged finding: boxes shown from {told!r} on, 0 to 1 expected")
+    return told
 
 
 def _names(fields: dict[str, Any]) -> tuple[str, ...]:

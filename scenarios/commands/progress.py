@@ -225,6 +225,14 @@ def _tasks(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ]
         if told:
             rows.append((task, f"{label} {', '.join(told)}"))
+        against = (figures or {}).get("truth") or {}
+        also = [
+            f"{TASKS[task].labels[name]} {against[name]:.3f}"
+            for name in TASKS[task].beside
+            if against.get(name) is not None
+        ]
+        if also:
+            rows.append(("", ", ".join(also)))
         # A source without truth is no fault, but a truth that could not be used is.
         if figures and (reason := metrics["notes"].get(f"tasks.{task}.truth")) and figures["truth"] is None:
             rows.append(("" if told else task, f"not scored against the truth: {reason}"))

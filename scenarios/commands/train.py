@@ -28,7 +28,8 @@ Part = Annotated[
     typer.Argument(
         metavar="PART",
         help="world, text, segmenter, grammar, transform, tables, autoencoder, decoder, flow, control, joint, "
-        "segmentation-street, segmentation-world, depth-world, detection-world or rate; "
+        "segmentation-street, segmentation-world, depth-world, detection-world, detection-threshold or rate; "
+        "all: each of them in turn; "
         "for flux tables, control or rate.",
     ),
 ]
@@ -70,7 +71,12 @@ def train(
     perceptual: Annotated[
         Path | None, _folder("AlexNet's convolutions for LPIPS; default: those that come with farlink.")
     ] = None,
-    pictures: Annotated[Path | None, _folder("Pictures of any sizes, for flux and for tables.")] = None,
+    pictures: Annotated[
+        Path | None,
+        _folder(
+            "Pictures of any sizes, for flux and for tables; for all: your own, with labels in DIR_labels or none."
+        ),
+    ] = None,
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -99,6 +105,10 @@ def train(
     source: Annotated[
         str | None, typer.Option(help="For rate: frames with truth, as world:mars:9 or camvid:DIR.")
     ] = None,
+    bundle: Annotated[Path | None, _folder("For rate: the models, as `train all` leaves them.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=1e-6, max=10_000, help="For all: how long it may take.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and examples.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -107,7 +117,14 @@ def train(
     Writes OUT/model, OUT/log.jsonl and OUT/samples; progress goes to stderr as JSON lines. Interrupt at any
     time: the last checkpoint stays. Recipes: scenarios/training/README.md.
 
+    `all` trains every part in order, within --hours, and leaves OUT/summary.html and OUT/bundle, which runs by
+    --set profile.bundle=OUT/bundle. With --pictures it adapts the shipped models to your camera; labels are optional.
+
     Examples:
+
+        farlink train all --pictures drive/ --hours 8 --out runs/mine
+
+        farlink train all --streets camvid/train --natural natural --world runs/world/train --hours 24 --out runs/anew
 
         farlink train autoencoder --streets camvid/train --natural natural --out runs/autoencoder
 
@@ -129,6 +146,7 @@ def train(
         request = TrainingRequest(
             out, seed, streets, natural, world, held_out, pictures, captions, earlier, init, base, transform,
             _size(size), examples, steps, batch, lr, ema, scenario, source, leave_out, perceptual,
+            bundle, hours,
         )  # fmt: skip
         result = perform(profile.value, part, request)
         if result is not None:
@@ -142,7 +160,8 @@ def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
     from link import memory
     from scenarios.training.loop import train as run
     from scenarios.training.parts import PARTS
-    from scenarios.training.request import Fitted, check, seed_weights, silence_libraries
+    from scenarios.training.request import Fitted, Whole, check, seed_weights, silence_libraries
+    from scenarios.training.summary import FILE as SUMMARY
 
     memory.keep_blocks()
     silence_libraries()
@@ -151,6 +170,9 @@ def perform(profile: str, name: str, request: Any) -> dict[str, Any] | None:
         raise UsageError(f"the {profile} profile has no part {name!r} to train; it has {', '.join(parts)}")
     entry = parts[name]
     check(name, entry, request)
+    if isinstance(entry, Whole):
+        bundle = entry.train(request, perf_counter, _say)
+        return {"part": name, "bundle": str(bundle), "summary": str(bundle.parent / SUMMARY)}
     if isinstance(entry, Fitted):
         path = entry.fit(request, _say)
         return {"part": name, "file": str(path), "bytes": path.stat().st_size}
@@ -172,6 +194,8 @@ def _say(line: str) -> None:
 
 
 def _line(result: dict[str, Any]) -> str:
+    if "bundle" in result:
+        return f"{result['summary']}: what came of it; run it by --set profile.bundle={result['bundle']}"
     if "file" in result:
         return f"{result['file']}: {result['bytes']} bytes"
     told = ("part", "folder", "steps_now", "step")

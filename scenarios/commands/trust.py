@@ -11,9 +11,9 @@ from receiver.analysis.analyst import is_name
 from scenarios.schema import with_local_models
 
 OPENED: dict[str, tuple[str, ...]] = {
-    "sender": ("transform", "segmenter", "captioner", "caption_url", "caption_model", "rate_table"),
+    "sender": ("bundle", "transform", "segmenter", "captioner", "caption_url", "caption_model", "rate_table"),
     "receiver": (
-        "transform", "generator", "transformer", "controlnet", "vae", "text", "lora", "preview_vae", *TASKS,
+        "bundle", "transform", "generator", "transformer", "controlnet", "vae", "text", "lora", "preview_vae", *TASKS,
     ),
 }  # fmt: skip
 """The fields of `profile` by which each end opens files or addresses."""

@@ -50,6 +50,15 @@ def metrics(reference: str) -> list[Metric]:
     ]
 
 
+def beside(reference: str) -> list[Metric]:
+    """Return the scores that stand beside the headline ones in tables, against *reference*."""
+    return [
+        Metric(name, reference, key, name, task.labels[key])
+        for name, task in TASKS.items()
+        for key in task.beside
+    ]
+
+
 def panels(results: Results, reference: str | None = None) -> list[tuple[str, Metric]]:
     """Return (source, score) of each panel of tasks.
 

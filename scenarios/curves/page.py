@@ -17,7 +17,7 @@ from scenarios.curves.differences import Difference
 from scenarios.curves.external import ExternalLine
 from scenarios.curves.fit import MIN_OVERLAP
 from scenarios.curves.load import Sweep, is_sweep
-from scenarios.curves.metric import Metric, metrics, picture_metrics
+from scenarios.curves.metric import Metric, beside, metrics, picture_metrics
 from scenarios.curves.outputs import write_points
 from scenarios.curves.published import CITATION, find_published
 from scenarios.curves.series import PICTURE, Point, Results, Score, least_loss
@@ -28,6 +28,7 @@ from scenarios.pages import make_environment
 from scenarios.results.table import replacing
 from scenarios.scoring import pictures
 from scenarios.scoring.bootstrap import RESAMPLES
+from scenarios.scoring.segmentation import RARE
 from scenarios.words import duration
 from scenarios.words import rate as rate_words
 
@@ -125,6 +126,7 @@ def _render(
         unmatched=unmatched,
         missing=_missing(results),
         points=_point_rows(results),
+        rare=percent(RARE) if _knows_invented(results) else None,
         external=external,
         citation=CITATION if cited else None,
         asked=[
@@ -318,8 +320,14 @@ def _point_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def _shown(point: Point) -> list[Metric]:
-    every = [*metrics("truth"), *metrics("original"), *picture_metrics()]
+    every = [*metrics("truth"), *beside("truth"), *metrics("original"), *picture_metrics()]
     return [metric for metric in every if metric.name in point.scores]
+
+
+def _knows_invented(results: Results) -> bool:
+    """Return whether any point says what its decoder invented."""
+    names = {metric.name for metric in beside("truth")}
+    return any(names & set(point.scores) for line in results.series for point in line.points)
 
 
 def _score(point: Point, metric: Metric) -> str:

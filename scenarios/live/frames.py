@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from link import fragment, packet, png
-from link.annotations import SHOWN
+from link.annotations import least_shown
 from link.events import Event
 from scenarios.live.crossing import Account, Passing, known_uses
 from scenarios.report.sections import COLUMNS, TILE, Held, SectionReader, tile
@@ -270,7 +270,7 @@ def seen(fields: Mapping[str, Any], picture: bytes | None) -> dict[str, Any]:
         boxes = [
             [*box, names[kind], score]
             for box, kind, score in zip(fields["boxes"], fields["kinds"], fields["scores"], strict=True)
-            if score >= SHOWN
+            if score >= least_shown(fields)
         ][:_MOST_BOXES]
         words = list(dict.fromkeys(box[4] for box in boxes))
     elif names and picture is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from link.config import TASKS, ProfileConfig, Session
 from link.errors import UsageError
+from link.models import bundled
 from link.terminal import shorten
 
 FULL: Mapping[str, str] = {
@@ -54,8 +55,14 @@ def _made_for(tree: Mapping[str, Any]) -> Mapping[str, str]:
     return FULL if full else shipped(domain)
 
 
+def _bundled(bundle: str | None, task: str, name: str | None) -> Path | None:
+    """Return where the model *name* of *task* lies in *bundle*; one for any source is called by its task."""
+    held = None if name is None else bundled(bundle, f"analysis/{name}")
+    return held or bundled(bundle, f"analysis/{task}")
+
+
 def with_analysts(session: Session) -> ProfileConfig:
-    """Return the profile with a model named for each task of *session*: the user's own, else by the source.
+    """Return the profile with a model named for each task of *session*: the user's own, the bundle's, or by the source.
 
     The receiver knows nothing of sources and truth, so it is told the names. Raise UsageError for a task that no
     model of the profile is made for, naming what to give.
@@ -76,6 +83,8 @@ def with_analysts(session: Session) -> ProfileConfig:
         if own is not None:
             path = Path(own)
             named[task] = str(path.resolve()) if os.path.exists(path) and not is_name(own) else own
+        elif held := _bundled(session.profile.bundle, task, made.get(task)):
+            named[task] = str(held.resolve())
         elif task in made:
             named[task] = made[task]
         else:

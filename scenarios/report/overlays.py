@@ -160,7 +160,8 @@ def _boxed(detections: Detections, picture: Pixels, size: tuple[int, int]) -> Im
     shades = colours(detections.names)
     names: list[tuple[str, tuple[float, float, float], tuple[int, ...]]] = []
     order = np.argsort(-detections.scores, kind="stable")
-    shown = [at for at in order.tolist() if detections.scores[at] >= SHOWN]
+    least = SHOWN if detections.shown_from is None else detections.shown_from
+    shown = [at for at in order.tolist() if detections.scores[at] >= least]
     for at in reversed(shown[:_BOXES]):
         box, kind, score = detections.xyxy[at], detections.kinds[at], detections.scores[at]
         left, top, right, bottom = (box * scale).tolist()

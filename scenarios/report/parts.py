@@ -15,7 +15,9 @@ from scenarios.pages import make_environment
 from scenarios.report import budgets, figures, overlays, passes, stores, timeline
 from scenarios.report.timeline import LOSSES
 from scenarios.results.cell import RunResult
+from scenarios.results.judge import INVENTS
 from scenarios.results.traffic import scenario
+from scenarios.scoring.segmentation import RARE
 from scenarios.words import percent
 
 ENVIRONMENT = make_environment("scenarios.report")
@@ -33,7 +35,9 @@ def draw(result: RunResult) -> list[Piece]:
 
 def _tasks(result: RunResult) -> Iterable[Piece]:
     rows = overlays.table(result.figures.get("tasks") or {})
-    return [_html("tasks.html.j2", tasks=rows)] if rows else []
+    told = (result.figures["tasks"].get(INVENTS) or {}).get("truth") or {}
+    rare = percent(RARE) if told.get("invented") is not None else None
+    return [_html("tasks.html.j2", tasks=rows, rare=rare)] if rows else []
 
 
 def _packets(result: RunResult) -> Iterable[Piece]:

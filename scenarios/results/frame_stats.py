@@ -42,13 +42,22 @@ class TrueBoxes(Detections):
     """(things,)."""
 
 
-def stats_of(task: str, true: Found, found: Found | None, domain: str, *, of_model: bool = False) -> Stats:
+def stats_of(
+    task: str,
+    true: Found,
+    found: Found | None,
+    domain: str,
+    *,
+    of_model: bool = False,
+    original: Found | None = None,
+) -> Stats:
     """Return the numbers of one frame of *domain* for *task*; *found* None: nothing was shown, or found.
 
-    *of_model*: *true* is itself a model's finding. Raise ValueError where the two do not belong together.
+    *of_model*: *true* is itself a model's finding. *original* is what the model found in the picture as it was sent,
+    for what is made of both. Raise ValueError where they do not belong together.
     """
     if task == "segmentation":
-        return _segmentation(true, found)
+        return _segmentation(true, found, original)
     return _depth(true, found, domain) if task == "depth" else _detection(true, found, of_model)
 
 
@@ -61,10 +70,13 @@ def _depth(true: Found, found: Found | None, domain: str) -> Stats:
     return score(true.values, None if found is None else found.values)
 
 
-def _segmentation(true: Found, found: Found | None) -> Stats:
-    assert isinstance(true, Segments) and isinstance(found, Segments | None)
-    labels = None if found is None else _meant(found.names, true.names)[found.labels]
-    return TASKS["segmentation"].frame(true.labels, labels, classes=len(true.names))
+def _segmentation(true: Found, found: Found | None, original: Found | None) -> Stats:
+    assert isinstance(true, Segments)
+    assert isinstance(found, Segments | None) and isinstance(original, Segments | None)
+    labels, before = (
+        None if one is None else _meant(one.names, true.names)[one.labels] for one in (found, original)
+    )
+    return TASKS["segmentation"].frame(true.labels, labels, classes=len(true.names), original=before)
 
 
 def _detection(true: Found, found: Found | None, of_model: bool) -> Stats:

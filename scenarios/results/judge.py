@@ -30,6 +30,8 @@ from scenarios.scoring.tasks import TASKS
 from scenarios.truth.truth import Truths, open_truth
 
 REFERENCES = ("truth", "original", "ideal")
+INVENTS = "segmentation"
+"""The task of which it is measured what a decoder shows that is not there."""
 _KINDS: Mapping[str, type[Found]] = {"segmentation": Segments, "depth": DepthMap, "detection": Detections}
 
 
@@ -119,6 +121,7 @@ class Judge:
                 for frame, kept in self._column(task, reference).items():
                     stats.setdefault(frame, {})[f"{task}_{reference}"] = kept
             self._note_failures(task)
+            self._note_invented(task, stats)
         sequences = {frame: self._sequence(frame) for frame in self._frames}
         figures: dict[str, Any] = dict.fromkeys(TASK_NAMES)
         for task in self._tasks:
@@ -151,13 +154,15 @@ class Judge:
     def _column(self, task: str, reference: str) -> dict[int, Stats]:
         """Return each frame's numbers; none, with a note, where a frame cannot be scored."""
         column: dict[int, Stats] = {}
+        wants_original = task == INVENTS and reference == "truth"
         for frame in self._frames:
             try:
                 given = self._pair(task, reference, frame)
                 if given is None:
                     continue
                 true, seen, of_model = given
-                column[frame] = stats_of(task, true, seen, self._domain, of_model=of_model)
+                original = self._originals.found(task, frame) if wants_original else None
+                column[frame] = stats_of(task, true, seen, self._domain, of_model=of_model, original=original)
             except (ValueError, FarlinkError) as error:
                 line = " ".join(str(error).split())
                 self.notes[f"tasks.{task}.{reference}"] = f"frame {frame} ({self._names.get(frame)}): {line}"
@@ -223,6 +228,20 @@ class Judge:
         if self._truths is not None:
             return self._truths.sequence(name)
         return name.partition("#")[0]  # a picture stands alone, a video's frames do not
+
+    def _note_invented(self, task: str, stats: Mapping[int, Mapping[str, Stats]]) -> None:
+        """Say why it is not known what the decoder invented, where it is not."""
+        if task != INVENTS:
+            return
+        of_truth = [kept[name] for kept in stats.values() if (name := f"{task}_truth") in kept]
+        if any("invented" in one for one in of_truth):
+            return
+        why = "no picture was shown in which the model looked"
+        if not of_truth:
+            why = "nothing is known to be true of the pictures"
+        elif not self._originals.available(task):
+            why = "it is not known what the model finds in the sent pictures"
+        self.notes[f"tasks.{task}.invented"] = why
 
     def _note_failures(self, task: str) -> None:
         failed = [

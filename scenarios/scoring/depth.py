@@ -43,6 +43,7 @@ class Depth:
 
     name = "depth"
     form = DepthStats
+    beside = ()
     primary = "delta1"
     higher_is_better: Mapping[str, bool] = MappingProxyType(
         {**dict.fromkeys(DELTAS, True), **dict.fromkeys(ERRORS, False)}

@@ -53,6 +53,7 @@ class Detection:
     name = "detection"
     form = DetectionStats
     primary = "map50_95"
+    beside = ()
     higher_is_better: Mapping[str, bool] = MappingProxyType(dict.fromkeys(_KEYS, True))
     labels: Mapping[str, str] = MappingProxyType(
         dict(zip(_KEYS, ("mAP50-95", "mAP50", "mAP75", "precision", "recall"), strict=True))

@@ -24,6 +24,10 @@ class Task(Protocol):
         """The score that stands for the task, wherever one stands for all."""
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """The scores that stand beside it where there is room for more than one."""
+
+    @property
     def form(self) -> type[BaseModel]:
         """What a frame's numbers are, for those that come out of a table."""
 

@@ -128,6 +128,8 @@ class Control:
     @torch.no_grad()
     def sample(self, folder: Path, step: int) -> Losses:
         """Write held-out pictures above those drawn from 0, 1, 2, ... channels; return PSNR of each."""
+        # Captions are read in half precision in training and in full here; neither is to find what the other has kept.
+        self._text.forget()
         held, rng = self._held_out, generator(0, "held-out")
         device, dtype = self._parts.transformer.device, self._parts.transformer.dtype
         # The ControlNet is trained in float32, whatever its base is in.
@@ -138,6 +140,7 @@ class Control:
                 errors.append(self._error(rows, mask_first(rows.order, 8), rng, 0.0).cpu())
             shown = held.rows(held.groups(SAMPLES)[0])
             pictures, scores = self._drawn(shown)
+        self._text.forget()
         grid(pictures, len(shown.captions)).save(folder / f"{step:06d}.png")
         return {"val_loss": float(torch.cat(errors).mean()), **scores}
 

@@ -136,19 +136,25 @@ def make(
 
 
 def load_or_make(path: Path, *args: Any, **options: Any) -> Examples:
-    """Return `make(*args)`, read from *path* where it was kept before, else kept there."""
-    if path.is_file():
-        arrays = load_file(path)
-        text = bytes(arrays["captions"].numpy().tobytes()).decode()
-        return Examples(arrays["latents"], text.split("\n"), arrays.get("maps"))
-    made = make(*args, **options)
+    """Return `make(*args)`, read from *path*, where it is kept if it was not before.
+
+    What was just made is read again, too: a convolution may lay numbers out otherwise than a file does, from which
+    kernels add them up in another order, and a training that was cut would end with other bits.
+    """
+    if not path.is_file():
+        _keep(path, make(*args, **options))
+    arrays = load_file(path)
+    text = bytes(arrays["captions"].numpy().tobytes()).decode()
+    return Examples(arrays["latents"], text.split("\n"), arrays.get("maps"))
+
+
+def _keep(path: Path, made: Examples) -> None:
     raw = np.frombuffer("\n".join(made.captions).encode(), np.uint8).copy()
     arrays = {"latents": made.latents.contiguous(), "captions": torch.from_numpy(raw)}
     if made.maps is not None:
         arrays["maps"] = made.maps.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     store(arrays, path)
-    return made
 
 
 def store(arrays: dict[str, Tensor], path: Path) -> None:

@@ -174,6 +174,9 @@ class KeptText(TextEncoder):
             [one["pooled"] for one in encodings]
         )
 
+    def forget(self) -> None:
+        """Keep the files: the encoders do not change."""
+
     def to(self, device: torch.device, offload: bool = False) -> "KeptText":
         """Return the same: nothing here is on a device."""
         return self

@@ -8,7 +8,6 @@ arrived it is the flow's own.
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from receiver.parts import Parts
@@ -16,7 +15,6 @@ from receiver.text_encoder import TextEncoder, embed
 from scenarios.training.control import Control
 from scenarios.training.examples import ExampleSource
 from scenarios.training.flow import save_text
-from scenarios.training.loop import Losses
 
 
 class Joint(Control):
@@ -49,11 +47,3 @@ class Joint(Control):
         transformer: Any = self._parts.transformer
         transformer.save_pretrained(folder / "transformer")
         self._parts.scheduler.save_pretrained(folder / "scheduler")
-
-    @torch.no_grad()
-    def sample(self, folder: Path, step: int) -> Losses:
-        """As a control does; the encoders have learned since the last time, so nothing that they said is kept."""
-        self._text.forget()
-        scores = super().sample(folder, step)
-        self._text.forget()
-        return scores

@@ -28,6 +28,8 @@ from link.errors import StorageError, UsageError
 from link.seeds import generator
 
 Losses = dict[str, float]
+PACE_STEPS = 3
+"""Steps that are timed to know what one takes."""
 
 
 class TrainedPart(Protocol):
@@ -126,22 +128,7 @@ def train(
         say(json.dumps({"going_on_from_step": first}))
     started = clock()
     for step in range(first, recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * recipe.rate(step)
-        losses: Losses = {}
-        for turn in range(recipe.accumulate):
-            rank = accelerator.process_index
-            rng = generator(recipe.seed, f"{part.name}/{step}/{turn}/{rank}")
-            torch.manual_seed(int(rng.integers(1 << 62)))
-            with accelerator.autocast():
-                loss, losses = part.loss(rng, step / recipe.steps)
-            accelerator.backward(loss / recipe.accumulate)
-        if accelerator.num_processes > 1:
-            _share_gradients(part.modules, accelerator)
-        norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
-        if math.isfinite(norm):
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        norm, losses = _learn(part, recipe, accelerator, parameters, optimizer, step)
         ema.update(part.modules, step)
         if not accelerator.is_main_process:
             continue
@@ -152,13 +139,65 @@ def train(
             _log(out, row, say)
         last = done == recipe.steps
         if done % recipe.save_every == 0 or last:
-            _checkpoint(part, out / "checkpoint.pt", ema, optimizer, done, seconds)
             with _averaged(part, ema), storing(out):
                 part.save(out / "model")
                 if done % recipe.sample_every == 0 or last:
                     (out / "samples").mkdir(exist_ok=True)
                     _log(out, {"step": done, **part.sample(out / "samples", done)}, say)
+            # Last: who is ended before it comes back to the step before, and after it everything else is there.
+            _checkpoint(part, out / "checkpoint.pt", ema, optimizer, done, seconds)
     return max(0, recipe.steps - first)
+
+
+def _learn(
+    part: TrainedPart,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> tuple[float, Losses]:
+    """Take one step; return the gradient's norm and what to log."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * recipe.rate(step)
+    losses: Losses = {}
+    for turn in range(recipe.accumulate):
+        rank = accelerator.process_index
+        rng = generator(recipe.seed, f"{part.name}/{step}/{turn}/{rank}")
+        torch.manual_seed(int(rng.integers(1 << 62)))
+        with accelerator.autocast():
+            loss, losses = part.loss(rng, step / recipe.steps)
+        accelerator.backward(loss / recipe.accumulate)
+    if accelerator.num_processes > 1:
+        _share_gradients(part.modules, accelerator)
+    norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip))
+    if math.isfinite(norm):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm, losses
+
+
+def measure_pace(part: TrainedPart, recipe: Recipe, clock: Callable[[], float]) -> float:
+    """Return the seconds that a step of *part* takes here, the mean of a few after a first one.
+
+    What was learned by them is forgotten: *part* is as it was.
+    """
+    accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
+    part.to(accelerator.device)
+    part.modules.to(accelerator.device).train()
+    kept = {name: value.detach().clone() for name, value in part.modules.state_dict().items()}
+    parameters = [weight for weight in part.modules.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    ema = Ema(part.modules, recipe.ema)
+    started = clock()
+    for step in range(1 + PACE_STEPS):
+        if step == 1:
+            started = clock()  # the first one makes buffers, and chooses kernels
+        _learn(part, recipe, accelerator, parameters, optimizer, step)
+        ema.update(part.modules, step)
+    took = clock() - started
+    part.modules.load_state_dict(kept)
+    return took / PACE_STEPS
 
 
 class _averaged:

@@ -1,14 +1,16 @@
 """Every part that can be trained, with its recipe."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from scenarios.training import gsc, tiny
+from scenarios.training import detection, gsc, tiny
+from scenarios.training.everything import train_all
 from scenarios.training.loop import Recipe
-from scenarios.training.request import Entry, Fitted, Trained, TrainingRequest
+from scenarios.training.request import Entry, Fitted, Trained, TrainingRequest, Whole
 
 _PICTURES = ("natural", "world", "held_out", "leave_out", "size")
 _EXAMPLES = (*_PICTURES, "earlier", "examples")
-_RATE = ("scenario", "source", "size", "examples")
+_RATE = ("scenario", "source", "size", "examples", "bundle")
 
 
 def _rate(profile: str) -> Fitted:
@@ -22,6 +24,10 @@ def _rate(profile: str) -> Fitted:
         return rate(profile, request, say)
 
     return Fitted(fit, needs=("out",), takes=_RATE)
+
+
+def _train_all(request: TrainingRequest, clock: Callable[[], float], say: tiny.Say) -> Path:
+    return train_all(PARTS["tiny"], request, clock, say)
 
 
 PARTS: dict[str, dict[str, Entry]] = {
@@ -121,7 +127,13 @@ PARTS: dict[str, dict[str, Entry]] = {
             needs=("out", "world"),
             takes=("size",),
         ),
+        "detection-threshold": Fitted(detection.fit_threshold, needs=("world",), takes=("init", "earlier")),
         "rate": _rate("tiny"),
+        "all": Whole(
+            _train_all,
+            needs=("out", "hours"),
+            takes=(*_PICTURES, "streets", "pictures", "perceptual", "examples", "batch", "source"),
+        ),
     },
     "flux": {
         "tables": Fitted(gsc.tables, needs=("transform", "pictures"), takes=("size", "examples")),

@@ -252,6 +252,8 @@ def rate(profile: str, request: TrainingRequest, say: Say) -> Path:
     }
     if request.source is not None:
         changes["camera.source"] = request.source
+    if request.bundle is not None:
+        changes["profile.bundle"] = str(request.folder("bundle").resolve())
     if request.size is not None:
         changes |= {"camera.width": request.size[0], "camera.height": request.size[1]}
     name = request.scenario or SCENARIO

@@ -37,6 +37,8 @@ OPTIONS = {
     "ema": "--ema",
     "scenario": "--scenario",
     "source": "--source",
+    "bundle": "--bundle",
+    "hours": "--hours",
 }
 """What the command line calls each field of a request that not every part has a use for."""
 
@@ -78,6 +80,11 @@ class TrainingRequest:
     """How the names of those streets begin that are kept out of training."""
     perceptual: Path | None = None
     """Folder of AlexNet's convolutions; None: those that come with farlink."""
+
+    bundle: Path | None = None
+    """As `profile.bundle`."""
+    hours: float | None = None
+    """How long everything may take together."""
 
     def folder(self, name: str) -> Path:
         """Return the folder that option *name* gives. Raise UsageError where it gives none, or none is there."""
@@ -126,7 +133,17 @@ class Fitted:
     takes: tuple[str, ...] = ()
 
 
-Entry = Trained | Fitted
+@dataclass(frozen=True)
+class Whole:
+    """All parts in turn, within a time."""
+
+    train: Callable[[TrainingRequest, Callable[[], float], Callable[[str], None]], Path]
+    """From the request, a clock in seconds, and what is told of the progress; returns the folder of the bundle."""
+    needs: tuple[str, ...]
+    takes: tuple[str, ...] = ()
+
+
+Entry = Trained | Fitted | Whole
 
 
 def check(name: str, entry: Entry, request: TrainingRequest) -> None:
@@ -148,14 +165,20 @@ def find(folder: Path, name: str, option: str) -> Path:
 
     Raise UsageError where it is at none of them.
     """
+    found = seek(folder, name)
+    if found is None:
+        raise UsageError(f"{option} {folder}: neither {name} nor {SOURCES[name]} is in it")
+    return found
+
+
+def seek(folder: Path, name: str) -> Path | None:
+    """Return where part *name* lies in *folder*, as `find` does; None where it is at none of these places."""
     made, inside = SOURCES[name].split("/", 1)
     later = folder / ship.INSTEAD.get(made, made) / inside
     for place in (folder / SOURCES[name], folder / name, folder / inside, later):
         if place.is_dir():
             return place
-    if inside == "model" and (folder / "config.json").is_file():
-        return folder
-    raise UsageError(f"{option} {folder}: neither {name} nor {SOURCES[name]} is in it")
+    return folder if inside == "model" and (folder / "config.json").is_file() else None
 
 
 def load(kind: Any, folder: Path, **options: Any) -> Any:

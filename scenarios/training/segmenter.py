@@ -166,6 +166,16 @@ def mask_unlabelled(cut: Cut) -> Cut:
     )
 
 
+def mask_uncaptioned(cut: Cut) -> Cut:
+    """Return *cut* with one past a street's classes made unknown, as CamVid has what is not labelled.
+
+    Other numbers of `sender.captioner.CLASSES` stay: captions know more scenes than streets.
+    """
+    assert cut.labels is not None
+    known = cut.labels != len(CLASSES["street"])
+    return Cut(cut.pixels, np.where(known, cut.labels, UNKNOWN).astype(np.uint8))
+
+
 def relabel_world(cut: Cut) -> Cut:
     """Return a cut of the rendered world with the captions' class numbers."""
     assert cut.labels is not None

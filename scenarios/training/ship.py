@@ -46,29 +46,37 @@ def ship(trained: Path, root: Path = ROOT) -> list[str]:
     """Copy what there is of `PARTS` under *trained* into the packages; return the places written."""
     written = []
     for source, target in PARTS.items():
-        made, _, rest = source.partition("/")
-        folder = trained / source
-        if made in INSTEAD and (trained / INSTEAD[made] / rest).is_dir():
-            folder = trained / INSTEAD[made] / rest
-        if not folder.is_dir():
-            continue
-        place = root / target
-        place.mkdir(parents=True, exist_ok=True)
-        for file in sorted(folder.iterdir()):
-            if file.suffix == ".safetensors" and target.startswith(HALVED):
-                weights = {
-                    name: value.to(torch.float16) if value.is_floating_point() else value
-                    for name, value in load_file(file).items()
-                }
-                save_file(weights, place / file.name, metadata={"format": "pt"})
-            elif file.suffix == ".safetensors":
-                shutil.copyfile(file, place / file.name)
-            elif file.suffix == ".json":
-                (place / file.name).write_text(PLACE.sub("", file.read_text()))
-        written.append(target)
+        folder = locate(trained, source)
+        if folder is not None:
+            copy(folder, root / target, halve=target.startswith(HALVED))
+            written.append(target)
     for package in ("link", "sender", "receiver"):
         list_sums(root / package / "weights")
     return written
+
+
+def locate(trained: Path, source: str) -> Path | None:
+    """Return where the part *source*, a key of `PARTS`, lies under *trained*; None where it is not there."""
+    made, _, rest = source.partition("/")
+    if made in INSTEAD and (trained / INSTEAD[made] / rest).is_dir():
+        return trained / INSTEAD[made] / rest
+    return trained / source if (trained / source).is_dir() else None
+
+
+def copy(folder: Path, place: Path, *, halve: bool) -> None:
+    """Copy the weights and settings in *folder* to *place*; *halve* stores numbers in half precision."""
+    place.mkdir(parents=True, exist_ok=True)
+    for file in sorted(folder.iterdir()):
+        if file.suffix == ".safetensors" and halve:
+            weights = {
+                name: value.to(torch.float16) if value.is_floating_point() else value
+                for name, value in load_file(file).items()
+            }
+            save_file(weights, place / file.name, metadata={"format": "pt"})
+        elif file.suffix == ".safetensors":
+            shutil.copyfile(file, place / file.name)
+        elif file.suffix == ".json":
+            (place / file.name).write_text(PLACE.sub("", file.read_text()))
 
 
 def list_sums(weights: Path) -> None:

@@ -16,7 +16,7 @@ from scenarios.training.autoencoder import Draw
 from scenarios.training.cards import Cards
 from scenarios.training.data import Cut, Pictures
 from scenarios.training.request import TrainingRequest, load
-from scenarios.training.segmenter import label_picture, mask_unlabelled, relabel_world
+from scenarios.training.segmenter import label_picture, mask_uncaptioned, relabel_world
 from sender.captioner import CARD
 
 SIZE = (256, 192)
@@ -100,14 +100,14 @@ def open_captioned_draws(
     size = frame_size(request)
     cards = Cards(CARD_SEED, label=CARD)
     draws: list[Draw] = [
-        (0.7, lambda rng: mask_unlabelled(streets.random_cut(rng, size, (1.0, 1.35)))),
+        (0.7, lambda rng: mask_uncaptioned(streets.random_cut(rng, size, (1.0, 1.35)))),
         (0.18, lambda rng: cards.random_cut(rng, size, (1.0, 1.001))),
     ]
     if request.natural is not None:
         others = Pictures.open(request.folder("natural"))
         draws.insert(1, (0.12, lambda rng: label_picture(others.random_cut(rng, size, (1.0, 1.2)))))
     held_draws: list[Draw] = [
-        (1.0, lambda rng: mask_unlabelled(held.whole(int(rng.integers(len(held))), size)))
+        (1.0, lambda rng: mask_uncaptioned(held.whole(int(rng.integers(len(held))), size)))
     ]
     if request.world is not None:
         worlds, others_held = Pictures.open(request.folder("world")), open_held_out_worlds(request)

@@ -287,7 +287,8 @@ def depth(request: TrainingRequest, batch: int) -> DepthTraining:
 def detection(request: TrainingRequest, batch: int) -> DetectionTraining:
     """Return the receiver's detector of the rendered world to be trained."""
     size = frame_size(request)
-    return DetectionTraining(*_views(request), batch, (size[0] * 5 // 4, size[1] * 5 // 4))
+    start = request.start("detection-world")
+    return DetectionTraining(*_views(request), batch, (size[0] * 5 // 4, size[1] * 5 // 4), start)
 
 
 def world(request: TrainingRequest, say: Say) -> Path:
