@@ -1,9 +1,12 @@
 """Where models lie on this machine. Nothing here downloads: `farlink models pull` does, and nothing else."""
 
+import hashlib
 import os
+from functools import cache
 from pathlib import Path
 
 from link.config import Session
+from link.errors import ModelMissingError
 from link.weights import FOLDER
 
 
@@ -39,3 +42,15 @@ def place(profile: str, part: str, own: str | None, shipped: Path) -> Path:
 def transform_folder(session: Session) -> Path:
     """Return the folder of the session's transform, which both ends need."""
     return place(session.codec.profile, "transform", session.profile.transform, FOLDER / "tiny")
+
+
+@cache
+def digest(folder: Path) -> str:
+    """Return one SHA-256 over settings and weights of the model in *folder*. Raise ModelMissingError for none."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+    if not files:
+        raise ModelMissingError(f"{folder}: no such model, or nothing in its folder{pull_hint(folder)}")
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()

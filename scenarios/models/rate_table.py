@@ -2,9 +2,9 @@
 
 from hashlib import sha256
 
-from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import FarlinkError
+from link.models import digest
 from sender import calibration
 from sender.rate_control import is_controlled, stamps, table_line, table_path
 
@@ -16,7 +16,7 @@ def model_stamps(session: Session) -> dict[str, str]:
     """
     from receiver.folders import part_folders
 
-    parts = (f"{name} {transform_digest(folder)}" for name, folder in sorted(part_folders(session).items()))
+    parts = (f"{name} {digest(folder)}" for name, folder in sorted(part_folders(session).items()))
     return stamps(session) | {"generator": sha256("\n".join(parts).encode()).hexdigest()[:16]}
 
 

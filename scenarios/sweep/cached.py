@@ -22,7 +22,7 @@ from scenarios.sweep import stamps
 from scenarios.sweep.caches import Shelf, Store
 from sender.camera import Shot, Skipped, open_source
 from sender.codecs import ENCODERS
-from sender.rate_control import Quality
+from sender.encoder import Quality
 
 _KEPT_MODELS = 4
 """Encoders, decoders and analysts of as many sessions are kept loaded by a worker, the last ones used."""

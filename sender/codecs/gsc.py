@@ -12,8 +12,8 @@ from link.errors import BudgetError, PartialError, UsageError
 from link.frame import Frame, Payload, Pixels, scale
 from link.models import transform_folder
 from sender.captioner import Captioner, GrammarCaptioner
+from sender.encoder import Quality
 from sender.folders import captioner_place
-from sender.rate_control import Quality
 from sender.segmenter import Segmenter
 from sender.transform import AnalysisTransform, Maps, similarity
 
