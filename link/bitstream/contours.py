@@ -100,12 +100,11 @@ def _chain(
             (turn for turn in (2, 1, 0) if turn in free and _there(left, y, x, (way + turn - 1) % 4)), 1
         )
         # 0: to the left, 1: straight on, 2: to the right
-        if 1 in free and (
-            len(free) == 1 or predict.bit(("straight", past), int(wanted == 1), ("straight few", past % 27))
-        ):
+        straight, lately = ("straight", past), ("straight", "lately", past % 27)
+        if 1 in free and (len(free) == 1 or predict.bit(straight, int(wanted == 1), lately)):
             turn = 1
         elif 0 in free and 2 in free:
-            turn = 2 * predict.bit(("right", past), int(wanted == 2), ("right few", past % 9))
+            turn = 2 * predict.bit(("right", past), int(wanted == 2), ("right", "lately", past % 9))
         elif not free:
             raise ValueError("a border leads out of the picture")
         else:
