@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 
+from link.analysis.analyst import Analyst
 from link.config import Session
 from link.entry import end_main
 from link.fingerprint import fingerprint
 from link.peer import Build
 from link.timing import Times
-from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
 from receiver.decoder import Decoder, Onlooker
 from receiver.isolated import Isolated

@@ -22,13 +22,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from link.analysis.analyst import Analyst
 from link.config import Session
 from link.errors import FarlinkError
 from link.frame import Payload
 from link.memory import keep_blocks
 from link.pretrained import first_line
 from link.stdin import take_stdin
-from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
 from receiver.decoder import Decoder, SteeredPart
 from receiver.pipe import Message, Reader, pack

@@ -39,7 +39,7 @@ class SteeredPart(Protocol):
 
 
 class Onlooker(Protocol):
-    """Finds things in pictures, as `receiver.analysis.analyst.Analyst` does."""
+    """Finds things in pictures, as `link.analysis.analyst.Analyst` does."""
 
     def look(self, pixels: Pixels) -> Sequence[tuple[str, dict[str, Any], bytes | None]]:
         """Return (kind, fields, PNG) of an event for each model. Never raises on a picture."""

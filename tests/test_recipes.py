@@ -18,13 +18,13 @@ from toy_codec.syntax import BandsSyntax
 from typer.testing import CliRunner
 
 from link import journal
+from link.analysis import analyst
+from link.analysis.analyst import ModelKind
+from link.analysis.findings import Segments
 from link.codecs import SYNTAXES
 from link.codecs.syntax import EVERY_CODEC
 from link.config import Camera, Codec
 from link.errors import UsageError
-from receiver.analysis import analyst
-from receiver.analysis.analyst import ModelKind
-from receiver.analysis.findings import Segments
 from receiver.codecs import DECODERS, DecoderRow
 from scenarios import run as runs
 from scenarios import schema

@@ -191,7 +191,7 @@ WAYS: tuple[tuple[str, Way], ...] = (
 
 
 def encode(labels: Labels, classes: int, ways: tuple[str, ...] = ()) -> bytes:
-    """Return *labels*, shape (rows, columns), numbers below *classes*, in the fewest bytes of all *ways* (none: of all there are).
+    """Return *labels*, shape (rows, columns), numbers below *classes*, in the fewest bytes of *ways* (none: all).
 
     Raise ValueError for a label that is no class, and for more than `MOST_PIXELS`.
     """

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from link.analysis.analyst import is_name
 from link.config import TASKS, ProfileConfig, Session
 from link.errors import UsageError
 from link.marks import Affects, fields_marked
-from receiver.analysis.analyst import is_name
 from scenarios.schema import with_local_models
 
 OPENED: dict[str, tuple[str, ...]] = {

@@ -32,7 +32,7 @@ def find_stale_models(session: Session) -> list[str]:
         table, own = calibration.read(path), stamps(session)
         used_stamps = {name: stamp for name, stamp in model_stamps(session).items() if name not in own}
         if session.analysis:
-            from receiver.analysis.analyst import choose_all
+            from link.analysis.analyst import choose_all
 
             used_stamps |= {item.task: item.stamp for item in choose_all(session.analysis, session.profile)}
         return [table_line(path, line) for line in table.model_differences(used_stamps)]

@@ -236,7 +236,7 @@ def ends(session: Session, bench: Workbench) -> Ends:
 def _analyst(session: Session, bench: Workbench) -> Any:
     if not session.analysis:
         return None
-    from receiver.analysis.analyst import Analyst
+    from link.analysis.analyst import Analyst
 
     stamp = stamps.analysing(session)
     who = stamps.digest(stamp, stamps.analysis_models(session), session.profile.device)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from receiver.analysis.fcos import FcosDetector
+from link.analysis.fcos import FcosDetector
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
 from scenarios.training.loop import Losses
