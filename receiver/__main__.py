@@ -24,11 +24,14 @@ def build(
 ) -> tuple[Receiver, str]:
     """Return the receiver's core and its fingerprint.
 
-    *decoder* and *analyst* take the place of those that *session* asks for.
+    *decoder* and *analyst* take the place of those that *session* asks for; a codec that sends findings needs none.
     """
     own = fingerprint(session)
     if decoder is None:
         decoder = DECODERS[session.codec.name](session)
+    finder = DECODERS[session.codec.name].finder
+    if finder is not None:
+        return Receiver(session, times, decoder, own, time.perf_counter, finder(session)), own
     if analyst is None:
         analyst = Analyst.from_session(session)
     return Receiver(session, times, decoder, own, time.perf_counter, analyst), own

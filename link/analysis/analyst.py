@@ -175,6 +175,12 @@ def choose_all(tasks: Sequence[str], profile: ProfileConfig) -> list[Chosen]:
     return models
 
 
+def places(session: Session) -> dict[str, Path]:
+    """Return where the models of the session's tasks lie, by task; loads none of them."""
+    named = {task: getattr(session.profile, task) for task in session.analysis}
+    return {task: place(name) for task, name in named.items() if name is not None}
+
+
 class Analyst:
     """Runs *models* on pictures. With *cache*, no picture is looked at twice by the same model."""
 

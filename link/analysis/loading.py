@@ -88,6 +88,21 @@ def names(config: Any) -> tuple[str, ...]:
     return tuple(given.get(number, f"LABEL_{number}") for number in range(max(given, default=-1) + 1))
 
 
+def class_names(folder: Path, what: str) -> tuple[str, ...]:
+    """Return the names of the classes of the *what* model in *folder*, by its settings alone.
+
+    Raise ModelMissingError or UsageError as `settings` does, UsageError also where they name none.
+    """
+    config = settings(folder, what)
+    given = config.get("names") or list(dict(config.get("id2label") or {}).items())
+    if given and not isinstance(given[0], str):
+        labels = {int(number): str(name) for number, name in given}
+        given = [labels.get(number, f"LABEL_{number}") for number in range(max(labels) + 1)]
+    if not given:
+        raise UsageError(f"{folder}: its config.json names no classes")
+    return tuple(given)
+
+
 def make_unreadable_error(folder: Path, what: str, error: Exception) -> UsageError:
     """Return the error that says in one line why *folder* is no *what* model."""
     return UsageError(f"{folder}: cannot be read as a {what} model: {first_line(error)}")
