@@ -125,7 +125,9 @@ def _models(
     profile = ProfileConfig.model_validate(dict(zip(tasks, named, strict=True)))
     models = {item.task: item for item in analyst.choose_all(tasks, profile)}
     by_task = {task: models[task] for task in tasks}
-    names = {task: loading.class_names(item.place, task) for task, item in by_task.items() if task != "depth"}
+    names: dict[Task, tuple[str, ...]] = {
+        task: loading.class_names(item.place, task) for task, item in by_task.items() if task != "depth"
+    }
     return by_task, names
 
 

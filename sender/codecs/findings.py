@@ -119,6 +119,7 @@ def fit_classes(found: Segments, budget: int, size: tuple[int, int]) -> bytes:
 def fit_depth(found: DepthMap, budget: int, size: tuple[int, int]) -> bytes:
     """Return the section of depth that *budget* has room for which is nearest to *found*; no bytes where none fits."""
     thin = DepthMap(_thin(found.values), found.metric)
+    height, width = thin.values.shape
     best, worst = b"", np.inf
     for number in _grids(size):
         fitted = False
@@ -127,7 +128,7 @@ def fit_depth(found: DepthMap, budget: int, size: tuple[int, int]) -> bytes:
             if len(data) > budget:
                 break
             fitted = True
-            error = _distance(thin, findings.read_depth(data, thin.values.shape[::-1], size))
+            error = _distance(thin, findings.read_depth(data, (width, height), size))
             if error < worst:
                 best, worst = data, error
         if not fitted or number == _FINEST_DEPTH:
