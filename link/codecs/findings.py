@@ -245,11 +245,13 @@ def _widen(levels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.flo
 # Boxes
 
 
-def write_boxes(found: Detections, size: tuple[int, int], first: int, *, fine: bool) -> bytes:
-    """Return the section of up to `BOXES` of *found*, from box number *first* on."""
+def write_boxes(
+    found: Detections, size: tuple[int, int], first: int, *, fine: bool, most: int = BOXES
+) -> bytes:
+    """Return the section of at most *most*, up to `BOXES`, of *found*, from box number *first* on."""
     writer = BitWriter()
     writer.code(_HALF, 0)  # so that a section of no box is not one of no bytes
-    places_of = range(first, min(first + BOXES, len(found.kinds)))
+    places_of = range(first, min(first + most, len(found.kinds)))
     count, _ = _number(writer.code, len(places_of), BOXES + 1), writer.code(_HALF, int(fine))
     for at in places_of[:count]:
         left, top, right, bottom = found.xyxy[at].tolist()

@@ -20,7 +20,7 @@ from link.errors import BudgetError, PartialError
 from link.frame import Frame, Payload
 from link.pretrained import first_line
 
-SHARES: dict[Task, int] = {"detection": 2, "depth": 3, "segmentation": 5}
+SHARES: dict[Task, int] = {"detection": 3, "depth": 2, "segmentation": 5}
 """How the budget is divided among the tasks that are asked for; what one leaves goes on to the next."""
 LEAST_SCORE = 0.05
 """Boxes that are less sure are not sent."""
@@ -92,16 +92,20 @@ class FindingsEncoder:
     def _boxes(self, things: Detections, budget: int) -> list[bytes]:
         sure = things.scores >= LEAST_SCORE
         kept = Detections(things.xyxy[sure], things.kinds[sure], things.scores[sure], things.names)
+        firsts = range(0, max(1, len(kept.kinds)), BOXES)
+        fine = [findings.write_boxes(kept, self._own.size, first, fine=True) for first in firsts]
+        if sum(map(len, fine)) <= budget:
+            return fine
         made: list[bytes] = []
-        for fine in (True, False):
-            made = [
-                findings.write_boxes(kept, self._own.size, first, fine=fine)
-                for first in range(0, max(1, len(kept.kinds)), BOXES)
-            ]
-            if sum(map(len, made)) <= budget:
-                return made
-        while made and sum(map(len, made)) > budget:
-            made.pop()
+        for first in firsts:
+            for most in range(BOXES, 0, -1):
+                data = findings.write_boxes(kept, self._own.size, first, fine=False, most=most)
+                if len(data) <= budget:
+                    made.append(data)
+                    budget -= len(data)
+                    break
+            if not made or most < BOXES:
+                break
         return made
 
 
