@@ -29,9 +29,9 @@ def build(
     own = fingerprint(session)
     if decoder is None:
         decoder = DECODERS[session.codec.name](session)
-    finder = DECODERS[session.codec.name].finder
-    if finder is not None:
-        return Receiver(session, times, decoder, own, time.perf_counter, finder(session)), own
+    onlooker = DECODERS[session.codec.name].onlooker
+    if onlooker is not None:
+        return Receiver(session, times, decoder, own, time.perf_counter, onlooker(session)), own
     if analyst is None:
         analyst = Analyst.from_session(session)
     return Receiver(session, times, decoder, own, time.perf_counter, analyst), own

@@ -58,7 +58,7 @@ class _Models:
         if session.profile.memory_bytes is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (session.profile.memory_bytes,) * 2)
         self._decoder: Decoder = DECODERS[session.codec.name](session)
-        told = DECODERS[session.codec.name].finder is not None  # then no picture is looked at
+        told = DECODERS[session.codec.name].onlooker is not None  # then no picture is looked at
         self._analyst = None if told else Analyst.from_session(session)
         self.about = [] if self._analyst is None else self._analyst.about
 

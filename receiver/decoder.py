@@ -43,7 +43,7 @@ Seen = Sequence[tuple[str, dict[str, Any], bytes | None]]
 
 
 @runtime_checkable
-class Finder(Protocol):
+class SectionOnlooker(Protocol):
     """Reads out of a payload what was found before it was sent; no picture is looked at."""
 
     def find(self, payload: Payload) -> Seen:

@@ -8,7 +8,7 @@ from link import png
 from link.config import Session
 from link.events import Event, Output
 from link.frame import Payload, Pixels
-from receiver.decoder import Decoder, Finder, Onlooker, PictureLostError, SteeredPart
+from receiver.decoder import Decoder, Onlooker, PictureLostError, SectionOnlooker, SteeredPart
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,12 @@ class Drawer:
     """
 
     def __init__(
-        self, decoder: Decoder, analyst: Onlooker | Finder | None, clock: Callable[[], float], *, live: bool
+        self,
+        decoder: Decoder,
+        analyst: Onlooker | SectionOnlooker | None,
+        clock: Callable[[], float],
+        *,
+        live: bool,
     ) -> None:
         self._decoder, self._analyst, self._clock = decoder, analyst, clock
         self._wishes: list[Wish] | None = [] if live else None
@@ -80,7 +85,7 @@ class Drawer:
             return
         started = self._clock()
         analyst = self._analyst
-        seen = analyst.find(wish.payload) if isinstance(analyst, Finder) else analyst.look(pixels)
+        seen = analyst.find(wish.payload) if isinstance(analyst, SectionOnlooker) else analyst.look(pixels)
         for kind, fields, picture in seen:
             out.events.append(Event(kind, now, wish.frame, fields, picture))
         out.timings["analyse_s"] = out.timings.get("analyse_s", 0.0) + self._clock() - started

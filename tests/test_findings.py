@@ -14,7 +14,7 @@ from link import journal
 from link.analysis.analyst import Analyst
 from link.analysis.findings import DepthMap, Detections, Segments
 from link.codecs import SYNTAXES, findings
-from link.codecs.findings import LOG_STEPS, LONG_SIDES, known
+from link.codecs.findings import LOG_STEPS, LONG_SIDES, form_of
 from link.errors import UsageError
 from link.fingerprint import fingerprint
 from link.frame import Frame, Payload
@@ -157,7 +157,7 @@ def test_boxes_come_back_in_order_of_confidence(fine, least):
 
 def test_a_small_budget_sends_the_surest_boxes():
     plan = plan_of().session()
-    encoder = FindingsEncoder(known(plan), {}, 60)
+    encoder = FindingsEncoder(form_of(plan), {}, 60)
     counts = []
     for budget in (2, 6, 12, 16, 40):
         sections = encoder._boxes(BOXES, budget)
@@ -184,7 +184,7 @@ def test_no_box_is_told_from_no_section():
 def test_each_task_stands_alone():
     plan = plan_of().session()
     payload = FindingsEncoder.from_session(plan).encode(Frame(0, 0, picture(*SIZE), "drawn"))
-    own = known(plan)
+    own = form_of(plan)
     assert list(findings.read(payload, own)) == ["segmentation", "depth", "detection"]
     assert 150 < payload.size_bytes <= 200, "the budget is used"
     classes, depth, *boxes = payload.sections

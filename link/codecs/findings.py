@@ -48,7 +48,7 @@ _COARSE, _FINE = (6, 5, 4, 4), (10, 8, 20, 7)
 
 
 @dataclass(frozen=True)
-class Known:
+class FindingsForm:
     """What both ends know beforehand of the findings."""
 
     size: tuple[int, int]
@@ -74,7 +74,7 @@ class FindingsSyntax(PayloadSyntax):
         """Return the tasks, and what names their models and classes."""
         if not session.analysis:
             return f"findings/{SYNTAX_VERSION}/none".encode()
-        own = known(session)
+        own = form_of(session)
         parts = [f"{task}/{item.stamp}/{own.names.get(task, ())}" for task, item in own.models.items()]
         return f"findings/{SYNTAX_VERSION}/{parts}".encode()
 
@@ -95,7 +95,7 @@ class FindingsSyntax(PayloadSyntax):
 
     def reader(self, session: Session) -> Callable[[Payload], Contents]:
         """Return what says in words what was found."""
-        own = known(session)
+        own = form_of(session)
 
         def contents(payload: Payload) -> Contents:
             words = [say(found) for found in read(payload, own).values()]
@@ -104,7 +104,7 @@ class FindingsSyntax(PayloadSyntax):
         return contents
 
 
-def known(session: Session) -> Known:
+def form_of(session: Session) -> FindingsForm:
     """Return what both ends know.
 
     Raise UsageError where no task is asked for, ModelMissingError where a model is not on this machine.
@@ -115,7 +115,7 @@ def known(session: Session) -> Known:
         )
     named = tuple(getattr(session.profile, task) for task in session.analysis)
     models, names = _models(session.analysis, named)
-    return Known((session.camera.width, session.camera.height), models, names)
+    return FindingsForm((session.camera.width, session.camera.height), models, names)
 
 
 @lru_cache(maxsize=64)
@@ -327,7 +327,7 @@ def _number(code: Callable[[int, int], int], value: int, count: int) -> int:
 # All of them
 
 
-def read(payload: Payload, own: Known) -> dict[Task, Found]:
+def read(payload: Payload, own: FindingsForm) -> dict[Task, Found]:
     """Return what the sections that arrived hold, by task; those that are no findings count as lost."""
     found: dict[Task, Found] = {}
     sections = payload.sections

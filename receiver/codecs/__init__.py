@@ -9,7 +9,7 @@ from link.codecs.classical import NAMES
 from link.config import Session
 from receiver import folders
 from receiver.codecs.classical import ClassicalDecoder
-from receiver.decoder import Decoder, Finder
+from receiver.decoder import Decoder, SectionOnlooker
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class DecoderRow:
     """Raise ModelMissingError or UsageError where the session's decoder cannot be made."""
     models: Callable[[Session], Mapping[str, Path]] = lambda _session: {}
     """Where the models lie that it runs, by part; loads none of them."""
-    finder: Callable[[Session], Finder] | None = None
+    onlooker: Callable[[Session], SectionOnlooker] | None = None
     """Makes what reads findings out of the sections, where the codec sends these; None: models look at its pictures."""
 
     def __call__(self, session: Session) -> Decoder:
@@ -42,7 +42,7 @@ def _findings(session: Session) -> Decoder:
     return FindingsDecoder.from_session(session)
 
 
-def _findings_reader(session: Session) -> Finder:
+def _findings_reader(session: Session) -> SectionOnlooker:
     from receiver.codecs.findings import FindingsReader
 
     return FindingsReader.from_session(session)

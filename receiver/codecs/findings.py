@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from link.analysis.findings import DepthMap, Detections, Found, Segments, colours, write
 from link.codecs import findings
-from link.codecs.findings import Known
+from link.codecs.findings import FindingsForm
 from link.config import Session, Task
 from link.frame import Payload, Pixels
 
@@ -19,13 +19,13 @@ _SURE = 0.3
 class FindingsDecoder:
     """Draws what arrived of the findings: classes in colour, lighter where it is near, boxes upon them."""
 
-    def __init__(self, own: Known) -> None:
+    def __init__(self, own: FindingsForm) -> None:
         self._own = own
 
     @classmethod
     def from_session(cls, session: Session) -> "FindingsDecoder":
-        """Return the decoder of *session*. Raise UsageError, ModelMissingError as `findings.known` does."""
-        return cls(findings.known(session))
+        """Return the decoder of *session*. Raise UsageError, ModelMissingError as `findings.form_of` does."""
+        return cls(findings.form_of(session))
 
     def decode(self, payload: Payload) -> Pixels | None:
         """Return the drawing, None where no finding arrived."""
@@ -36,14 +36,14 @@ class FindingsDecoder:
 class FindingsReader:
     """Gives what arrived in place of what models would find in a picture."""
 
-    def __init__(self, own: Known) -> None:
+    def __init__(self, own: FindingsForm) -> None:
         self._own = own
         self._tasks = set(own.models)
 
     @classmethod
     def from_session(cls, session: Session) -> "FindingsReader":
-        """Return the reader of *session*. Raise UsageError, ModelMissingError as `findings.known` does."""
-        return cls(findings.known(session))
+        """Return the reader of *session*. Raise UsageError, ModelMissingError as `findings.form_of` does."""
+        return cls(findings.form_of(session))
 
     def adjust(self, session: Session) -> None:
         """Give the findings of `session.analysis` alone, of those that are sent."""

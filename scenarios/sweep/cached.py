@@ -234,7 +234,7 @@ def ends(session: Session, bench: Workbench) -> Ends:
 
 
 def _analyst(session: Session, bench: Workbench) -> Any:
-    if not session.analysis or DECODERS[session.codec.name].finder is not None:
+    if not session.analysis or DECODERS[session.codec.name].onlooker is not None:
         return None
     from link.analysis.analyst import Analyst
 

@@ -13,7 +13,7 @@ from link.analysis import analyst
 from link.analysis.analyst import AnalysisModel
 from link.analysis.findings import DepthMap, Detections, Found, Segments
 from link.codecs import findings
-from link.codecs.findings import BOXES, LOG_STEPS, LONG_SIDES, Known
+from link.codecs.findings import BOXES, LOG_STEPS, LONG_SIDES, FindingsForm
 from link.config import Codec, Session, Task
 from link.device import pick_device
 from link.errors import BudgetError, PartialError
@@ -33,7 +33,7 @@ _LEAST_BYTES = 4
 class FindingsEncoder:
     """Encodes what *models* find in a frame, within *frame_bytes* (None: as finely as can be)."""
 
-    def __init__(self, own: Known, models: dict[Task, AnalysisModel], frame_bytes: int | None) -> None:
+    def __init__(self, own: FindingsForm, models: dict[Task, AnalysisModel], frame_bytes: int | None) -> None:
         self._own, self._models = own, models
         self._budget = frame_bytes or _BEYOND
 
@@ -43,7 +43,7 @@ class FindingsEncoder:
 
         Raise UsageError where it names no task, ModelMissingError or UsageError where a model cannot be loaded.
         """
-        own = findings.known(session)
+        own = findings.form_of(session)
         device = pick_device(session.profile.device)
         loaded = {task: analyst.load(item, device) for task, item in own.models.items()}
         return cls(own, loaded, session.codec.frame_bytes)
