@@ -384,7 +384,7 @@ def test_a_model_that_fails_on_a_picture_leaves_an_event_and_a_note(tmp_path):
     assert [event["reason"] for event in toys.kinds(read, "not_found")] == ["no <b>luck</b>"] * 3
     assert len(toys.kinds(read, "decoded")) == 3 and read.complete
     found = analyse(read)
-    assert "failed on 3 of 3 pictures" in found.notes["tasks.depth"]
+    assert "no finding of 3 of 3 pictures" in found.notes["tasks.depth"]
 
 
 def test_what_counts_is_what_was_found_in_the_refined_picture(tmp_path):

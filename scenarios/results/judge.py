@@ -230,7 +230,7 @@ class Judge:
         ]
         if failed:
             self.notes[f"tasks.{task}"] = (
-                f"the model failed on {len(failed)} of {len(self._frames)} pictures, which count as "
+                f"there is no finding of {len(failed)} of {len(self._frames)} pictures, which count as "
                 f"nothing found: {failed[0]['reason']}"
             )
 
