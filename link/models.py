@@ -1,6 +1,8 @@
 """Where models lie on this machine. Nothing here downloads: `farlink models pull` does, and nothing else."""
 
+import hashlib
 import os
+from functools import cache
 from pathlib import Path
 
 from link.config import Session
@@ -66,3 +68,15 @@ def transform_folder(session: Session) -> Path:
     """Return the folder of the session's transform, which both ends need."""
     profile = session.profile
     return place(session.codec.profile, "transform", profile.transform, FOLDER / "tiny", profile.bundle)
+
+
+@cache
+def digest(folder: Path) -> str:
+    """Return one SHA-256 over settings and weights of the model in *folder*. Raise ModelMissingError for none."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+    if not files:
+        raise ModelMissingError(f"{folder}: no such model, or nothing in its folder{pull_hint(folder)}")
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()

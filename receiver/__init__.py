@@ -1,5 +1,5 @@
 """The receiving end: the core that turns packets into frames, and the decoders.
 
-From Python: `receiver.codecs.DECODERS` has the decoders by codec, `receiver.analysis.analyst.Analyst` runs models on a
-picture, `receiver.receiver.Receiver` is the core.
+From Python: `receiver.codecs.DECODERS` has the decoders by codec, `receiver.generator.Generator` draws what
+GSC's tells it to, `receiver.receiver.Receiver` is the core.
 """

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 
+from link.analysis.analyst import Analyst
 from link.config import Session
 from link.entry import end_main
 from link.fingerprint import fingerprint
 from link.peer import Build
 from link.timing import Times
-from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
 from receiver.decoder import Decoder, Onlooker
 from receiver.isolated import Isolated
@@ -24,11 +24,14 @@ def build(
 ) -> tuple[Receiver, str]:
     """Return the receiver's core and its fingerprint.
 
-    *decoder* and *analyst* take the place of those that *session* asks for.
+    *decoder* and *analyst* take the place of those that *session* asks for; a codec that sends findings needs none.
     """
     own = fingerprint(session)
     if decoder is None:
         decoder = DECODERS[session.codec.name](session)
+    onlooker = DECODERS[session.codec.name].onlooker
+    if onlooker is not None:
+        return Receiver(session, times, decoder, own, time.perf_counter, onlooker(session)), own
     if analyst is None:
         analyst = Analyst.from_session(session)
     return Receiver(session, times, decoder, own, time.perf_counter, analyst), own

@@ -22,13 +22,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from link.analysis.analyst import Analyst
 from link.config import Session
 from link.errors import FarlinkError
 from link.frame import Payload
 from link.memory import keep_blocks
 from link.pretrained import first_line
 from link.stdin import take_stdin
-from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
 from receiver.decoder import Decoder, SteeredPart
 from receiver.pipe import Message, Reader, pack
@@ -58,7 +58,8 @@ class _Models:
         if session.profile.memory_bytes is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (session.profile.memory_bytes,) * 2)
         self._decoder: Decoder = DECODERS[session.codec.name](session)
-        self._analyst = Analyst.from_session(session)
+        told = DECODERS[session.codec.name].onlooker is not None  # then no picture is looked at
+        self._analyst = None if told else Analyst.from_session(session)
         self.about = [] if self._analyst is None else self._analyst.about
 
     def adjust(self, session: Session) -> None:

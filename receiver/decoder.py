@@ -38,8 +38,20 @@ class SteeredPart(Protocol):
         """
 
 
-class Onlooker(Protocol):
-    """Finds things in pictures, as `receiver.analysis.analyst.Analyst` does."""
+Seen = Sequence[tuple[str, dict[str, Any], bytes | None]]
+"""(kind, fields, PNG) of an event for each task."""
 
-    def look(self, pixels: Pixels) -> Sequence[tuple[str, dict[str, Any], bytes | None]]:
-        """Return (kind, fields, PNG) of an event for each model. Never raises on a picture."""
+
+@runtime_checkable
+class SectionOnlooker(Protocol):
+    """Reads out of a payload what was found before it was sent; no picture is looked at."""
+
+    def find(self, payload: Payload) -> Seen:
+        """Return an event for each task. Never raises on bad bytes."""
+
+
+class Onlooker(Protocol):
+    """Finds things in pictures, as `link.analysis.analyst.Analyst` does."""
+
+    def look(self, pixels: Pixels) -> Seen:
+        """Return an event for each model. Never raises on a picture."""

@@ -1,23 +1,8 @@
-"""Which device and which number format models run with."""
+"""Which number format models run with, and how much fits on a device."""
 
 import os
 
 import torch
-
-from link.errors import UsageError
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device *name*, or for `auto` the first GPU, else the CPU. Raise UsageError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        line = str(error).splitlines()[0]
-        raise UsageError(f"profile.device {name}: not on this machine ({line})") from None
-    return device
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -8,7 +8,7 @@ from link import png
 from link.config import Session
 from link.events import Event, Output
 from link.frame import Payload, Pixels
-from receiver.decoder import Decoder, Onlooker, PictureLostError, SteeredPart
+from receiver.decoder import Decoder, Onlooker, PictureLostError, SectionOnlooker, SteeredPart
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,12 @@ class Drawer:
     """
 
     def __init__(
-        self, decoder: Decoder, analyst: Onlooker | None, clock: Callable[[], float], *, live: bool
+        self,
+        decoder: Decoder,
+        analyst: Onlooker | SectionOnlooker | None,
+        clock: Callable[[], float],
+        *,
+        live: bool,
     ) -> None:
         self._decoder, self._analyst, self._clock = decoder, analyst, clock
         self._wishes: list[Wish] | None = [] if live else None
@@ -73,12 +78,14 @@ class Drawer:
             return
         wish.shown()
         out.events.append(Event("decoded", now, wish.frame, wish.about, png.encode(pixels)))
-        self._analyse(wish.frame, pixels, now, out)
+        self._analyse(wish, pixels, now, out)
 
-    def _analyse(self, frame: int, pixels: Pixels, now: int, out: Output) -> None:
+    def _analyse(self, wish: Wish, pixels: Pixels, now: int, out: Output) -> None:
         if self._analyst is None:
             return
         started = self._clock()
-        for kind, fields, picture in self._analyst.look(pixels):
-            out.events.append(Event(kind, now, frame, fields, picture))
+        analyst = self._analyst
+        seen = analyst.find(wish.payload) if isinstance(analyst, SectionOnlooker) else analyst.look(pixels)
+        for kind, fields, picture in seen:
+            out.events.append(Event(kind, now, wish.frame, fields, picture))
         out.timings["analyse_s"] = out.timings.get("analyse_s", 0.0) + self._clock() - started

@@ -12,7 +12,7 @@ from link.packet import Kind, Packet
 from link.repair import arq, fec
 from link.timing import Times
 from receiver.blocks import Block, Blocks
-from receiver.decoder import Decoder, Onlooker
+from receiver.decoder import Decoder, Onlooker, SectionOnlooker
 from receiver.drawing import Drawer, Wish
 from receiver.frames import ClosedFrame, OpenFrame
 from receiver.window import AHEAD, FrameWindow
@@ -41,7 +41,7 @@ class Receiver:
         decoder: Decoder,
         fingerprint: str,
         clock: Callable[[], float],
-        analyst: Onlooker | None = None,
+        analyst: Onlooker | SectionOnlooker | None = None,
     ) -> None:
         self._link, self._profile = session.link, session.profile
         self._times = times

@@ -1,10 +1,19 @@
 """What an encoder is to the sender."""
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from link.config import Codec
 from link.frame import Frame, Payload
-from sender.rate_control import Quality
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How much of a frame is sent: at most so many channels and words."""
+
+    channels: int
+    words: int
+    """0: no caption."""
 
 
 class Encoder(Protocol):

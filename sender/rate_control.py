@@ -26,28 +26,19 @@ from numpy.typing import NDArray
 
 from link.channel.path import path_loss
 from link.codecs import SYNTAXES
-from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import UsageError
-from link.models import place
+from link.models import digest, place
 from link.packet import CHUNK_BYTES, FEC_BYTES, HASH_BYTES, MAX_PACKETS, overhead
 from link.timing import SHARE, Times, body_bytes
-from sender import folders
 from sender.calibration import FILE, SETTINGS, Calibration, Floats, read
+from sender.codecs import ENCODERS
+from sender.encoder import Quality
 
 WEIGHTS = Path(__file__).parent / "weights"
 KILO = 1000.0
 _TRUST_PACKETS, _MEMORY_PACKETS = 64.0, 512.0  # the scenario's loss weighs as much as 64 packets heard of
 _TRUST_FRAMES, _MEMORY = 3.0, 0.9  # the table's bytes weigh as much as 3 frames, and 10 are remembered
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How much of a frame is sent: at most so many channels and words."""
-
-    channels: int
-    words: int
-    """0: no caption."""
 
 
 @dataclass(frozen=True)
@@ -248,13 +239,13 @@ def link_state(session: Session, times: Times) -> LinkState:
 
 
 def stamps(session: Session) -> dict[str, str]:
-    """Return what tells the sender's models from others: the transform, and who writes the captions."""
+    """Return what tells the models of the codec's sending end from others, by part."""
     stamps_by_part = {}
-    for part, where in folders.of_gsc(session).items():
+    for part, where in ENCODERS[session.codec.name].models(session).items():
         large = part == "captioner" and session.codec.caption == "vlm"  # its weights take a minute to read
         stamps_by_part[part] = str(Path(where).name if large else where)
         if isinstance(where, Path) and not large:
-            stamps_by_part[part] = transform_digest(where)[:16]
+            stamps_by_part[part] = digest(where)[:16]
     return stamps_by_part
 
 

@@ -129,7 +129,7 @@ def rtdetr(folder: Path, names=THINGS) -> Path:
 
 
 def fcos(folder: Path, names=THINGS) -> Path:
-    from receiver.analysis.fcos import FcosDetector
+    from link.analysis.fcos import FcosDetector
 
     torch.manual_seed(5)
     model = FcosDetector(list(names), [64, 48], sizes=[8, 16], depths=[1, 1], features=32)

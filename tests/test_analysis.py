@@ -12,15 +12,15 @@ import sights
 import torch
 from PIL import Image
 
+from link.analysis import analyst, findings
+from link.analysis.analyst import Analyst, Chosen, choose, load
+from link.analysis.depth import DepthModel
+from link.analysis.detection import DetectionModel, FcosModel, YoloModel, tidy_boxes
+from link.analysis.fcos import FcosDetector
+from link.analysis.findings import DepthMap, Detections, FindingError, Record, Segments
+from link.analysis.segmentation import SegmentationModel
 from link.annotations import SHOWN, SHOWN_FROM, annotations, least_shown
 from link.errors import ModelMissingError, UsageError
-from receiver.analysis import analyst, findings
-from receiver.analysis.analyst import Analyst, Chosen, choose, load
-from receiver.analysis.depth import DepthModel
-from receiver.analysis.detection import DetectionModel, FcosModel, YoloModel, tidy_boxes
-from receiver.analysis.fcos import FcosDetector
-from receiver.analysis.findings import DepthMap, Detections, FindingError, Record, Segments
-from receiver.analysis.segmentation import SegmentationModel
 from scenarios.live.frames import seen
 
 SHAPE = (40, 72, 3)

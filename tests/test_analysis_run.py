@@ -11,11 +11,11 @@ import toys
 from PIL import Image
 
 from link import journal, png
+from link.analysis import findings
+from link.analysis.analyst import SHIPPED, Analyst, Chosen, cache_key
+from link.analysis.findings import DepthMap, Detections, Record, Segments
 from link.errors import ModelMissingError, UsageError
 from link.fingerprint import fingerprint
-from receiver.analysis import findings
-from receiver.analysis.analyst import SHIPPED, Analyst, Chosen, cache_key
-from receiver.analysis.findings import DepthMap, Detections, Record, Segments
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.commands import progress
@@ -301,7 +301,7 @@ def test_a_cache_of_findings_in_sent_pictures_is_used_and_changes_nothing(done, 
     cache = Memory()
     first = analyse(read, cache=cache, intervals=False)
     assert len(cache) == 3 * FRAMES
-    monkeypatch.setattr("receiver.analysis.analyst.load", None)  # a model that is loaded now is a mistake
+    monkeypatch.setattr("link.analysis.analyst.load", None)  # a model that is loaded now is a mistake
     again = analyse(read, cache=cache, intervals=False)
     assert again.stats == first.stats and again.tasks == first.tasks
     assert "miou_ci95_low" not in again.tasks["segmentation"]["truth"]
@@ -436,7 +436,7 @@ def test_a_model_that_fails_on_a_picture_leaves_an_event_and_a_note(tmp_path):
     assert [event["reason"] for event in toys.kinds(read, "not_found")] == ["no <b>luck</b>"] * 3
     assert len(toys.kinds(read, "decoded")) == 3 and read.complete
     found = analyse(read)
-    assert "failed on 3 of 3 pictures" in found.notes["tasks.depth"]
+    assert "no finding of 3 of 3 pictures" in found.notes["tasks.depth"]
 
 
 def test_what_counts_is_what_was_found_in_the_refined_picture(tmp_path):

@@ -1,6 +1,6 @@
-"""One conformance suite for all codecs that have a row in the tables, and the classical ones' own tests.
+"""The classical codecs: how good their pictures are at a budget, and what reads their files.
 
-A classical codec that joins needs a row in `EXPECTED`; `gsc` has a file of its own.
+What holds for every codec is in `test_every_codec.py`. A classical codec that joins needs a row in `EXPECTED`.
 """
 
 import io
@@ -108,10 +108,6 @@ def in_reach(name: str) -> list[int]:
 # The tables
 
 
-def test_the_ends_and_the_link_name_the_same_codecs() -> None:
-    assert ENCODERS.keys() == DECODERS.keys() == SYNTAXES.keys() == {"gsc", *EXPECTED}
-
-
 def test_a_codec_has_the_same_file_stem_everywhere() -> None:
     stems = [
         {path.stem for path in (ROOT / package / "codecs").glob("*.py")} - {"__init__", "syntax"}
@@ -124,10 +120,6 @@ def test_a_codec_has_the_same_file_stem_everywhere() -> None:
 def test_the_syntax_names_every_section(name: str) -> None:
     for number in range(len(encoded(name, 1500).sections)):
         assert SYNTAXES[name].kind(session(name, 1500).codec, number).isidentifier()
-
-
-def test_tables_tell_codecs_apart() -> None:
-    assert len({syntax.tables(session(name, 1500)) for name, syntax in SYNTAXES.items()}) == len(SYNTAXES)
 
 
 # Round trip and budget

@@ -14,6 +14,7 @@ from campaigns import bounded, mutate, seed, sizes
 from toys import no_clock, session
 
 from link import fragment, packet, timing
+from link.config import TASKS
 from link.errors import FarlinkError
 from link.events import Fate
 from link.fingerprint import fingerprint, short
@@ -22,6 +23,7 @@ from link.packet import Kind, Packet, PacketError
 from link.repair import arq, fec
 from receiver.codecs import DECODERS
 from receiver.receiver import Receiver
+from scenarios.models.analysts import shipped
 from sender.codecs import ENCODERS
 
 FINGERPRINT = 0x5EEDF00D
@@ -145,7 +147,10 @@ def campaign_session(codec):
         "return": {"rate_bps": 100},
     }
     plan = session(link, frame_bytes=500)
-    return plan.model_copy(update={"codec": plan.codec.model_copy(update={"name": codec})})
+    named = plan.profile.model_copy(update=shipped("world"))  # for a codec that sends what models find
+    return plan.model_copy(
+        update={"codec": plan.codec.model_copy(update={"name": codec}), "analysis": TASKS, "profile": named}
+    )
 
 
 def payloads_of(plan):

@@ -20,12 +20,16 @@ FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob(
 
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from imports_of(node)
+
+
+def imports_of(node):
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        assert node.level == 0, f"{node.module}: relative import"
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def where(*tops):
@@ -53,6 +57,32 @@ def test_sockets_are_where_processes_meet():
 def test_diffusers_is_in_one_place_of_the_receiver():
     found = {path for path in where("diffusers") if not path.startswith("scenarios/training/")}
     assert found == {"receiver/parts.py"}
+
+
+def test_the_link_computes_with_networks_in_one_place():
+    """Either end may look at pictures; the link's own process never does, and starts without torch."""
+    top = {
+        str(path.relative_to(ROOT))
+        for path in FILES
+        if path.is_relative_to(ROOT / "link")
+        and any(
+            name.split(".")[0] in ("torch", "transformers")
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in imports_of(node)
+        )
+    }
+    assert top and all(place.startswith("link/analysis/") for place in top)
+    process = {module_of(path) for path in FILES if path.is_relative_to(ROOT / "link")}
+    found, todo = set(), ["link.__main__"]
+    while todo:
+        name = todo.pop()
+        if name in process and name not in found:
+            found.add(name)
+            path = next(path for path in FILES if module_of(path) == name)
+            body = ast.parse(path.read_text()).body
+            todo += [other for node in body for other in imports_of(node)]
+    assert "link.relay" in found and not any(name.startswith("link.analysis") for name in found)
 
 
 def test_offsets_are_in_one_place():

@@ -617,7 +617,7 @@ def _grey(values: np.ndarray) -> bytes:
 
 
 def test_the_referee_says_what_is_true_and_what_findings_are_worth_against_it(tmp_path):
-    from receiver.analysis import findings
+    from link.analysis import findings
 
     labels = (np.arange(48)[:, None].repeat(64, 1) // 16).astype(np.uint8)
     depth_m = np.linspace(2.0, 40.0, 48, dtype=np.float32)[:, None].repeat(64, 1)

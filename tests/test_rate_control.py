@@ -26,9 +26,9 @@ from sender import calibration
 from sender.calibration import Calibration
 from sender.camera.testcard import TestCard
 from sender.captioner import describe
+from sender.encoder import Quality
 from sender.rate_control import (
     LinkState,
-    Quality,
     RateControl,
     choose,
     link_state,

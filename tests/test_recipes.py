@@ -18,13 +18,13 @@ from toy_codec.syntax import BandsSyntax
 from typer.testing import CliRunner
 
 from link import journal
+from link.analysis import analyst
+from link.analysis.analyst import ModelKind
+from link.analysis.findings import Segments
 from link.codecs import SYNTAXES
 from link.codecs.syntax import EVERY_CODEC
 from link.config import Camera, Codec
 from link.errors import UsageError
-from receiver.analysis import analyst
-from receiver.analysis.analyst import ModelKind
-from receiver.analysis.findings import Segments
 from receiver.codecs import DECODERS, DecoderRow
 from scenarios import run as runs
 from scenarios import schema
@@ -131,7 +131,7 @@ def test_every_setting_is_read_by_some_codec():
 
 
 def test_the_help_and_the_readme_name_the_codecs_of_the_table():
-    assert options._CODEC == "Codec: gsc (the default), jpeg2000, webp, avif or jpeg."
+    assert options._CODEC == "Codec: gsc (the default), jpeg2000, webp, avif, jpeg or findings."
     assert Codec().name == next(iter(SYNTAXES))
     table = re.search(
         r"\| codec \| how it travels \|\n\| --- \| --- \|\n((?:\|.*\n)+)", (ROOT / "README.md").read_text()

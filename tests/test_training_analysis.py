@@ -11,11 +11,11 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from link.analysis.bins import SETTING, metres
+from link.analysis.fcos import FcosDetector
 from link.bitstream.grammar import vocabulary
 from link.errors import UsageError
 from link.seeds import generator
-from receiver.analysis.bins import SETTING, metres
-from receiver.analysis.fcos import FcosDetector
 from receiver.parts import ChannelControlNet
 from receiver.text_encoder import TextEncoder
 from scenarios.commands import train as command

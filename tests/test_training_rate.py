@@ -10,9 +10,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from link import fragment, journal
+from link.analysis.segmentation import SegmentationModel
 from link.errors import UsageError
 from link.frame import Payload
-from receiver.analysis.segmentation import SegmentationModel
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.training.rate import Plan, drop_packets, grid_of, measure

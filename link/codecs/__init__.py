@@ -22,6 +22,12 @@ def _classical(name: str) -> Callable[[], "PayloadSyntax"]:
     return make
 
 
+def _findings() -> "PayloadSyntax":
+    from link.codecs.findings import FindingsSyntax
+
+    return FindingsSyntax()
+
+
 class SyntaxTable(MutableMapping[str, "PayloadSyntax"]):
     """Syntaxes by codec name, each made when it is first asked for: the command line lists names without numpy."""
 
@@ -56,6 +62,7 @@ SYNTAXES = SyntaxTable(
         "webp": _classical("webp"),
         "avif": _classical("avif"),
         "jpeg": _classical("jpeg"),
+        "findings": _findings,
     }
 )
 """The first is the default of `codec.name`."""

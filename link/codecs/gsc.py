@@ -9,10 +9,9 @@ section is longer than that, and begins with how many there are. Generative Sema
 not say how ids, captions or latents are coded.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +26,8 @@ from link.codecs.syntax import CodecFacts, Contents, PayloadSyntax
 from link.config import Codec, Session
 from link.errors import ModelMissingError
 from link.frame import Payload
-from link.models import pull_hint, transform_folder
+from link.models import digest as model_digest
+from link.models import transform_folder
 from link.weights import digest
 
 SYNTAX_VERSION = 1
@@ -84,7 +84,7 @@ class GscSyntax(PayloadSyntax):
             captions = digest(grammar.TABLE) + repr(words)
         elif has_caption(session.codec):
             captions = digest(text.TABLE)
-        weights = transform_digest(transform_folder(session))
+        weights = model_digest(transform_folder(session))
         return f"gsc/{SYNTAX_VERSION}/{captions}/{weights}".encode()
 
     def coded_size(self, session: Session) -> tuple[int, int]:
@@ -243,18 +243,6 @@ def load_tables(folder: Path, channels: int) -> latent.LatentTables:
     if tables.n != channels:
         raise ModelMissingError(f"{path}: tables for {tables.n} channels, but the transform has {channels}")
     return tables
-
-
-@cache
-def transform_digest(folder: Path) -> str:
-    """Return one SHA-256 over the files of a transform, which both ends hold."""
-    files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
-    if not files:
-        raise ModelMissingError(f"transform {folder}: no such folder, or nothing in it{pull_hint(folder)}")
-    whole = hashlib.sha256()
-    for path in files:
-        whole.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()
 
 
 def _fitting(priority: Sequence[int], coded: dict[int, bytes], budget: int) -> list[int]:

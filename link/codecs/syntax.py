@@ -35,6 +35,9 @@ class CodecFacts:
     fills_packets: bool = True
     """Whether what it sends depends on how much a packet holds."""
 
+    draws: bool = True
+    """Whether what is shown is a picture of what the camera saw, so that it can be compared with the camera's."""
+
     @property
     def neural(self) -> bool:
         """Whether networks have a part in it: its results then depend on weights, processor and libraries."""

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from link.analysis import analyst
 from link.codecs.classical import NAMES
 from link.config import Session
 from receiver import folders
 from receiver.codecs.classical import ClassicalDecoder
-from receiver.decoder import Decoder
+from receiver.decoder import Decoder, SectionOnlooker
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class DecoderRow:
     """Raise ModelMissingError or UsageError where the session's decoder cannot be made."""
     models: Callable[[Session], Mapping[str, Path]] = lambda _session: {}
     """Where the models lie that it runs, by part; loads none of them."""
+    onlooker: Callable[[Session], SectionOnlooker] | None = None
+    """Makes what reads findings out of the sections, where the codec sends these; None: models look at its pictures."""
 
     def __call__(self, session: Session) -> Decoder:
         """Return the decoder of *session*. Raise as `make` does."""
@@ -33,7 +36,20 @@ def _gsc(session: Session) -> Decoder:
     return GscDecoder.from_session(session)
 
 
+def _findings(session: Session) -> Decoder:
+    from receiver.codecs.findings import FindingsDecoder
+
+    return FindingsDecoder.from_session(session)
+
+
+def _findings_reader(session: Session) -> SectionOnlooker:
+    from receiver.codecs.findings import FindingsReader
+
+    return FindingsReader.from_session(session)
+
+
 DECODERS: dict[str, DecoderRow] = {
     "gsc": DecoderRow(_gsc, folders.of_gsc),
     **{name: DecoderRow(ClassicalDecoder.from_session) for name in NAMES},
+    "findings": DecoderRow(_findings, analyst.places, _findings_reader),
 }

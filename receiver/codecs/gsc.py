@@ -10,11 +10,12 @@ from link.bitstream import latent
 from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
+from link.device import pick_device
 from link.frame import Payload, Pixels, scale
 from link.models import transform_folder
 from link.transform import grid
 from receiver.conditioning import Conditioning
-from receiver.device import pick_device, pick_dtype
+from receiver.device import pick_dtype
 from receiver.folders import part_folders
 from receiver.generator import Generator, Sampling
 from receiver.parts import Parts

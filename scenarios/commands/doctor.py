@@ -84,8 +84,8 @@ def _lpips() -> str:
 
 
 def _profiles() -> list[str]:
+    from link.analysis.analyst import NAMES, SHIPPED
     from link.errors import ModelMissingError
-    from receiver.analysis.analyst import NAMES, SHIPPED
     from scenarios.models import pull as models
 
     root = Path(__file__).parents[2]

@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from link.analysis.analyst import is_name
+from link.codecs import SYNTAXES
 from link.config import TASKS, ProfileConfig, Session
 from link.errors import UsageError
 from link.marks import Affects, fields_marked
-from receiver.analysis.analyst import is_name
 from scenarios.schema import with_local_models
 
 OPENED: dict[str, tuple[str, ...]] = {
@@ -16,7 +17,7 @@ OPENED: dict[str, tuple[str, ...]] = {
         "bundle", "transform", "generator", "transformer", "controlnet", "vae", "text", "lora", "preview_vae", *TASKS,
     ),
 }  # fmt: skip
-"""The fields of `profile` by which each end opens files or addresses."""
+"""The fields of `profile` by which each end opens files or addresses; a sender of findings those of TASKS too."""
 _MODEL_NAME = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)?")
 
 
@@ -31,11 +32,12 @@ def with_own_models(session: Session, role: str, settings: Sequence[str]) -> Ses
     ours = with_local_models(session, settings)
     default = ProfileConfig()
     reset: dict[str, Any] = {}
+    opened = OPENED[role] if SYNTAXES[session.codec.name].facts.draws else (*OPENED[role], *TASKS)
     for field in fields_marked(ProfileConfig, Affects.PLACE) - mine:
         told = getattr(session.profile, field)
         if told == getattr(default, field):
             continue
-        if field not in OPENED[role]:
+        if field not in opened:
             reset[field] = getattr(default, field)
         elif not (field in TASKS and is_name(told) and _MODEL_NAME.fullmatch(told)):
             raise UsageError(

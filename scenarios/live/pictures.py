@@ -163,7 +163,7 @@ def psnr(sent: bytes, received: bytes) -> float | None:
 
 
 def shown_depth(data: bytes, *, metric: bool) -> bytes:
-    """Return a depth map (PNG of 16 bits, `receiver.analysis.findings`) in colours, near is light."""
+    """Return a depth map (PNG of 16 bits, `link.analysis.findings`) in colours, near is light."""
     with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError("too large a picture")

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from link.config import Camera
-from link.errors import FarlinkError
-from receiver.analysis.findings import (
+from link.analysis.findings import (
     FARTHEST_M,
     DepthMap,
     Detections,
@@ -24,6 +22,8 @@ from receiver.analysis.findings import (
     read,
     write,
 )
+from link.config import Camera
+from link.errors import FarlinkError
 from scenarios.live.pictures import shown_depth
 from scenarios.live.wire import serve
 from scenarios.results.frame_stats import stats_of, true_of

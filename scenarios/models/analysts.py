@@ -20,7 +20,7 @@ FULL: Mapping[str, str] = {
 
 def shipped(domain: str) -> dict[str, str]:
     """Return the models that come with farlink for pictures of *domain*, by task; the tasks in the usual order."""
-    from receiver.analysis.analyst import NAMES
+    from link.analysis.analyst import NAMES
 
     names = {task: name for name, (own, task) in NAMES.items() if own == domain}
     return {task: names[task] for task in TASKS if task in names}
@@ -69,7 +69,7 @@ def with_analysts(session: Session) -> ProfileConfig:
     """
     if not session.analysis:
         return session.profile
-    from receiver.analysis.analyst import is_name
+    from link.analysis.analyst import is_name
     from scenarios.truth.truth import domain_of
 
     named: dict[str, str] = {}

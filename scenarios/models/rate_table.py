@@ -2,9 +2,9 @@
 
 from hashlib import sha256
 
-from link.codecs.gsc import transform_digest
 from link.config import Session
 from link.errors import FarlinkError
+from link.models import digest
 from sender import calibration
 from sender.rate_control import is_controlled, stamps, table_line, table_path
 
@@ -16,7 +16,7 @@ def model_stamps(session: Session) -> dict[str, str]:
     """
     from receiver.folders import part_folders
 
-    parts = (f"{name} {transform_digest(folder)}" for name, folder in sorted(part_folders(session).items()))
+    parts = (f"{name} {digest(folder)}" for name, folder in sorted(part_folders(session).items()))
     return stamps(session) | {"generator": sha256("\n".join(parts).encode()).hexdigest()[:16]}
 
 
@@ -32,7 +32,7 @@ def find_stale_models(session: Session) -> list[str]:
         table, own = calibration.read(path), stamps(session)
         used_stamps = {name: stamp for name, stamp in model_stamps(session).items() if name not in own}
         if session.analysis:
-            from receiver.analysis.analyst import choose_all
+            from link.analysis.analyst import choose_all
 
             used_stamps |= {item.task: item.stamp for item in choose_all(session.analysis, session.profile)}
         return [table_line(path, line) for line in table.model_differences(used_stamps)]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from link import png
+from link.analysis.findings import DepthMap, Detections, Found, Segments, colours
 from link.annotations import SHOWN
 from link.frame import Pixels
 from link.journal import Run
-from receiver.analysis.findings import DepthMap, Detections, Found, Segments, colours
 from scenarios.results.judge import REFERENCES, Sight
 from scenarios.scoring.tasks import TASKS
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from receiver.analysis.findings import DepthMap, Detections, Found, Segments
+from link.analysis.findings import DepthMap, Detections, Found, Segments
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS

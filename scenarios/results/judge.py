@@ -14,14 +14,14 @@ from functools import partial
 from typing import Any
 
 from link import png
+from link.analysis import analyst, findings
+from link.analysis.analyst import AnalysisModel, Cache, Chosen
+from link.analysis.findings import DepthMap, Detections, FindingError, Found, Record, Segments
 from link.config import TASKS as TASK_NAMES
 from link.config import Camera, ProfileConfig
 from link.errors import FarlinkError
 from link.frame import Pixels
 from link.journal import Run
-from receiver.analysis import analyst, findings
-from receiver.analysis.analyst import AnalysisModel, Cache, Chosen
-from receiver.analysis.findings import DepthMap, Detections, FindingError, Found, Record, Segments
 from scenarios.models.analysts import unasked
 from scenarios.results.frame_stats import stats_of, true_of
 from scenarios.scoring.bootstrap import intervals as intervals_of
@@ -249,7 +249,7 @@ class Judge:
         ]
         if failed:
             self.notes[f"tasks.{task}"] = (
-                f"the model failed on {len(failed)} of {len(self._frames)} pictures, which count as "
+                f"there is no finding of {len(failed)} of {len(self._frames)} pictures, which count as "
                 f"nothing found: {failed[0]['reason']}"
             )
 
@@ -331,7 +331,7 @@ class _Originals:
 
     def _model(self, chosen: Chosen) -> AnalysisModel:
         if chosen.task not in self._models:
-            from receiver.device import pick_device
+            from link.device import pick_device
 
             self._models[chosen.task] = analyst.load(chosen, pick_device(self._profile.device))
         return self._models[chosen.task]

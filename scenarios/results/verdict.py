@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from link import packet, png
+from link.codecs import SYNTAXES
 from link.codecs.classical import NAMES
 from link.errors import BudgetError
 from link.frame import Frame, Pixels
@@ -96,7 +97,10 @@ def _own(result: RunResult, frames: Sequence[int], look: Look | None) -> dict[st
         values = [value for frame in frames if (value := rows[frame].scores.get(name)) is not None]
         means[name] = float(np.mean(values)) if values else None
     tasks = {}
-    if look is not None:
+    syntax = SYNTAXES.get(result.figures["codec"])
+    if look is not None and syntax is not None and not syntax.facts.draws:
+        tasks = _tasks(_told(result, frames))
+    elif look is not None:
         received = result.run.pictures["received"]
         tasks = _tasks(look({frame: png.decode(received[frame]) for frame in frames}))
     return {
@@ -105,6 +109,19 @@ def _own(result: RunResult, frames: Sequence[int], look: Look | None) -> dict[st
         "quality": means,
         "tasks": tasks,
     }
+
+
+def _told(result: RunResult, frames: Sequence[int]) -> dict[str, tuple[str, Mapping[str, float | None]]]:
+    """Return what each task's scores are against, and the scores, of findings that were sent as such."""
+    by_task: dict[str, tuple[str, Mapping[str, float | None]]] = {}
+    for task in TASKS:
+        for reference in ("truth", "original"):
+            kept = [result.judged.stats.get(frame, {}).get(f"{task}_{reference}") for frame in frames]
+            known = [stats for stats in kept if stats is not None]
+            if known and len(known) == len(kept):
+                by_task[task] = (reference, TASKS[task].scores(known))
+                break
+    return by_task
 
 
 def _best(result: RunResult, budgets: Mapping[int, int], look: Look | None) -> dict[str, Any]:
@@ -184,7 +201,9 @@ def text(result: RunResult, verdict: Mapping[str, Any]) -> str:
     if own is None:
         return " ".join([*parts, "No picture was shown, so there is nothing to compare."])
     name = own["codec"]
-    parts.append(f"Its pictures, {size(own['bytes'])} of payload each, come to {_scores(own)}.")
+    syntax = SYNTAXES.get(name)
+    what = "Its pictures" if syntax is None or syntax.facts.draws else "What it sent of its pictures"
+    parts.append(f"{what}, {size(own['bytes'])} of payload each, come to {_scores(own)}.")
     for key, place in (("same_bytes", "At the same bytes"), ("full_rate", "With the link's full rate")):
         best = verdict[key]
         if best is None:

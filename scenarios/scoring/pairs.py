@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from link import png
+from link.codecs import SYNTAXES
 from link.frame import Pixels
 from link.journal import Run
 from scenarios.scoring import pictures
@@ -44,6 +45,10 @@ class Scores:
 
 def score(run: Run, shelf: ScoreCache | None = None) -> Scores:
     """Compare every received picture of *run* with the sent one; what *shelf* knows already is not computed."""
+    syntax = SYNTAXES.get(run.head["scenario"].get("codec", {}).get("name", ""))  # None: of another version
+    if syntax is not None and not syntax.facts.draws:
+        why = "the codec sends no picture: what is shown is drawn from findings"
+        return Scores(notes=dict.fromkeys([*pictures.EACH, *pictures.TOGETHER], why))
     sent, received = run.pictures["sent"], run.pictures["received"]
     notes: dict[str, str] = {}
     scores: dict[int, dict[str, float | None]] = {}

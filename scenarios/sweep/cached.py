@@ -22,7 +22,7 @@ from scenarios.sweep import stamps
 from scenarios.sweep.caches import Shelf, Store
 from sender.camera import Shot, Skipped, open_source
 from sender.codecs import ENCODERS
-from sender.rate_control import Quality
+from sender.encoder import Quality
 
 _KEPT_MODELS = 4
 """Encoders, decoders and analysts of as many sessions are kept loaded by a worker, the last ones used."""
@@ -234,9 +234,9 @@ def ends(session: Session, bench: Workbench) -> Ends:
 
 
 def _analyst(session: Session, bench: Workbench) -> Any:
-    if not session.analysis:
+    if not session.analysis or DECODERS[session.codec.name].onlooker is not None:
         return None
-    from receiver.analysis.analyst import Analyst
+    from link.analysis.analyst import Analyst
 
     stamp = stamps.analysing(session)
     who = stamps.digest(stamp, stamps.analysis_models(session), session.profile.device)

@@ -154,7 +154,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 class Shelf:
-    """One kind of a store under keys of its own: what `receiver.analysis` and the scores take as their cache."""
+    """One kind of a store under keys of its own: what `link.analysis` and the scores take as their cache."""
 
     def __init__(self, store: Store, kind: str, base: str) -> None:
         self._store, self._kind, self._base = store, kind, base

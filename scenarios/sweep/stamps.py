@@ -17,12 +17,12 @@ from typing import Any
 from pydantic import BaseModel
 
 import link
+from link.analysis import analyst
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import UsageError
 from link.fingerprint import fingerprint
 from link.marks import Affects, values
-from receiver.analysis import analyst
 from receiver.codecs import DECODERS
 from scenarios import run as runs
 from scenarios.schema import Scenario
@@ -148,7 +148,8 @@ def processor(device: str, dtype: str) -> str:
     """Return what computes: pictures differ in single values between processors and number formats."""
     import torch
 
-    from receiver.device import pick_device, pick_dtype
+    from link.device import pick_device
+    from receiver.device import pick_dtype
 
     picked = pick_device(device)
     kind = (

@@ -43,7 +43,7 @@ def gpus_used(sessions: Iterable[Session]) -> Gpus:
         return Gpus()
     import torch
 
-    from receiver.device import pick_device
+    from link.device import pick_device
 
     picked = {device for device in map(pick_device, sorted(named)) if device.type == "cuda"}
     numbered = {device.index for device in picked if device.index is not None}

@@ -24,7 +24,7 @@ from sender.calibration import FILE
 ROOMS = {
     "link/weights/tiny": "transform",
     "sender/weights/tiny": "",
-    "receiver/weights/tiny/analysis": "analysis",
+    "link/weights/analysis": "analysis",
     "receiver/weights/tiny": "generator",
 }
 """Where a bundle holds what lies in the packages' folders of weights, the longest first."""

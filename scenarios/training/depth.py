@@ -1,6 +1,6 @@
 """Analysis models of the receiver, depth: metres for every pixel of the rendered world.
 
-The network of the segmentation models, with logarithmic bins of depth for classes (`receiver.analysis.bins`). The
+The network of the segmentation models, with logarithmic bins of depth for classes (`link.analysis.bins`). The
 loss is the cross entropy with the two bins about the true depth, each by its nearness, and the absolute error of the
 log depth, which the measure delta1 counts. Sky counts as the last bin.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SegformerImageProcessor, UperNetForSemanticSegmentation
 
-from receiver.analysis.bins import SETTING, metres
+from link.analysis.bins import SETTING, metres
 from scenarios.training.loop import Losses
 from scenarios.training.segmentation import SMALL, build
 from scenarios.training.segmenter import DEVIATION, MEAN, vary_light

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from link.analysis.detection import SETTING
+from link.analysis.fcos import FcosDetector
 from link.annotations import SHOWN
 from link.errors import ModelMissingError, UsageError
 from link.pretrained import BROKEN, first_line
-from receiver.analysis.detection import SETTING
-from receiver.analysis.fcos import FcosDetector
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.detection import DetectionPool
 from scenarios.scoring.stats import Stats

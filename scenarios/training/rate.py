@@ -36,8 +36,7 @@ from sender.calibration import FILE, SETTINGS, Calibration, Floats
 from sender.camera import open_source
 from sender.camera.picture import Shot
 from sender.codecs import ENCODERS
-from sender.encoder import Adjustable
-from sender.rate_control import Quality
+from sender.encoder import Adjustable, Quality
 
 SCENARIO = "mars-relay"
 FRAMES = 24

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from link.analysis import analyst, findings
+from link.analysis.findings import FindingError, Found
 from link.config import TASKS as TASK_NAMES
 from link.config import Session, Task
+from link.device import pick_device
 from link.errors import UsageError
 from link.frame import Pixels
-from receiver.analysis import analyst, findings
-from receiver.analysis.findings import FindingError, Found
-from receiver.device import pick_device
 from scenarios.results.frame_stats import stats_of, true_of
 from scenarios.scoring.tasks import TASKS
 from scenarios.truth.truth import Truths

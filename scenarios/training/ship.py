@@ -30,10 +30,10 @@ PARTS = {
     "flow/model/tokenizer": "receiver/weights/tiny/tokenizer",
     "flow/model/tokenizer_2": "receiver/weights/tiny/tokenizer_2",
     "control/model/controlnet": "receiver/weights/tiny/controlnet",
-    "segmentation-street/model": "receiver/weights/tiny/analysis/segmentation-street",
-    "segmentation-world/model": "receiver/weights/tiny/analysis/segmentation-world",
-    "depth-world/model": "receiver/weights/tiny/analysis/depth-world",
-    "detection-world/model": "receiver/weights/tiny/analysis/detection-world",
+    "segmentation-street/model": "link/weights/analysis/segmentation-street",
+    "segmentation-world/model": "link/weights/analysis/segmentation-world",
+    "depth-world/model": "link/weights/analysis/depth-world",
+    "detection-world/model": "link/weights/analysis/detection-world",
 }
 PLACE = re.compile(r' *"_name_or_path": "[^"]*",\n')
 """Where weights were loaded from on the machine that trained: nobody else has that place."""

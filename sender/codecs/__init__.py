@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from link.analysis import analyst
 from link.codecs.classical import NAMES
 from link.config import Session
 from sender import folders
@@ -34,7 +35,14 @@ def _gsc(session: Session) -> Encoder:
     return GscEncoder.from_session(session)
 
 
+def _findings(session: Session) -> Encoder:
+    from sender.codecs.findings import FindingsEncoder
+
+    return FindingsEncoder.from_session(session)
+
+
 ENCODERS: dict[str, EncoderRow] = {
     "gsc": EncoderRow(_gsc, folders.of_gsc),
     **{name: EncoderRow(ClassicalEncoder.from_session) for name in NAMES},
+    "findings": EncoderRow(_findings, analyst.places),
 }

@@ -24,12 +24,12 @@ from PIL import Image, ImageDraw
 from pytorch_msssim import ms_ssim
 
 from link import transform
+from link.analysis.analyst import SHIPPED
+from link.analysis.segmentation import SegmentationModel
 from link.config import Session
 from link.errors import UsageError
 from link.frame import Frame, Pixels
 from link.models import transform_folder
-from receiver.analysis.analyst import SHIPPED
-from receiver.analysis.segmentation import SegmentationModel
 from receiver.codecs import DECODERS
 from receiver.folders import part_folders
 from receiver.generator import decode, encode, to_pixels

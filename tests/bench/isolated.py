@@ -5,8 +5,8 @@ import statistics
 import time
 from itertools import islice
 
+from link.analysis.analyst import Analyst
 from link.frame import Frame
-from receiver.analysis.analyst import Analyst
 from receiver.codecs import DECODERS
 from receiver.isolated import Isolated
 from scenarios import schema

@@ -5,7 +5,7 @@ from PIL import Image
 
 from link.config import Session
 from link.frame import Payload, Pixels
-from toy_codec.syntax import COLUMNS
+from toy_codec.syntax import COLUMNS, bands_of
 
 
 class BandsDecoder:
@@ -17,8 +17,11 @@ class BandsDecoder:
         return cls((session.camera.width, session.camera.height))
 
     def decode(self, payload: Payload) -> Pixels | None:
-        if not any(payload.sections):
+        if not bands_of(payload):
             return None
-        rows = [np.frombuffer(section or bytes(COLUMNS), np.uint8) for section in payload.sections]
+        rows = [
+            np.frombuffer(band if band and len(band) == COLUMNS else bytes(COLUMNS), np.uint8)
+            for band in payload.sections
+        ]
         grey = Image.fromarray(np.stack(rows)).resize(self._size, Image.Resampling.NEAREST)
         return np.array(grey.convert("RGB"), np.uint8)

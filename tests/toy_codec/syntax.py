@@ -35,11 +35,15 @@ class BandsSyntax(PayloadSyntax):
 
     def reader(self, session: Session) -> Callable[[Payload], Contents]:
         def contents(payload: Payload) -> Contents:
-            bands = {
-                number: np.frombuffer(section, np.uint8).astype(np.int32).reshape(1, -1)
-                for number, section in enumerate(payload.sections)
-                if section is not None
+            rows = {
+                number: np.frombuffer(band, np.uint8).astype(np.int32).reshape(1, -1)
+                for number, band in bands_of(payload).items()
             }
-            return Contents(None, bands)
+            return Contents(None, rows)
 
         return contents
+
+
+def bands_of(payload: Payload) -> dict[int, bytes]:
+    """Return the bands at hand by number; sections of another length count as lost."""
+    return {at: band for at, band in enumerate(payload.sections) if band is not None and len(band) == COLUMNS}

@@ -6,16 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoImageProcessor
-from transformers.utils import logging
-
 from link.errors import ModelMissingError, UsageError
 from link.pretrained import BROKEN, first_line, load_settings, load_weights
 
-_CONFIGS: Any = AutoConfig
-_PROCESSORS: Any = AutoImageProcessor
-_LOGGING: Any = logging
 _FILES = ("*.json", "*.safetensors")
 
 
@@ -59,27 +52,33 @@ def load(folder: Path, auto: Any, what: str, known: Collection[Any]) -> tuple[An
     processor are missing, UsageError where they are not those of a *what* model.
     """
     kind = settings(folder, what)["model_type"]
+    import torch  # seconds; who only asks for stamps and settings does without
+    import transformers
+
+    auto_config: Any = transformers.AutoConfig
+    auto_processor: Any = transformers.AutoImageProcessor
+    logging: Any = transformers.utils.logging
     try:
-        config = load_settings(_CONFIGS, folder)
+        config = load_settings(auto_config, folder)
     except BROKEN as error:
         raise make_unreadable_error(folder, what, error) from None
     if type(config) not in known:
         raise UsageError(f"{folder}: a {kind} model, which is no {what} model")
     if not (folder / "preprocessor_config.json").is_file():
         raise ModelMissingError(f"{folder}: no preprocessor_config.json there")
-    _LOGGING.disable_progress_bar()
-    before = _LOGGING.get_verbosity()
-    _LOGGING.set_verbosity_error()  # what is missing is told below, in one line
+    logging.disable_progress_bar()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is told below, in one line
     try:
         # shipped weights are in half precision, in which processors are slow
         model = load_weights(auto, folder, dtype=torch.float32)
-        processor = load_settings(_PROCESSORS, folder)
+        processor = load_settings(auto_processor, folder)
     except ModelMissingError:
         raise
     except BROKEN as error:
         raise make_unreadable_error(folder, what, error) from None
     finally:
-        _LOGGING.set_verbosity(before)
+        logging.set_verbosity(before)
     return model, processor
 
 
@@ -87,6 +86,21 @@ def names(config: Any) -> tuple[str, ...]:
     """Return the model's names of its classes, in order of their numbers."""
     given = {int(number): str(name) for number, name in config.id2label.items()}
     return tuple(given.get(number, f"LABEL_{number}") for number in range(max(given, default=-1) + 1))
+
+
+def class_names(folder: Path, what: str) -> tuple[str, ...]:
+    """Return the names of the classes of the *what* model in *folder*, by its settings alone.
+
+    Raise ModelMissingError or UsageError as `settings` does, UsageError also where they name none.
+    """
+    config = settings(folder, what)
+    given = config.get("names") or list(dict(config.get("id2label") or {}).items())
+    if given and not isinstance(given[0], str):
+        labels = {int(number): str(name) for number, name in given}
+        given = [labels.get(number, f"LABEL_{number}") for number in range(max(labels) + 1)]
+    if not given:
+        raise UsageError(f"{folder}: its config.json names no classes")
+    return tuple(given)
 
 
 def make_unreadable_error(folder: Path, what: str, error: Exception) -> UsageError:

@@ -4,7 +4,7 @@
 
 A model gives metres, or inverse depth up to a scale and a shift (MiDaS, Depth Anything). Its configuration says
 which: `depth_estimation_type`, and where that is not there its type. A segmentation model whose classes are bins of
-depth (`receiver.analysis.bins`) gives metres too.
+depth (`link.analysis.bins`) gives metres too.
 """
 
 from pathlib import Path
@@ -21,11 +21,11 @@ from transformers import (
     AutoModelForSemanticSegmentation,
 )
 
+from link.analysis import bins, loading
+from link.analysis.findings import DepthMap
 from link.errors import UsageError
 from link.frame import Pixels
 from link.threads import one_thread
-from receiver.analysis import bins, loading
-from receiver.analysis.findings import DepthMap
 
 _AUTO: Any = AutoModelForDepthEstimation
 _KNOWN: Any = MODEL_FOR_DEPTH_ESTIMATION_MAPPING

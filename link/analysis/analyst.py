@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from link.analysis import findings
+from link.analysis.findings import FindingError, Found, Record
 from link.config import TASKS, ProfileConfig, Session
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
 from link.models import home
-from receiver.analysis import findings
-from receiver.analysis.findings import FindingError, Found, Record
+from link.weights import FOLDER
 
-SHIPPED = Path(__file__).parent.parent / "weights" / "tiny" / "analysis"
+SHIPPED = FOLDER / "analysis"
 NAMES: dict[str, tuple[str, str]] = {
     "segmentation-street": ("street", "segmentation"),
     "segmentation-world": ("world", "segmentation"),
@@ -58,31 +59,31 @@ class ModelKind:
 
 
 def _segmentation(folder: Path, device: Any) -> AnalysisModel:
-    from receiver.analysis.segmentation import SegmentationModel  # torch takes seconds to import
+    from link.analysis.segmentation import SegmentationModel  # torch takes seconds to import
 
     return SegmentationModel(folder, device)
 
 
 def _depth(folder: Path, device: Any) -> AnalysisModel:
-    from receiver.analysis.depth import DepthModel
+    from link.analysis.depth import DepthModel
 
     return DepthModel(folder, device)
 
 
 def _detection(folder: Path, device: Any) -> AnalysisModel:
-    from receiver.analysis.detection import DetectionModel
+    from link.analysis.detection import DetectionModel
 
     return DetectionModel(folder, device)
 
 
 def _fcos(folder: Path, device: Any) -> AnalysisModel:
-    from receiver.analysis.detection import FcosModel
+    from link.analysis.detection import FcosModel
 
     return FcosModel(folder, device)
 
 
 def _yolo(file: Path, device: Any) -> AnalysisModel:
-    from receiver.analysis.detection import YoloModel
+    from link.analysis.detection import YoloModel
 
     return YoloModel(file, device)
 
@@ -136,7 +137,7 @@ def choose(task: str, name: str) -> Chosen:
         elif name.startswith(PULLED):
             hint = f"not on this machine; farlink models pull {name}"
         raise ModelMissingError(f"profile.{task} {name}: {hint}")
-    from receiver.analysis import loading  # transformers takes seconds to import
+    from link.analysis import loading  # transformers takes seconds to import
 
     return Chosen(task, name if is_name(name) else where.name, where, loading.stamp(where))
 
@@ -150,7 +151,7 @@ def load(chosen: Chosen, device: Any) -> AnalysisModel:
         raise UsageError(f"profile.{chosen.task} {chosen.place}: {suffix} files are for {others}")
     named = [kind for kind in mine if kind.model_type is not None]
     if named:
-        from receiver.analysis import loading
+        from link.analysis import loading
 
         model_type = loading.settings(chosen.place, chosen.task)["model_type"]
         mine = [kind for kind in named if kind.model_type == model_type] or [
@@ -174,6 +175,12 @@ def choose_all(tasks: Sequence[str], profile: ProfileConfig) -> list[Chosen]:
     return models
 
 
+def places(session: Session) -> dict[str, Path]:
+    """Return where the models of the session's tasks lie, by task; loads none of them."""
+    named = {task: getattr(session.profile, task) for task in session.analysis}
+    return {task: place(name) for task, name in named.items() if name is not None}
+
+
 class Analyst:
     """Runs *models* on pictures. With *cache*, no picture is looked at twice by the same model."""
 
@@ -190,7 +197,7 @@ class Analyst:
         if not session.analysis:
             return None
         chosen = choose_all(session.analysis, session.profile)
-        from receiver.device import pick_device
+        from link.device import pick_device
 
         device = pick_device(session.profile.device)
         return cls([(item, load(item, device)) for item in chosen], cache)

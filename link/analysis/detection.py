@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import MODEL_FOR_OBJECT_DETECTION_MAPPING, AutoModelForObjectDetection
 
+from link.analysis import loading
+from link.analysis.fcos import MODEL_TYPE, FcosDetector
+from link.analysis.findings import Detections
 from link.errors import ModelMissingError, UsageError
 from link.frame import Pixels
 from link.pretrained import BROKEN
 from link.threads import one_thread
-from receiver.analysis import loading
-from receiver.analysis.fcos import MODEL_TYPE, FcosDetector
-from receiver.analysis.findings import Detections
 
 __all__ = ["MODEL_TYPE", "DetectionModel", "FcosModel", "YoloModel"]
 
@@ -60,7 +60,7 @@ class DetectionModel:
 
 
 class FcosModel:
-    """Runs the `receiver.analysis.fcos` detector in *folder* on *device*; errors as of `DetectionModel`."""
+    """Runs the `link.analysis.fcos` detector in *folder* on *device*; errors as of `DetectionModel`."""
 
     def __init__(self, folder: Path, device: str | torch.device = "cpu") -> None:
         loading.settings(folder, "detection")

@@ -18,11 +18,11 @@ from transformers import (
     AutoModelForUniversalSegmentation,
 )
 
+from link.analysis import loading
+from link.analysis.findings import MOST_CLASSES, Segments
 from link.errors import UsageError
 from link.frame import Pixels
 from link.threads import one_thread
-from receiver.analysis import loading
-from receiver.analysis.findings import MOST_CLASSES, Segments
 
 _LOGITS: Any = MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
 _MASKS: Any = MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
