@@ -25,8 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from link.config import Codec
+from link.config import Codec, Session
 from link.errors import ModelMissingError, UsageError
+from link.models import place
+from sender.folders import WEIGHTS
 
 FORMAT, VERSION = "farlink rate table", 1
 FILE = "rate.json"
@@ -218,3 +220,9 @@ def _rounded(array: Floats) -> Any:
     if array.ndim:
         return [_rounded(row) for row in array]
     return float(f"{float(array):.6g}")
+
+
+def table_path(session: Session) -> Path:
+    """Return where the session's table lies: `profile.rate_table`, else the bundle's, or the profile's."""
+    own, bundle = session.profile.rate_table, session.profile.bundle
+    return place(session.codec.profile, FILE, own, WEIGHTS / "tiny" / FILE, bundle)

@@ -28,14 +28,13 @@ from link.channel.path import path_loss
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import UsageError
-from link.models import digest, place
+from link.models import digest
 from link.packet import CHUNK_BYTES, FEC_BYTES, HASH_BYTES, MAX_PACKETS, overhead
 from link.timing import SHARE, Times, body_bytes
-from sender.calibration import FILE, SETTINGS, Calibration, Floats, read
+from sender.calibration import SETTINGS, Calibration, Floats, read, table_path
 from sender.codecs import ENCODERS
 from sender.encoder import Quality
 
-WEIGHTS = Path(__file__).parent / "weights"
 KILO = 1000.0
 _TRUST_PACKETS, _MEMORY_PACKETS = 64.0, 512.0  # the scenario's loss weighs as much as 64 packets heard of
 _TRUST_FRAMES, _MEMORY = 3.0, 0.9  # the table's bytes weigh as much as 3 frames, and 10 are remembered
@@ -247,12 +246,6 @@ def stamps(session: Session) -> dict[str, str]:
         if isinstance(where, Path) and not large:
             stamps_by_part[part] = digest(where)[:16]
     return stamps_by_part
-
-
-def table_path(session: Session) -> Path:
-    """Return where the session's table lies: `profile.rate_table`, else the bundle's, or the profile's."""
-    own, bundle = session.profile.rate_table, session.profile.bundle
-    return place(session.codec.profile, FILE, own, WEIGHTS / "tiny" / FILE, bundle)
 
 
 def table_line(path: Path, line: str) -> str:

@@ -297,8 +297,8 @@ def test_what_is_not_used_is_not_written():
 
 def gsc_encoder(order="nested", caption="grammar", table=True):
     from sender import calibration
+    from sender.calibration import table_path
     from sender.codecs.gsc import GscEncoder
-    from sender.rate_control import table_path
 
     plan = toys.session(link())
     codec = plan.codec.model_copy(update={"name": "gsc", "order": order, "caption": caption, "channels": 8})

@@ -37,8 +37,8 @@ from scenarios.training.loop import Recipe, train
 from scenarios.training.parts import PARTS
 from scenarios.training.request import SHIPPED, Trained, TrainingRequest, seed_weights
 from scenarios.training.stages import FULL_HOURS, STAGES, Stage, StageRequest, request_for, scale_examples
+from sender.calibration import table_path
 from sender.folders import of_gsc
-from sender.rate_control import table_path
 
 app = typer.Typer(pretty_exceptions_enable=False)
 command.register(app)

@@ -6,7 +6,8 @@ from link.config import Session
 from link.errors import FarlinkError
 from link.models import digest
 from sender import calibration
-from sender.rate_control import is_controlled, stamps, table_line, table_path
+from sender.calibration import table_path
+from sender.rate_control import is_controlled, stamps, table_line
 
 
 def model_stamps(session: Session) -> dict[str, str]:

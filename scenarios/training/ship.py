@@ -4,7 +4,7 @@
     DIR/segmenter/model                 -> sender/weights/tiny/segmenter
     DIR/{autoencoder,flow,control}/model -> receiver/weights/tiny; DIR/decoder, DIR/joint take their place
 
-What only one end needs is stored in half precision, the transform, which both hash, as it is. Each package's
+What both ends hash, the transform, is stored as it is, all else in half precision. Each package's
 SHA256SUMS lists what is under its weights; `farlink models verify` checks it.
 """
 
@@ -37,7 +37,7 @@ PARTS = {
 }
 PLACE = re.compile(r' *"_name_or_path": "[^"]*",\n')
 """Where weights were loaded from on the machine that trained: nobody else has that place."""
-HALVED = ("receiver/", "sender/")
+HALVED = ("receiver/", "sender/", "link/weights/analysis")
 INSTEAD = {"flow": "joint", "control": "joint", "autoencoder": "decoder"}
 """What takes a part's place where DIR has it too: `joint` trains flow and control, `decoder` half of the VAE."""
 

@@ -12,11 +12,10 @@ from link.errors import BudgetError, PartialError, UsageError
 from link.frame import Frame, Payload, Pixels, scale
 from link.models import transform_folder
 from sender import calibration
-from sender.calibration import Calibration
+from sender.calibration import Calibration, table_path
 from sender.captioner import Captioner, GrammarCaptioner
 from sender.encoder import Quality
 from sender.folders import captioner_place
-from sender.rate_control import table_path
 from sender.segmenter import Segmenter
 from sender.transform import AnalysisTransform, Maps, similarity
 
