@@ -27,8 +27,8 @@ from link.physics.reckon import reckon_budget
 from link.seeds import generator
 from scenarios import schema
 from scenarios.cli import app
-from scenarios.commands.netem import gemodel
 from scenarios.live import controls
+from scenarios.netem import gemodel
 from scenarios.report import budgets
 from scenarios.results import traffic
 

@@ -76,7 +76,7 @@ def place(tmp_path_factory):
         (["run", "--source", "text.mp4"], "neither a picture nor a video"),
         (["run", "--source", "sky:mars"], "unknown prefix 'sky'"),
         (["run", "--codec", "jpeg200"], "did you mean 'jpeg2000'"),
-        (["run", "--codec", "nope"], "unknown codec 'nope'; there are avif, gsc"),
+        (["run", "--codec", "nope"], "unknown codec 'nope'; there are avif, findings, gsc"),
         (["run", "--set", "link.rate_bps=-5"], "link.hops.0.rate_bps: input should be greater than or equal to 0.001"),
         (["receive", "--save", "file"], "--save file: that is a file"),
         (["run", "--frames", "0"], "--frames"),

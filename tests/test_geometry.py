@@ -235,7 +235,7 @@ import json, sys
 from link.channel.channel import Channel
 from link.hops import Link
 Channel(Link.model_validate({{"hops": [json.loads('''{knots}''')]}}), seed=1)
-print([name for name in sys.modules if name.startswith(("astropy", "erfa", "link.physics"))])
+print([name for name in sys.modules if name.startswith(("astropy", "erfa", "scipy", "link.physics.geometry", "link.physics.ephemeris"))])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from link.errors import UsageError
-from link.physics.medium import Assessment, LinkBudget, Term
 from scenarios.commands.options import Json, Scenario, Settings, clean_errors
 from scenarios.commands.printing import say, show, show_json
 from scenarios.words import duration, rate
+
+if TYPE_CHECKING:
+    from link.physics.medium import Assessment, LinkBudget, Term
 
 _POINTS = 600
 """Of a figure's curve."""
@@ -74,7 +76,7 @@ def budget(
         show(line for label, about, result in assessed for line in lines(label, about, result, time_s))
 
 
-def lines(name: str, about: LinkBudget, found: Assessment, time_s: float) -> Iterator[str]:
+def lines(name: str, about: "LinkBudget", found: "Assessment", time_s: float) -> Iterator[str]:
     """Yield the lines of a budget: each term with its sign, and the sum so far."""
     moving = f" at {duration(time_s)} of the run" if len(list(about.times_s())) > 1 else ""
     yield f"hop {name}: {about.medium}{moving}"
@@ -88,7 +90,7 @@ def lines(name: str, about: LinkBudget, found: Assessment, time_s: float) -> Ite
     yield ""
 
 
-def _line(term: Term, width: int, told: int) -> str:
+def _line(term: "Term", width: int, told: int) -> str:
     figure = f"{term.value:+.2f}" if term.running is not None and not term.is_sum else _number(term.value)
     running = "" if term.running is None or term.is_sum else f"{term.running:10.2f}"
     return f"{term.label:{width}}  {term.detail:{told}}  {figure:>12} {term.unit:20}{running}".rstrip()
@@ -99,7 +101,7 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if 0.1 <= abs(value) < 1e4 else f"{value:.4g}"
 
 
-def _tree(name: str, about: LinkBudget, found: Assessment, time_s: float) -> dict[str, Any]:
+def _tree(name: str, about: "LinkBudget", found: "Assessment", time_s: float) -> dict[str, Any]:
     return {
         "hop": name,
         "medium": about.medium,

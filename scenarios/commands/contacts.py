@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from link.errors import UsageError
-from link.hops import HopConfig, ReturnHop
-from link.places import iso
 from scenarios.commands.options import Json, Settings, clean_errors
 from scenarios.commands.printing import say, show, show_json
 
@@ -109,7 +107,9 @@ def _of_scenario(scenario: "Scenario", folder: Path) -> _Listed:
     from link.channel import NS
     from link.channel.delay import MovingDelay
     from link.channel.path import hop_rate_bps
+    from link.hops import HopConfig, ReturnHop
     from link.physics.geometry import find_passes
+    from link.places import iso
     from link.plans.plan import Contact, ContactPlan, PlanText
     from scenarios import schema
     from scenarios.report.passes import open_between
