@@ -103,7 +103,7 @@ class Fountain:
 
 
 ALONE = False
-"""Whether a packet is taken to be worth something without those before it (`link.repair.windows.Parts`)."""
+"""Whether a packet is taken to be worth something without those before it (`link.repair.windows.PacketClasses`)."""
 
 
 def configured_law(link: Link) -> Law:

@@ -13,7 +13,7 @@ from link.config import Session
 from link.hops import Link, Repair
 from link.packet import Kind, overhead, peek
 from link.repair import fec
-from link.repair.windows import Law, Parts, assign, expected_quality, solve
+from link.repair.windows import Law, PacketClasses, assign, expected_quality, solve
 from receiver.blocks import Block
 from scenarios.results.traffic import packets
 from sender.protection import Protection, configured_law
@@ -176,7 +176,7 @@ def test_at_equal_bytes_windows_are_worth_more_than_one_code_and_than_none():
     none, _ = worths()
     assert abs(bytes_ / equal_bytes - 1.0) < 0.02
     assert len(equal) == len(unequal) == len(none) == FRAMES
-    parts = Parts((2, 3, 5), (0.5, 0.3, 0.2))
+    parts = PacketClasses((2, 3, 5), (0.5, 0.3, 0.2))
     split = solve(parts, 2, Law(0.2))
     expected = {
         "none": expected_quality(parts, (0, 0, 0), Law(0.2)),

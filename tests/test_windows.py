@@ -6,10 +6,10 @@ from math import comb
 import numpy as np
 import pytest
 
-from link.repair.windows import MAX_WINDOWS, Law, Parts, bursts, expected_quality, solve, turns
+from link.repair.windows import MAX_WINDOWS, Law, PacketClasses, bursts, expected_quality, solve, turns
 
 SIZES, GAINS = (2, 3, 5), (0.5, 0.3, 0.2)
-PARTS = Parts(SIZES, GAINS)
+PARTS = PacketClasses(SIZES, GAINS)
 
 # Loss, repair packets -> no repair, one code over all, the best split and its worth.
 TABLE = [
@@ -57,7 +57,7 @@ def brute_force(parts, split, loss):
 @pytest.mark.parametrize("split", [(0, 0, 0), (1, 1, 1), (2, 0, 1), (0, 2, 0)])
 @pytest.mark.parametrize("loss", [0.0, 0.07, 0.45])
 def test_the_expectation_is_that_of_all_cases(split, loss, alone):
-    parts = Parts((2, 3, 2), (0.5, 0.3, 0.2), alone)
+    parts = PacketClasses((2, 3, 2), (0.5, 0.3, 0.2), alone)
     assert expected_quality(parts, split, Law(loss)) == pytest.approx(
         brute_force(parts, split, loss), abs=1e-12
     )
@@ -66,7 +66,7 @@ def test_the_expectation_is_that_of_all_cases(split, loss, alone):
 @pytest.mark.parametrize("alone", [False, True])
 def test_drawn_losses_of_the_shortest_bursts_are_nearly_independent(alone):
     """Bursts that are hardly longer than by chance give what independent losses give, but for the draws' error."""
-    parts, split = Parts(SIZES, GAINS, alone), (0, 2, 1)
+    parts, split = PacketClasses(SIZES, GAINS, alone), (0, 2, 1)
     law = Law(0.2, 1.25 + 1e-9)
     assert not law.independent
     error = abs(expected_quality(parts, split, law) - expected_quality(parts, split, Law(0.2)))
@@ -100,7 +100,7 @@ def test_windows_never_lose_to_one_code_nor_to_none():
     rng = np.random.default_rng(5)
     for _ in range(60):
         windows = int(rng.integers(1, MAX_WINDOWS + 1))
-        parts = Parts(
+        parts = PacketClasses(
             tuple(map(int, rng.integers(1, 7, windows))),
             tuple(map(float, rng.random(windows))),
             alone=bool(rng.integers(2)),
@@ -115,7 +115,7 @@ def test_windows_never_lose_to_one_code_nor_to_none():
 
 def test_swaps_find_what_trying_all_finds(monkeypatch):
     cases = [
-        (Parts((4, 6, 8, 12), (0.4, 0.3, 0.2, 0.1), alone), Law(loss))
+        (PacketClasses((4, 6, 8, 12), (0.4, 0.3, 0.2, 0.1), alone), Law(loss))
         for alone in (False, True)
         for loss in (0.1, 0.25, 0.4)
     ]
@@ -128,9 +128,9 @@ def test_swaps_find_what_trying_all_finds(monkeypatch):
 
 
 def test_many_packets_are_solved_in_time():
-    parts = Parts((40, 60, 80, 120), (0.4, 0.3, 0.2, 0.1))
+    parts = PacketClasses((40, 60, 80, 120), (0.4, 0.3, 0.2, 0.1))
     assert sum(solve(parts, 60, Law(0.2))) == 60
-    assert sum(solve(Parts(SIZES, GAINS, True), 12, Law(0.2, 4.0))) == 12
+    assert sum(solve(PacketClasses(SIZES, GAINS, True), 12, Law(0.2, 4.0))) == 12
 
 
 def test_repair_packets_take_turns():
@@ -144,11 +144,11 @@ def test_repair_packets_take_turns():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Parts((), ()), "0 classes"),
-        (lambda: Parts((1,) * 5, (1.0,) * 5), "5 classes"),
-        (lambda: Parts((1, 2), (1.0,)), "1 gains"),
-        (lambda: Parts((1, -2), (1.0, 1.0)), "negative"),
-        (lambda: Parts((1, 2), (1.0, 1.0), order=(0, 1)), "other packets"),
+        (lambda: PacketClasses((), ()), "0 classes"),
+        (lambda: PacketClasses((1,) * 5, (1.0,) * 5), "5 classes"),
+        (lambda: PacketClasses((1, 2), (1.0,)), "1 gains"),
+        (lambda: PacketClasses((1, -2), (1.0, 1.0)), "negative"),
+        (lambda: PacketClasses((1, 2), (1.0, 1.0), order=(0, 1)), "other packets"),
         (lambda: expected_quality(PARTS, (1, 1), Law(0.1)), "2 windows"),
     ],
 )

@@ -47,7 +47,7 @@ class Law:
 
 
 @dataclass(frozen=True)
-class Parts:
+class PacketClasses:
     """The packets of a block by class, and what the classes are worth."""
 
     sizes: tuple[int, ...]
@@ -69,7 +69,7 @@ class Parts:
             raise ValueError("sizes are negative, or the order is of other packets")
 
 
-def expected_quality(parts: Parts, split: Sequence[int], law: Law) -> float:
+def expected_quality(parts: PacketClasses, split: Sequence[int], law: Law) -> float:
     """Return the expected sum of gains where window w has `split[w]` repair packets.
 
     Exact for independent losses; for bursts the mean over 4,096 draws, which are the same for all splits. Repair
@@ -81,7 +81,7 @@ def expected_quality(parts: Parts, split: Sequence[int], law: Law) -> float:
 
 
 @lru_cache(maxsize=1024)
-def solve(parts: Parts, repairs: int, law: Law) -> tuple[int, ...]:
+def solve(parts: PacketClasses, repairs: int, law: Law) -> tuple[int, ...]:
     """Return how many of *repairs* packets each window gets for the best expected quality, the simplest of equals.
 
     All splits are tried up to 20,000 (fewer for bursts, which are drawn); where there are more, packets are moved from
@@ -119,7 +119,7 @@ def assign(
     """Return how many packets of each frame each of *repairs* packets of a block is over, in order; None: all.
 
     The block's frames have *counts* packets, which are worth *gains* each in the order of sending; *alone* as in
-    `Parts`. Windows end where a quarter, a half and three quarters of all gains are behind.
+    `PacketClasses`. Windows end where a quarter, a half and three quarters of all gains are behind.
     """
     longest = max(counts, default=0)
     worth = [sum(own[at] for own in gains if at < len(own)) for at in range(longest)]
@@ -133,7 +133,7 @@ def assign(
         return [None] * repairs
     window_of = np.searchsorted(ends, np.arange(longest), side="right")
     order = tuple(int(window_of[at]) for count in counts for at in range(count))
-    parts = Parts(
+    parts = PacketClasses(
         tuple(order.count(window) for window in range(len(ends))),
         tuple(round(sum(worth[at] for at in range(longest) if window_of[at] == window) / total, 3)
               for window in range(len(ends))),
@@ -166,7 +166,7 @@ def _moves(split: tuple[int, ...], step: int) -> Iterator[tuple[int, ...]]:
                 yield tuple(moved)
 
 
-def _values(parts: Parts, splits: NDArray[np.int64], law: Law) -> Floats:
+def _values(parts: PacketClasses, splits: NDArray[np.int64], law: Law) -> Floats:
     if not law.independent:
         return np.array([_drawn_value(parts, tuple(map(int, split)), law) for split in splits])
     chunk = max(1, _CELLS // (sum(parts.sizes) + 1))
@@ -174,7 +174,7 @@ def _values(parts: Parts, splits: NDArray[np.int64], law: Law) -> Floats:
     return np.concatenate([_exact_values(parts, row, law.loss) for row in rows])
 
 
-def _exact_values(parts: Parts, splits: NDArray[np.int64], loss: float) -> Floats:
+def _exact_values(parts: PacketClasses, splits: NDArray[np.int64], loss: float) -> Floats:
     """Return the expected quality of each of *splits*, (splits, windows), under independent losses.
 
     The state after window w is how many of its packets are still missing. That chain forgets all else, so a class is
@@ -237,7 +237,7 @@ def bursts(law: Law, packets: int) -> NDArray[np.bool_]:
     return lost
 
 
-def _drawn_value(parts: Parts, split: tuple[int, ...], law: Law) -> float:
+def _drawn_value(parts: PacketClasses, split: tuple[int, ...], law: Law) -> float:
     """Return the mean quality of *split* over the draws of a bursty channel."""
     packets, order = sum(parts.sizes), np.array(parts.order or _in_a_row(parts.sizes), np.int64)
     lost = bursts(law, packets + sum(split))
