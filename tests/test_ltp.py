@@ -21,7 +21,7 @@ from link.repair.ltp_segments import (
     Spans,
 )
 from link.repair.ltp_sessions import LtpSettings, split_report, tries
-from link.repair.sight import Visibility
+from link.repair.sight import AnswerTimes
 
 S = 1_000_000_000
 BLOCK = np.random.default_rng(1).bytes(10_000)
@@ -46,7 +46,7 @@ class Pair:
         self.windows = [None if w is None else [(round(a * S), round(b * S)) for a, b in w] for w in windows]
         settings = settings or LtpSettings(segment_bytes=1400)
         self.answer = round(30 * 8 / rate_bps * S) + queue_s * S
-        sights = [Visibility(self.delay, self.delay, self.answer, self.windows[1 - end]) for end in (0, 1)]
+        sights = [AnswerTimes(self.delay, self.delay, self.answer, self.windows[1 - end]) for end in (0, 1)]
         self.ends = [LtpEngine(number + 1, settings, sights[number]) for number in (0, 1)]
         self.free, self.count, self.order = [0, 0], [0, 0], 0
         self.air: list = []
@@ -190,7 +190,7 @@ def test_segments_round_trip_and_every_prefix_fails_cleanly(segment):
 
 @given(st.binary(max_size=60))
 def test_hostile_bytes_raise_nothing_but_value_error(data):
-    engine = LtpEngine(2, LtpSettings(100), Visibility(0, 0, 1))
+    engine = LtpEngine(2, LtpSettings(100), AnswerTimes(0, 0, 1))
     for _ in range(3):
         try:
             engine.receive(data, 0)
@@ -327,7 +327,7 @@ def test_nothing_is_sent_again_while_the_far_end_is_out_of_sight():
 
 
 def test_the_deadline_of_an_answer_is_by_the_rule():
-    sight = Visibility(10, 20, 3, [(0, 100), (500, 600)])
+    sight = AnswerTimes(10, 20, 3, [(0, 100), (500, 600)])
     assert sight.answer_by(50) == 60 + 3 + 20
     assert sight.answer_by(87) == 97 + 3 + 20, "the last that fits"
     assert sight.answer_by(88) == 500 + 3 + 20, "the report would not be through before the contact ends"
@@ -336,7 +336,7 @@ def test_the_deadline_of_an_answer_is_by_the_rule():
     assert sight.answer_by(700) is None
     assert sight.after(0, 100) == 520, "80 of the first contact, after the light that is under way, and 20"
     assert sight.after(590, 10) == 600, "the end of the plan"
-    moving = Visibility(lambda at: 10 + at // 10, lambda at: 5, 1)
+    moving = AnswerTimes(lambda at: 10 + at // 10, lambda at: 5, 1)
     assert moving.answer_by(100) == 100 + 20 + 1 + 5
 
 
@@ -396,14 +396,14 @@ def test_reports_that_overtake_each_other_cause_no_second_resend():
 
 
 def test_two_colours_at_one_place_are_a_fault():
-    engine = LtpEngine(2, LtpSettings(100), Visibility(0, 0, 1))
+    engine = LtpEngine(2, LtpSettings(100), AnswerTimes(0, 0, 1))
     engine.receive(bytes(DataSegment((1, 1), SegmentType.GREEN, 1, 50, bytes(10))), 0)
     engine.receive(bytes(DataSegment((1, 1), SegmentType.RED, 1, 50, bytes(10))), 0)
     assert [event.reason for event in engine.events if event.kind == "cancelled"] == [Cancel.MISCOLORED]
 
 
 def test_what_is_too_much_is_refused():
-    engine = LtpEngine(2, LtpSettings(100, most_bytes=1000, most_sessions=2), Visibility(0, 0, 1))
+    engine = LtpEngine(2, LtpSettings(100, most_bytes=1000, most_sessions=2), AnswerTimes(0, 0, 1))
     engine.receive(bytes(DataSegment((1, 1), SegmentType.RED, 1, 995, bytes(10))), 0)
     assert engine.events[-1].reason == Cancel.BY_SYSTEM
     for number in range(2, 9):

@@ -303,8 +303,8 @@ def gsc_encoder(order="nested", caption="grammar", table=True):
     plan = toys.session(link())
     codec = plan.codec.model_copy(update={"name": "gsc", "order": order, "caption": caption, "channels": 8})
     own = calibration.read(table_path(plan)) if table else None
-    unused: Any = None
-    return GscEncoder(codec, unused, unused, None, (64, 48), own)
+    models: Any = None  # none of them has a say in what sections are worth
+    return GscEncoder(codec, models, models, None, (64, 48), own)
 
 
 def test_the_first_channel_is_worth_most_of_a_frame():

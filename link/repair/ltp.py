@@ -45,7 +45,7 @@ from link.repair.ltp_sessions import (
     split_report,
     tries,
 )
-from link.repair.sight import Visibility
+from link.repair.sight import AnswerTimes
 
 _CYCLES = 256  # how often gaps of one block are sent again at most
 _REMEMBERED = 1024  # closed sessions that late segments are still answered for
@@ -56,7 +56,7 @@ _MEMORY_SEGMENTS = 256.0  # of the measured loss
 class LtpEngine:
     """One end. *sight* says when answers of the far end may come."""
 
-    def __init__(self, engine: int, settings: LtpSettings, sight: Visibility) -> None:
+    def __init__(self, engine: int, settings: LtpSettings, sight: AnswerTimes) -> None:
         self._engine, self._settings, self.sight = engine, settings, sight
         self._numbers = 0
         self._sending: dict[SessionId, Sending] = {}

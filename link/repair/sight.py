@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 
-class Visibility:
+class AnswerTimes:
     """What a timer needs to know of the way to the far end and back. Times in nanoseconds.
 
     *out_ns* and *back_ns* give the delay of what leaves at a time, here and there. *windows* are the (start, end) in
