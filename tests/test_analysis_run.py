@@ -481,7 +481,7 @@ def test_what_counts_is_what_was_found_in_the_refined_picture(tmp_path):
         assert (None if seen is None else float(seen.values.max())) == (
             None if depth is None else pytest.approx(depth, rel=0.01)
         ), name
-        assert ("failed on 1 of 1" in judge.judged().notes.get("tasks.depth", "")) == bool(failed), name
+        assert ("no finding of 1 of 1" in judge.judged().notes.get("tasks.depth", "")) == bool(failed), name
 
 
 def test_findings_survive_a_journal_that_is_cut_at_any_place(done, tmp_path):

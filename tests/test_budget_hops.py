@@ -15,6 +15,7 @@ from link.channel import NS, to_ns
 from link.channel.channel import Channel
 from link.channel.loss import TimedLossModel, read_loss
 from link.channel.loss.gilbert_elliott import GilbertElliottLoss
+from link.channel.netem import gemodel
 from link.channel.path import hop_loss
 from link.channel.rate import ConstantRate, SteppedRate
 from link.errors import UsageError
@@ -28,7 +29,6 @@ from link.seeds import generator
 from scenarios import schema
 from scenarios.cli import app
 from scenarios.live import controls
-from scenarios.netem import gemodel
 from scenarios.report import budgets
 from scenarios.results import traffic
 

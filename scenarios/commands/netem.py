@@ -20,7 +20,7 @@ def netem(
 
     Example: farlink scenarios netem mars-relay --device eth0
     """
-    from scenarios import netem as tc
+    from link.channel import netem as tc
     from scenarios import schema
 
     with clean_errors(as_json):

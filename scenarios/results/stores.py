@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from link.channel import NS
 from link.events import Fate
-from link.journal import Run
+
+if TYPE_CHECKING:
+    from link.journal import Run
 
 DEATHS = (Fate.EXPIRED, Fate.STORE_FULL, Fate.NO_ROUTE)
 
@@ -28,7 +30,7 @@ class Stay:
     """STORED where it was sent on, else why it died."""
 
 
-def stays(run: Run) -> list[Stay]:
+def stays(run: "Run") -> list[Stay]:
     """Return all stays, in the order in which they ended; a bundle that was sent on at once had none."""
     rows = run.rows[np.isin(run.rows[:, 2], (Fate.STORED, *DEATHS))]
     return [
@@ -50,7 +52,7 @@ def held(of_node: list[Stay]) -> list[tuple[int, int]]:
     return steps
 
 
-def node_figures(run: Run, link: Mapping[str, Any]) -> dict[str, Any]:
+def node_figures(run: "Run", link: Mapping[str, Any]) -> dict[str, Any]:
     """Return of each node by name: bundles that waited, how long (`wait_s`), the most bytes, what died by reason."""
     found = stays(run)
     figures = {}

@@ -8,7 +8,6 @@ from link.analysis import analyst
 from link.codecs.classical import NAMES
 from link.config import Session
 from sender import folders
-from sender.codecs.classical import ClassicalEncoder
 from sender.encoder import Encoder
 
 Models = Mapping[str, Path | str]
@@ -35,6 +34,12 @@ def _gsc(session: Session) -> Encoder:
     return GscEncoder.from_session(session)
 
 
+def _classical(session: Session) -> Encoder:
+    from sender.codecs.classical import ClassicalEncoder  # not in the live page's process
+
+    return ClassicalEncoder.from_session(session)
+
+
 def _findings(session: Session) -> Encoder:
     from sender.codecs.findings import FindingsEncoder
 
@@ -43,6 +48,6 @@ def _findings(session: Session) -> Encoder:
 
 ENCODERS: dict[str, EncoderRow] = {
     "gsc": EncoderRow(_gsc, folders.of_gsc),
-    **{name: EncoderRow(ClassicalEncoder.from_session) for name in NAMES},
+    **{name: EncoderRow(_classical) for name in NAMES},
     "findings": EncoderRow(_findings, analyst.places),
 }
