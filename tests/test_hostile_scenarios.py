@@ -316,6 +316,9 @@ class Generator:
         if tree["camera"].get("width", 256) * tree["camera"].get("height", 192) > 64_000_000:
             tree["camera"]["height"] = 64
         link = tree["link"]
+        for key in ("medium", "nodes", "lifetime_s"):
+            if self._chance(0.8):
+                link.pop(key, None)
         hops = link["hops"] = link["hops"][: int(self._rng.integers(1, 5))]
         if self._chance(0.7):
             link["mtu_bytes"] = int(self._rng.integers(30, 400))
@@ -323,6 +326,12 @@ class Generator:
             hop["name"] = f"h{number}"
             hop.pop("trace", None)
             hop["rate_bps"] = float(10 ** self._rng.uniform(-2, 9))
+            # What is derived is not to be given, and physics seldom fit together by chance.
+            for key in ("budget_steps", "delay_knots_ns"):
+                hop.pop(key, None)
+            for key in ("budget", "delay", "contacts", "contacts_s", "between"):
+                if self._chance(0.9):
+                    hop.pop(key, None)
             if self._chance(0.8):
                 hop["delay_s"] = float(10 ** self._rng.uniform(-3, 5))
             if self._chance(0.8):
