@@ -316,9 +316,7 @@ class Generator:
         if tree["camera"].get("width", 256) * tree["camera"].get("height", 192) > 64_000_000:
             tree["camera"]["height"] = 64
         link = tree["link"]
-        for key in ("medium", "nodes", "lifetime_s"):
-            if self._chance(0.8):
-                link.pop(key, None)
+        self._leave_out(link, ("medium", "nodes", "lifetime_s"), 0.8)
         hops = link["hops"] = link["hops"][: int(self._rng.integers(1, 5))]
         if self._chance(0.7):
             link["mtu_bytes"] = int(self._rng.integers(30, 400))
@@ -327,11 +325,8 @@ class Generator:
             hop.pop("trace", None)
             hop["rate_bps"] = float(10 ** self._rng.uniform(-2, 9))
             # What is derived is not to be given, and physics seldom fit together by chance.
-            for key in ("budget_steps", "delay_knots_ns"):
-                hop.pop(key, None)
-            for key in ("budget", "delay", "contacts", "contacts_s", "between"):
-                if self._chance(0.9):
-                    hop.pop(key, None)
+            self._leave_out(hop, ("budget_steps", "delay_knots_ns"), 1.0)
+            self._leave_out(hop, ("budget", "delay", "contacts", "contacts_s", "between"), 0.9)
             if self._chance(0.8):
                 hop["delay_s"] = float(10 ** self._rng.uniform(-3, 5))
             if self._chance(0.8):
@@ -360,6 +355,11 @@ class Generator:
         if isinstance(link.get("return"), dict):
             for key in ("name", "retransmit"):
                 link["return"].pop(key, None)
+
+    def _leave_out(self, tree: dict[str, Any], keys: tuple[str, ...], share: float) -> None:
+        for key in keys:
+            if self._chance(share):
+                tree.pop(key, None)
 
     def _chance(self, share: float) -> bool:
         return bool(self._rng.random() < share)
