@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from launched import COMMAND
 from PIL import Image
 from ports import free_address
 
@@ -24,8 +25,6 @@ from scenarios import schema
 from scenarios.commands.ends import _Watched
 from scenarios.commands.progress import Arrivals
 from scenarios.results import traffic
-
-COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 
 
 def farlink(*arguments, cwd=None, **options):

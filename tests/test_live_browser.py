@@ -1,9 +1,7 @@
 """The live page in headless Chromium against the real thing: three processes, the page's server, a hand on its controls."""
 
-import json
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -13,6 +11,7 @@ import pytest
 from link import journal, png
 
 playwright = pytest.importorskip("playwright.sync_api")
+from launched import COMMAND, read_links  # noqa: E402
 from test_live_page import CHROMIUM, SHOWN, browser, control, expect_text, pixels, shown_frame  # noqa: E402, F401
 
 pytestmark = [
@@ -20,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
 ]
-COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 PLAIN = (
     "--codec", "webp", "--source", "testcard", "--set", "analysis=[]", "--set", "camera.width=128",
     "--set", "camera.height=96", "--set", "camera.period_s=0.7", "--set", "codec.frame_bytes=900",
@@ -41,12 +39,7 @@ def session(out, settings):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert child.stdout is not None
-        text = ""
-        while not text.rstrip().endswith("}\n}") and (line := child.stdout.readline()):
-            text += line
-        assert text, child.communicate(timeout=10)[1]
-        yield json.loads(text)["links"]
+        yield read_links(child)
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=60)
         assert child.returncode == 0, said

@@ -12,10 +12,10 @@ import subprocess
 import sys
 
 import pytest
+from launched import COMMAND, read_links
 
 from link import journal
 
-COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 VIEWER = """
 import asyncio, json, sys
 import aiohttp
@@ -124,11 +124,7 @@ def test_three_hosts_meet_by_their_keys_and_the_page_steers(hosts, tmp_path):
         for child in (link, page, *ends):
             stack.callback(child.wait)
             stack.callback(child.kill)
-        assert page.stdout is not None
-        text = ""
-        while not text.rstrip().endswith("}\n}") and (line := page.stdout.readline()):
-            text += line
-        steer = json.loads(text)["links"]["steer"]
+        steer = read_links(page)["steer"]
         viewer = subprocess.run(
             ["ip", "netns", "exec", hosts["link"], sys.executable, "-c", VIEWER, steer],
             capture_output=True, text=True, timeout=90,

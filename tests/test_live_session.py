@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from launched import COMMAND, read_links
 
 from link import journal
 from link.events import Fate
 
-COMMAND = [sys.executable, "-P", "-c", "from scenarios.cli import main; main()"]
 SMALL = [
     "--codec", "webp", "--source", "testcard", "--set", "analysis=[]", "--set", "camera.width=64",
     "--set", "camera.height=48", "--set", "camera.period_s=0.5", "--set", "codec.frame_bytes=400",
@@ -72,11 +71,7 @@ def session(tmp_path):
         [*COMMAND, "live", "mars-relay", *SMALL, "--no-open", "--json", "--bind", "127.0.0.1:0", "--out", str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert child.stdout is not None
-    text = ""
-    while not text.rstrip().endswith("}\n}") and (line := child.stdout.readline()):
-        text += line
-    yield json.loads(text)["links"], child, out
+    yield read_links(child), child, out
     if child.poll() is None:
         child.kill()
     child.communicate(timeout=30)

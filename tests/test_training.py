@@ -13,6 +13,7 @@ import typer
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from PIL import Image
 from safetensors.numpy import load_file
+from streets import street
 from torch import nn
 from typer.testing import CliRunner
 
@@ -57,19 +58,6 @@ def trained(*arguments):
 
 def rows(out):
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def street(number, size=(96, 72)):
-    """A picture of sky, road and a car, and its labels."""
-    width, height = size
-    labels = np.full((height, width), 3, np.uint8)
-    labels[: height // 2 + 2 * number] = 0
-    labels[height // 2 : height // 2 + 20, 10 * number : 10 * number + 24] = 8
-    labels[:, -4:] = 11
-    colours = np.zeros((12, 3), np.uint8)
-    colours[[0, 3, 8]] = [90, 140, 230], [95, 95, 90], [200, 30, 30]
-    noise = generator(number, "street").integers(0, 12, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(colours[labels] + noise), Image.fromarray(labels)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from streets import street
 
-from link.seeds import generator
 from scenarios.training import footage  # noqa: F401  what a training imports is imported before the first fork
 from scenarios.training.everything import train_all
 from scenarios.training.parts import PARTS
@@ -33,19 +33,6 @@ SOME = tuple(stage for stage in EQUAL if stage.part in ("transform", "tables", "
 """Enough to be killed in, with no drawing of pictures."""
 
 
-def street(number: int, size: tuple[int, int] = (96, 80)) -> tuple[Image.Image, Image.Image]:
-    """A picture of sky, road and a car, and its labels."""
-    width, height = size
-    labels = np.full((height, width), 3, np.uint8)
-    labels[: height // 2 + 2 * number] = 0
-    labels[height // 2 : height // 2 + 20, 10 * number : 10 * number + 24] = 8
-    labels[:, -4:] = 11
-    colours = np.zeros((12, 3), np.uint8)
-    colours[[0, 3, 8]] = [90, 140, 230], [95, 95, 90], [200, 30, 30]
-    noise = generator(number, "street").integers(0, 12, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(colours[labels] + noise), Image.fromarray(labels)
-
-
 def make_data(base: Path) -> None:
     """Write streets with labels, other pictures, one's own pictures, and views of a world, into *base*."""
     for name, numbers in (
@@ -56,7 +43,7 @@ def make_data(base: Path) -> None:
     ):
         (base / name).mkdir(parents=True)
         for number in numbers:
-            picture, labels = street(number)
+            picture, labels = street(number, (96, 80))
             picture.save(base / name / f"{number}.png")
             if name in ("train", "val"):
                 (base / f"{name}_labels").mkdir(exist_ok=True)
