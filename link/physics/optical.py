@@ -39,11 +39,6 @@ def capacity_bits(photons: float, order: int) -> float:
     return (1.0 - exp(-photons)) * log2(order)
 
 
-def photons_a_pulse(power_dbw: float, wavelength_m: float, order: int, slot_s: float) -> float:
-    """Return K: what arrives on average as *power_dbw* comes in one pulse every *order* slots of *slot_s*."""
-    return from_db(power_dbw) * order * slot_s / photon_j(wavelength_m)
-
-
 def word_error(erased: float, symbols: int, code_rate: float) -> float:
     """Return how often a word of *symbols* loses more than the share that an ideal erasure code of *code_rate* mends.
 

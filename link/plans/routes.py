@@ -13,7 +13,6 @@ routing: Araniti et al. 2015, "Contact graph routing in DTN space networks"; CCS
 """
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Collection, Set
 from dataclasses import dataclass
 from fractions import Fraction
@@ -351,12 +350,3 @@ def find_route(
 ) -> Route | None:
     """Return the route of earliest arrival: see `Router.find`. For many bundles over a plan keep a `Router`."""
     return Router(plan).find(source, destination, size_bytes, at_ns, without)
-
-
-def by_contact(routes: Collection[Route]) -> dict[int, list[Route]]:
-    """Return which of *routes* use each contact: those that need another one when it fails."""
-    users: dict[int, list[Route]] = defaultdict(list)
-    for route in routes:
-        for leg in route.legs:
-            users[leg.contact].append(route)
-    return dict(users)
