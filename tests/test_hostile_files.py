@@ -35,7 +35,7 @@ from hostile import (
     write_records,
 )
 from PIL import Image
-from test_camera import noisy_video, video
+from shots import noisy_video, video
 
 from link import journal, png
 from link.config import Camera
