@@ -1,6 +1,5 @@
 """What viewers are sent: a room's state, and what is new since a version of it, beside its pictures (`wire.py`)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from link.codecs import SYNTAXES
@@ -25,8 +24,6 @@ def state(
     duration_ns: int | None,
     may_steer: bool,
     wall_s: float,
-    stories: Sequence[Any] = (),
-    presets: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Return everything that a page knows, and the blobs beside it."""
     session, about = room.session, room.head["scenario"]
@@ -57,8 +54,6 @@ def state(
             *([] if room.keeps_up is None else [state_of(KEEP_UP, keep_up.PATH, "drawing", room.keeps_up)]),
         ],
         "channels": session.codec.channels,
-        "stories": list(stories),
-        "presets": list(presets),
         "codecs": list(SYNTAXES),
         "tiles": SYNTAXES[session.codec.name].facts.tiles is not None,
         "duration_ns": duration_ns,
@@ -169,7 +164,7 @@ def pictures_since(room: Room, since: int) -> list[ShownPicture]:
     nothing to compare with.
     """
     names: dict[str, str] = {}
-    for name in newer(room.pictures_new, since):
+    for name in newer(room.gallery.new, since):
         kind, _, number = name.rpartition("-")
         if kind not in names or int(number) >= int(names[kind].rpartition("-")[2]):
             names[kind] = name

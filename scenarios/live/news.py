@@ -9,11 +9,14 @@ The room (`scenarios.live.room`) makes of the news what viewers see. It cannot t
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from link.channel.rate import Trace
 from link.events import Event, Row
 from scenarios.live.stories import Story
+
+if TYPE_CHECKING:
+    from scenarios.live.room import Room
 
 Mode = Literal["live", "replay"]
 
@@ -86,6 +89,17 @@ class Source(ABC):
     async def open(self, what: str, name: str) -> str | None:
         """Go over to another session, which is *name* of a list, never a path; return why not."""
         return "this session cannot be exchanged for another"
+
+    def fork(self) -> "Source | None":
+        """Return a source of the same session, as it stands, that one viewer winds alone; None: there is one clock."""
+        return None
+
+    def furnish(self, now_ns: int, *, local: bool) -> "Room | None":
+        """Return a room as the session stands at *now_ns*, where fresh news leave that out; None: they say it all.
+
+        May take long, and runs in a thread.
+        """
+        return None
 
     def picture(self, kind: str, frame: int) -> bytes | None:
         """Return the PNG file of a picture that the room has let go of; None where it is not at hand."""
