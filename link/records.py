@@ -160,7 +160,7 @@ _EVENTS: Mapping[str, type[_EventRecord]] = {
 """What readers rely on in an event, by its kind; of other kinds they read nothing but when and of which frame."""
 
 
-class Place(NamedTuple):
+class MessagePlace(NamedTuple):
     """Where a message lies in its file, so that it can be had again without what stands before it."""
 
     at: int
@@ -177,7 +177,7 @@ class JournalBounds:
 
     def __init__(self, path: Path, size_bytes: int) -> None:
         self.path = self._path = path
-        self.place = Place(0, 0, 0, 0)
+        self.place = MessagePlace(0, 0, 0, 0)
         """Where the message lies that `messages` yielded last."""
         self.unpacked_bytes = UNPACKED_BYTES + UNPACKED_RATIO * size_bytes
         self._messages = MESSAGES + size_bytes // MESSAGE_BYTES
@@ -255,7 +255,7 @@ def messages(path: Path) -> Iterator[tuple[str, bytes, JournalBounds]]:
                         if record.channel_id in topics:
                             length = len(record.data)
                             first = at - (size or length)
-                            bounds.place = Place(first, size, end - length if size else 0, length)
+                            bounds.place = MessagePlace(first, size, end - length if size else 0, length)
                             yield topics[record.channel_id], record.data, bounds
     except OSError as error:
         raise UsageError(f"{path}: cannot read the journal: {error.strerror}") from error
@@ -265,7 +265,7 @@ def messages(path: Path) -> Iterator[tuple[str, bytes, JournalBounds]]:
         return  # whatever the reader stumbles over, the file is cut or damaged there
 
 
-def unpack_at(file: IO[bytes], path: Path, place: Place) -> bytes:
+def unpack_at(file: IO[bytes], path: Path, place: MessagePlace) -> bytes:
     """Return the unpacked chunk at *place* of the journal *file*, which `messages` has read to its end before.
 
     Raise UsageError where there is no such chunk any more.

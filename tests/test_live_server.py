@@ -168,7 +168,7 @@ def plain(room: Room) -> dict:
     """Return the state of *room* without what says how it came about."""
     message, blobs = messages.state(room, mode="replay", duration_ns=1, may_steer=True, wall_s=0.0)
     assert len(blobs) == len(message.get("pictures", ()))
-    message["pictures"] = [picture["id"] for picture in message.get("pictures", ())]
+    message["pictures"] = sorted(picture["id"] for picture in message.get("pictures", ()))
     message["clock"].pop("factor")
     return message
 

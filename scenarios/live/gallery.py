@@ -51,15 +51,18 @@ class Gallery:
         picture = self.pictures.add(kind, frame, data, wall_s, always=True)
         self.new.append((version, picture.name))
 
-    def look(self, event: Event, at_ns: int, version: int, wall_s: float) -> None:
-        """See what there is to be seen beside *event*, which counts from *at_ns*."""
+    def look(self, event: Event, at_ns: int, version: int, wall_s: float, *, past: bool = False) -> None:
+        """See what there is to be seen beside *event*, which counts from *at_ns*.
+
+        *past*: it happened long ago, when its frame was still kept.
+        """
         kind = event.kind
         if kind == "captured":
             self._show("sent", event, at_ns, version, wall_s)
         elif kind == "encoded":
             self._draw_tiles(int(event.frame or 0), version, wall_s)
         elif kind == "decoded":
-            self._compare(event, at_ns, version)
+            self._compare(event, at_ns, version, past=past)
             self._show("received", event, at_ns, version, wall_s)
         elif kind in ("found", "not_found"):
             self._frames.find(event)
@@ -81,17 +84,19 @@ class Gallery:
         elif event.picture is not None:
             self.new.append((version, self.pictures.add(kind, number, event.picture, wall_s).name))
 
-    def _compare(self, event: Event, at_ns: int, version: int) -> None:
+    def _compare(self, event: Event, at_ns: int, version: int, *, past: bool) -> None:
         """Set the picture that was drawn against the one that was sent."""
         number, library = int(event.frame or 0), self._library
         frame = self._frames.ring.get(number)
+        if frame is None and not past:
+            return
         if library is not None:
             if not (library.has("sent", number, at_ns) and library.has("received", number, at_ns)):
                 return
             value = library.psnr(number, at_ns)
         else:
             sent = self.pictures.get(f"sent-{number}")
-            if frame is None or event.picture is None or sent is None or sent.png is None:
+            if event.picture is None or sent is None or sent.png is None:
                 return
             value = psnr(sent.png, event.picture)
         if frame is not None:

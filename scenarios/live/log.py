@@ -35,6 +35,10 @@ def _named(fields: Mapping[str, Any]) -> str:
     return f" ({name})" if name else ""
 
 
+def _newer(fields: Mapping[str, Any]) -> str:
+    return f"frame {fields['by']}, which is newer," if "by" in fields else "a newer one"
+
+
 def _closed(fields: Mapping[str, Any], frame: str) -> str:
     had = fields.get("sections") or ()
     if fields.get("complete"):
@@ -75,17 +79,17 @@ SENTENCES: Mapping[str, str | _Words] = {
     "damaged": "All packets of {frame} came, but they are not what was sent: the receiver threw them away",
     "closed": _closed,
     "decoded": _decoded,
-    "superseded": lambda fields, frame: (
-        f"{frame} came and was not drawn: frame {fields.get('by')}, which is newer, came with it"
-    ),
+    "superseded": lambda fields, frame: f"{frame} came and was not drawn, for {_newer(fields)} came with it",
     "found": lambda fields, frame: (
         f"A model looked at {frame} and said {_TASKS.get(str(fields.get('task')), 'what it saw')}"
     ),
     "not_found": lambda fields, frame: f"Nothing was found in {frame}{_because(fields)}",
     "finished": "The run has come to its end",
     "aborted": lambda fields, frame: f"The run ended early{_because(fields)}",
-    "changed": lambda fields, frame: f"{fields.get('by') or 'Somebody'} changed the session",
-    "marked": lambda fields, frame: f"{fields.get('by') or 'Somebody'} noted: {fields.get('text') or ''}",
+    "changed": lambda fields, frame: f"The session was changed by {fields.get('by') or 'somebody'}",
+    "marked": lambda fields, frame: (
+        f"Noted by {fields.get('by') or 'somebody'}: {fields.get('text') or 'nothing'}"
+    ),
     "answered": lambda fields, frame: f"The {fields.get('end') or 'end'} answered the link",
 }
 """A sentence for each kind of event, without its full stop; `{frame}` stands for its frame."""

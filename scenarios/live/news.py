@@ -9,14 +9,11 @@ The room (`scenarios.live.room`) makes of the news what viewers see. It cannot t
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from link.channel.rate import Trace
 from link.events import Event, Row
 from scenarios.live.stories import Story
-
-if TYPE_CHECKING:
-    from scenarios.live.room import Room
 
 Mode = Literal["live", "replay"]
 
@@ -94,8 +91,8 @@ class Source(ABC):
         """Return a source of the same session, as it stands, that one viewer winds alone; None: there is one clock."""
         return None
 
-    def furnish(self, now_ns: int, *, local: bool) -> "Room | None":
-        """Return a room as the session stands at *now_ns*, where fresh news leave that out; None: they say it all.
+    def furnish(self, now_ns: int, *, local: bool) -> Any:
+        """Return a `scenarios.live.room.Room` as the session stands at *now_ns*, where fresh news leave that out; None: they say it all.
 
         May take long, and runs in a thread.
         """

@@ -1,11 +1,14 @@
 """A journal that is replayed: what it holds, by run time, and where in its file, for all who look on at once.
 
-One reading at the start checks everything and notes where each record lies. Times of packets' rows are kept in memory
-(48 bytes a row) and places of events, packets and pictures (32 bytes each); what they hold is read when it is wanted,
-from its chunk of the file. MCAP's own index would not do: a journal cut short has none, a long one gives it up, and
-its times are those at which records were written, which for rows of packets may be later than their own.
+One reading at the start checks everything and notes where each record lies. In memory are kept the rows of packets (48
+bytes each), and of events, packets and pictures what says where they are (up to 200 bytes each). Pictures, which are
+most of a journal, are read from their chunks of its file when they are wanted; events and the bytes of packets, which
+a seek goes through, from a file without a name. MCAP's own index would not do: a journal cut short has none, a long one
+gives it up, and its times are those at which records were written, which for rows of packets are not their own.
 """
 
+import shutil
+import tempfile
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
@@ -32,8 +35,7 @@ _MADE = ("sent", "received")
 SEEN = ("captured", "encoded", "decoded", "found", "not_found")
 """Kinds of events beside which there is something to be seen."""
 
-Places = NDArray[np.int64]
-"""Shape (n, 5): the number of the file, then `link.records.Place`."""
+Numbers = NDArray[np.int64]
 
 
 class Recording:
@@ -54,7 +56,7 @@ class Recording:
         self.row_times = np.ascontiguousarray(self.rows[:, 0])
         # What an end answers late has the time at which it was asked: an event counts from when those before it did.
         times = np.fromiter((event["time_ns"] for event in stored.events), np.int64, len(stored.events))
-        self.event_times: NDArray[np.int64] = np.maximum.accumulate(times) if len(times) else times
+        self.event_times: Numbers = np.maximum.accumulate(times) if len(times) else times
         self._kinds = [event["kind"] for event in stored.events]
         self._frames = [event.get("frame") for event in stored.events]
         captured = [at for at, kind in enumerate(self._kinds) if kind == "captured"]
@@ -67,6 +69,7 @@ class Recording:
         self._chunks: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._batches: OrderedDict[int, dict[int, bytes]] = OrderedDict()
         self._lock = threading.Lock()  # of files and caches
+        self._spool: IO[bytes] = tempfile.TemporaryFile()
         self._psnr: dict[int, float | None] = {}
         self._pictures: dict[tuple[str, int], list[int]] = {}  # numbers of the events, in order
         with records.refusing(path):
@@ -74,49 +77,55 @@ class Recording:
 
     def _note_places(self, path: Path) -> None:
         """Note where events, their pictures, and the bytes of packets lie."""
-        events: list[tuple[int, ...]] = []
-        batches: list[tuple[int, ...]] = []
+        events, batches = [0], [0]  # where each begins in the spool, and where the next would
         pictures: dict[int, tuple[int, ...]] = {}
         numbers: list[int] = []
         of: list[int] = []
-        for topic, message, bounds in segments.messages(path):
-            if not self._files or self._files[-1][0] != bounds.path:
-                self._files.append((bounds.path, bounds.path.open("rb")))
-            place = (len(self._files) - 1, *bounds.place)
-            if topic == "/events":
-                events.append(place)
-            elif topic == "/packets":
-                born = [number for number, _ in parse(message, bounds.take_rows)[1]]
-                numbers += born
-                of += [len(batches)] * len(born)
-                batches.append(place)
-            elif topic in ("/sent", "/received") or (
-                topic.startswith(FINDINGS) and not topic.endswith("/detection")
-            ):
-                bounds.take_pixels(records.count_pixels(journal.picture(message)))
-                at = len(events) - 1
-                pictures[at] = place
-                kind = topic.rpartition("/")[2]
-                self._pictures.setdefault((kind, int(self._frames[at] or 0)), []).append(at)
-        self._events: Places = np.array(events, np.int64).reshape(-1, 5)
-        self._batch_places: Places = np.array(batches, np.int64).reshape(-1, 5)
+        with tempfile.TemporaryFile() as blocks:
+            for topic, message, bounds in segments.messages(path):
+                if not self._files or self._files[-1][0] != bounds.path:
+                    self._files.append((bounds.path, bounds.path.open("rb")))
+                if topic == "/events":
+                    events.append(events[-1] + self._spool.write(message))
+                elif topic == "/packets":
+                    born = [number for number, _ in parse(message, bounds.take_rows)[1]]
+                    numbers += born
+                    of += [len(batches) - 1] * len(born)
+                    batches.append(batches[-1] + blocks.write(message))
+                elif topic in ("/sent", "/received") or (
+                    topic.startswith(FINDINGS) and not topic.endswith("/detection")
+                ):
+                    bounds.take_pixels(records.count_pixels(journal.picture(message)))
+                    at = len(events) - 2
+                    pictures[at] = (len(self._files) - 1, *bounds.place)
+                    kind = topic.rpartition("/")[2]
+                    self._pictures.setdefault((kind, int(self._frames[at] or 0)), []).append(at)
+            blocks.seek(0)
+            shutil.copyfileobj(blocks, self._spool)
+        self._events: Numbers = np.array(events, np.int64)
+        self._batch_places: Numbers = np.array(batches, np.int64) + events[-1]
         by_number = np.argsort(np.array(numbers, np.int64), kind="stable")
-        self._numbers = np.array(numbers, np.int64)[by_number]
-        self._batch_of = np.array(of, np.int64)[by_number]
-        self._picture_events = np.array(sorted(pictures), np.int64)
-        self._picture_places: Places = np.array([pictures[at] for at in sorted(pictures)], np.int64)
-        self._picture_places = self._picture_places.reshape(-1, 5)
+        self._numbers: Numbers = np.array(numbers, np.int64)[by_number]
+        self._batch_of: Numbers = np.array(of, np.int64)[by_number]
+        self._picture_events: Numbers = np.array(sorted(pictures), np.int64)
+        # The number of the file, then `link.records.MessagePlace`.
+        self._places: Numbers = np.array([pictures[at] for at in sorted(pictures)], np.int64).reshape(-1, 5)
 
     def close(self) -> None:
         """Let go of the files."""
         with self._lock:
-            for _, file in self._files:
+            for file in (self._spool, *(file for _, file in self._files)):
                 file.close()
 
-    def _read(self, places: Places, at: int) -> bytes:
-        """Return the message at *places*[*at*]."""
-        number, *rest = places[at].tolist()
-        place = records.Place(*rest)
+    def _spooled(self, ends: Numbers, at: int) -> bytes:
+        start, end = ends[at : at + 2].tolist()
+        self._spool.seek(start)
+        return self._spool.read(end - start)
+
+    def _read(self, at: int) -> bytes:
+        """Return the message of picture *at*, counted from 0."""
+        number, *rest = self._places[at].tolist()
+        place = records.MessagePlace(*rest)
         key = number, place.at
         chunk = self._chunks.pop(key, None)
         if chunk is None:
@@ -137,7 +146,7 @@ class Recording:
         with self._lock:
             held = self._batches.pop(batch, None)
             if held is None:
-                held = dict(parse(self._read(self._batch_places, batch), lambda count: None)[1])
+                held = dict(parse(self._spooled(self._batch_places, batch), lambda count: None)[1])
                 while len(self._batches) >= _MOST_BATCHES:
                     self._batches.popitem(last=False)
             self._batches[batch] = held
@@ -149,7 +158,7 @@ class Recording:
         if found == len(self._picture_events) or self._picture_events[found] != at:
             return None
         with self._lock:
-            return journal.picture(self._read(self._picture_places, found))
+            return journal.picture(self._read(found))
 
     def _latest(self, kind: str, frame: int, until_ns: int) -> int | None:
         """Return the number of the event beside which the picture stands that was the latest at *until_ns*."""
@@ -188,7 +197,7 @@ class Recording:
 
     def _event(self, at: int, *, pictures: bool = False) -> Event:
         with self._lock:
-            about = records.parse_json(self._read(self._events, at))
+            about = records.parse_json(self._spooled(self._events, at))
         kind, time_ns, frame = about.pop("kind"), about.pop("time_ns"), about.pop("frame", None)
         return Event(kind, time_ns, frame, about, self._picture(at) if pictures else None)
 

@@ -124,7 +124,7 @@ class Room:
         self._looks = True
         self.frames.read_all()
         for at_ns, event in seen:
-            self.gallery.look(event, at_ns, self.version, 0.0)
+            self.gallery.look(event, at_ns, self.version, 0.0, past=True)
         self.curves.prune()
         for frame in self.frames.ring.values():
             frame.version = self.version

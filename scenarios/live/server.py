@@ -57,11 +57,10 @@ class LiveServer:
         self.gate, self.source = gate, source
         self._camera, self._sinks = camera, sinks
         self._headers = HEADERS if camera is None else WITH_CAMERA
-        self._local = local
+        self._local, self._static = local, read_static()
         self._described = {
             "stories": list(stories), "presets": list(presets), "camera": camera is not None
         }  # fmt: skip
-        self._static = read_static()
         self._hand = ThreadPoolExecutor(1, "room")  # what takes longer than a moment, one thing at a time
         self.shared = self._show(source)
         """For all who have no showing of their own."""
@@ -321,11 +320,10 @@ class LiveServer:
     async def _wind(self, viewer: Viewer, wish: wishes.SetPace | wishes.Seek) -> str | None:
         """Do as *viewer* wants with the time of the session: its own in a replay, else everybody's."""
         before = self._shown[viewer]
-        source = before.source
-        own = source.fork() if before is self.shared else None
+        own = before.source.fork() if before is self.shared else None
         if own is not None and len(self.showings()) > MOST_OWN:
             return f"{MOST_OWN} viewers wind this replay already, each for itself; you can go on looking"
-        source = own or source
+        source = own or before.source
         if isinstance(wish, wishes.Seek):
             refused = await source.seek(wish.ns)
         else:

@@ -101,7 +101,8 @@ export class Scene {
     const past = this.frame !== null;
     const stale = drawn && !past ? staleness(this.model, frame, now) : { lost: [], late: false };
     const old = Boolean(drawn) && !past && (stale.lost.length > 0 || stale.late || link.word === "lost" || link.word === "quiet");
-    const word = !frame ? "waiting" : !drawn ? frame.status : old ? "old" : past ? `past, ${frame.status}` : frame.status;
+    const fate = format.status(frame?.status);
+    const word = !frame ? "waiting" : !drawn ? fate : old ? "old" : past ? `past, ${fate}` : fate;
     const badge = get("badge");
     say(badge, word);
     badge.className = `chip ${old ? "bad" : TONES[past ? "" : frame?.status] ?? ""}`;
@@ -167,7 +168,7 @@ export class Scene {
     const at = this.frame === null ? all.findIndex((one) => one.frame === chosen?.frame) : all.findIndex((one) => one.frame === this.frame);
     range.max = Math.max(0, all.length - 1);
     if (document.activeElement !== range || this.frame === null) range.value = at;
-    range.setAttribute("aria-valuetext", at < 0 ? "no frame" : `frame ${all[at].frame}, ${all[at].status}${this.frame === null ? ", live" : ""}`);
+    range.setAttribute("aria-valuetext", at < 0 ? "no frame" : `frame ${all[at].frame}, ${format.status(all[at].status)}${this.frame === null ? ", live" : ""}`);
     get("live").disabled = this.frame === null;
     say(get("ring-fact"), all.length ? `frames ${all[0].frame} to ${all.at(-1).frame}` : "no frames yet");
     const drawn = surface(get("ring-cells"));
