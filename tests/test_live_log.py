@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_words_are_a_sentence_and_no_name_of_an_event(kind):
 
 
 def test_sentences_say_what_happened():
-    said = [
+    said: list[tuple[str, int | None, dict[str, Any], str]] = [
         ("superseded", 7, {"by": 9}, "Frame 7 came and was not drawn, for frame 9, which is newer, came with it."),
         ("gave_up", 7, {}, "The sender stopped waiting to hear whether all of frame 7 had come."),
         (

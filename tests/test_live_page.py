@@ -610,7 +610,10 @@ def test_pure_modules_reckon_right(opened):
       const flying = busy([packet(0, 0, null), packet(1, 60, null), packet(null, 99, null)], 100).length;
       const lossy = busy([packet(0, 0, null), packet(1, 60, 62), packet(2, 120, 121)], 121).length;
       const burst = busy([packet(0, 0, 1), packet(1, 100, 102), packet(1, 101, 103)], 150).map((one) => one.frame);
-      const { add } = await import('/static/state.js');
+      const { add, noticedAfter, ofHop } = await import('/static/state.js');
+      // A figure that changes by itself comes as a value, with a control or without.
+      const moving = begin({ hops: [...hops, { name: 'b-c', rate_bps: 9, delay_s: 99 }], values: { 'link.hops.1.delay_s': 3, 'link.hops.1.rate_bps': 70 } }, [], 0);
+      const now = [ofHop(moving, 1, 'delay_s'), ofHop(moving, 1, 'rate_bps'), ofHop(moving, 0, 'delay_s'), noticedAfter(moving, { hop: 0 })];
       for (let frame = 0; frame < 400; frame++) {
         const blob = new Uint8Array(100000);
         add(model, { frames: [{ frame, status: 'sent' }], pictures: ['sent', 'received'].map((kind) => ({ id: `${kind}-${frame}`, frame, kind, blob: 0 })) }, [blob], 0);
@@ -618,7 +621,7 @@ def test_pure_modules_reckon_right(opened):
       const kept = [model.frames.size, model.pictures.size, Math.min(...model.pictures.keys()), model.pictureBytes];
       let cut = '';
       try { decode(new Uint8Array([9, 0, 0, 0, 123]).buffer); } catch (error) { cut = error.name; }
-      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut, flying, lossy, burst, kept];
+      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut, flying, lossy, burst, kept, now];
     }""")
     assert found[0] == [
         "0 s",
@@ -638,4 +641,4 @@ def test_pure_modules_reckon_right(opened):
     ]
     assert found[4] == []
     assert found[5] == [[0, 1, 11], [1, 2, 12]]  # one waits for the other; then each flies ten seconds
-    assert found[6:] == ["RangeError", 3, 3, [1, 1], [300, 120, 280, 24_000_000]]
+    assert found[6:] == ["RangeError", 3, 3, [1, 1], [300, 120, 280, 24_000_000], [3, 70, 10, 13]]

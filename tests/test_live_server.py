@@ -121,9 +121,9 @@ class Clock:
         return self.now_s
 
 
-def enter(replay: Replay, room: Room, news: News, wall_s: float = 0.0) -> Room:
+async def enter(replay: Replay, room: Room, news: News, wall_s: float = 0.0) -> Room:
     """Return the room that takes *news* of *replay*: *room*, or one that was wound to where they begin."""
-    wound = replay.furnish(news.now_ns, local=True) if news.fresh else None
+    wound = await replay.furnish(news.now_ns, local=True) if news.fresh else None
     if wound is None:
         room.take(news, wall_s)
         return room
@@ -135,7 +135,7 @@ async def tell(replay: Replay, until_ns: int, clock: Clock, step_s: float = 0.7)
     """Return a room that heard of *replay* step by step until *until_ns*."""
     room = Room(replay.head, local=True)
     async for news in replay.news():
-        room = enter(replay, room, news, clock.now_s)
+        room = await enter(replay, room, news, clock.now_s)
         if news.now_ns >= until_ns:
             break
         left_s = (until_ns - news.now_ns) / NS / news.factor
@@ -246,12 +246,12 @@ def test_seeking_both_ways_shows_what_playing_shows(run):
     async def wind() -> None:
         replay = Replay(recording, Clock(), 3.0)
         room, news = Room(replay.head, local=True), replay.news()
-        room = enter(replay, room, await anext(news))
+        room = await enter(replay, room, await anext(news))
         frames = []
         for share in SHARES:
             until_ns = int(share * replay.length_ns)
             assert await replay.seek(until_ns) is None
-            room = enter(replay, room, await anext(news))
+            room = await enter(replay, room, await anext(news))
             live = told(recording, until_ns)
             played = await asyncio.to_thread(shown, path, until_ns)
             states = [plain(one) for one in (room, played, live)]
@@ -401,7 +401,7 @@ def test_a_slow_viewer_loses_pictures_and_no_figure(path):
     async def look_on() -> None:
         clock = Clock()
         replay = Replay(path, clock, 20.0)
-        room = replay.furnish(0, local=True)
+        room = await replay.furnish(0, local=True)
         feed = Feed(state_of(room), replay.picture)
         viewers = {pace: Viewer(may_steer=True, by=str(pace), now_s=0.0) for pace in (1, 3, 11)}
         readers = {pace: Reader() for pace in viewers}
@@ -888,6 +888,57 @@ def test_a_change_is_a_mark_and_a_value():
     ]
     assert message["values"] == {"link.hops.0.loss.loss": 0.4, "link.hops.1.rate_bps": 250.0}
     assert message["meter"]["rate_bps"] == 250.0 and message["meter"]["photo_s"] == 1920.0
+
+
+def moving_session() -> dict:
+    """A first record whose first hop gets farther, 10 to 30 s in 100 s, and whose second gets slower after 40 s."""
+    radio = {
+        "medium": "radio", "frequency_hz": 4e8, "power_w": 1.0, "transmit_gain_dbi": 0, "receive_gain_dbi": 0,
+        "system_k": 500, "distance_at_km": [[0, 100], [80, 1000]], "modulation": "bpsk", "code": "conv-7-1/2",
+        "wanted_error_rate": 1e-6, "rates_bps": [2000, 8000],
+    }  # fmt: skip
+    knots = [[0, 10 * NS], [100 * NS, 30 * NS]]
+    link = {
+        "hops": [
+            {"name": "far", "rate_bps": 9000, "delay_s": 30.0, "delay_knots_ns": knots},
+            {"name": "near", "rate_bps": 6000, "delay_s": 0.5, "budget": radio, "budget_steps": [[0, 8000, 0], [40, 2000, 0]]},
+        ],
+        "return": {"rate_bps": 100, "delay_s": 31.0, "delay_knots_ns": [[0, 11 * NS], [100 * NS, 31 * NS]]},
+    }  # fmt: skip
+    plan = toys.session(link).model_copy(update={"live": True})
+    return {"scenario": plan.model_dump(mode="json", by_alias=True), "fingerprint": fingerprint(plan)}
+
+
+def test_figures_that_change_by_themselves_are_told_as_they_are_now():
+    """Not the longest of the run, which stands in the session; until a hand sets them, as the channel has it."""
+    room = Room(moving_session(), local=True)
+    state, _ = messages.state(room, mode="live", duration_ns=None, may_steer=True, wall_s=0.0)
+    assert state["values"]["link.hops.0.delay_s"] == 10.0 and state["meter"]["rate_bps"] == 8000.0
+    for at_s, delay_s, rate_bps in (
+        (25, 15.0, 8000.0),
+        (39.9, 17.98, 8000.0),
+        (40, 18.0, 2000.0),
+        (300, 30.0, 2000.0),
+    ):
+        since = room.version
+        room.take(News(int(at_s * NS), 1.0, False, None), 0.0)
+        message, _ = messages.tick(room, since, 0.0)
+        assert message["values"]["link.hops.0.delay_s"] == delay_s
+        assert message["values"]["link.return.delay_s"] == pytest.approx(delay_s + 1)
+        assert message["meter"]["rate_bps"] == rate_bps
+        late, _ = messages.state(room, mode="live", duration_ns=None, may_steer=True, wall_s=0.0)
+        assert (
+            late["values"]["link.hops.0.delay_s"] == delay_s
+            and late["values"]["link.hops.1.rate_bps"] == rate_bps
+        )
+    since = room.version
+    room.take(News(301 * NS, 1.0, False, None), 0.0)
+    assert "values" not in messages.tick(room, since, 0.0)[0], "what does not move is not told again"
+    event = Event("changed", 302 * NS, None, {"paths": {"link.hops.0.delay_s": [30.0, 5.0]}, "by": "me"})
+    room.take(News(302 * NS, 1.0, False, None, [event]), 0.0)
+    room.take(News(10 * NS, 1.0, False, None), 0.0)
+    values = {path: value for path, (_, value) in room.values.items()}
+    assert values["link.hops.0.delay_s"] == 5.0 and values["link.return.delay_s"] == 13.0
 
 
 # The server.

@@ -151,7 +151,7 @@ def test_each_segment_opens_by_itself(tmp_path, whole):
 async def replayed(path):
     """Play *path* at once into a room; return the frames that it then has pictures of."""
     replay = Replay(path, lambda: 0.0)
-    room = replay.furnish(replay.length_ns, local=True)
+    room = await replay.furnish(replay.length_ns, local=True)
     shown = [number for number in room.frames.ring if room.pictures.get(f"sent-{number}")]
     await replay.close()
     return shown

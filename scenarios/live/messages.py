@@ -1,5 +1,6 @@
 """What viewers are sent: a room's state, and what is new since a version of it, beside its pictures (`wire.py`)."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from link.codecs import SYNTAXES
@@ -7,7 +8,7 @@ from scenarios.live import keep_up
 from scenarios.live.controls import KEEP_UP, controls, state_of
 from scenarios.live.frames import FINAL
 from scenarios.live.pictures import ShownPicture
-from scenarios.live.room import Room, newer
+from scenarios.live.room import Room
 from scenarios.live.wire import pack as pack
 from scenarios.live.wire import unpack as unpack
 from scenarios.report.sections import COLUMNS
@@ -128,7 +129,8 @@ def count_all(room: Room) -> dict[str, int]:
 
 def measure(room: Room) -> dict[str, Any]:
     """Return how much of the narrowest hop is used, and what it would take for a photo."""
-    _, rate = room.narrowest()
+    narrowest, rate = room.narrowest()
+    rate = room.moving.rate(narrowest, room.news.now_ns) or rate
     return {
         "used_share": room.curves.used_share(),
         "bit_rate": room.curves.bit_rate(),
@@ -190,3 +192,14 @@ def describe(
         "lossless": exact,
     }
     return {**about, **({"columns": COLUMNS} if picture.kind == "tiles" else {})}
+
+
+def newer(held: Iterable[tuple[int, Any]], since: int) -> list[Any]:
+    """Return the items of *held* (version, item), which is in the order of versions, after *since*."""
+    items = held if isinstance(held, Sequence) else list(held)
+    found = []
+    for version, item in reversed(items):
+        if version <= since:
+            break
+        found.append(item)
+    return found[::-1]

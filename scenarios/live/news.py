@@ -91,11 +91,8 @@ class Source(ABC):
         """Return a source of the same session, as it stands, that one viewer winds alone; None: there is one clock."""
         return None
 
-    def furnish(self, now_ns: int, *, local: bool) -> Any:
-        """Return a `scenarios.live.room.Room` as the session stands at *now_ns*, where fresh news leave that out; None: they say it all.
-
-        May take long, and runs in a thread.
-        """
+    async def furnish(self, now_ns: int, *, local: bool) -> Any:
+        """Return a `scenarios.live.room.Room` as the session stands at *now_ns*; None: fresh news say it all."""
         return None
 
     def picture(self, kind: str, frame: int) -> bytes | None:

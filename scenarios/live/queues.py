@@ -19,6 +19,7 @@ class HopLoad:
     """What is before and on one hop. Times never decrease."""
 
     def __init__(self, rate_bps: float | None) -> None:
+        self._ns_per_byte = 0.0
         self.set_rate(rate_bps)
         self._free_ns = 0
         # By packet: (entered, bytes, when its last bit leaves). They leave in the order in which they entered.
@@ -27,7 +28,8 @@ class HopLoad:
 
     def set_rate(self, rate_bps: float | None) -> None:
         """Serve at *rate_bps* from now on; None: as what was last seen to cross."""
-        self._ns_per_byte = 8e9 / rate_bps if rate_bps else 0.0
+        if rate_bps:
+            self._ns_per_byte = 8e9 / rate_bps
         self._traced = rate_bps is None
 
     def enter(self, number: int, now_ns: int, size_bytes: int) -> None:

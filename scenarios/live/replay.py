@@ -5,6 +5,7 @@ Viewers share the recording; each who winds, pauses or steps has a replay of its
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +27,17 @@ class Replay(Source):
     """The journal at *path*, or all segments of a run's folder. *clock* counts seconds from anywhere.
 
     Raise UsageError where there is none.
-    *factor* None: such that it takes three minutes at most.
+    *factor* None: such that it takes three minutes at most. *hand*, of one thread, winds.
     """
 
     mode: Mode = "replay"
 
     def __init__(
-        self, path: Path | Recording, clock: Callable[[], float], factor: float | None = None
+        self,
+        path: Path | Recording,
+        clock: Callable[[], float],
+        factor: float | None = None,
+        hand: Executor | None = None,
     ) -> None:
         self._owns = isinstance(path, Path)
         self.recording = Recording(path) if isinstance(path, Path) else path
@@ -46,18 +51,19 @@ class Replay(Source):
         self._reached = 0
         self._told: int | None = None  # run time of the last news
         self._winder: Winder | None = None
+        self._hand = hand or ThreadPoolExecutor(1, "wind")  # starts no thread before it has something to do
         self._wake = asyncio.Event()
         self._closed = False
 
-    def furnish(self, now_ns: int, *, local: bool) -> Room:
+    async def furnish(self, now_ns: int, *, local: bool) -> Room:
         """See `Source.furnish`."""
         if self._winder is None:
             self._winder = Winder(self.recording, local=local)
-        return self._winder.room_at(now_ns)
+        return await asyncio.get_running_loop().run_in_executor(self._hand, self._winder.room_at, now_ns)
 
     def fork(self) -> "Replay":
         """See `Source.fork`."""
-        own = Replay(self.recording, self._clock, self._pace.factor)
+        own = Replay(self.recording, self._clock, self._pace.factor, self._hand)
         own._winder = self._winder
         own._go(self._now(), pause=self._pace.paused)
         return own
@@ -73,7 +79,8 @@ class Replay(Source):
             ended = self._told == self.length_ns
             wait = None if self._pace.paused or ended else TICK_S
             try:
-                await asyncio.wait_for(self._wake.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
@@ -135,4 +142,5 @@ class Replay(Source):
         self._closed = True
         self._wake.set()
         if self._owns:
+            self._hand.shutdown(wait=False, cancel_futures=True)
             self.recording.close()

@@ -26,6 +26,7 @@ from scenarios.live.curves import Curves
 from scenarios.live.frames import Frames, FrameView
 from scenarios.live.gallery import Gallery, drawn_ns
 from scenarios.live.log import LOGGED, tell
+from scenarios.live.moving import MovingFigures
 from scenarios.live.news import News
 from scenarios.live.order import Order
 from scenarios.live.pictures import PictureRing
@@ -102,7 +103,9 @@ class Room:
         self._order = Order()
         self._bytes: dict[int, bytes] = {}
         self._shown: tuple[int, int] | None = None  # (captured, frame) of the newest picture shown
-        self._hops = [HopLoad(hop.rate_bps) for hop in session.link.hops]
+        self.moving = MovingFigures(session)
+        # A rate that changes by itself is learned from what crosses the hop, as a trace's is.
+        self._hops = [HopLoad(None if hop.budget_steps else hop.rate_bps) for hop in session.link.hops]
         self._touched: dict[int, FrameView] = {}
         self.began = self.version
         """The version with which this session began: who knows an older one needs the state."""
@@ -169,6 +172,8 @@ class Room:
                 if self._looks:
                     self.gallery.look(event, time, self.version, wall_s)
         self._draw_points(news.now_ns)
+        if self.moving:
+            self._note_values()
         for frame in self._touched.values():
             frame.version = self.version
         self._touched.clear()
@@ -298,7 +303,8 @@ class Room:
         except UsageError as error:
             self.log.append((self.version, str(plain(f"a change of another version: {error}"))[:300]))
         for hop, one in zip(self._hops, self.session.link.hops, strict=True):
-            hop.set_rate(one.rate_bps)
+            hop.set_rate(None if one.budget_steps else one.rate_bps)
+        self.moving.hold(paths)
         self._note_values()
 
     def _step(self) -> None:
@@ -355,7 +361,7 @@ class Room:
             self.story = (self.version, told)
 
     def _note_values(self) -> None:
-        values = control_values(self.session, self.loaded)
+        values = control_values(self.session, self.loaded) | self.moving.at(self.news.now_ns)
         if self.keeps_up is not None:
             values[keep_up.PATH] = self.keeps_up
         for path, value in values.items():
@@ -387,14 +393,3 @@ class Room:
             for frame in self.frames.ring.values()
             if frame.version > since
         ]
-
-
-def newer(held: Iterable[tuple[int, Any]], since: int) -> list[Any]:
-    """Return the items of *held* (version, item), which is in the order of versions, after *since*."""
-    items = held if isinstance(held, Sequence) else list(held)
-    found = []
-    for version, item in reversed(items):
-        if version <= since:
-            break
-        found.append(item)
-    return found[::-1]

@@ -115,7 +115,7 @@ class LiveServer:
             asyncio.create_task(work)
             for work in (
                 self._follow(),
-                self._beat(),
+                self.shared.run(),
                 self._apply(),
                 self._narrator.run(),
                 self._keeper.run(),
@@ -335,7 +335,7 @@ class LiveServer:
             before.leave(viewer)
             showing.coming.add(viewer)
             self._shown[viewer] = showing
-            showing.task = asyncio.create_task(showing.follow())
+            showing.start()
         elif isinstance(wish, wishes.Seek):
             before.sought = True
         return None
@@ -369,13 +369,6 @@ class LiveServer:
             self._keeper.hear(news, self.room.session)
         if showing.is_watched or news.fresh:
             self._beside.offer(showing, news, changed=changed)
-
-    async def _beat(self) -> None:
-        """Ten times a second: give viewers what is new, and let go of those who are silent."""
-        while True:
-            await asyncio.sleep(BEAT_S)
-            for showing in self.showings():
-                await showing.beat()
 
 
 def _echo(viewer: Viewer, number: int | None, refused: str | None) -> None:

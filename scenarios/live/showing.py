@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from scenarios.live import messages
-from scenarios.live.feed import SILENT_S, Feed, Viewer
+from scenarios.live.feed import BEAT_S, SILENT_S, Feed, Viewer
 from scenarios.live.keep_up import can_keep_up
 from scenarios.live.news import News, Source
 from scenarios.live.room import Room
@@ -48,8 +48,7 @@ class Showing:
         self.failure: BaseException | None = None
         self._began_s = clock()
         self._feed = Feed(self.state, source.picture)
-        self.task: asyncio.Task[None] | None = None
-        """What follows the source, where that is this showing's own."""
+        self._tasks: list[asyncio.Task[None]] = []
 
     def _furnish(self, version: int) -> Room:
         """Return a room for the source's session."""
@@ -84,8 +83,12 @@ class Showing:
         changed = news.fresh and self.source.head is not self.room.head
         if changed:
             self.room = self._furnish(self.room.version + 1)
-        if news.fresh or news.events or news.rows:
-            await asyncio.get_running_loop().run_in_executor(self._hand, self._enter, news, self._now())
+        wound = await self.source.furnish(news.now_ns, local=self._local) if news.fresh else None
+        if wound is not None:
+            self.room = wound
+            wound.resume(news)
+        elif news.events or news.rows:
+            await asyncio.get_running_loop().run_in_executor(self._hand, self.room.take, news, self._now())
         else:
             self.room.take(news, self._now())
         self._heard(self, news, changed)
@@ -97,18 +100,14 @@ class Showing:
         self.viewers |= self.coming
         self.coming.clear()
 
-    def _enter(self, news: News, wall_s: float) -> None:
-        wound = self.source.furnish(news.now_ns, local=self._local) if news.fresh else None
-        if wound is None:
-            self.room.take(news, wall_s)
-        else:
-            wound.resume(news)
-            self.room = wound
+    async def run(self) -> None:
+        """Go on for ever: ten times a second give viewers what is new, and let go of those who are silent."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if self.viewers:
+                await self._beat()
 
-    async def beat(self) -> None:
-        """Give viewers what is new, and let go of those who are silent."""
-        if not self.viewers:
-            return
+    async def _beat(self) -> None:
         async with self.hold:
             now = self._now()
             self._feed.beat(self.room, self.viewers, now - self._began_s, now)
@@ -127,9 +126,13 @@ class Showing:
         """Whether anybody looks on."""
         return bool(self.viewers or self.coming)
 
+    def start(self) -> None:
+        """Follow the source and give viewers what is new, until it is closed."""
+        self._tasks += [asyncio.create_task(work) for work in (self.follow(), self.run())]
+
     async def close(self) -> None:
-        """End what follows the source."""
+        """Let go of the source, and end what was started."""
         await self.source.close()
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -152,9 +152,8 @@ export function frames(model) {
 
 /** The link's setting whose path ends in *ending* for *hop*, as the server last said it. */
 export function ofHop(model, hop, ending) {
-  const control = (model.session.controls ?? []).find((one) => one.hop === hop && one.path.endsWith(ending));
   const stated = hop === -1 ? model.session.back : model.session.hops[hop];
-  return control ? model.values[control.path] : stated?.[ending];
+  return model.values[hop === -1 ? `link.return.${ending}` : `link.hops.${hop}.${ending}`] ?? stated?.[ending];
 }
 
 /** Seconds until the far end sees what changes at *control* now; 0 where it is the far end's own. */
