@@ -491,6 +491,11 @@ def test_overlays_by_key_lie_over_the_received_picture(opened, server):
         until(lambda: page.evaluate(drawn_on) == [0, 0])
 
 
+def test_the_page_says_how_many_boxes_are_not_drawn(opened, server):
+    page = opened()
+    expect_text(page, "#found", "2 drawn, 9 less sure or on the same thing left out")
+
+
 def test_the_truth_lies_over_what_was_sent_with_the_overlays_that_are_on(opened, server):
     still(server)
     page = opened()

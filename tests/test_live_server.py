@@ -33,7 +33,7 @@ from link.hops import HopConfig, Link, Repair, ReturnHop
 from link.marks import steers
 from link.steering import lay
 from scenarios.cli import app
-from scenarios.live import controls, gate, keep_up, messages, pictures, referee, rival, wishes
+from scenarios.live import boxes, controls, frames, gate, keep_up, messages, pictures, referee, rival, wishes
 from scenarios.live.crossing import MOST_FLYING
 from scenarios.live.feed import Feed, Viewer
 from scenarios.live.frames import atlas
@@ -888,6 +888,30 @@ def test_a_change_is_a_mark_and_a_value():
     ]
     assert message["values"] == {"link.hops.0.loss.loss": 0.4, "link.hops.1.rate_bps": 250.0}
     assert message["meter"]["rate_bps"] == 250.0 and message["meter"]["photo_s"] == 1920.0
+
+
+def test_of_boxes_on_the_same_thing_the_surest_is_drawn_and_the_rest_is_counted():
+    rock, inside, beside = [10, 10, 50, 50], [12, 12, 40, 40], [45, 10, 90, 50]
+    fields = {
+        "task": "detection", "model": "toy", "names": ["rock", "rover"],
+        "boxes": [inside, rock, inside, beside, rock, [5, 5, 5, 9]],
+        "kinds": [0, 0, 1, 0, 0, 0], "scores": [0.5, 0.9, 0.6, 0.4, 0.2, 0.35],
+    }  # fmt: skip
+    before = json.dumps(fields)
+    told = frames.seen(fields, None)
+    # Another class on the same thing is drawn, a neighbour that shares a ninth too, what is less sure than 0.3 not.
+    assert told["boxes"] == [
+        [*rock, "rock", 0.9], [*inside, "rover", 0.6], [*beside, "rock", 0.4], [5, 5, 5, 9, "rock", 0.35]
+    ]  # fmt: skip
+    assert told["left_out"] == 2 and told["words"] == ["rock", "rover"]
+    assert json.dumps(fields) == before, "scores count every box"
+    # The detector's own bound counts, and no more are drawn than a picture bears.
+    assert [box[5] for box in frames.seen({**fields, "shown_from": 0.55}, None)["boxes"]] == [0.9, 0.6]
+    apart = [[20 * at, 0, 20 * at + 10, 10] for at in range(100)]
+    many = {**fields, "boxes": apart, "kinds": [0] * 100, "scores": np.linspace(0.3, 0.9, 100).tolist()}
+    told = frames.seen(many, None)
+    assert [box[0] for box in told["boxes"]] == [20 * at for at in range(99, 99 - boxes.MOST_BOXES, -1)]
+    assert told["left_out"] == 100 - boxes.MOST_BOXES
 
 
 def moving_session() -> dict:

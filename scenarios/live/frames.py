@@ -13,6 +13,7 @@ from PIL import Image
 from link import fragment, packet, png
 from link.annotations import least_shown
 from link.events import Event
+from scenarios.live.boxes import choose_drawn
 from scenarios.live.crossing import Account, Passing, known_uses
 from scenarios.report.sections import COLUMNS, TILE, Held, SectionReader, tile
 from scenarios.words import plain
@@ -20,7 +21,6 @@ from scenarios.words import plain
 KEPT = 300
 """Frames that are kept whole."""
 _MOST_BODIES_BYTES = 4_000_000
-_MOST_BOXES = 100
 _DRAWN = np.zeros((0, 0), np.int32)
 FINAL = ("complete", "partial", "lost", "superseded")
 
@@ -311,19 +311,19 @@ class Frames:
 
 
 def seen(fields: Mapping[str, Any], picture: bytes | None) -> dict[str, Any]:
-    """Return what a `found` event says, for a page: the model, what it found, the boxes that are sure enough to show.
+    """Return what a `found` event says, for a page: the model, what it found, boxes that are drawn, how many are not.
 
     *picture* is the PNG of a map of classes, which are named in the order of their areas.
     """
     names = [str(plain(str(name))) for name in fields.get("names", ())]
-    boxes = None
+    boxes, left_out = None, 0
     words: list[str] = []
     if "boxes" in fields:
-        boxes = [
-            [*box, names[kind], score]
-            for box, kind, score in zip(fields["boxes"], fields["kinds"], fields["scores"], strict=True)
-            if score >= least_shown(fields)
-        ][:_MOST_BOXES]
+        found = zip(fields["boxes"], fields["kinds"], fields["scores"], strict=True)
+        boxes = choose_drawn(
+            [[*box, names[kind], score] for box, kind, score in found if score >= least_shown(fields)]
+        )
+        left_out = len(fields["boxes"]) - len(boxes)
         words = list(dict.fromkeys(box[4] for box in boxes))
     elif names and picture is not None:
         with (
@@ -332,7 +332,12 @@ def seen(fields: Mapping[str, Any], picture: bytes | None) -> dict[str, Any]:
         ):
             areas = labels.histogram()[: len(names)]
             words = [names[at] for at in sorted(range(len(areas)), key=lambda at: -areas[at]) if areas[at]]
-    return {"model": plain(str(fields.get("model", ""))), "words": words or None, "boxes": boxes}
+    return {
+        "model": plain(str(fields.get("model", ""))),
+        "words": words or None,
+        "boxes": boxes,
+        "left_out": left_out,
+    }
 
 
 def atlas(held: Held) -> bytes:

@@ -131,9 +131,10 @@ export class Scene {
   }
 
   #found(frame) {
-    const found = Object.entries(frame?.found ?? {}).filter(([, one]) => one.words?.length);
-    renew(get("found"), JSON.stringify(found.map(([task, one]) => [task, one.model, one.words])), () => found.map(([task, one]) => make("li", {},
-      make("b", { text: plain(task).replace(/_/g, " ") }), make("span", { text: one.words.map(plain).join(", ") }))));
+    const found = Object.entries(frame?.found ?? {}).filter(([, one]) => one.words?.length || one.left_out);
+    const told = found.map(([task, one]) => [plain(task).replace(/_/g, " "), (one.words ?? []).map(plain).join(", "), leftOut(one)]);
+    renew(get("found"), JSON.stringify(told), () => told.map(([task, words, rest]) => make("li", {},
+      make("b", { text: task }), make("span", {}, words, rest ? make("small", { class: "soft", text: ` ${rest}` }) : null))));
   }
 
   #thumbs(now) {
@@ -190,6 +191,12 @@ export class Scene {
     });
     range.style.width = `${Math.min(width, wide * all.length)}px`;
   }
+}
+
+/** How many boxes are not drawn, in words. */
+function leftOut({ boxes, left_out: rest }) {
+  if (!rest) return "";
+  return `${boxes?.length ?? 0} drawn, ${rest} less sure or on the same thing left out`;
 }
 
 function label(name) {
