@@ -38,8 +38,9 @@ def test_sentences_say_what_happened():
         ("gave_up", 7, {}, "The sender stopped waiting to hear whether all of frame 7 had come."),
         (
             "skipped", None, {"name": "x.png", "reason": "its time had passed"},
-            "A picture of the camera was left out (x.png): its time had passed.",
+            "A picture was left out (x.png): its time had passed.",
         ),
+        ("skipped", None, {"name": "x#7", "by": "clock", "reason": "late"}, "A picture was left out: late."),
         (
             "closed", 3, {"complete": False, "sections": [True, False, True]},
             "The receiver waits no longer for frame 3: 2 of its 3 parts came.",

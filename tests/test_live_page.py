@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from fakelive import FakeServer
-from fakesession import CAPTION, SIZE, Session, drawn, landscape
+from fakesession import CAPTION, SECOND, SIZE, Session, drawn, landscape
 from PIL import Image
 from ports import free_port
 
@@ -576,6 +576,29 @@ def test_replay_seeks_both_ways_and_steers_nothing(opened, server):
         server.commands.clear()
         expect_text(page, "#seek-fact", "of 00:01:40")
     until(lambda: page.text_content("#near-clock") < "00:00:20")
+
+
+def test_after_a_lost_connection_a_replay_goes_on_where_its_viewer_was(opened, server):
+    """Who looks on by the watching link winds it too; who has wound nothing asks for nothing."""
+    still(server, mode="replay")
+    page, other = opened(token="watch"), opened()
+    for name in ("pause", "step", "next", "factor"):
+        assert page.locator(f"#{name}").is_enabled()
+    page.locator("#seek").press("End")
+    until(lambda: [one for one in server.commands if one["do"] == "seek"])
+    until(lambda: page.text_content("#near-clock").endswith("00:01:40"))
+    server.kill()
+    for one in (page, other):
+        expect_text(one, "#standing-word", "no connection")
+    server.commands.clear()
+    server.session.now = 12 * SECOND  # as a new viewer would find it
+    server.start()
+    until(lambda: "pace" in [one["do"] for one in server.commands], seconds=8)
+    asked = [one for one in server.commands if one["do"] in ("seek", "pace")]
+    assert [(one["do"], one.get("ns")) for one in asked] == [("seek", 100 * SECOND), ("pace", None)]
+    assert (asked[1]["turn"], asked[1]["factor"]) == ("pause", server.session.factor)
+    assert all("WebSocket" in error for error in opened.errors)
+    opened.errors.clear()
 
 
 def test_opens_another_session_by_its_name(opened, server):

@@ -883,8 +883,8 @@ def test_a_change_is_a_mark_and_a_value():
     )
     message, _ = messages.tick(room, since, 0.0)
     assert [mark["text"] for mark in message["marks"]] == [
-        "loss of near 20 % -> 40 %",
-        "rate of far 9 kbit/s -> 250 bit/s",
+        "loss of near 20 % → 40 %",
+        "rate of far 9 kbit/s → 250 bit/s",
     ]
     assert message["values"] == {"link.hops.0.loss.loss": 0.4, "link.hops.1.rate_bps": 250.0}
     assert message["meter"]["rate_bps"] == 250.0 and message["meter"]["photo_s"] == 1920.0

@@ -31,7 +31,8 @@ def _because(fields: Mapping[str, Any]) -> str:
 
 
 def _named(fields: Mapping[str, Any]) -> str:
-    name = str(fields.get("name") or "").strip()
+    """Return which picture could not be read; of one that was left out on purpose (`by`) that is no news."""
+    name = "" if "by" in fields else str(fields.get("name") or "").strip()
     return f" ({name})" if name else ""
 
 
@@ -64,7 +65,7 @@ def _encoded(fields: Mapping[str, Any], frame: str) -> str:
 SENTENCES: Mapping[str, str | _Words] = {
     "captured": "The camera took {frame}",
     "skipped": lambda fields, frame: (
-        f"A picture of the camera was left out{_named(fields)}{_because(fields)}"
+        f"A picture was left out{_named(fields)}{_because(fields)}"
     ),
     "warned": lambda fields, frame: str(fields.get("reason") or "Something went wrong, and nobody said what"),
     "encoded": _encoded,

@@ -1,13 +1,14 @@
 """A journal that is replayed: what it holds, by run time, and where in its file, for all who look on at once.
 
 One reading at the start checks everything and notes where each record lies. In memory are kept the rows of packets (48
-bytes each), and of events, packets and pictures what says where they are (up to 200 bytes each). Pictures, which are
+bytes each), and of events, packets and pictures what says where they are (up to 300 bytes each). Pictures, which are
 most of a journal, are read from their chunks of its file when they are wanted; events and the bytes of packets, which
 a seek goes through, from a file without a name. MCAP's own index would not do: a journal cut short has none, a long one
 gives it up, and its times are those at which records were written, which for rows of packets are not their own.
 """
 
 import shutil
+import sys
 import tempfile
 import threading
 from bisect import bisect_right
@@ -57,7 +58,7 @@ class Recording:
         # What an end answers late has the time at which it was asked: an event counts from when those before it did.
         times = np.fromiter((event["time_ns"] for event in stored.events), np.int64, len(stored.events))
         self.event_times: Numbers = np.maximum.accumulate(times) if len(times) else times
-        self._kinds = [event["kind"] for event in stored.events]
+        self._kinds = [sys.intern(event["kind"]) for event in stored.events]
         self._frames = [event.get("frame") for event in stored.events]
         captured = [at for at, kind in enumerate(self._kinds) if kind == "captured"]
         self.captured = np.array(captured, np.int64)
@@ -98,7 +99,7 @@ class Recording:
                     bounds.take_pixels(records.count_pixels(journal.picture(message)))
                     at = len(events) - 2
                     pictures[at] = (len(self._files) - 1, *bounds.place)
-                    kind = topic.rpartition("/")[2]
+                    kind = sys.intern(topic.rpartition("/")[2])
                     self._pictures.setdefault((kind, int(self._frames[at] or 0)), []).append(at)
             blocks.seek(0)
             shutil.copyfileobj(blocks, self._spool)
