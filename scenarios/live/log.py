@@ -64,9 +64,7 @@ def _encoded(fields: Mapping[str, Any], frame: str) -> str:
 
 SENTENCES: Mapping[str, str | _Words] = {
     "captured": "The camera took {frame}",
-    "skipped": lambda fields, frame: (
-        f"A picture was left out{_named(fields)}{_because(fields)}"
-    ),
+    "skipped": lambda fields, frame: f"A picture was left out{_named(fields)}{_because(fields)}",
     "warned": lambda fields, frame: str(fields.get("reason") or "Something went wrong, and nobody said what"),
     "encoded": _encoded,
     "resent": lambda fields, frame: (
