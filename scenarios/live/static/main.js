@@ -80,6 +80,8 @@ function settle() {
   get("watching").hidden = session.may_steer || replay;
   get("replaying").hidden = !replay;
   get("pace").setAttribute("aria-label", replay ? "Pace of the replay, for you alone" : "Pace of the link, for all viewers");
+  say(get("live"), replay ? "Now" : "Live");
+  get("live").title = replay ? "Back to the time of the replay (l)" : "Back to live (l)";
   if (replay) get("seek").max = Math.ceil(session.duration_ns / format.SECOND);
   camera.offer(Boolean(session.camera && session.may_steer));
   get("mark-form").hidden = !session.may_steer || replay;
