@@ -9,11 +9,12 @@ picture up to 300). What goes beyond that is refused before it is paid for.
 
 import contextlib
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal, NamedTuple
 
 import lz4.frame
 import zstandard
@@ -41,6 +42,8 @@ JSON_DEPTH = 32
 MAX_NS = 10**18
 """The last time of a run, 31 years from its start: times add up without leaving 64 bits."""
 
+_RECORD_BYTES, _CHUNK_BYTES = 9, 40
+"""Of a record before its content, and of a chunk's content without its data and the name of its compression."""
 TEXT = 10_000
 """Characters of a text."""
 
@@ -157,11 +160,25 @@ _EVENTS: Mapping[str, type[_EventRecord]] = {
 """What readers rely on in an event, by its kind; of other kinds they read nothing but when and of which frame."""
 
 
+class MessagePlace(NamedTuple):
+    """Where a message lies in its file, so that it can be had again without what stands before it."""
+
+    at: int
+    """Of the record of its chunk; of the message's own data where it is in none."""
+    size: int
+    """Of the chunk's record; 0 where it is in none."""
+    start: int
+    """Of its data in the unpacked chunk."""
+    length: int
+
+
 class JournalBounds:
     """What a journal at *path* of *size_bytes* may still hold."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
-        self._path = path
+        self.path = self._path = path
+        self.place = MessagePlace(0, 0, 0, 0)
+        """Where the message lies that `messages` yielded last."""
         self.unpacked_bytes = UNPACKED_BYTES + UNPACKED_RATIO * size_bytes
         self._messages = MESSAGES + size_bytes // MESSAGE_BYTES
         self._rows = ROWS + size_bytes
@@ -226,12 +243,19 @@ def messages(path: Path) -> Iterator[tuple[str, bytes, JournalBounds]]:
             bounds = JournalBounds(path, size_bytes)
             reader = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=size_bytes)
             for outer in reader.records:
-                for record in _inside(bounds.unpack(outer)) if isinstance(outer, Chunk) else (outer,):
+                at, size = file.tell(), 0
+                if isinstance(outer, Chunk):
+                    size = _RECORD_BYTES + _CHUNK_BYTES + len(outer.compression) + len(outer.data)
+                inner = _inside(bounds.unpack(outer)) if isinstance(outer, Chunk) else ((outer, 0),)
+                for record, end in inner:
                     if isinstance(record, Channel):
                         topics[record.id] = record.topic
                     elif isinstance(record, Message):
                         bounds.take_message()
                         if record.channel_id in topics:
+                            length = len(record.data)
+                            first = at - (size or length)
+                            bounds.place = MessagePlace(first, size, end - length if size else 0, length)
                             yield topics[record.channel_id], record.data, bounds
     except OSError as error:
         raise UsageError(f"{path}: cannot read the journal: {error.strerror}") from error
@@ -241,15 +265,40 @@ def messages(path: Path) -> Iterator[tuple[str, bytes, JournalBounds]]:
         return  # whatever the reader stumbles over, the file is cut or damaged there
 
 
-def _inside(chunk: bytes) -> Iterator[Channel | Message]:
-    """Yield the records in an unpacked *chunk*, one by one: the library's own loop makes all of them at once."""
+def unpack_at(file: IO[bytes], path: Path, place: MessagePlace) -> bytes:
+    """Return the unpacked chunk at *place* of the journal *file*, which `messages` has read to its end before.
+
+    Raise UsageError where there is no such chunk any more.
+    """
+    try:
+        file.seek(place.at)
+        data = file.read(place.size or place.length)
+        if not place.size:
+            return data
+        stream = ReadDataStream(BytesIO(data))
+        if stream.read1() != Opcode.CHUNK or stream.read8() != place.size - _RECORD_BYTES:
+            raise ValueError("no chunk is there")
+        return JournalBounds(path, os.fstat(file.fileno()).st_size).unpack(Chunk.read(stream))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the journal: {error.strerror}") from error
+    except UsageError:
+        raise
+    except Exception:
+        raise UsageError(f"{path}: the journal was altered after it was opened") from None
+
+
+def _inside(chunk: bytes) -> Iterator[tuple[Channel | Message, int]]:
+    """Yield the records in an unpacked *chunk*, one by one, and where each ends.
+
+    The library's own loop makes all of them at once.
+    """
     stream = ReadDataStream(BytesIO(chunk))
     while stream.count < len(chunk):
         opcode, length = stream.read1(), stream.read8()
         if opcode == Opcode.CHANNEL:
-            yield Channel.read(stream)
+            yield Channel.read(stream), stream.count
         elif opcode == Opcode.MESSAGE:
-            yield Message.read(stream, length)
+            yield Message.read(stream, length), stream.count
         else:
             stream.read(length)
 

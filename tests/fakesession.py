@@ -388,6 +388,7 @@ class Session:
                     "model": "toy",
                     "words": None,
                     "boxes": [[40, 130, 92, 170, "rock", 0.83], [150, 120, 214, 178, "rock", 0.41]],
+                    "left_out": 9,
                 },
                 "classification": {"model": "toy", "words": ["desert 0.81", "dune 0.11"], "boxes": None},
             },

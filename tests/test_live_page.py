@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from fakelive import FakeServer
-from fakesession import CAPTION, SIZE, Session, drawn, landscape
+from fakesession import CAPTION, SECOND, SIZE, Session, drawn, landscape
 from PIL import Image
 from ports import free_port
 
@@ -491,6 +491,11 @@ def test_overlays_by_key_lie_over_the_received_picture(opened, server):
         until(lambda: page.evaluate(drawn_on) == [0, 0])
 
 
+def test_the_page_says_how_many_boxes_are_not_drawn(opened, server):
+    page = opened()
+    expect_text(page, "#found", "2 drawn, 9 less sure or on the same thing left out")
+
+
 def test_the_truth_lies_over_what_was_sent_with_the_overlays_that_are_on(opened, server):
     still(server)
     page = opened()
@@ -573,6 +578,29 @@ def test_replay_seeks_both_ways_and_steers_nothing(opened, server):
     until(lambda: page.text_content("#near-clock") < "00:00:20")
 
 
+def test_after_a_lost_connection_a_replay_goes_on_where_its_viewer_was(opened, server):
+    """Who looks on by the watching link winds it too; who has wound nothing asks for nothing."""
+    still(server, mode="replay")
+    page, other = opened(token="watch"), opened()
+    for name in ("pause", "step", "next", "factor"):
+        assert page.locator(f"#{name}").is_enabled()
+    page.locator("#seek").press("End")
+    until(lambda: [one for one in server.commands if one["do"] == "seek"])
+    until(lambda: page.text_content("#near-clock").endswith("00:01:40"))
+    server.kill()
+    for one in (page, other):
+        expect_text(one, "#standing-word", "no connection")
+    server.commands.clear()
+    server.session.now = 12 * SECOND  # as a new viewer would find it
+    server.start()
+    until(lambda: "pace" in [one["do"] for one in server.commands], seconds=8)
+    asked = [one for one in server.commands if one["do"] in ("seek", "pace")]
+    assert [(one["do"], one.get("ns")) for one in asked] == [("seek", 100 * SECOND), ("pace", None)]
+    assert (asked[1]["turn"], asked[1]["factor"]) == ("pause", server.session.factor)
+    assert all("WebSocket" in error for error in opened.errors)
+    opened.errors.clear()
+
+
 def test_opens_another_session_by_its_name(opened, server):
     page = opened()
     page.click("#open")
@@ -610,7 +638,10 @@ def test_pure_modules_reckon_right(opened):
       const flying = busy([packet(0, 0, null), packet(1, 60, null), packet(null, 99, null)], 100).length;
       const lossy = busy([packet(0, 0, null), packet(1, 60, 62), packet(2, 120, 121)], 121).length;
       const burst = busy([packet(0, 0, 1), packet(1, 100, 102), packet(1, 101, 103)], 150).map((one) => one.frame);
-      const { add } = await import('/static/state.js');
+      const { add, noticedAfter, ofHop } = await import('/static/state.js');
+      // A figure that changes by itself comes as a value, with a control or without.
+      const moving = begin({ hops: [...hops, { name: 'b-c', rate_bps: 9, delay_s: 99 }], values: { 'link.hops.1.delay_s': 3, 'link.hops.1.rate_bps': 70 } }, [], 0);
+      const now = [ofHop(moving, 1, 'delay_s'), ofHop(moving, 1, 'rate_bps'), ofHop(moving, 0, 'delay_s'), noticedAfter(moving, { hop: 0 })];
       for (let frame = 0; frame < 400; frame++) {
         const blob = new Uint8Array(100000);
         add(model, { frames: [{ frame, status: 'sent' }], pictures: ['sent', 'received'].map((kind) => ({ id: `${kind}-${frame}`, frame, kind, blob: 0 })) }, [blob], 0);
@@ -618,7 +649,7 @@ def test_pure_modules_reckon_right(opened):
       const kept = [model.frames.size, model.pictures.size, Math.min(...model.pictures.keys()), model.pictureBytes];
       let cut = '';
       try { decode(new Uint8Array([9, 0, 0, 0, 123]).buffer); } catch (error) { cut = error.name; }
-      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut, flying, lossy, burst, kept];
+      return [[0, 0.0004, 0.36, 5, 59.6, 664, 7380, 200000, Infinity].map(format.lasting), [266, 12345, 3e6].map(format.bytes), [500, 18000, 2.5e6, null].map(format.rate), format.clock(90061e9), wrong, legs, cut, flying, lossy, burst, kept, now];
     }""")
     assert found[0] == [
         "0 s",
@@ -638,4 +669,4 @@ def test_pure_modules_reckon_right(opened):
     ]
     assert found[4] == []
     assert found[5] == [[0, 1, 11], [1, 2, 12]]  # one waits for the other; then each flies ten seconds
-    assert found[6:] == ["RangeError", 3, 3, [1, 1], [300, 120, 280, 24_000_000]]
+    assert found[6:] == ["RangeError", 3, 3, [1, 1], [300, 120, 280, 24_000_000], [3, 70, 10, 13]]

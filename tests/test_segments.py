@@ -21,7 +21,6 @@ from scenarios import schema
 from scenarios.cli import app
 from scenarios.commands.live import parse_size
 from scenarios.live.replay import Replay
-from scenarios.live.room import Room
 from scenarios.results.folder import is_journal
 from scenarios.results.stored import open_run
 
@@ -152,14 +151,10 @@ def test_each_segment_opens_by_itself(tmp_path, whole):
 async def replayed(path):
     """Play *path* at once into a room; return the frames that it then has pictures of."""
     replay = Replay(path, lambda: 0.0)
-    room = Room(replay.head, local=True)
-    async for news in replay.news():
-        room.take(news, 0.0)
-        if news.done:
-            break
-        await replay.seek(replay.length_ns)
+    room = await replay.furnish(replay.length_ns, local=True)
+    shown = [number for number in room.frames.ring if room.pictures.get(f"sent-{number}")]
     await replay.close()
-    return [number for number in room.frames.ring if room.pictures.get(f"sent-{number}")]
+    return shown
 
 
 def test_replay_goes_over_all_segments(tmp_path, whole):

@@ -173,12 +173,13 @@ def test_camera_of_chromium_sends_ten_pictures_a_second():
             while camera.taken < 3:
                 assert time.monotonic() < end
                 page.wait_for_timeout(50)
-            began, first = time.monotonic(), camera.taken
-            page.wait_for_timeout(4000)
-            rate = (camera.taken - first) / (time.monotonic() - began)
-            print(f"{rate:.1f} pictures a second")
-            # 8 on a machine that is not busy with other things; one in 100 ms at most.
-            assert 4.0 <= rate <= 12.0
+            rates = []
+            while len(rates) < 5 and max(rates, default=0.0) < 8.0:  # a machine may be busy for seconds
+                began, first = time.monotonic(), camera.taken
+                page.wait_for_timeout(3000)
+                rates.append((camera.taken - first) / (time.monotonic() - began))
+            print(", ".join(f"{rate:.1f}" for rate in rates), "pictures a second")
+            assert 8.0 <= max(rates) <= 12.0  # one in 100 ms at most
             page.click("#camera")
             page.wait_for_timeout(500)
             still = camera.taken

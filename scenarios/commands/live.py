@@ -110,7 +110,7 @@ def live(
     """Show a session on a page: what is sent and received, what crossed the link, and controls to steer it.
 
     Two links are printed: one to steer by, one to watch. The page loads nothing from elsewhere. A journal of any run
-    is replayed on the same page, forwards and back.
+    is replayed on the same page, forwards and back: who pauses, winds or speeds it up does so alone.
 
     Examples:
 

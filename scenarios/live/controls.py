@@ -278,7 +278,7 @@ def words_of(session: Session, path: str, old: Any, new: Any) -> str:
     if part == "outage":
         return f"{label}{where}: {('packets wait' if new.get('hold') else 'down') if _down(new) else 'over'}"
     unit = control.unit if control is not None else "%" if part == "loss" else ""
-    return f"{label}{where} {_say(old, unit)} -> {_say(new, unit)}"
+    return f"{label}{where} {_say(old, unit)} → {_say(new, unit)}"
 
 
 def _down(outage: Any) -> bool:

@@ -56,12 +56,25 @@ class Curves:
             return []
         first = self._next_ns + max(0, left - MOST_POINTS) * self.step_ns
         self._next_ns += left * self.step_ns
+        self.prune()
         return list(range(first, self._next_ns, self.step_ns))
 
     def add(self, name: str, version: int, at_ns: int, value: float | None) -> None:
         """Add a point."""
         held = self.points.setdefault(name, deque(maxlen=MOST_POINTS))
         held.append((version, at_ns / 1e9, value))
+
+    def prune(self) -> None:
+        """Let go of points that are older than `MOST_POINTS` steps."""
+        oldest_s = (self._next_ns - MOST_POINTS * self.step_ns) / 1e9
+        for held in self.points.values():
+            while held and held[0][1] < oldest_s:
+                held.popleft()
+
+    @property
+    def window_ns(self) -> int:
+        """How far back points are kept."""
+        return MOST_POINTS * self.step_ns
 
     def sent(self, size_bytes: int) -> None:
         """Bytes were put on the air."""

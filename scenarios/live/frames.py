@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 from link import fragment, packet, png
 from link.annotations import least_shown
 from link.events import Event
+from scenarios.live.boxes import choose_drawn
 from scenarios.live.crossing import Account, Passing, known_uses
 from scenarios.report.sections import COLUMNS, TILE, Held, SectionReader, tile
 from scenarios.words import plain
@@ -20,7 +21,6 @@ from scenarios.words import plain
 KEPT = 300
 """Frames that are kept whole."""
 _MOST_BODIES_BYTES = 4_000_000
-_MOST_BOXES = 100
 _DRAWN = np.zeros((0, 0), np.int32)
 FINAL = ("complete", "partial", "lost", "superseded")
 
@@ -46,6 +46,8 @@ class FrameView:
     """Why nothing was sent."""
     bodies: dict[int, bytes] = field(default_factory=dict)
     """Of its data packets, by index, until its sections are read for good."""
+    packets: dict[int, int] = field(default_factory=dict)
+    """Numbers of these packets, where their bytes can be had again."""
     held: Held | None = None
     scores: dict[str, float | None] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
@@ -89,10 +91,20 @@ class FrameView:
 
 
 class Frames:
-    """The frames of a session. *reader* None: the codec's sections cannot be shown."""
+    """The frames of a session. *reader* None: the codec's sections cannot be shown.
 
-    def __init__(self, framing: str, reader: SectionReader | None) -> None:
-        self._framing, self._reader = framing, reader
+    *packet_of* gives the bytes of a packet again, where they are at hand.
+    """
+
+    def __init__(
+        self,
+        framing: str,
+        reader: SectionReader | None,
+        packet_of: Callable[[int], bytes | None] | None = None,
+    ) -> None:
+        self._framing, self.reader, self._packet_of = framing, reader, packet_of
+        self.reads = True
+        """Whether sections are read as they come; else all at once by `read_all`."""
         self.ring: OrderedDict[int, FrameView] = OrderedDict()
         self._statuses: OrderedDict[int, str] = OrderedDict()
         self.counts: Counter[str] = Counter()
@@ -148,13 +160,19 @@ class Frames:
         frame = self.ring.get(passing.frame if passing.frame is not None else -1)
         if (
             frame is None
-            or self._reader is None
+            or self.reader is None
             or frame.closed_ns is not None
             or passing.index in frame.bodies
         ):
             return
+        if self._packet_of is not None:
+            frame.packets.setdefault(passing.index, passing.number)
+        if self.reads:
+            self._keep(frame, passing.index, data)
+
+    def _keep(self, frame: FrameView, index: int, data: bytes) -> None:
         body = data[packet.overhead(self._framing) :]
-        frame.bodies[passing.index] = body
+        frame.bodies[index] = body
         self._bodies += len(body)
         while self._bodies > _MOST_BODIES_BYTES:
             oldest = next((one for one in self.ring.values() if one.bodies), None)
@@ -168,13 +186,45 @@ class Frames:
 
     def _read(self, frame: FrameView) -> None:
         """Read the sections of *frame*, as they were sent, with what is known of their arrival."""
-        if self._reader is None or not frame.bodies:
+        if self.reader is None or not frame.bodies:
             return
         payload = fragment.reassemble(frame.bodies, len(frame.bodies))
         try:
-            frame.held = self._reader.read(payload, frame.had or ())
+            frame.held = self.reader.read(payload, frame.had or ())
         except ValueError:
             frame.held = None  # packets of another codec
+
+    def read_all(self) -> None:
+        """Read the sections of all frames that are kept, as they have come by now."""
+        self.reads = True
+        for frame in self.ring.values():
+            for index, data in self._bytes_of(frame):
+                self._keep(frame, index, data)
+            self._read(frame)
+            if frame.closed_ns is not None:
+                self._forget(frame)
+
+    def _bytes_of(self, frame: FrameView) -> list[tuple[int, bytes]]:
+        packet_of = self._packet_of
+        if packet_of is None:
+            return []
+        had = ((index, packet_of(number)) for index, number in frame.packets.items())
+        return [(index, data) for index, data in had if data is not None]
+
+    def tiles(self, number: int) -> bytes | None:
+        """Return the `atlas` of frame *number* out of its packets, where their bytes can be had again."""
+        frame = self.ring.get(number)
+        bodies = {} if frame is None else dict(self._bytes_of(frame))
+        if not bodies or self.reader is None:
+            return None
+        start = packet.overhead(self._framing)
+        try:
+            held = self.reader.read(
+                fragment.reassemble({index: data[start:] for index, data in bodies.items()}, len(bodies)), ()
+            )
+        except ValueError:
+            return None
+        return atlas(held) if held.maps else None
 
     def arrive(self, number: int) -> FrameView | None:
         """A packet of a frame was delivered."""
@@ -204,12 +254,14 @@ class Frames:
         frame.closed_ns, frame.complete = event.time_ns, complete
         frame.had = [bool(one) for one in event.fields.get("sections", ())]
         self._read(frame)
-        if (
-            frame.held is not None
-        ):  # its tiles were drawn when it was sent; numbers are all that is still asked for
+        self._forget(frame)
+        return frame
+
+    def _forget(self, frame: FrameView) -> None:
+        """Let go of a closed frame's maps: its tiles were drawn, and numbers are all that is still asked for."""
+        if frame.held is not None:
             frame.held = replace(frame.held, maps=dict.fromkeys(frame.held.maps, _DRAWN))
         self._drop_bodies(frame)
-        return frame
 
     def draw(self, event: Event, at_ns: int) -> tuple[FrameView | None, bool]:
         """A picture was drawn at *at_ns*; return its frame, and whether it is the frame's first."""
@@ -259,19 +311,19 @@ class Frames:
 
 
 def seen(fields: Mapping[str, Any], picture: bytes | None) -> dict[str, Any]:
-    """Return what a `found` event says, for a page: the model, what it found, the boxes that are sure enough to show.
+    """Return what a `found` event says, for a page: the model, what it found, boxes that are drawn, how many are not.
 
     *picture* is the PNG of a map of classes, which are named in the order of their areas.
     """
     names = [str(plain(str(name))) for name in fields.get("names", ())]
-    boxes = None
+    boxes, left_out = None, 0
     words: list[str] = []
     if "boxes" in fields:
-        boxes = [
-            [*box, names[kind], score]
-            for box, kind, score in zip(fields["boxes"], fields["kinds"], fields["scores"], strict=True)
-            if score >= least_shown(fields)
-        ][:_MOST_BOXES]
+        found = zip(fields["boxes"], fields["kinds"], fields["scores"], strict=True)
+        boxes = choose_drawn(
+            [[*box, names[kind], score] for box, kind, score in found if score >= least_shown(fields)]
+        )
+        left_out = len(fields["boxes"]) - len(boxes)
         words = list(dict.fromkeys(box[4] for box in boxes))
     elif names and picture is not None:
         with (
@@ -280,7 +332,12 @@ def seen(fields: Mapping[str, Any], picture: bytes | None) -> dict[str, Any]:
         ):
             areas = labels.histogram()[: len(names)]
             words = [names[at] for at in sorted(range(len(areas)), key=lambda at: -areas[at]) if areas[at]]
-    return {"model": plain(str(fields.get("model", ""))), "words": words or None, "boxes": boxes}
+    return {
+        "model": plain(str(fields.get("model", ""))),
+        "words": words or None,
+        "boxes": boxes,
+        "left_out": left_out,
+    }
 
 
 def atlas(held: Held) -> bytes:

@@ -52,7 +52,9 @@ class Helper:
                     continue
                 began_s = clock()
                 try:
-                    made, blobs = await asyncio.wait_for(self._ask(*task), _MOST_S)
+                    # Not `wait_for`, which loses a cancellation that comes with the answer.
+                    async with asyncio.timeout(_MOST_S):
+                        made, blobs = await self._ask(*task)
                 except (TimeoutError, OSError, ValueError, EOFError):  # of this task nothing comes
                     failures += 1
                     await self._end()

@@ -1,6 +1,6 @@
 """What viewers are sent: a room's state, and what is new since a version of it, beside its pictures (`wire.py`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from link.codecs import SYNTAXES
@@ -8,7 +8,7 @@ from scenarios.live import keep_up
 from scenarios.live.controls import KEEP_UP, controls, state_of
 from scenarios.live.frames import FINAL
 from scenarios.live.pictures import ShownPicture
-from scenarios.live.room import Room, newer
+from scenarios.live.room import Room
 from scenarios.live.wire import pack as pack
 from scenarios.live.wire import unpack as unpack
 from scenarios.report.sections import COLUMNS
@@ -25,8 +25,6 @@ def state(
     duration_ns: int | None,
     may_steer: bool,
     wall_s: float,
-    stories: Sequence[Any] = (),
-    presets: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[bytes]]:
     """Return everything that a page knows, and the blobs beside it."""
     session, about = room.session, room.head["scenario"]
@@ -57,8 +55,6 @@ def state(
             *([] if room.keeps_up is None else [state_of(KEEP_UP, keep_up.PATH, "drawing", room.keeps_up)]),
         ],
         "channels": session.codec.channels,
-        "stories": list(stories),
-        "presets": list(presets),
         "codecs": list(SYNTAXES),
         "tiles": SYNTAXES[session.codec.name].facts.tiles is not None,
         "duration_ns": duration_ns,
@@ -133,7 +129,8 @@ def count_all(room: Room) -> dict[str, int]:
 
 def measure(room: Room) -> dict[str, Any]:
     """Return how much of the narrowest hop is used, and what it would take for a photo."""
-    _, rate = room.narrowest()
+    narrowest, rate = room.narrowest()
+    rate = room.moving.rate(narrowest, room.news.now_ns) or rate
     return {
         "used_share": room.curves.used_share(),
         "bit_rate": room.curves.bit_rate(),
@@ -169,7 +166,7 @@ def pictures_since(room: Room, since: int) -> list[ShownPicture]:
     nothing to compare with.
     """
     names: dict[str, str] = {}
-    for name in newer(room.pictures_new, since):
+    for name in newer(room.gallery.new, since):
         kind, _, number = name.rpartition("-")
         if kind not in names or int(number) >= int(names[kind].rpartition("-")[2]):
             names[kind] = name
@@ -195,3 +192,14 @@ def describe(
         "lossless": exact,
     }
     return {**about, **({"columns": COLUMNS} if picture.kind == "tiles" else {})}
+
+
+def newer(held: Iterable[tuple[int, Any]], since: int) -> list[Any]:
+    """Return the items of *held* (version, item), which is in the order of versions, after *since*."""
+    items = held if isinstance(held, Sequence) else list(held)
+    found = []
+    for version, item in reversed(items):
+        if version <= since:
+            break
+        found.append(item)
+    return found[::-1]

@@ -87,6 +87,14 @@ class Source(ABC):
         """Go over to another session, which is *name* of a list, never a path; return why not."""
         return "this session cannot be exchanged for another"
 
+    def fork(self) -> "Source | None":
+        """Return a source of the same session, as it stands, that one viewer winds alone; None: there is one clock."""
+        return None
+
+    async def furnish(self, now_ns: int, *, local: bool) -> Any:
+        """Return a `scenarios.live.room.Room` as the session stands at *now_ns*; None: fresh news say it all."""
+        return None
+
     def picture(self, kind: str, frame: int) -> bytes | None:
         """Return the PNG file of a picture that the room has let go of; None where it is not at hand."""
         return None

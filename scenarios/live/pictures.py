@@ -100,6 +100,13 @@ class PictureRing:
         self._held: OrderedDict[str, ShownPicture] = OrderedDict()
         self._bytes = 0
         self._times: dict[str, deque[float]] = {}
+        self.until_ns = 0
+        """The run's time: nothing later is shown."""
+
+    def forget(self, name: str) -> None:
+        """Let go of the picture *name*."""
+        if (gone := self._held.pop(name, None)) is not None:
+            self._bytes -= gone.size_bytes
 
     def add(self, kind: str, frame: int, data: bytes, wall_s: float, *, always: bool = False) -> ShownPicture:
         """Keep a PNG file that came at second *wall_s*; *always*: it is small and drawn, and stays lossless."""

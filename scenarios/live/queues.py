@@ -5,7 +5,11 @@ says when it left the transmitter if the hop served packets one after the other 
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from link.channel.path import hop_rate_bps
+from link.channel.rate import Trace
+from link.hops import HopConfig
 
 _MOST = 1 << 15
 """Packets that are remembered of each kind."""
@@ -15,6 +19,7 @@ class HopLoad:
     """What is before and on one hop. Times never decrease."""
 
     def __init__(self, rate_bps: float | None) -> None:
+        self._ns_per_byte = 0.0
         self.set_rate(rate_bps)
         self._free_ns = 0
         # By packet: (entered, bytes, when its last bit leaves). They leave in the order in which they entered.
@@ -23,7 +28,8 @@ class HopLoad:
 
     def set_rate(self, rate_bps: float | None) -> None:
         """Serve at *rate_bps* from now on; None: as what was last seen to cross."""
-        self._ns_per_byte = 8e9 / rate_bps if rate_bps else 0.0
+        if rate_bps:
+            self._ns_per_byte = 8e9 / rate_bps
         self._traced = rate_bps is None
 
     def enter(self, number: int, now_ns: int, size_bytes: int) -> None:
@@ -63,3 +69,14 @@ def count_packets(hops: Sequence[HopLoad], now_ns: int) -> tuple[list[int], int]
     """Return how many packets wait before each hop, and how many fly on all of them."""
     counts = [hop.counts(now_ns) for hop in hops]
     return [waiting for waiting, _ in counts], sum(flying for _, flying in counts)
+
+
+def find_narrowest(hops: Sequence[HopConfig], traces: Mapping[str, Trace]) -> tuple[int, float | None]:
+    """Return the number and rate in bit/s of the hop that carries least; None: its trace is not at hand."""
+    rates = []
+    for at, hop in enumerate(hops):
+        if hop.rate_bps is None and hop.name not in traces:
+            return at, None
+        rates.append((hop_rate_bps(hop, traces), at))
+    rate, at = min(rates)
+    return at, rate

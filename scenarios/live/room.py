@@ -7,41 +7,48 @@ an older version and gets fewer pictures and merged rows, but the same figures, 
 kept is bounded, so a session may go on for hours.
 """
 
+import copy
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from link.channel.path import hop_rate_bps
 from link.channel.rate import Trace
 from link.config import Session
 from link.errors import UsageError
 from link.events import WITH_BYTES, Event, Fate, Row
 from link.steering import lay
-from scenarios.live import frames as framing
 from scenarios.live import keep_up
 from scenarios.live.controls import control_values, words_of
 from scenarios.live.crossing import Crossing, Ended
 from scenarios.live.curves import Curves
 from scenarios.live.frames import Frames, FrameView
+from scenarios.live.gallery import Gallery, drawn_ns
+from scenarios.live.log import LOGGED, tell
+from scenarios.live.moving import MovingFigures
 from scenarios.live.news import News
 from scenarios.live.order import Order
-from scenarios.live.pictures import PictureRing, psnr, shown_depth
-from scenarios.live.queues import HopLoad, count_packets
+from scenarios.live.pictures import PictureRing
+from scenarios.live.queues import HopLoad, count_packets, find_narrowest
 from scenarios.report.sections import SectionReader
 from scenarios.results.traffic import section_kind
 from scenarios.words import plain
 
+if TYPE_CHECKING:
+    from scenarios.live.recording import Recording
+
 MOST_ROWS = 2000
 """Rows, and packets, that a message holds at most."""
 _MOST_VERSIONS = 6000  # ten minutes of ticks: who is further behind gets the state anew
-_LINES = {"warned", "skipped", "aborted", "gave_up", "not_found"}
 _FATES = {int(fate): fate.name.lower() for fate in Fate}
 
 
 class Room:
-    """One session. *local*: viewers are on this machine. Raise UsageError for a head of another version."""
+    """One session. *local*: viewers are on this machine; *library* has its pictures and packets, where it is a replay.
+
+    Raise UsageError for a head of another version.
+    """
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class Room:
         *,
         local: bool,
         version: int = 0,
+        library: "Recording | None" = None,
     ) -> None:
         about = head["scenario"]
         try:
@@ -61,7 +69,8 @@ class Room:
         self.keeps_up: bool | None = None
         """As that of `Source`."""
         self._traces = dict(traces or {})
-        self._local = local
+        self._local, self._library = local, library
+        self._looks = True
         self.version = version
         """Grows by one with each news."""
         self._begin()
@@ -70,9 +79,10 @@ class Room:
         session = self.session = self.first
         wire, kinds = session.link.framing, section_kind(self.head["scenario"])
         self.crossing = Crossing(wire, kinds)
-        self.frames = Frames(wire, SectionReader.of(self.head))
-        self.pictures = PictureRing(local=self._local)
+        library = self._library
+        self.frames = Frames(wire, SectionReader.of(self.head), library.packet if library else None)
         self.curves = Curves(session.camera.period_s or 1.0)
+        self.gallery = Gallery(self.frames, self.curves, library, local=self._local)
         self.marks: deque[tuple[int, dict[str, Any]]] = deque(maxlen=100)
         self.log: deque[tuple[int, str]] = deque(maxlen=200)
         self.packets: deque[tuple[int, list[Any]]] = deque(maxlen=MOST_ROWS)
@@ -82,7 +92,6 @@ class Room:
         # (version, rows until then)
         self._versions: deque[tuple[int, int]] = deque([(self.version, 0)], maxlen=_MOST_VERSIONS)
         self.values: dict[str, tuple[int, Any]] = {}
-        self.pictures_new: deque[tuple[int, str]] = deque(maxlen=3 * framing.KEPT)  # (version, id)
         self.rival: tuple[int, dict[str, Any] | None] = (self.version, None)
         self.skipped = 0
         self.encoded: tuple[int, int] | None = None
@@ -94,11 +103,50 @@ class Room:
         self._order = Order()
         self._bytes: dict[int, bytes] = {}
         self._shown: tuple[int, int] | None = None  # (captured, frame) of the newest picture shown
-        self._hops = [HopLoad(hop.rate_bps) for hop in session.link.hops]
+        self.moving = MovingFigures(session)
+        # A rate that changes by itself is learned from what crosses the hop, as a trace's is.
+        self._hops = [HopLoad(None if hop.budget_steps else hop.rate_bps) for hop in session.link.hops]
         self._touched: dict[int, FrameView] = {}
         self.began = self.version
         """The version with which this session began: who knows an older one needs the state."""
         self._note_values()
+
+    @property
+    def pictures(self) -> PictureRing:
+        """The pictures that viewers may be shown."""
+        return self.gallery.pictures
+
+    def blind(self) -> "Room":
+        """Leave all that is to be seen to `look`, from now on; return the room."""
+        self._looks = self.frames.reads = False
+        return self
+
+    def look(self, seen: Iterable[tuple[int, Event]]) -> None:
+        """See what there is to be seen by now: *seen* are the times and events of `Recording.seen`."""
+        self._step()
+        self._looks = True
+        self.frames.read_all()
+        for at_ns, event in seen:
+            self.gallery.look(event, at_ns, self.version, 0.0, past=True)
+        self.curves.prune()
+        for frame in self.frames.ring.values():
+            frame.version = self.version
+        self._touched.clear()
+
+    def resume(self, news: News) -> None:
+        """Stand still or go on as *news* say, which tell nothing else."""
+        self._step()
+        self.news = news
+
+    def copy(self) -> "Room":
+        """Return a room in the same state that goes its own way; of a `blind` one, which has no pictures yet."""
+        memo: dict[int, Any] = {
+            id(one): one
+            for one in (self.head, self.first, self.session, self._library, self.frames.reader, self.news)
+        }
+        room = Room.__new__(Room)
+        room.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return room
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -111,6 +159,7 @@ class Room:
         if news.fresh:
             self._begin()
         self.news = news
+        self.gallery.until_ns = news.now_ns
         if news.ends != self.ends[1]:
             self.ends = (self.version, news.ends)
         self._bytes.update(news.data)
@@ -119,8 +168,12 @@ class Room:
             if row is not None:
                 self._take_row(row)
             elif event is not None:
-                self._take_event(event, wall_s)
+                self._take_event(event)
+                if self._looks:
+                    self.gallery.look(event, time, self.version, wall_s)
         self._draw_points(news.now_ns)
+        if self.moving:
+            self._note_values()
         for frame in self._touched.values():
             frame.version = self.version
         self._touched.clear()
@@ -197,27 +250,21 @@ class Room:
         if frame is not None:
             self._touched[frame.number] = frame
 
-    def _take_event(self, event: Event, wall_s: float) -> None:
+    def _take_event(self, event: Event) -> None:
         kind, number = event.kind, event.frame
         if kind == "captured":
             self.crossing.capture(int(number or 0), event.time_ns)
             self._touch(self.frames.capture(event))
-            self._picture("sent", event, wall_s)
         elif kind == "encoded":
-            frame = self.frames.encode(event)
-            self._touch(frame)
-            self._draw_tiles(frame, wall_s)
+            self._touch(self.frames.encode(event))
             if event.fields.get("sections"):
                 self.encoded = int(number or 0), sum(event.fields["sections"])
         elif kind == "closed":
-            frame = self.frames.close(event, drawn=False)
-            self._touch(frame)
+            self._touch(self.frames.close(event, drawn=False))
         elif kind == "decoded":
-            self._decoded(event, wall_s)
+            self._decoded(event)
         elif kind in ("found", "not_found"):
-            self._touch(self.frames.find(event))
-            if kind == "found" and event.picture is not None:
-                self._overlay(event, wall_s)
+            self._touch(self.frames.ring.get(int(number or 0)))
         elif kind == "superseded":
             self._touch(self.frames.supersede(int(number or 0)))
         elif kind == "changed":
@@ -229,21 +276,11 @@ class Room:
         elif kind in ("finished", "aborted"):
             for lost in self.frames.finish():
                 self._touch(lost)
-        if kind in _LINES:
-            self._say(event)
+        if kind in LOGGED:
+            self.log.append((self.version, tell(event)))
 
-    def _say(self, event: Event) -> None:
-        of = f" frame {event.frame}" if event.frame is not None else ""
-        why = event.fields.get("reason") or event.fields.get("name") or ""
-        self.log.append((self.version, str(plain(f"{event.kind}{of}{': ' if why else ''}{why}"))[:300]))
-
-    def _picture(self, kind: str, event: Event, wall_s: float) -> None:
-        if event.picture is not None and event.frame is not None and event.frame in self.frames.ring:
-            picture = self.pictures.add(kind, event.frame, event.picture, wall_s)
-            self.pictures_new.append((self.version, picture.name))
-
-    def _decoded(self, event: Event, wall_s: float) -> None:
-        number, at = int(event.frame or 0), int(event.fields.get("drawn_ns", event.time_ns))
+    def _decoded(self, event: Event) -> None:
+        number, at = int(event.frame or 0), drawn_ns(event)
         frame, first = self.frames.draw(event, at)
         self._touch(frame)
         account = self.crossing.accounts.get(number)
@@ -251,32 +288,11 @@ class Room:
             if self._shown is None or account.captured_ns > self._shown[0]:
                 self._shown = (account.captured_ns, number)
             self.curves.add("latency", self.version, at, (at - account.captured_ns) / 1e9)
-        if "drawn_ns" in event.fields:
+        if "drawn_ns" in event.fields and self._library is None:
             self.draw_s = max(0.0, (at - event.time_ns) / 1e9 / self.news.factor)
-        sent = self.pictures.get(f"sent-{number}")
-        if frame is not None and event.picture is not None and sent is not None and sent.png is not None:
-            value = psnr(sent.png, event.picture)
-            frame.scores["psnr_db"] = value
-            self.curves.add("psnr", self.version, at, value)
-        self._picture("received", event, wall_s)
-
-    def _draw_tiles(self, frame: FrameView | None, wall_s: float) -> None:
-        if frame is not None and frame.held is not None and frame.held.maps:
-            self._drawn("tiles", frame.number, framing.atlas(frame.held), wall_s)
-
-    def _overlay(self, event: Event, wall_s: float) -> None:
-        data = event.picture
-        assert data is not None
-        if "scale" in event.fields:
-            try:
-                data = shown_depth(data, metric=bool(event.fields.get("metric")))
-            except Exception:  # Pillow's reader raises a dozen types for damaged files
-                return
-        self._drawn(str(plain(str(event.fields.get("task", ""))))[:40], int(event.frame or 0), data, wall_s)
 
     def _drawn(self, kind: str, frame: int, data: bytes, wall_s: float) -> None:
-        picture = self.pictures.add(kind, frame, data, wall_s, always=True)
-        self.pictures_new.append((self.version, picture.name))
+        self.gallery.hang(kind, frame, data, self.version, wall_s)
 
     def _changed(self, event: Event) -> None:
         paths: dict[str, Any] = dict(event.fields.get("paths", {}))
@@ -287,8 +303,14 @@ class Room:
         except UsageError as error:
             self.log.append((self.version, str(plain(f"a change of another version: {error}"))[:300]))
         for hop, one in zip(self._hops, self.session.link.hops, strict=True):
-            hop.set_rate(one.rate_bps)
+            hop.set_rate(None if one.budget_steps else one.rate_bps)
+        self.moving.hold(paths)
         self._note_values()
+
+    def _step(self) -> None:
+        """Go on to the next version, without rows."""
+        self.version += 1
+        self._versions.append((self.version, self.rows_seen))
 
     def mark(self, text: str, by: str, at_ns: int) -> None:
         """Put a mark beside run time *at_ns*."""
@@ -297,30 +319,27 @@ class Room:
 
     def note(self, text: str, by: str) -> None:
         """Put a mark of a viewer's own beside the present moment."""
-        self.version += 1
+        self._step()
         self.mark(text, by, self.news.now_ns)
-        self._versions.append((self.version, self.rows_seen))
 
     def lose(self, reason: str) -> None:
         """The session can tell no more."""
-        self.version += 1
+        self._step()
         self.news = replace(self.news, done=True, lost=reason)
-        self._versions.append((self.version, self.rows_seen))
 
     def tell_rival(self, about: dict[str, Any], picture: bytes | None, wall_s: float) -> None:
         """What another codec made of the same bytes; *picture* is a PNG file."""
-        self.version += 1
+        self._step()
         self.rival = (self.version, about)
         if picture is not None:
             self._drawn("rival", int(about["frame"]), picture, wall_s)
-        self._versions.append((self.version, self.rows_seen))
 
     def tell_truth(self, number: int, told: Mapping[str, Any], maps: Sequence[bytes], wall_s: float) -> None:
         """What is true of frame *number*, and what its findings are worth (`scenarios.live.referee`)."""
         frame = self.frames.ring.get(number)
         if frame is None:
             return
-        self.version += 1
+        self._step()
         frame.version, frame.true_boxes = self.version, told["boxes"]
         frame.scores |= told["scores"]
         at_ns = self.news.now_ns if frame.drawn_ns is None else frame.drawn_ns
@@ -328,24 +347,21 @@ class Room:
             self.curves.add("miou", self.version, at_ns, told["scores"]["miou"])
         for kind, data in zip(told["kinds"], maps, strict=True):
             self._drawn(kind, number, data, wall_s)
-        self._versions.append((self.version, self.rows_seen))
 
     def set_keeps_up(self, on: bool) -> None:
         """Set `keeps_up`."""
-        self.version += 1
+        self._step()
         self.keeps_up = on
         self._note_values()
-        self._versions.append((self.version, self.rows_seen))
 
     def tell_story(self, told: dict[str, Any]) -> None:
         """What the session's story says now (`scenarios.live.stories.Teller.tell`)."""
         if told != self.story[1]:
-            self.version += 1
+            self._step()
             self.story = (self.version, told)
-            self._versions.append((self.version, self.rows_seen))
 
     def _note_values(self) -> None:
-        values = control_values(self.session, self.loaded)
+        values = control_values(self.session, self.loaded) | self.moving.at(self.news.now_ns)
         if self.keeps_up is not None:
             values[keep_up.PATH] = self.keeps_up
         for path, value in values.items():
@@ -354,13 +370,7 @@ class Room:
 
     def narrowest(self) -> tuple[int, float | None]:
         """Return the number and rate in bit/s of the hop that carries least; None: its trace is not at hand."""
-        rates = []
-        for at, hop in enumerate(self.session.link.hops):
-            if hop.rate_bps is None and hop.name not in self._traces:
-                return at, None
-            rates.append((hop_rate_bps(hop, self._traces), at))
-        rate, at = min(rates)
-        return at, rate
+        return find_narrowest(self.session.link.hops, self._traces)
 
     def knows(self, version: int) -> bool:
         """Whether what is new since *version* can be told; else a viewer needs the state."""
@@ -383,14 +393,3 @@ class Room:
             for frame in self.frames.ring.values()
             if frame.version > since
         ]
-
-
-def newer(held: Iterable[tuple[int, Any]], since: int) -> list[Any]:
-    """Return the items of *held* (version, item), which is in the order of versions, after *since*."""
-    items = held if isinstance(held, Sequence) else list(held)
-    found = []
-    for version, item in reversed(items):
-        if version <= since:
-            break
-        found.append(item)
-    return found[::-1]

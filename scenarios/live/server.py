@@ -10,22 +10,23 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
-from scenarios.live import messages, wishes
+from scenarios.live import wishes
 from scenarios.live.beside import Beside
 from scenarios.live.controls import wished
-from scenarios.live.feed import BEAT_S, SILENT_S, Feed, Viewer
+from scenarios.live.feed import BEAT_S, Viewer
 from scenarios.live.gate import HEADERS, WITH_CAMERA, Gate
 from scenarios.live.keep_up import PATH as KEEPS_UP
-from scenarios.live.keep_up import KeepUp, can_keep_up
+from scenarios.live.keep_up import KeepUp
 from scenarios.live.narrator import Narrator
-from scenarios.live.news import Source
+from scenarios.live.news import News, Source
 from scenarios.live.room import Room
+from scenarios.live.showing import MOST_OWN, Showing
 from scenarios.live.static_files import read_static
 from scenarios.live.viewer_camera import MOST_BYTES, ViewerCamera
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from scenarios.live.sinks import Sink
 
 MOST_VIEWERS = 50
+OWN = (wishes.SetPace, wishes.Seek)
+"""What concerns the viewer alone in a replay, so that who only watches may wish it too."""
 _MOST_PENDING = 64
 _COOKIE_S = 7 * 24 * 3600
 
@@ -54,49 +57,49 @@ class LiveServer:
         self.gate, self.source = gate, source
         self._camera, self._sinks = camera, sinks
         self._headers = HEADERS if camera is None else WITH_CAMERA
-        self._local, self._presets, self._stories = local, presets, stories
-        self._static = read_static()
-        self.room = self._furnish(0)
-        self.viewers: set[Viewer] = set()
-        self._feed = Feed(self._state, source.picture)
-        self._hold = asyncio.Lock()  # the room's
+        self._local, self._static = local, read_static()
+        self._described = {
+            "stories": list(stories), "presets": list(presets), "camera": camera is not None
+        }  # fmt: skip
         self._hand = ThreadPoolExecutor(1, "room")  # what takes longer than a moment, one thing at a time
-        self._began_s = self._now()
+        self.shared = self._show(source)
+        """For all who have no showing of their own."""
+        self._shown: dict[Viewer, Showing] = {}
         self._pending: dict[tuple[str, ...], tuple[Mapping[str, Any], Viewer, int | None]] = {}
         self._changes = asyncio.Event()
-        self._beside = Beside(lambda: self.room, self._hold, self._now)
+        self._beside = Beside(self.showings, self._now)
         self._keeper = KeepUp(source, self._note)
         self._keeper.begin(self.room.first, on=bool(self.room.keeps_up))
         self._narrator = Narrator(source, lambda: self.room.news.now_ns, self._show_card, self._note)
         self._narrator.begin(source.story)
-        self._sought = False  # with the next news the session has been wound, and viewers need the state
         self.ended = asyncio.Event()
         """Set when the source tells no more."""
-        self.failure: BaseException | None = None
+
+    @property
+    def room(self) -> Room:
+        """Of the showing for all."""
+        return self.shared.room
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the source tells no more, where that was not its end."""
+        return self.shared.failure
+
+    @property
+    def viewers(self) -> Collection[Viewer]:
+        """All who look on."""
+        return self._shown.keys()
+
+    def showings(self) -> list[Showing]:
+        """Return the one for all, and those of single viewers."""
+        return list(dict.fromkeys([self.shared, *self._shown.values()]))
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    def _furnish(self, version: int) -> Room:
-        """Return a room for the source's session."""
-        room = Room(self.source.head, self.source.traces, local=self._local, version=version)
-        if self.source.keeps_up is not None and can_keep_up(room.first):
-            room.set_keeps_up(self.source.keeps_up)
-        return room
-
-    def _state(self, may_steer: bool) -> tuple[dict[str, Any], list[bytes]]:
-        body, blobs = messages.state(
-            self.room,
-            mode=self.source.mode,
-            duration_ns=self.source.duration_ns,
-            may_steer=may_steer,
-            wall_s=self._now() - self._began_s,
-            stories=self._stories,
-            presets=self._presets,
-        )
-        body["camera"] = self._camera is not None
-        return body, blobs
+    def _show(self, source: Source) -> Showing:
+        return Showing(source, self._hand, self._now, self._described, self._heard, local=self._local)
 
     def application(self) -> web.Application:
         """Return the application that serves it."""
@@ -112,7 +115,7 @@ class LiveServer:
             asyncio.create_task(work)
             for work in (
                 self._follow(),
-                self._beat(),
+                self.shared.run(),
                 self._apply(),
                 self._narrator.run(),
                 self._keeper.run(),
@@ -120,9 +123,10 @@ class LiveServer:
             )
         ]
         yield
-        for viewer in list(self.viewers):
+        for viewer in self.viewers:
             viewer.answer({"type": "bye", "reason": "farlink live has ended"})
-        await self.source.close()
+        for showing in reversed(self.showings()):
+            await showing.close()
         await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
@@ -196,7 +200,8 @@ class LiveServer:
         viewer = Viewer(
             may_steer=role == "steer", by=f"viewer {request.remote}", now_s=self._now(), abort=transport.abort
         )
-        self.viewers.add(viewer)  # before anything is waited for: the limit is exact
+        self._shown[viewer] = self.shared  # before anything is waited for: the limit is exact
+        await self._join(viewer)
         most = MOST_BYTES if self._camera is not None and viewer.may_steer else wishes.MOST_BYTES
         channel = web.WebSocketResponse(
             max_msg_size=most, compress=False, heartbeat=20.0, timeout=2.0, writer_limit=1 << 16
@@ -208,7 +213,7 @@ class LiveServer:
             writer = asyncio.create_task(self._write(channel, viewer))
             await self._read(channel, viewer)
         finally:
-            self.viewers.discard(viewer)
+            await self._leave(viewer)
             if writer is not None:
                 writer.cancel()
                 with contextlib.suppress(asyncio.CancelledError, ConnectionError):
@@ -252,7 +257,7 @@ class LiveServer:
         elif isinstance(wish, wishes.Fetch):
             if not (rate.take(self._now()) and viewer.fetch(wish.id)):
                 _echo(viewer, None, "too many pictures were asked for at once")
-        elif not viewer.may_steer:
+        elif not viewer.may_steer and not (self.source.mode == "replay" and isinstance(wish, OWN)):
             _echo(viewer, wish.id, "this link is for watching; steering takes the other one")
         elif isinstance(wish, wishes.SetFields):
             self._want(viewer, wish)
@@ -290,76 +295,80 @@ class LiveServer:
             if self.room.keeps_up is None or not isinstance(paths[KEEPS_UP], bool):
                 return f"{KEEPS_UP}: there is nothing that could be kept up, or it is neither on nor off"
             self._keeper.on = paths.pop(KEEPS_UP)
-            async with self._hold:
+            async with self.shared.hold:
                 self.room.set_keeps_up(self._keeper.on)
         return (
             await self.source.change(wished(self.room.session, self.room.first, paths), by) if paths else None
         )
 
     async def _show_card(self, told: dict[str, Any]) -> None:
-        async with self._hold:
+        async with self.shared.hold:
             self.room.tell_story(told)
 
     async def _note(self, line: str) -> None:
-        async with self._hold:
+        async with self.shared.hold:
             self.room.note(line[:80], "story")
 
     async def _obey(self, viewer: Viewer, wish: wishes.Wish) -> str | None:
-        if isinstance(wish, wishes.SetPace):
-            return await self.source.pace(wish.turn, wish.factor)
-        if isinstance(wish, wishes.Seek):
-            refused = await self.source.seek(wish.ns)
-            self._sought = self._sought or refused is None
-            return refused
+        if isinstance(wish, OWN):
+            return await self._wind(viewer, wish)
         if isinstance(wish, wishes.Open):
             return await self.source.open(wish.what, wish.name)
         assert isinstance(wish, wishes.Mark)
         return await self.source.mark(wish.text, viewer.by)
 
-    async def _follow(self) -> None:
-        """Take the source's news until there are no more."""
-        try:
-            async for news in self.source.news():
-                async with self._hold:
-                    if news.fresh and self.source.head is not self.room.head:
-                        self.room = self._furnish(self.room.version + 1)
-                        self._narrator.begin(self.source.story)
-                        self._keeper.begin(self.room.first, on=bool(self.room.keeps_up))
-                    if news.events or news.rows:
-                        await asyncio.get_running_loop().run_in_executor(
-                            self._hand, self.room.take, news, self._now()
-                        )
-                    else:
-                        self.room.take(news, self._now())
-                    for sink in self._sinks:
-                        sink.take(news, self.source.head)
-                    self._keeper.hear(news, self.room.session)
-                    if self.viewers or news.fresh:
-                        self._beside.offer(news)
-                    if self._sought:
-                        self._sought = False
-                        for viewer in self.viewers:
-                            viewer.version = None
-        except Exception as error:
-            self.failure = error
-            async with self._hold:
-                self.room.lose(str(error) or type(error).__name__)
-        finally:
-            self.ended.set()
+    async def _wind(self, viewer: Viewer, wish: wishes.SetPace | wishes.Seek) -> str | None:
+        """Do as *viewer* wants with the time of the session: its own in a replay, else everybody's."""
+        before = self._shown[viewer]
+        own = before.source.fork() if before is self.shared else None
+        if own is not None and len(self.showings()) > MOST_OWN:
+            return f"{MOST_OWN} viewers wind this replay already, each for itself; you can go on looking"
+        source = own or before.source
+        if isinstance(wish, wishes.Seek):
+            refused = await source.seek(wish.ns)
+        else:
+            refused = await source.pace(wish.turn, wish.factor)
+        if refused is not None:
+            return refused
+        if own is not None:
+            showing = self._show(own)
+            before.leave(viewer)
+            showing.coming.add(viewer)
+            self._shown[viewer] = showing
+            showing.start()
+        elif isinstance(wish, wishes.Seek):
+            before.sought = True
+        return None
 
-    async def _beat(self) -> None:
-        """Ten times a second: give viewers what is new, and let go of those who are silent."""
-        while True:
-            await asyncio.sleep(BEAT_S)
-            if not self.viewers:
-                continue
-            async with self._hold:
-                now = self._now()
-                self._feed.beat(self.room, self.viewers, now - self._began_s, now)
-            for viewer in list(self.viewers):
-                if viewer.unacknowledged and now - viewer.heard_s > SILENT_S:
-                    self.viewers.discard(viewer)
-                    viewer.abort()
+    async def _join(self, viewer: Viewer) -> None:
+        """Let *viewer* look on; a replay that nobody has looked on at begins with it."""
+        shared = self.shared
+        if self.source.mode == "live" or shared.is_watched or self._sinks:
+            shared.viewers.add(viewer)
+        elif await self.source.seek(0) is None:
+            shared.coming.add(viewer)
+
+    async def _leave(self, viewer: Viewer) -> None:
+        showing = self._shown.pop(viewer)
+        showing.leave(viewer)
+        if showing is not self.shared:
+            await showing.close()
+
+    async def _follow(self) -> None:
+        await self.shared.follow()
+        self.ended.set()
+
+    def _heard(self, showing: Showing, news: News, changed: bool) -> None:
+        """Hand *news* on, which *showing* has just taken; *changed*: they are of another session than before."""
+        if showing is self.shared:
+            if changed:
+                self._narrator.begin(self.source.story)
+                self._keeper.begin(self.room.first, on=bool(self.room.keeps_up))
+            for sink in self._sinks:
+                sink.take(news, self.source.head)
+            self._keeper.hear(news, self.room.session)
+        if showing.is_watched or news.fresh:
+            self._beside.offer(showing, news, changed=changed)
 
 
 def _echo(viewer: Viewer, number: int | None, refused: str | None) -> None:

@@ -80,20 +80,21 @@ export class Compare {
     clipped(cut, width, () => {
       if (on.depth) lay("depth", 1);
       if (on.masks) lay("segmentation", 0.6);
-      if (on.boxes) this.#boxes(context, Object.values(found ?? {}).flatMap((task) => task.boxes ?? []), width / size.width, height / size.height, true);
+      if (on.boxes) this.#boxes(context, Object.values(found ?? {}).flatMap((task) => task.boxes ?? []), width / size.width, height / size.height, [cut, width], true);
     });
     if (on.truth) {
       clipped(0, cut, () => {
         if (on.depth) lay("truth_depth", 1);
         if (on.masks || !(on.depth || on.boxes)) lay("truth_segmentation", 0.6);
-        if (on.boxes || !kinds?.truth_segmentation) this.#boxes(context, trueBoxes ?? [], width / size.width, height / size.height, false);
+        if (on.boxes || !kinds?.truth_segmentation) this.#boxes(context, trueBoxes ?? [], width / size.width, height / size.height, [0, cut], false);
       });
     }
   }
 
-  /** All boxes; a name goes to the surest of those that would write over each other. *scored*: with how sure it is. */
-  #boxes(context, found, across, down, scored) {
-    const boxes = found.toSorted((a, b) => b[5] - a[5]);
+  /** The boxes that can be seen between *from* and *to*; a name goes to the surest of those that would write over each
+   * other, or over what else is written there, and stays whole. *scored*: with how sure it is. */
+  #boxes(context, found, across, down, [from, to], scored) {
+    const boxes = found.filter(([left, , right]) => left * across < to && right * across > from).toSorted((a, b) => b[5] - a[5]);
     const names = [...new Set(boxes.map((box) => box[4]))].sort();
     const colours = [palette().yellow, palette().sky, palette().orange, palette().green, palette().purple];
     for (const [left, top, right, bottom, name] of boxes.toReversed()) {
@@ -106,12 +107,13 @@ export class Compare {
       context.strokeRect(...place);
     }
     context.font = `600 ${TEXT}px ${palette().font}`;
-    const written = [];
+    const written = [...this.root.querySelectorAll(".tag")].map((tag) => [tag.offsetLeft, tag.offsetTop, tag.offsetLeft + tag.offsetWidth, tag.offsetTop + tag.offsetHeight]);
     for (const [left, top, , , name, score] of boxes) {
       const text = scored ? `${plain(name)} ${Math.round(100 * score)} %` : plain(name);
-      const [x, y] = [left * across - 1, Math.max(0, top * down - TEXT - 7)];
-      const label = [x, y, x + context.measureText(text).width + 12, y + TEXT + 7];
-      if (written.some((one) => label[0] < one[2] && one[0] < label[2] && label[1] < one[3] && one[1] < label[3])) continue;
+      const wide = context.measureText(text).width + 12;
+      const [x, y] = [Math.max(from, Math.min(left * across - 1, to - wide)), Math.max(0, top * down - TEXT - 7)];
+      const label = [x, y, x + wide, y + TEXT + 7];
+      if (wide > to - from || written.some((one) => label[0] < one[2] && one[0] < label[2] && label[1] < one[3] && one[1] < label[3])) continue;
       written.push(label);
       context.fillStyle = "#000c";
       context.fillRect(x, y, label[2] - x, label[3] - y);

@@ -53,13 +53,14 @@ export class Crossed {
   }
 
   #tiles(frame, atlas, count) {
+    const image = bitmap(atlas, this.redraw);
+    if (atlas && image === null && get("tiles").builtFrom) return;  // a moment, until it is decoded: no flicker
     const list = frame?.channels ?? [];
     const sent = new Map(list.map((one) => [one.channel, one]));
     const many = Math.max(count, ...list.map((one) => one.channel + 1));
     const arrived = list.filter((one) => one.arrived).length;
     const lost = list.filter((one) => one.arrived === false).length;
     say(get("tiles-fact"), list.length ? `${format.plural(list.length, "channel")} of ${many} sent, ${arrived} arrived${lost ? `, ${lost} lost` : ""}` : "no channels were sent");
-    const image = bitmap(atlas, this.redraw);
     const grid = get("tiles");
     renew(grid, JSON.stringify([many, list, frame?.frame, Boolean(image)]), () => Array.from({ length: many }, (_, channel) => {
       const one = sent.get(channel);

@@ -77,6 +77,13 @@ function power(value) {
   return `${Number(figures)}·10${[...exponent].map((one) => (one === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(one)])).join("")}`;
 }
 
+const STATUSES = { captured: "just taken", sent: "on its way", arriving: "coming in", superseded: "passed over", refined: "complete" };
+
+/** What became of a frame, in words. */
+export function status(word) {
+  return STATUSES[word] ?? String(word ?? "");
+}
+
 export function plural(count, one, many = `${one}s`) {
   return `${count} ${count === 1 ? one : many}`;
 }

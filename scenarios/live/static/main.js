@@ -20,7 +20,7 @@ const SLOW_MS = 250;
 const SPEAK_MS = 5000;
 
 const link = { word: "connecting", text: "" };
-const view = { fresh: false, seeking: false, now: -1, slow: 0, fast: 0, spoken: 0, said: "" };
+const view = { fresh: false, seeking: false, own: false, lost: false, now: -1, slow: 0, fast: 0, spoken: 0, said: "" };
 let model = null;
 
 const redraw = () => { view.fresh = true; };
@@ -28,8 +28,11 @@ const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${loca
   message(message, blobs) {
     const now = performance.now();
     if (message.type === "state") {
+      const before = view.own && view.lost ? { ...model.clock } : null;
+      view.lost = false;
       model = begin(message, blobs, now);
       settle();
+      if (before) goBack(before);
     } else if (model) {
       add(model, message, blobs, now);
       strip.note(model, now);
@@ -39,6 +42,7 @@ const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${loca
   },
   status(word, text) {
     Object.assign(link, { word, text });
+    view.lost ||= word === "lost";
     redraw();
   },
 });
@@ -58,6 +62,8 @@ const watcher = new IntersectionObserver((entries) => {
 for (const id of ["strip", "waterfall", "charts"]) watcher.observe(get(id));
 
 const steers = () => Boolean(model?.session.may_steer && link.word !== "lost");
+/** Whether this viewer may pause, step and speed up: in a replay everybody, each for oneself. */
+const winds = () => Boolean(link.word !== "lost" && (model?.session.may_steer || model?.session.mode === "replay"));
 
 /** Lay out what a new state decides. */
 function settle() {
@@ -73,6 +79,10 @@ function settle() {
   get("seek-bar").hidden = !replay;
   get("watching").hidden = session.may_steer || replay;
   get("replaying").hidden = !replay;
+  get("pace").setAttribute("aria-label", replay ? "Pace of the replay, for you alone" : "Pace of the link, for all viewers");
+  say(get("live"), replay ? "Now" : "Live");
+  get("live").title = replay ? "Back to the time of the replay (l)" : "Back to live (l)";
+  if (replay) get("seek").max = Math.ceil(session.duration_ns / format.SECOND);
   camera.offer(Boolean(session.camera && session.may_steer));
   get("mark-form").hidden = !session.may_steer || replay;
   const offers = [["story", "Stories", session.stories ?? []], ["preset", "Scenarios", session.presets ?? []],
@@ -120,7 +130,7 @@ function paint(wall) {
     controls.draw(model, now, steers() && model.session.mode === "live" && !model.clock?.done);
   }
   if (view.fresh) {
-    drawPace(model, steers());
+    drawPace(model, winds());
     drawMeter(model);
     drawStory(model);
     drawLog(model);
@@ -135,8 +145,23 @@ function paint(wall) {
   } else view.fresh ||= !moves;  // what is slow has yet to show the last change
 }
 
+/** After a connection was lost, go on in the replay where this viewer was. */
+async function goBack(clock) {
+  view.own = false;
+  if (model.session.mode !== "replay") return;
+  await seek(clock.run_ns);
+  await pace(clock.paused ? "pause" : null, clock.factor);
+}
+
+async function seek(ns) {
+  const refused = await ask({ do: "seek", ns: Math.round(ns) });
+  view.own ||= !refused;
+  say(get("pace-refused"), refused ? `Refused: ${plain(refused)}` : "");
+}
+
 async function pace(turn, factor = null) {
   const refused = await ask({ do: "pace", turn, factor });
+  view.own ||= !refused;
   say(get("pace-refused"), refused ? `Refused: ${plain(refused)}` : "");
   redraw();
 }
@@ -158,9 +183,8 @@ get("seek").addEventListener("input", () => {
   drawNotice(model, view.seeking);
 });
 get("seek").addEventListener("change", async (event) => {
-  const refused = await ask({ do: "seek", ns: Math.round((event.target.value / 1000) * model.session.duration_ns) });
+  await seek(Math.min(event.target.value * format.SECOND, model.session.duration_ns));
   view.seeking = false;
-  say(get("pace-refused"), refused ? `Refused: ${plain(refused)}` : "");
 });
 get("mark-form").addEventListener("submit", async (event) => {
   event.preventDefault();

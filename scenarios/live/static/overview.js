@@ -11,7 +11,7 @@ export function drawMeter(model) {
   say(get("used-fact"), meter ? `${format.percent(Number(share.toPrecision(2)))} of ${format.rate(meter.rate_bps)}` : "no figures yet");
   say(get("photo-fact"), meter?.photo_s ? `A photo of 60 kB would take ${format.lasting(meter.photo_s)}.` : "");
   const totals = model.totals ?? {};
-  const rows = [["sent", "frames sent"], ["complete", "complete"], ["partial", "partial"], ["lost", "lost"], ["superseded", "superseded"], ["skipped", "skipped"], ["packets_sent", "packets"], ["packets_lost", "packets lost"]]
+  const rows = [["sent", "frames sent"], ["complete", "complete"], ["partial", "partial"], ["lost", "lost"], ["superseded", "passed over"], ["skipped", "left out"], ["packets_sent", "packets"], ["packets_lost", "packets lost"]]
     .filter(([name]) => totals[name] !== undefined).map(([name, words]) => [words, String(totals[name])]);
   if (totals.on_air_bytes !== undefined) rows.push(["on the air", format.bytes(totals.on_air_bytes)]);
   renew(get("totals"), JSON.stringify(rows), () => rows.map(([words, value]) => make("div", {}, make("dt", { text: words }), make("dd", { text: value }))));
@@ -35,7 +35,8 @@ export function drawNotice(model, seeking) {
   const range = get("seek");
   if (model.session.mode !== "replay") return;
   const whole = model.session.duration_ns || 1;
-  if (!seeking) range.value = Math.round((1000 * model.clock.run_ns) / whole);
-  range.setAttribute("aria-valuetext", `${format.clock((range.value / 1000) * whole)} of ${format.clock(whole)}`);
-  say(get("seek-fact"), `${format.clock(seeking ? (range.value / 1000) * whole : model.clock.run_ns)} of ${format.clock(whole)}`);
+  if (!seeking) range.value = Math.floor(model.clock.run_ns / format.SECOND);
+  const at = `${format.clock(seeking ? range.value * format.SECOND : model.clock.run_ns)} of ${format.clock(whole)}`;
+  range.setAttribute("aria-valuetext", at);
+  say(get("seek-fact"), at);
 }

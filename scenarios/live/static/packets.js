@@ -5,9 +5,10 @@ import { ofHop } from "./state.js";
 
 /** What a fate is called on the page. */
 export const REASONS = {
-  delivered: "delivered", queue_full: "queue full", channel_loss: "lost on the way", outage: "outage",
+  queue_full: "queue full", channel_loss: "lost on the way", outage: "outage",
   bad_checksum: "bits flipped", malformed: "malformed", duplicate: "came twice", deadline: "too late",
   version: "other version", peer_slow: "receiver busy", in_flight: "run ended", out_of_order: "out of order",
+  expired: "too old to be kept", store_full: "store full", no_route: "no way on", collision: "met another",
 };
 
 /** Whether *packet* goes back, or is a hop's own report. */

@@ -1,9 +1,9 @@
 // Decoded pictures, the last few of them. Each blob is decoded once.
 
 const KEPT = 24;
-const decoded = new Map();  // picture -> ImageBitmap, or null while it is being decoded
+const decoded = new Map();  // picture -> ImageBitmap, null while it is being decoded, false where it cannot be
 
-/** Return the decoded *picture*, or null for now: *ready* is called when it is there. */
+/** Return the decoded *picture*, or null for now: *ready* is called when it is there; false where it is damaged. */
 export function bitmap(picture, ready) {
   if (!picture) return null;
   if (decoded.has(picture)) {
@@ -17,11 +17,14 @@ export function bitmap(picture, ready) {
     decoded.set(picture, image);
     for (const [old, held] of decoded) {
       if (decoded.size <= KEPT) break;
-      held?.close();
+      if (held) held.close();
       decoded.delete(old);
     }
     ready();
-  }, () => decoded.set(picture, null));
+  }, () => {
+    decoded.set(picture, false);
+    ready();
+  });
   return null;
 }
 

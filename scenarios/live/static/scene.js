@@ -101,7 +101,8 @@ export class Scene {
     const past = this.frame !== null;
     const stale = drawn && !past ? staleness(this.model, frame, now) : { lost: [], late: false };
     const old = Boolean(drawn) && !past && (stale.lost.length > 0 || stale.late || link.word === "lost" || link.word === "quiet");
-    const word = !frame ? "waiting" : !drawn ? frame.status : old ? "old" : past ? `past, ${frame.status}` : frame.status;
+    const fate = format.status(frame?.status);
+    const word = !frame ? "waiting" : !drawn ? fate : old ? "old" : past ? `past, ${fate}` : fate;
     const badge = get("badge");
     say(badge, word);
     badge.className = `chip ${old ? "bad" : TONES[past ? "" : frame?.status] ?? ""}`;
@@ -130,9 +131,10 @@ export class Scene {
   }
 
   #found(frame) {
-    const found = Object.entries(frame?.found ?? {}).filter(([, one]) => one.words?.length);
-    renew(get("found"), JSON.stringify(found.map(([task, one]) => [task, one.model, one.words])), () => found.map(([task, one]) => make("li", {},
-      make("b", { text: plain(task).replace(/_/g, " ") }), make("span", { text: one.words.map(plain).join(", ") }))));
+    const found = Object.entries(frame?.found ?? {}).filter(([, one]) => one.words?.length || one.left_out);
+    const told = found.map(([task, one]) => [plain(task).replace(/_/g, " "), (one.words ?? []).map(plain).join(", "), leftOut(one)]);
+    renew(get("found"), JSON.stringify(told), () => told.map(([task, words, rest]) => make("li", {},
+      make("b", { text: task }), make("span", {}, words, rest ? make("small", { class: "soft", text: ` ${rest}` }) : null))));
   }
 
   #thumbs(now) {
@@ -167,7 +169,7 @@ export class Scene {
     const at = this.frame === null ? all.findIndex((one) => one.frame === chosen?.frame) : all.findIndex((one) => one.frame === this.frame);
     range.max = Math.max(0, all.length - 1);
     if (document.activeElement !== range || this.frame === null) range.value = at;
-    range.setAttribute("aria-valuetext", at < 0 ? "no frame" : `frame ${all[at].frame}, ${all[at].status}${this.frame === null ? ", live" : ""}`);
+    range.setAttribute("aria-valuetext", at < 0 ? "no frame" : `frame ${all[at].frame}, ${format.status(all[at].status)}${this.frame === null ? ", live" : ""}`);
     get("live").disabled = this.frame === null;
     say(get("ring-fact"), all.length ? `frames ${all[0].frame} to ${all.at(-1).frame}` : "no frames yet");
     const drawn = surface(get("ring-cells"));
@@ -189,6 +191,12 @@ export class Scene {
     });
     range.style.width = `${Math.min(width, wide * all.length)}px`;
   }
+}
+
+/** How many boxes are not drawn, in words. */
+function leftOut({ boxes, left_out: rest }) {
+  if (!rest) return "";
+  return `${boxes?.length ?? 0} drawn, ${rest} less sure or on the same thing left out`;
 }
 
 function label(name) {

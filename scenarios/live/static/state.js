@@ -17,7 +17,7 @@ const OVERLAYS = { segmentation: "masks", depth: "depth", truth_segmentation: "t
 
 const ENDS = new Set([
   "delivered", "queue_full", "channel_loss", "outage", "bad_checksum", "malformed", "duplicate", "deadline",
-  "version", "peer_slow", "in_flight", "out_of_order",
+  "version", "peer_slow", "in_flight", "out_of_order", "expired", "store_full", "no_route", "collision",
 ]);
 
 /** Return the page's knowledge as a `state` message has it; *now* is the page's clock in ms. */
@@ -152,9 +152,8 @@ export function frames(model) {
 
 /** The link's setting whose path ends in *ending* for *hop*, as the server last said it. */
 export function ofHop(model, hop, ending) {
-  const control = (model.session.controls ?? []).find((one) => one.hop === hop && one.path.endsWith(ending));
   const stated = hop === -1 ? model.session.back : model.session.hops[hop];
-  return control ? model.values[control.path] : stated?.[ending];
+  return model.values[hop === -1 ? `link.return.${ending}` : `link.hops.${hop}.${ending}`] ?? stated?.[ending];
 }
 
 /** Seconds until the far end sees what changes at *control* now; 0 where it is the far end's own. */
