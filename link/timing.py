@@ -93,7 +93,7 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.way)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
-        feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.rate_bps
+        feedback_s = packet.request_bytes(link.framing) * 8 / link.return_.rate_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += tail_ns(link.return_.jitter) + jitter_ns
     hold_ns = sum(map(_hold_ns, link.way))

@@ -153,7 +153,7 @@ class Frames:
             or passing.index in frame.bodies
         ):
             return
-        body = data[packet.overhead(self._framing) :]
+        body = packet.unwrap(data, self._framing)[packet.HEADER_BYTES :]
         frame.bodies[passing.index] = body
         self._bodies += len(body)
         while self._bodies > _MOST_BODIES_BYTES:
