@@ -11,6 +11,7 @@ With `bp` framing they do by themselves: the link type is WIRESHARK_UPPER_PDU (2
 record that name the dissector.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -57,27 +58,38 @@ def export(run: Run, path: Path) -> tuple[int, int]:
 
     Raise StorageError where it cannot be written.
     """
-    packets = size = 0
     framing = traffic.scenario(run)["link"]["framing"]
+    packets = [(start, run.data[number]) for start, number in on_air(run)]
+    write(path, packets, _dissector if framing == "bp" else None)
+    return len(packets), sum(len(data) for _, data in packets)
+
+
+def write(
+    path: Path, packets: Iterable[tuple[int, bytes]], dissector: Callable[[bytes], str] | None = None
+) -> None:
+    """Write *packets*, (time in ns, bytes), to *path*; *dissector* names what Wireshark shall read each with.
+
+    Raise StorageError where it cannot be written.
+    """
     with replacing(path) as fresh, fresh.open("wb") as file:
-        file.write(_file_header(named=framing == "bp"))
-        for start, number in on_air(run):
-            data = run.data[number]
-            named = _dissector(data) if framing == "bp" else b""
+        file.write(_file_header(named=dissector is not None))
+        for start, data in packets:
+            named = b"" if dissector is None else _tags(dissector(data).encode())
             file.write(_record_header(start, len(named) + len(data)) + named + data)
-            packets += 1
-            size += len(data)
-    return packets, size
 
 
-def _dissector(data: bytes) -> bytes:
-    """Return the tags that name what dissects *data* (Wireshark, epan/exported_pdu.h): a name, and an end of tags."""
+def _tags(name: bytes) -> bytes:
+    """Return what names the dissector of a record (Wireshark, epan/exported_pdu.h): a name, and an end of tags."""
+    name += bytes(-len(name) % 4)
+    return b"\0\x0c" + len(name).to_bytes(2, "big") + name + bytes(4)
+
+
+def _dissector(data: bytes) -> str:
     try:
         packet.unwrap(data, "bp")
-        name = b"bpv7"
     except packet.PacketError:  # what hops send by themselves is no bundle
-        name = b"data"
-    return b"\0\x0c" + len(name).to_bytes(2, "big") + name + bytes(4)
+        return "data"
+    return "bpv7"
 
 
 def _file_header(*, named: bool) -> bytes:
