@@ -1,4 +1,5 @@
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -145,7 +146,7 @@ def test_a_sender_finds_frames_of_long_ago(newest, step):
     assert packet.frame_until(number % packet.FRAMES, newest) == number
 
 
-FRAMED = {
+FRAMED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "data-bp.bin": ("bp", "data.bin", {"created_ms": 60_000, "sequence": 2, "feedback": False}),
     "feedback-bp.bin": (
         "bp",
@@ -237,7 +238,7 @@ def test_the_largest_body_fills_the_mtu_and_no_more(framing):
     assert packet.body_bytes(least, framing) >= 8 > packet.body_bytes(least - 1, framing)
     for mtu in (*range(least, 400), 65_535):
         body = packet.body_bytes(mtu, framing)
-        about = {"sequence": 65_535, "feedback": False}
+        about: dict[str, Any] = {"sequence": 65_535, "feedback": False}
         # A bundle's number, lifetime and length are as wide as they get.
         whole = packet.wrap(bytes(packet.HEADER_BYTES + body), framing, **about)
         assert len(whole) <= mtu

@@ -138,7 +138,10 @@ def test_bytes_add_up_over_random_links(request: pytest.FixtureRequest, size: in
 
 
 def test_the_same_seed_is_the_same_transfer() -> None:
-    way = {"loss": {"model": "bernoulli", "loss": 0.2}, "jitter": {"scale_s": 1.0, "reorder": True}}
+    way: dict[str, Any] = {
+        "loss": {"model": "bernoulli", "loss": 0.2},
+        "jitter": {"scale_s": 1.0, "reorder": True},
+    }
     first, again, other = (transfer(plan(seed=number, **way), {}, FILE, "a.jpg") for number in (1, 1, 2))
     assert first == again != other
 

@@ -145,7 +145,8 @@ class CfdpReceiver:
     def _listen(self, now: int) -> None:
         """Have silence from now on end it, once a sender that tries everything must have been heard."""
         span = (self._settings.tries + 2) * self._settings.sight.round_trip_ns(now)
-        self._timers.plan("silence", self._settings.sight.after(now, max(span, self._settings.quiet_ns)))
+        span = self._settings.row_ns + max(span, self._settings.quiet_ns)
+        self._timers.plan("silence", self._settings.sight.after(now, span))
 
     def _take_data(self, piece: FileDataPdu, now: int) -> None:
         end = piece.offset + len(piece.data)

@@ -8,12 +8,13 @@ way's air times and delays' tails, and the longest time that an outage or a cont
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 from link import packet
 from link.cfdp.pdus import CfdpChecksum, CfdpCondition, CfdpError, MetadataPdu, PduHead
 from link.cfdp.receiving import CfdpReceiver
 from link.cfdp.sending import CfdpSender
-from link.cfdp.waits import CfdpSettings
+from link.cfdp.waits import CfdpEnd, CfdpSettings
 from link.channel import NS, to_ns
 from link.channel.channel import BACKWARD, FORWARD, Channel
 from link.channel.delay import tail_ns
@@ -33,6 +34,7 @@ SENDER, RECEIVER = 1, 2
 """The entities' numbers."""
 MOST_BYTES = 1 << 26
 _RADIATED = frozenset(map(int, (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)))
+_PIECE_BYTES = 13  # of a PDU that are not the file's
 _AIRS = 4
 """After how many air times of a PDU without one a row of them is over."""
 
@@ -122,7 +124,7 @@ def _rate_bps(hop: HopConfig, link: Link, traces: Mapping[str, Trace]) -> float:
     return rate * (link.medium.duty_cycle if link.medium is not None and hop is link.shared_hop else 1.0)
 
 
-def _settings(session: Session, traces: Mapping[str, Trace]) -> CfdpSettings:
+def _settings(session: Session, traces: Mapping[str, Trace], size: int) -> CfdpSettings:
     link = session.link
     around = packet.overhead(link.framing, link.mtu_bytes) - packet.HEADER_BYTES
     waits = times(session, traces)
@@ -142,11 +144,12 @@ def _settings(session: Session, traces: Mapping[str, Trace]) -> CfdpSettings:
     return CfdpSettings(
         link.mtu_bytes - around, AnswerTimes(out_ns, back_ns, answer_ns),
         quiet_ns=_AIRS * max(airs) + waits.jitter_ns + longest_hold_ns(link),
+        row_ns=ceil(size / max(1, link.mtu_bytes - around - _PIECE_BYTES)) * max(airs),
         tries=tries(loss), most_bytes=MOST_BYTES, must_check=True,
     )  # fmt: skip
 
 
-class _Run:
+class _TransferRun:
     """The ends and the channel of one transfer."""
 
     def __init__(
@@ -155,7 +158,7 @@ class _Run:
         link, seed = session.link, session.seed
         self.hop_data: list[bytes] = []
         self.channel = Channel(link, seed, traces, self.hop_data)
-        self.ends = (near, far)
+        self.ends: tuple[CfdpEnd, CfdpEnd] = (near, far)
         self.counts = (WayCounts(), WayCounts())
         self.closed_ns: list[int | None] = [None, None]
         self._framing = link.framing
@@ -254,7 +257,7 @@ def transfer(
         )
     if len(file) > MOST_BYTES:
         raise UsageError(f"a file of {len(file)} bytes; at most {MOST_BYTES}")
-    settings = _settings(session, traces)
+    settings = _settings(session, traces, len(file))
     head = PduHead(SENDER, 1, RECEIVER, acknowledged)
     said = name.encode()[:255]
     try:
@@ -262,7 +265,7 @@ def transfer(
     except ValueError as error:
         raise UsageError(f"{error}; raise link.mtu_bytes ({link.mtu_bytes})") from None
     far = CfdpReceiver(RECEIVER, settings)
-    run = _Run(session, traces, near, far)
+    run = _TransferRun(session, traces, near, far)
     run.run()
     missing = sum(end - first for first, end in far.missing) if far.size is not None else len(file)
     closed = [None if time is None else time / NS for time in run.closed_ns]

@@ -1,7 +1,9 @@
 """What both ends of a CFDP transaction keep to, and what they wait for."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from link.cfdp.pdus import CfdpCondition
 from link.repair.sight import AnswerTimes
 
 
@@ -16,6 +18,8 @@ class CfdpSettings:
     quiet_ns: int
     """How long after a PDU the next of an unbroken row may come, from the receiver's side: then what is missing is
     lost."""
+    row_ns: int = 0
+    """How long the whole file takes to send: all of it may be lost, and to a receiver that is silence too."""
     tries: int = 8
     """How often something is sent that nobody answers, or gaps are asked for of which nothing comes."""
     most_bytes: int = 1 << 26
@@ -84,3 +88,25 @@ class CfdpTimers:
     def next_ns(self) -> int | None:
         """When the first is due."""
         return min(self._due.values(), default=None)
+
+
+class CfdpEnd(Protocol):
+    """What both ends have."""
+
+    condition: CfdpCondition | None
+
+    @property
+    def next_ns(self) -> int | None:
+        """When something is due; None: nothing is."""
+
+    def take(self, now: int) -> CfdpOutgoing | None:
+        """Return what goes next, None where nothing does."""
+
+    def sent(self, item: CfdpOutgoing, end: int) -> None:
+        """Note that the last bit of *item* left at *end*."""
+
+    def wake(self, now: int) -> None:
+        """Do what is due at *now*."""
+
+    def receive(self, data: bytes, now: int) -> None:
+        """Take what arrived. Raise CfdpError where it is no PDU, or not one for this transaction."""
