@@ -24,7 +24,8 @@ MOST_BYTES = 37 + 3 + 5 + 3
 
 _TO_TIME = 20  # bytes of a bundle before the eight of its time
 _TO_SEQUENCE = 28
-_CHECKED = 3  # a primary block's CRC-16, a byte string
+_CRC_BYTES = 3  # a primary block's CRC-16, a byte string
+_LAST_NUMBER = b"\x1b"  # the last byte that a number begins with
 _PAYLOAD_HEAD = bytes([0x85, PAYLOAD, 1, 0, int(Crc.NONE)])
 
 
@@ -47,7 +48,7 @@ def payload_at(data: bytes) -> int:
     at = _TO_SEQUENCE
     for _ in range(2):
         at += _width(data, at)
-    at += _CHECKED + len(_PAYLOAD_HEAD)
+    at += _CRC_BYTES + len(_PAYLOAD_HEAD)
     return at + _width(data, at)
 
 
@@ -63,16 +64,17 @@ def unwrap(data: bytes) -> bytes:
 
     Raise BundleDamage where a block's checksum does not hold, BundleError where it is no bundle, or another's.
     """
-    end = _TO_SEQUENCE
-    end += _width(data, end)
-    end += _width(data, end)
+    lifetime_at = _TO_SEQUENCE + _width(data, _TO_SEQUENCE)
+    end = lifetime_at + _width(data, lifetime_at)
     at = payload_at(data)
-    primary = data[1:end] + b"\x42\0\0"
     if (
         data[:_TO_TIME] in _HEADS
+        and data[_TO_TIME : _TO_TIME + 1] < b"\x80"  # of a time that this module reads
+        and data[_TO_SEQUENCE : _TO_SEQUENCE + 1] <= _LAST_NUMBER
+        and data[lifetime_at : lifetime_at + 1] <= _LAST_NUMBER
         and data[end : end + 1] == b"\x42"
-        and data[end + 1 : end + _CHECKED] == checksum(primary, Crc.X25)
-        and data[end + _CHECKED : at] == _PAYLOAD_HEAD + _byte_head(len(data) - at - 1)
+        and data[end + 1 : end + _CRC_BYTES] == checksum(data[1:end] + b"\x42\0\0", Crc.X25)
+        and data[end + _CRC_BYTES : at] == _PAYLOAD_HEAD + _byte_head(len(data) - at - 1)
         and data[-1:] == b"\xff"
     ):
         return data[at:-1]

@@ -172,7 +172,7 @@ def test_what_is_no_pdu_is_refused_in_a_line(data, said):
         parse(bytes.fromhex(data))
 
 
-@sizes(20_000, 1_000_000)
+@sizes(10_000, 1_000_000)
 def test_mutated_pdus_are_read_or_refused(request, size):
     """By the parser and by both ends, in the middle of a transaction: never another exception, nothing large kept."""
     rng = random.Random(seed(request))

@@ -1,3 +1,4 @@
+import random
 import struct
 from typing import Any
 
@@ -275,3 +276,26 @@ def test_the_bundles_of_others_are_not_farlinks():
         packet.unwrap(bytes(broken), "bp")
     with pytest.raises(PacketError):
         packet.unwrap(b"", "bp")
+
+
+def test_a_forged_bundle_is_one_or_none():
+    """Its primary block changed and its checksum made right: what is taken is a bundle to everybody."""
+    rng = random.Random(1)
+    inner = GOLDEN["data.bin"].pack(FINGERPRINT)
+    good = packet.wrap(inner, "bp", 300, feedback=False, created_ms=60_000)
+    end = bundled.payload_at(good) - 2 - len(b"\x85\1\1\0\0") - 3 + 1
+    assert good[end : end + 1] == b"\x42"
+    taken = 0
+    for _ in range(4000):
+        primary = bytearray(good[1:end])
+        for _ in range(rng.randrange(1, 3)):
+            primary[rng.randrange(18, len(primary))] = rng.randrange(256)
+        check = bundle.checksum(bytes(primary) + b"\x42\0\0", bundle.Crc.X25)
+        forged = b"\x9f" + bytes(primary) + b"\x42" + check + good[end + 3 :]
+        try:
+            assert packet.unwrap(forged, "bp") == inner
+        except PacketError:
+            continue
+        taken += 1
+        assert bundle.parse(forged).payload == inner
+    assert 1000 < taken < 4000
