@@ -79,19 +79,35 @@ class _Channel:
             for at, key in enumerate(("skew_edges", "spread_edges"))
         )
         self.skew_cell, self.spread_cell = skew, spread * (tables["skew_edges"].shape[1] + 1)
-        self.frequencies, self.starts = frequencies, np.empty_like(frequencies)
-        # The likeliest symbol is at the bottom of the interval: the reader tries it first.
-        self._order = np.argsort(-frequencies, axis=1, kind="stable")
-        self._counts = np.take_along_axis(frequencies, self._order, 1)
-        self._ends = np.cumsum(self._counts, 1)
-        np.put_along_axis(self.starts, self._order, self._ends - self._counts, 1)
-        self.costs = np.rint((BITS - np.log2(frequencies)) * _COST).astype(np.int64)
+        self.frequencies = frequencies
+
+    def _ordered(self) -> tuple[Array, Array, Array]:
+        """Return each cell's symbols, the likeliest first, their frequencies, and where their parts end.
+
+        The likeliest symbol is at the bottom of the interval: the reader tries it first.
+        """
+        order = np.argsort(-self.frequencies, axis=1, kind="stable")
+        counts = np.take_along_axis(self.frequencies, order, 1)
+        return order, counts, np.cumsum(counts, 1)
+
+    @cached_property
+    def starts(self) -> Array:
+        """Where each symbol's part of the interval starts, by cell."""
+        order, counts, ends = self._ordered()
+        starts = np.empty_like(self.frequencies)
+        np.put_along_axis(starts, order, ends - counts, 1)
+        return starts
+
+    @cached_property
+    def costs(self) -> Array:
+        """What each symbol costs, by cell, in parts of a bit."""
+        return np.rint((BITS - np.log2(self.frequencies)) * _COST).astype(np.int64)
 
     @cached_property
     def to_read(self) -> tuple[list[_Row], list[int], list[int], list[list[int]]]:
         """The cells, those of each spread and skew, and what a symbol adds (if below 0, from the end on)."""
         rows: list[_Row] = []
-        for order, counts, ends in np.stack([self._order, self._counts, self._ends], 1).tolist():
+        for order, counts, ends in np.stack(self._ordered(), 1).tolist():
             symbols = [at - self.reach if at <= 2 * self.reach else None for at in order]
             rows.append((counts[0], symbols[0], ends[:-1], [0, *ends[:-1]], counts, symbols))
         added: list[list[int]] = self.added.tolist()

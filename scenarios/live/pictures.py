@@ -1,4 +1,4 @@
-"""Pictures for viewers: as they are where there are few, else re-coded once; the last few hundred within 10 MB.
+"""Pictures for viewers: as they are where there are few, else re-coded once; the last hundred or two within 3 MB.
 
 A demo that adds its own artefacts lies: up to two pictures of a kind in a second go to a viewer on this machine
 losslessly, others as JPEG 95 with full colour, and each says which it is.
@@ -17,7 +17,7 @@ from link import png
 from link.frame import MAX_PIXELS
 from scenarios.scoring.quality import psnr_db
 
-MOST_BYTES = 10_000_000
+MOST_BYTES = 3_000_000
 LOSSLESS_EACH_S = 2
 """Pictures of a kind in a second up to which they are left as they are."""
 _JPEG: Mapping[str, Any] = {"quality": 95, "subsampling": "4:4:4"}

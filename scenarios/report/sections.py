@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from link import fragment, packet
 from link.codecs import SYNTAXES
@@ -148,6 +148,8 @@ def _payloads(run: "Run", sent: list[Sent], framing: str) -> dict[int, Payload]:
 
 def draw(held: Held) -> bytes:
     """Return a PNG with a tile for each channel: blue below 0, red above; its number and bytes under it."""
+    from PIL import ImageDraw  # brings fonts, which the live page, that reads sections too, has no use for
+
     count = len(held.maps)
     columns = min(COLUMNS, count)
     rows = -(-count // columns)

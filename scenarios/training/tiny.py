@@ -42,7 +42,7 @@ from scenarios.training.examples import Examples, load_or_make, stamp
 from scenarios.training.flow import SAMPLES, BaseFlow, extend_vocabulary
 from scenarios.training.joint import Joint
 from scenarios.training.loop import storing
-from scenarios.training.request import TrainingRequest, load
+from scenarios.training.request import TrainingRequest, load, seek
 from scenarios.training.segmentation import SegmentationTraining
 from scenarios.training.segmenter import SegmenterTraining, load_grown, mask_unlabelled, relabel_world
 from scenarios.training.sources import (
@@ -226,17 +226,21 @@ def control(request: TrainingRequest, batch: int) -> Control:
 
 
 def joint(request: TrainingRequest, batch: int) -> Joint:
-    """Return flow and ControlNet to be trained together, from the shipped ones or those of --init."""
+    """Return flow and ControlNet to be trained together, from the shipped ones or those of --from or --init.
+
+    Where --from has a flow and no ControlNet of it, the ControlNet begins as a copy of the flow.
+    """
     folders = {name: request.part(name) for name in ("vae", "transform", "scheduler")}
-    for name in ("transformer", "controlnet", *NEW_TEXTS):
+    for name in ("transformer", *NEW_TEXTS):
         folders[name] = request.start(name) or request.part(name)
+    start = request.start("controlnet")
+    if start is None and (request.earlier is None or seek(request.earlier, "controlnet") is not None):
+        start = request.part("controlnet")
     examples, held = _examples(request, folders["vae"], folders["transform"])
     base, vae, scheduler = parts_of(folders)
     text = extend_vocabulary(TextEncoder.from_pretrained(folders, torch.float32))
     synthesis = transform_files.load(folders["transform"], "synthesis")
-    return Joint(
-        examples, held, Parts(base, None, vae, scheduler), text, synthesis, batch, folders["controlnet"]
-    )
+    return Joint(examples, held, Parts(base, None, vae, scheduler), text, synthesis, batch, start)
 
 
 def streets(request: TrainingRequest, batch: int) -> SegmentationTraining:

@@ -26,7 +26,6 @@ from sender.camera.datasets import make_opener
 from sender.camera.folder import open_folder, open_picture
 from sender.camera.layouts import LAYOUTS, check_rest
 from sender.camera.picture import Shot, Skippable, Skipped, is_picture
-from sender.camera.testcard import check_bare, open_testcard
 from sender.camera.world.source import open_world, parse
 
 __all__ = [
@@ -65,7 +64,7 @@ class Prefix:
 def _late(module: str, name: str) -> Callable[..., Any]:
     """Return what calls *name* of *module* in this package, which is loaded for that.
 
-    FFmpeg's libraries take 19 MB: a process that opens no video does without them.
+    FFmpeg's libraries take 19 MB, fonts 2: a process that opens no video and draws no card does without them.
     """
 
     def call(*arguments: Any) -> Any:
@@ -86,7 +85,9 @@ def _bag_of(rest: str) -> Path:
 
 
 _OWN: Mapping[str, Prefix] = {
-    "testcard": Prefix("testcard", check_bare, open_testcard, draws=True),
+    "testcard": Prefix(
+        "testcard", _late("testcard", "check_bare"), _late("testcard", "open_testcard"), draws=True
+    ),
     "webcam": Prefix("webcam:N", _late("webcam", "check_number"), _late("webcam", "open_webcam"), live=True),
     "world": Prefix("world:THEME", partial(parse, seed=0), open_world, draws=True),
     "screen": Prefix(

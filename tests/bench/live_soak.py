@@ -198,8 +198,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--warm-up", type=float, default=150.0, metavar="SECONDS")
+    parser.add_argument("--five", type=float, default=20.0, metavar="SECONDS", help="with five browsers")
     options = parser.parse_args()
-    made = soak(60.0 * options.minutes, options.warm_up, 60.0 if options.minutes > 5 else 15.0, 20.0)
+    made = soak(60.0 * options.minutes, options.warm_up, 60.0 if options.minutes > 5 else 15.0, options.five)
     for name, value in vars(made).items():
         print(f"{name}: {value}")
 
