@@ -29,6 +29,10 @@ class BundleError(ValueError):
     """The bytes are no bundle, or a checksum does not hold."""
 
 
+class BundleDamage(BundleError):
+    """A block's checksum does not hold."""
+
+
 class Crc(IntEnum):
     """Checksums of blocks."""
 
@@ -94,6 +98,8 @@ class Bundle:
     flags: int = MUST_NOT_FRAGMENT
     crc: Crc = Crc.X25
     """Of the primary block and the payload."""
+    payload_crc: Crc | None = None
+    """Of the payload, where it has another."""
     fragment: tuple[int, int] | None = None
     """(offset of the payload, bytes of the whole) where the flag says that this is one."""
     blocks: tuple[ExtensionBlock, ...] = ()
@@ -111,7 +117,8 @@ class Bundle:
         whole = b"\x9f" + _sealed(primary, self.crc)
         for block in self.blocks:
             whole += _sealed([block.kind, block.number, block.flags, int(block.crc), block.data], block.crc)
-        return whole + _sealed([PAYLOAD, 1, 0, int(self.crc), self.payload], self.crc) + b"\xff"
+        crc = self.crc if self.payload_crc is None else self.payload_crc
+        return whole + _sealed([PAYLOAD, 1, 0, int(crc), self.payload], crc) + b"\xff"
 
 
 def _sealed(fields: list[object], crc: Crc) -> bytes:
@@ -128,7 +135,7 @@ def _endpoint(name: str) -> list[object]:
         return [1, 0]
     if name.startswith("dtn:"):
         return [1, name.removeprefix("dtn:")]
-    found = re.fullmatch(r"ipn:(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})", name)
+    found = re.fullmatch(r"ipn:(0|[1-9][0-9]{0,19})\.(0|[1-9][0-9]{0,19})", name)
     if found is None:
         raise ValueError(f"{name[:80]!r} is no endpoint: ipn:NODE.SERVICE or dtn:NAME was expected")
     return [2, [int(found[1]), int(found[2])]]
@@ -194,6 +201,7 @@ def _parse(data: bytes) -> Bundle:
         destination=_endpoint_name(primary[3]), source=_endpoint_name(primary[4]), payload=blocks[-1].data,
         created_ms=_time(created[0]), lifetime_ms=_time(primary[7]), sequence=_number(created[1]),
         report_to=_endpoint_name(primary[5]), flags=flags, crc=crc,
+        payload_crc=None if blocks[-1].crc == crc else blocks[-1].crc,
         fragment=(_number(primary[8]), _number(primary[9])) if flags & FRAGMENT else None,
         blocks=tuple(blocks[:-1]),
     )  # fmt: skip
@@ -217,7 +225,7 @@ def _check(fields: Sequence[object], raw: bytes, places: int, crc: Crc) -> None:
         if not isinstance(said, bytes) or len(said) != width:
             raise BundleError("a block's checksum has another width than its type")
         if raw[-width:] != said or checksum(raw[:-width] + bytes(width), crc) != said:
-            raise BundleError("the checksum does not hold")
+            raise BundleDamage("the checksum does not hold")
 
 
 def _time(item: object) -> int:

@@ -267,7 +267,7 @@ class Repair(Model):
 class Link(Model):
     """The path from sender to receiver and back."""
 
-    framing: Annotated[Literal["compact", "ccsds"], _PACKETS | Affects.SYNTAX] = "compact"
+    framing: Annotated[packet.Framing, _PACKETS | Affects.SYNTAX] = "compact"
     mtu_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES), _PACKETS] = 128
     hops: Annotated[tuple[HopConfig, ...], Field(min_length=1, max_length=MAX_HOPS), Affects.CHANNEL]
     return_: Annotated[ReturnHop | None, Affects.CHANNEL] = Field(default=None, alias="return")

@@ -13,7 +13,8 @@ The fingerprint costs no byte: a packet from an end with other tables fails the 
 every time, and that amount is the XOR of the two fingerprints. Bodies stand in `link.fragment` (data),
 `link.repair.fec` (repair symbols) and `link.repair.arq` (feedback).
 
-With `ccsds` framing the same packet is the user data of a CCSDS Space Packet (CCSDS 133.0-B-2, 4.1).
+With `ccsds` framing the same packet is the user data of a CCSDS Space Packet (CCSDS 133.0-B-2, 4.1), with `uslp` this
+Space Packet is in a transfer frame (`link.uslp`), and with `bp` the packet is in a bundle (`link.bundled`).
 """
 
 import struct
@@ -22,10 +23,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import ceil
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from spacepackets.ccsds.spacepacket import PacketType, SpacePacketHeader
+
+from link import bundled, uslp
+from link.bundle import BundleDamage
+
+Framing = Literal["compact", "ccsds", "uslp", "bp"]
+"""What packets are in on the air."""
 
 VERSION = 3
 HEADER_BYTES = 8
@@ -53,6 +61,10 @@ CCSDS_HEADER_BYTES = 6
 CCSDS_APID = 0x2A0
 CCSDS_SEQUENCES = 1 << 14
 
+_BEFORE = {"compact": 0, "ccsds": CCSDS_HEADER_BYTES, "uslp": uslp.BEFORE_BYTES + CCSDS_HEADER_BYTES}
+_AROUND = {"compact": 0, "ccsds": CCSDS_HEADER_BYTES, "uslp": uslp.AROUND_BYTES + CCSDS_HEADER_BYTES}
+"""Bytes before a packet, and before and behind it together, where these do not vary."""
+
 _HEAD = struct.Struct(">I")
 _CRC = struct.Struct(">I")
 
@@ -79,6 +91,10 @@ class ChecksumError(PacketError):
     def __init__(self, implied: int) -> None:
         super().__init__("the checksum does not hold")
         self.implied = implied
+
+
+class DamagedError(PacketError):
+    """A checksum of what is around a packet does not hold."""
 
 
 class VersionError(PacketError):
@@ -146,8 +162,12 @@ def heads(data: Sequence[bytes], framing: str) -> NDArray[np.int64]:
 
     Raise TruncatedError, PacketError or VersionError for the first packet that is none.
     """
-    at = overhead(framing) - HEADER_BYTES
-    words = np.frombuffer(b"".join(item[at : at + 4] for item in data), ">u4").astype(np.int64)
+    if framing == "bp":
+        firsts = [item[(at := bundled.payload_at(item)) : at + 4] for item in data]
+    else:
+        at = _BEFORE[framing]
+        firsts = [item[at : at + 4] for item in data]
+    words = np.frombuffer(b"".join(firsts), ">u4").astype(np.int64)
     kinds = words >> 27 & 3
     if len(words) != len(data) or ((words >> 29 != VERSION) | (kinds == 3)).any():
         for item in data:
@@ -166,9 +186,14 @@ def _fields(head: bytes, body: bytes) -> Packet:
     return Packet(Kind(kind), word >> 10 & 0x3FFF, word & 0x3FF, body, word >> 25 & 3, bool(word >> 24 & 1))
 
 
+def _start(data: bytes, framing: str) -> int:
+    """Return where the packet begins in what is on the air, whether or not there is so much of it."""
+    return bundled.payload_at(data) if framing == "bp" else _BEFORE[framing]
+
+
 def priority(data: bytes, framing: str) -> int:
     """Return the class of service that a queue reads from the packet's first byte; 3 where there is none."""
-    at = 0 if framing == "compact" else CCSDS_HEADER_BYTES
+    at = 0 if framing == "compact" else _start(data, framing)
     return data[at] >> 1 & 3 if len(data) > at else PRIORITIES - 1
 
 
@@ -177,25 +202,42 @@ def rank(data: bytes, framing: str) -> tuple[int, int]:
 
     The first sections of a frame matter most, and its repair packets come last. (3, 1023) where there is no packet.
     """
-    at = 0 if framing == "compact" else CCSDS_HEADER_BYTES
+    at = 0 if framing == "compact" else _start(data, framing)
     if len(data) < at + 4:
         return PRIORITIES - 1, MAX_PACKETS - 1
     return data[at] >> 1 & 3, (data[at + 2] & 3) << 8 | data[at + 3]
 
 
-def overhead(framing: str) -> int:
-    """Return the header bytes of a packet under *framing*."""
-    return HEADER_BYTES if framing == "compact" else HEADER_BYTES + CCSDS_HEADER_BYTES
+def overhead(framing: str, mtu_bytes: int = MAX_BYTES) -> int:
+    """Return the header bytes of a packet under *framing*, on the air at most *mtu_bytes* long.
+
+    What a bundle costs varies by up to eight bytes with its numbers: this is the most. `head_bytes` counts one.
+    """
+    return HEADER_BYTES + (bundled.most_around(mtu_bytes) if framing == "bp" else _AROUND[framing])
+
+
+def request_bytes(framing: str) -> int:
+    """Return how long a usual request is on the air."""
+    return REQUEST_BYTES + _full_overhead(REQUEST_BYTES, framing)
+
+
+def head_bytes(data: bytes, framing: str) -> int:
+    """Return how many bytes of a packet on the air are not its body."""
+    if framing == "bp":
+        return bundled.payload_at(data) + HEADER_BYTES + 1
+    return HEADER_BYTES + _AROUND[framing]
 
 
 def body_bytes(mtu_bytes: int, framing: str, *, repair_bytes: int = 0) -> int:
     """Return how many bytes the body of a data packet may have, where a repair body is *repair_bytes* longer."""
-    return mtu_bytes - overhead(framing) - repair_bytes
+    return mtu_bytes - overhead(framing, mtu_bytes) - repair_bytes
 
 
 def least_mtu_bytes(framing: str, *, repair_bytes: int = 0) -> int:
     """Return the smallest MTU into which a section can be cut and a frame's hash fits."""
-    return max(CHUNK_ROOM_BYTES, HASH_BYTES) - body_bytes(0, framing, repair_bytes=repair_bytes)
+    body = max(CHUNK_ROOM_BYTES, HASH_BYTES) + repair_bytes
+    # The smallest packets have the shortest heads: less would not do.
+    return next(mtu for mtu in range(body, MAX_BYTES) if body_bytes(mtu, framing) >= body)
 
 
 def section_bytes(mtu_bytes: int, framing: str, *, repair_bytes: int = 0) -> int:
@@ -207,13 +249,20 @@ def air_bytes(payload_bytes: int, body_bytes: int, framing: str, fec: float = 0.
     """Return about how many bytes a payload puts on the air, in bodies of *body_bytes* and with a share *fec* more."""
     content = payload_bytes + HASH_BYTES
     packets = ceil(content / (body_bytes - CHUNK_BYTES))
-    return ceil((content + packets * (overhead(framing) + CHUNK_BYTES)) * (1.0 + fec))
+    return ceil((content + packets * (_full_overhead(body_bytes, framing) + CHUNK_BYTES)) * (1.0 + fec))
 
 
 def payload_bytes(air_bytes: float, body_bytes: int, framing: str, fec: float = 0.0) -> int:
     """Return about how large a payload *air_bytes* on the air carry, the inverse of `air_bytes`."""
-    content = int(air_bytes / (1.0 + fec) * (body_bytes - CHUNK_BYTES) / (body_bytes + overhead(framing)))
+    air = body_bytes + _full_overhead(body_bytes, framing)
+    content = int(air_bytes / (1.0 + fec) * (body_bytes - CHUNK_BYTES) / air)
     return max(0, content - HASH_BYTES)
+
+
+def _full_overhead(body_bytes: int, framing: str) -> int:
+    """Return the header bytes of a packet that is filled by a body of *body_bytes*."""
+    size = HEADER_BYTES + body_bytes
+    return HEADER_BYTES + (bundled.most_bytes(size) if framing == "bp" else _AROUND[framing])
 
 
 def most_payload_bytes(body_bytes: int, fec: float = 0.0) -> int:
@@ -221,23 +270,71 @@ def most_payload_bytes(body_bytes: int, fec: float = 0.0) -> int:
     return int((MAX_PACKETS - 1) / (1.0 + fec)) * (body_bytes - CHUNK_ROOM_BYTES + 1)
 
 
-def wrap(packet: bytes, framing: str, sequence: int, *, feedback: bool) -> bytes:
-    """Return what goes on the air: *packet* itself, or a Space Packet around it (telecommand for feedback)."""
+def wrap(
+    packet: bytes, framing: str, sequence: int, *, feedback: bool, created_ms: int = 0,
+    lifetime_ms: int = bundled.MOST_LIFETIME_MS,
+) -> bytes:  # fmt: skip
+    """Return what goes on the air: *packet* itself, or what *framing* has around it (telecommand for feedback).
+
+    *sequence* counts packets, those of one millisecond of the run, *created_ms*, where they are bundles.
+    """
     if framing == "compact":
         return packet
+    if framing == "bp":
+        return bundled.wrap(packet, created_ms, sequence % bundled.SEQUENCES, lifetime_ms, feedback=feedback)
     kind = PacketType.TC if feedback else PacketType.TM
     header = SpacePacketHeader(kind, CCSDS_APID, sequence % CCSDS_SEQUENCES, len(packet) - 1)
-    return bytes(header.pack()) + packet
+    space_packet = bytes(header.pack()) + packet
+    return space_packet if framing == "ccsds" else uslp.wrap(space_packet, sequence, feedback=feedback)
+
+
+class Wrapper:
+    """Wraps the packets of an end one after the other, and numbers them.
+
+    *feedback*: the end that receives frames. *lifetime_s* is how long bundles say that they are of use.
+    """
+
+    def __init__(self, framing: str, *, feedback: bool, lifetime_s: float | None = None) -> None:
+        self._framing, self._feedback = framing, feedback
+        most = bundled.MOST_LIFETIME_MS
+        self._lifetime_ms = most if lifetime_s is None else max(1, min(ceil(lifetime_s * 1e3), most))
+        self._sequence = 0
+        self._ms = 0
+
+    def wrap(self, packet: bytes, now: int) -> bytes:
+        """Return what goes on the air for the compact *packet* that is sent at *now* (ns)."""
+        ms = now // 1_000_000
+        if self._framing == "bp" and ms != self._ms:
+            self._ms, self._sequence = ms, 0
+        self._sequence += 1
+        return wrap(
+            packet, self._framing, self._sequence - 1, feedback=self._feedback, created_ms=ms,
+            lifetime_ms=self._lifetime_ms,
+        )  # fmt: skip
 
 
 def unwrap(data: bytes, framing: str) -> bytes:
     """Return the compact packet in *data*, the inverse of `wrap`.
 
-    Raise TruncatedError where the Space Packet's length is not that of the data, PacketError where it is
-    not farlink's.
+    Raise TruncatedError where the Space Packet's length is not that of the data, DamagedError where a checksum of
+    what is around it does not hold, PacketError where it is not farlink's.
     """
-    if framing == "compact":
-        return data
+    try:
+        match framing:
+            case "compact":
+                return data
+            case "bp":
+                return bundled.unwrap(data)
+            case "uslp":
+                data = uslp.unwrap(data)
+    except (BundleDamage, uslp.FrameDamage) as error:
+        raise DamagedError(str(error)) from None
+    except ValueError as error:
+        raise PacketError(str(error)) from None
+    return _unwrap_space_packet(data)
+
+
+def _unwrap_space_packet(data: bytes) -> bytes:
     if len(data) < CCSDS_HEADER_BYTES + HEADER_BYTES:
         raise TruncatedError(f"{len(data)} bytes; at least {CCSDS_HEADER_BYTES + HEADER_BYTES} expected")
     first, _sequence, length = struct.unpack_from(">HHH", data)

@@ -49,6 +49,12 @@ def _hold_ns(hop: HopConfig | ReturnHop) -> int:
     return wait_ns + _outage_ns(hop.outage)
 
 
+def longest_hold_ns(link: Link) -> int:
+    """Return how long a packet and its answer may be held up in all by outages, or until contacts."""
+    ways: list[HopConfig | ReturnHop] = [*link.way, *([] if link.return_ is None else [link.return_])]
+    return sum(map(_hold_ns, ways))
+
+
 def _outage_ns(outage: Outage | None) -> int:
     if outage is None or not outage.hold:
         return 0
@@ -93,12 +99,10 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.way)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
-        feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.rate_bps
+        feedback_s = packet.request_bytes(link.framing) * 8 / link.return_.rate_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += tail_ns(link.return_.jitter) + jitter_ns
-    hold_ns = sum(map(_hold_ns, link.way))
-    if link.return_ is not None:
-        hold_ns += _hold_ns(link.return_)
+    hold_ns = longest_hold_ns(link)
     fec_span_ns = 0
     if link.repair.fec:
         frames = link.repair.fec_frames - 1 + link.repair.fountain  # which repairs until the next frame comes

@@ -56,7 +56,9 @@ class Receiver:
         self._coded = session.link.repair.fec > 0.0
         self._codec, self._syntax = session.codec, SYNTAXES[session.codec.name]
         self._repaired = -1  # all repair packets for the frames up to this one have gone by
-        self._sequence = 0
+        self._wrapper = packet.Wrapper(
+            session.link.framing, feedback=True, lifetime_s=session.link.lifetime_s
+        )
         self._watch = MismatchWatch(self._short)
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
@@ -118,6 +120,8 @@ class Receiver:
                 fec.split(parsed.body)
         except packet.ChecksumError as error:
             self._watch.suspect(error.implied, inner)
+            return Fate.BAD_CHECKSUM
+        except packet.DamagedError:
             return Fate.BAD_CHECKSUM
         except packet.VersionError:
             return Fate.VERSION
@@ -288,7 +292,7 @@ class Receiver:
     def _ask(self, frame: int, state: OpenFrame, now: int, out: Output) -> None:
         block = self._blocks.of(frame)
         request = state.request(None if block is None else block.count_lacking(self._bodies))
-        self._feedback(frame, request, state.timer.asked, out)
+        self._feedback(frame, request, state.timer.asked, now, out)
         state.timer.fired(now)
         wish = {"missing": list(request.missing), "open_from": request.open_from, "enough": request.enough}
         out.events.append(Event("nak", now, frame, wish))
@@ -306,12 +310,10 @@ class Receiver:
                 Wish(frame, payload, {"complete": False, "sections": have}, state.mark_shown), now, out
             )
 
-    def _feedback(self, frame: int, request: arq.RepairRequest, turn: int, out: Output) -> None:
+    def _feedback(self, frame: int, request: arq.RepairRequest, turn: int, now: int, out: Output) -> None:
         room = packet.body_bytes(self._link.mtu_bytes, self._link.framing)
         body = Packet(Kind.FEEDBACK, frame % packet.FRAMES, turn, request.pack(room))
-        self._sequence += 1
-        data = packet.wrap(body.pack(self._short), self._link.framing, self._sequence - 1, feedback=True)
-        out.packets.append(data)
+        out.packets.append(self._wrapper.wrap(body.pack(self._short), now))
 
     def _finish(self, frame: int, state: OpenFrame, now: int, out: Output) -> None:
         """Close *frame*, all of whose packets are here, or begin it anew where they are not what was sent."""
@@ -360,5 +362,5 @@ class Receiver:
             drawn = {"complete": about["complete"], **({"refines": True} if state.shown else {})}
             self._drawer.show(Wish(frame, payload, drawn, state.mark_shown), now, out)
         if self._link.repair.arq and about["complete"]:
-            self._feedback(frame, arq.RepairRequest(()), 0, out)
+            self._feedback(frame, arq.RepairRequest(()), 0, now, out)
             out.events.append(Event("ack", now, frame))

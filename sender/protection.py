@@ -74,7 +74,7 @@ class Fountain:
 
     def room_bytes(self, bodies: Sequence[bytes], period_ns: int, link: Link, times: Times) -> int:
         """Return how many bytes the narrowest hop carries after a frame of *bodies* until the next, 0 or more."""
-        header = packet.overhead(link.framing)
+        header = packet.overhead(link.framing, link.mtu_bytes)
         period = int(times.bottleneck_bps * period_ns / 8 / NS)
         return max(0, period - sum(len(body) + header for body in bodies))
 
@@ -83,7 +83,7 @@ class Fountain:
     ) -> None:
         """Have *spare* follow the *packets* of a frame, which are sent *now*; what is left of the last frame's goes."""
         self._later.clear()
-        more = packet.overhead(link.framing) - packet.HEADER_BYTES
+        more = packet.overhead(link.framing, link.mtu_bytes) - packet.HEADER_BYTES
         ahead = sum(len(data) + more for data in packets)
         for data in spare:
             self._later.append((now + to_ns(ahead * 8 / times.bottleneck_bps), data))

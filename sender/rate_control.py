@@ -229,7 +229,7 @@ def link_state(session: Session, times: Times) -> LinkState:
         period_bytes=SHARE * times.bottleneck_bps * period_s / 8.0,
         loss=path_loss(link),
         body_bytes=body_bytes(link),
-        overhead_bytes=overhead(link.framing),
+        overhead_bytes=overhead(link.framing, link.mtu_bytes),
         fec=link.repair.fec,
         fec_frames=link.repair.fec_frames,
         arq_rounds=link.repair.arq_rounds if link.repair.arq else 0,

@@ -65,7 +65,9 @@ class Sender:
         self._room = body_bytes(session.link)
         self._taken = 0  # of the camera's frames; those that are sent are numbered by themselves
         self._frames = 0
-        self._sequence = 0
+        self._wrapper = packet.Wrapper(
+            session.link.framing, feedback=False, lifetime_s=session.link.lifetime_s
+        )
         self._outboxes: dict[int, arq.Outbox] = {}
         self._protection = Protection.from_link(session.link, encoder)
         self._blocks = self._block_builder()
@@ -84,14 +86,14 @@ class Sender:
         out = Output()
         self._warn(now, out)
         for repairs in self._ended:
-            out.packets += [self._wrap(data) for data in self._repairs(repairs)]
+            out.packets += [self._wrapper.wrap(data, now) for data in self._repairs(repairs)]
         self._ended.clear()
         for number, data in arrivals:
             out.verdicts.append((number, self._feedback(data, now, out)))
         # One frame a step: a sender that has fallen behind must not answer with its whole backlog at once.
         if self._due_ns is not None and self._due_ns <= now:
             self._next_frame(now, out)
-        out.packets += [self._wrap(data) for data in self._fountain.due(now)]
+        out.packets += [self._wrapper.wrap(data, now) for data in self._fountain.due(now)]
         self._forget(now, out)
         waits = [] if self._due_ns is None else [self._due_ns]
         if self._fountain.next_ns is not None:
@@ -131,7 +133,8 @@ class Sender:
         link, repair = self._link, self._link.repair
         if repair.fec == 0.0:
             return None
-        room, header = packet.body_bytes(link.mtu_bytes, link.framing), packet.overhead(link.framing)
+        room = packet.body_bytes(link.mtu_bytes, link.framing)
+        header = packet.overhead(link.framing, link.mtu_bytes)
         return fec.BlockBuilder(
             repair.fec, header, room, repair.fec_frames, self._times.fec_span_ns, repair.fec_spread,
             self._protection.assign if self._protection is not None else None,
@@ -236,7 +239,7 @@ class Sender:
         if self._session.live:
             out.events.append(Event("exhausted", now))
         if self._blocks is not None:
-            out.packets += [self._wrap(data) for data in self._repairs(self._blocks.flush())]
+            out.packets += [self._wrapper.wrap(data, now) for data in self._repairs(self._blocks.flush())]
 
     def _fetch(self, now: int, out: Output) -> Shot | None:
         """Return the next shot of the camera, telling of those that could not be read.
@@ -295,7 +298,7 @@ class Sender:
         if self._link.repair.fountain:
             self._fountain.pour(packets, spare, now, self._link, self._times)
             spare = []
-        out.packets += [self._wrap(data) for data in (*before, *packets, *spare)]
+        out.packets += [self._wrapper.wrap(data, now) for data in (*before, *packets, *spare)]
         sizes = [len(section) for section in sections]
         made: dict[str, Any] = {"sections": sizes, "packets": len(packets) + spare_packets}
         if choice is not None:
@@ -340,16 +343,12 @@ class Sender:
         level = 3 if self._link.repair.priorities else 0
         return [] if repairs is None else repairs.pack(level, self._short)
 
-    def _wrap(self, data: bytes) -> bytes:
-        self._sequence += 1
-        return packet.wrap(data, self._link.framing, self._sequence - 1, feedback=False)
-
     def _feedback(self, data: bytes, now: int, out: Output) -> Fate:
         """Answer one feedback packet."""
         try:
             parsed = packet.parse(packet.unwrap(data, self._link.framing), self._short)
             request = arq.parse(parsed.body)
-        except packet.ChecksumError:
+        except (packet.ChecksumError, packet.DamagedError):
             return Fate.BAD_CHECKSUM
         except packet.VersionError:
             return Fate.VERSION
@@ -372,7 +371,7 @@ class Sender:
         for index in indices:
             again = packet.peek(box.packets[index])
             urgent = Packet(again.kind, again.frame, again.index, again.body, 0, again.last)
-            out.packets.append(self._wrap(urgent.pack(self._short)))
+            out.packets.append(self._wrapper.wrap(urgent.pack(self._short), now))
         if indices:
             out.events.append(Event("resent", now, number, {"packets": indices}))
         return Fate.DELIVERED

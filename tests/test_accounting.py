@@ -142,7 +142,7 @@ def random_session(rng: random.Random, number: int) -> Session:
             }
         hops.append(hop)
     link: dict[str, Any] = {
-        "framing": rng.choice(["compact", "ccsds"]),
+        "framing": rng.choice(["compact", "ccsds", "uslp", "bp"]),
         "mtu_bytes": rng.choice([32, 64, 128, 300]),
         "hops": hops,
         "repair": {

@@ -55,17 +55,33 @@ def test_latency_is_serialisation_and_delay_exactly(tmp_path):
     assert kinds(found, "decoded")[0]["time_ns"] == size * 8 * S // 2000 + S
 
 
-@pytest.mark.parametrize("framing", ["compact", "ccsds"])
+@pytest.mark.parametrize("framing", ["compact", "ccsds", "uslp", "bp"])
 def test_a_lost_packet_costs_its_sections_only(tmp_path, framing):
     hop = {**HOP, "loss": {"model": "pattern", "pattern": "..x" + "." * 60}}
     decoder = ToyDecoder()
-    found = run(
-        session(link(hops=[hop], framing=framing)), tmp_path / "run.mcap", 2, ToyEncoder(9, 100), decoder
-    )
+    mtu_bytes = 120 + packet.overhead(framing, 200)
+    plan = session(link(hops=[hop], framing=framing, mtu_bytes=mtu_bytes))
+    found = run(plan, tmp_path / "run.mcap", 2, ToyEncoder(9, 100), decoder)
     assert decoder.payloads[0].sections == (*sections(0, 9, 100)[:2], None, *sections(0, 9, 100)[3:])
     assert decoder.payloads[1].complete
     assert counts(found)[Fate.CHANNEL_LOSS] == 1
     assert conserved(found)
+
+
+@pytest.mark.parametrize("framing", ["uslp", "bp"])
+def test_damage_around_a_packet_has_a_reason(tmp_path, framing):
+    """Flipped bits are found by a checksum, or the form is broken; what gets through is whole."""
+    hop = {**HOP, "rate_bps": 1e6, "bit_error_rate": 8e-4}
+    plan = session(link(hops=[hop], framing=framing, mtu_bytes=160), period_s=1)
+    decoder = ToyDecoder()
+    found = run(plan, tmp_path / "run.mcap", 60, ToyEncoder(9, 60), decoder)
+    fates = counts(found)
+    assert conserved(found)
+    assert fates[Fate.BAD_CHECKSUM] > 60 and fates[Fate.DELIVERED] > 30
+    assert 0 < fates[Fate.MALFORMED] < fates[Fate.BAD_CHECKSUM]
+    assert fates[Fate.BAD_CHECKSUM] + fates[Fate.MALFORMED] + fates[Fate.DELIVERED] == fates[Fate.SENT]
+    sent = {None, *(section for number in range(60) for section in sections(number, 9, 60))}
+    assert sent.issuperset(section for payload in decoder.payloads for section in payload.sections)
 
 
 def test_fec_mends_what_it_can_without_asking(tmp_path):

@@ -48,7 +48,7 @@ def seeds():
 
 @pytest.mark.slow
 @sizes(100_000, 5_000_000)
-@pytest.mark.parametrize("framing", ["compact", "ccsds"])
+@pytest.mark.parametrize("framing", ["compact", "ccsds", "uslp", "bp"])
 def test_no_mutated_packet_passes_the_parser(request, framing, size):
     """Of ten million, chance would let one through in 430 campaigns: 32 bits are no more than that."""
     rng = random.Random(seed(request))

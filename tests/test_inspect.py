@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import toys
 
+from link import bundle
 from link.errors import StorageError, UsageError
 from link.journal import Run
 from link.packet import CCSDS_APID
@@ -264,6 +265,58 @@ def test_a_capture_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="taken"):
         pcap.export(run, target)
     assert sorted(os.listdir(tmp_path)) == ["run.mcap", "taken"]
+
+
+BUNDLES = """\
+toy, seed 1, jpeg2000, bp framing
+1.0 and 1.1/: piece 0 and piece 1, the last, of section 1; p: class of service
+below each packet, in s: hop time-in-queue + time-on-transmitter at time-of-arrival
+
+       sent s  packet way kind     frame.index  p bytes fate           carries
+       0.0000       0 ->  data     0.0          0   120 channel loss   picture 0
+                  bundle 820540800000.0 from ipn:1.1 to ipn:2.1 for 4.29497e+06 s, 45 B around the packet
+                  a 0.000+0.960 channel loss at 0.960
+
+1 of 10 packets
+  forward  1 data (120 B), 120 B on the air
+           1 channel loss
+  hop a: 1 channel loss; on the air 0.960 s; wait 0.000 s mean, 0.000 s most
+"""
+
+
+def test_bundles_are_listed_and_counted(tmp_path: Path) -> None:
+    hop = _hop(loss={"model": "pattern", "pattern": "x......."})
+    run = _run(tmp_path, {"framing": "bp", "mtu_bytes": 128, "hops": [hop, LINK["hops"][1]]})
+    assert "\n".join(inspect.lines(run, frame=0, drops=True)) + "\n" == BUNDLES
+    cost = traffic.traffic(run).cost
+    assert sum(cost.payload.values()) == 2 * 2 * 66
+    assert cost.on_air == sum(map(len, run.data.values()))
+    records = list(inspect.records(run))
+    assert {record["bundle"]["around_bytes"] for record in records} == {44, 45}  # those of requests are short
+    assert all(
+        record["bundle"]["created_ms"] - 820_540_800_000 == record["sent_ns"] // 10**6 for record in records
+    )
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+def test_tshark_dissects_bundles(tmp_path: Path) -> None:
+    run = _run(tmp_path, {"framing": "bp", "mtu_bytes": 128})
+    file = tmp_path / "run.pcap"
+    packets, size = pcap.export(run, file)
+    assert size == _on_air(run)
+    fields = ("_ws.col.Protocol", "bpv7.primary.src_uri", "bpv7.create_ts.seqno", "frame.len")
+    command = ["tshark", "-r", str(file), "-T", "fields", *(part for each in fields for part in ("-e", each))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert len(rows) == packets
+    for row, (_, number) in zip(rows, pcap.on_air(run), strict=True):
+        around = bundle.parse(run.data[number])
+        about = ["BPv7", around.source, str(around.sequence), str(len(run.data[number]) + 12)]
+        assert row == about
+    whole = subprocess.run(["tshark", "-r", str(file), "-V"], capture_output=True, text=True, check=True)
+    assert whole.stdout.count("[CRC Status: Good]") == packets
+    assert whole.stdout.count("Canonical Block: Payload") == packets
+    assert "Malformed" not in whole.stdout and "[CRC Status: Bad" not in whole.stdout
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")

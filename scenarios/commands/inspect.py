@@ -34,6 +34,8 @@ def inspect(
         farlink inspect runs/ccsds-downlink --pcap run.pcap
 
         tshark -r run.pcap -o 'uat:user_dlts:"User 0 (DLT=147)","ccsds","0","","0",""'
+
+    Bundles (`link.framing=bp`) need no such setting.
     """
     from scenarios.report import packets as inspection
     from scenarios.report import pcap as captures

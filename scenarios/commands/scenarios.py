@@ -10,6 +10,7 @@ from scenarios.commands.contacts import show_contacts
 from scenarios.commands.netem import netem
 from scenarios.commands.options import Json, Scenario, Settings, clean_errors
 from scenarios.commands.printing import show, show_json
+from scenarios.commands.transfer import transfer
 
 scenarios_app = typer.Typer(no_args_is_help=False, help="List, show, check scenarios, or print their schema.")
 
@@ -103,4 +104,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands to *app*."""
     scenarios_app.command("budget")(budget)
     scenarios_app.command("netem")(netem)
+    scenarios_app.command("transfer")(transfer)
     app.add_typer(scenarios_app, name="scenarios")

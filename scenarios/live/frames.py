@@ -171,7 +171,7 @@ class Frames:
             self._keep(frame, passing.index, data)
 
     def _keep(self, frame: FrameView, index: int, data: bytes) -> None:
-        body = data[packet.overhead(self._framing) :]
+        body = packet.unwrap(data, self._framing)[packet.HEADER_BYTES :]
         frame.bodies[index] = body
         self._bodies += len(body)
         while self._bodies > _MOST_BODIES_BYTES:

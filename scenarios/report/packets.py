@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from link import fragment, packet
+from link import bundle, fragment, packet
 from link.channel import NS
 from link.errors import UsageError
 from link.events import BIRTHS, Fate
@@ -150,6 +150,16 @@ def _content(data: bytes, scenario: dict[str, Any]) -> dict[str, Any]:
     parsed = packet.peek(packet.unwrap(data, scenario["link"]["framing"]))
     kind = traffic.section_kind(scenario)
     about: dict[str, Any] = {"priority": parsed.priority, "last": parsed.last}
+    if scenario["link"]["framing"] == "bp":
+        around = bundle.parse(data)
+        about["bundle"] = {
+            "source": around.source,
+            "destination": around.destination,
+            "created_ms": around.created_ms,
+            "sequence": around.sequence,
+            "lifetime_ms": around.lifetime_ms,
+            "around_bytes": len(data) - len(around.payload),
+        }
     if parsed.kind == Kind.DATA:
         about["sections"] = [
             {
@@ -235,6 +245,11 @@ def _packet_lines(record: dict[str, Any]) -> Iterator[str]:
     yield from _wrapped(head, _carried(record), ", ")
     hops = [(hop["time_ns"], _hop_text(hop)) for hop in record["hops"]]
     hops += [(store["time_ns"], _store_text(store)) for store in record.get("stores", ())]
+    if (around := record.get("bundle")) is not None:
+        name = f"bundle {around['created_ms']}.{around['sequence']}"
+        ends = f"from {around['source']} to {around['destination']}"
+        cost = f"for {around['lifetime_ms'] / 1e3:g} s, {around['around_bytes']} B around the packet"
+        yield f"{'':{_INDENT}}{name} {ends} {cost}"
     if hops:
         yield from _wrapped(" " * _INDENT, [text for _, text in sorted(hops, key=lambda hop: hop[0])], "   ")
 

@@ -6,12 +6,17 @@ air, at the time when their transmission began, so the lengths add up to the rep
 
     tshark -r run.pcap -o 'uat:user_dlts:"User 0 (DLT=147)","ccsds","0","","0",""' \\
            -T fields -e ccsds.apid -e ccsds.seqnum -e ccsds.length -e frame.len
+
+With `bp` framing they do by themselves: the link type is WIRESHARK_UPPER_PDU (252), which has 12 bytes before each
+record that name the dissector.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from link import packet
 from link.channel import NS
 from link.events import Fate
 from link.journal import Run
@@ -22,7 +27,10 @@ MAGIC = 0xA1B23C4D
 """Classic pcap with nanoseconds (IETF draft-ietf-opsawg-pcap)."""
 LINK_TYPE = 147
 """LINKTYPE_USER0: compact packets have no link type of their own, nor have bare Space Packets."""
+NAMED_LINK_TYPE = 252
+"""LINKTYPE_WIRESHARK_UPPER_PDU: before each record stands the name of what dissects it."""
 SNAP_BYTES = 65535 + 6  # the longest packet in a Space Packet
+NAMED_SNAP_BYTES = 65535 + 12
 _VERSION = (2, 4)
 
 
@@ -50,20 +58,44 @@ def export(run: Run, path: Path) -> tuple[int, int]:
 
     Raise StorageError where it cannot be written.
     """
-    packets = size = 0
+    framing = traffic.scenario(run)["link"]["framing"]
+    packets = [(start, run.data[number]) for start, number in on_air(run)]
+    write(path, packets, _dissector if framing == "bp" else None)
+    return len(packets), sum(len(data) for _, data in packets)
+
+
+def write(
+    path: Path, packets: Iterable[tuple[int, bytes]], dissector: Callable[[bytes], str] | None = None
+) -> None:
+    """Write *packets*, (time in ns, bytes), to *path*; *dissector* names what Wireshark shall read each with.
+
+    Raise StorageError where it cannot be written.
+    """
     with replacing(path) as fresh, fresh.open("wb") as file:
-        file.write(_file_header())
-        for start, number in on_air(run):
-            data = run.data[number]
-            file.write(_record_header(start, len(data)) + data)
-            packets += 1
-            size += len(data)
-    return packets, size
+        file.write(_file_header(named=dissector is not None))
+        for start, data in packets:
+            named = b"" if dissector is None else _tags(dissector(data).encode())
+            file.write(_record_header(start, len(named) + len(data)) + named + data)
 
 
-def _file_header() -> bytes:
+def _tags(name: bytes) -> bytes:
+    """Return what names the dissector of a record (Wireshark, epan/exported_pdu.h): a name, and an end of tags."""
+    name += bytes(-len(name) % 4)
+    return b"\0\x0c" + len(name).to_bytes(2, "big") + name + bytes(4)
+
+
+def _dissector(data: bytes) -> str:
+    try:
+        packet.unwrap(data, "bp")
+    except packet.PacketError:  # what hops send by themselves is no bundle
+        return "data"
+    return "bpv7"
+
+
+def _file_header(*, named: bool) -> bytes:
+    snap_bytes, link_type = (NAMED_SNAP_BYTES, NAMED_LINK_TYPE) if named else (SNAP_BYTES, LINK_TYPE)
     version = b"".join(part.to_bytes(2, "big") for part in _VERSION)
-    return _u32(MAGIC) + version + bytes(8) + _u32(SNAP_BYTES) + _u32(LINK_TYPE)
+    return _u32(MAGIC) + version + bytes(8) + _u32(snap_bytes) + _u32(link_type)
 
 
 def _record_header(start_ns: int, size_bytes: int) -> bytes:

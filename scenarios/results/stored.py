@@ -6,7 +6,7 @@ in another form, ends in one line.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -100,7 +100,7 @@ class _RepairRecord(Recorded):
 
 
 class _LinkRecord(Recorded):
-    framing: Literal["compact", "ccsds"]
+    framing: packet.Framing
     mtu_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES)]
     hops: Annotated[list[_HopRecord], Field(min_length=1, max_length=_MOST_HOPS)]
     return_: _ReturnRecord | None = Field(default=None, alias="return")

@@ -118,7 +118,11 @@ def traffic(run: "Run") -> Traffic:
     for repeat in own:
         if repeat.frame is not None:
             costs[repeat.frame] = _sum([costs[repeat.frame], _cost_of_hops([repeat])])
-    advance = sum(item.kind == Kind.FEC and item.on_air and not item.again for item in sent)
+    advance = sum(
+        packet.head_bytes(run.data[item.number], link["framing"])
+        for item in sent
+        if item.kind == Kind.FEC and item.on_air and not item.again
+    )
     cost = _sum([*costs.values(), _cost_of_hops(item for item in own if item.frame is None)])
     ends = _ends(run)
     return Traffic(
@@ -126,7 +130,7 @@ def traffic(run: "Run") -> Traffic:
         by_frame={frame: tuple(mine) for frame, mine in by_frame.items()},
         cost=cost,
         cost_by_frame=costs,
-        fec_bytes=cost.fec + advance * packet.overhead(link["framing"]),
+        fec_bytes=cost.fec + advance,
         forward=counts(run, sent, ends, forward=True),
         back=counts(run, sent, ends, forward=False),
         hops=hop_figures(own, [hop["name"] for hop in link["hops"]]),
@@ -277,7 +281,7 @@ def uses(
     What for is the name of a field of `Breakdown`, the kind of section empty but for `payload`; *again*: a packet of
     its frame and index had been sent before. *kind_of* is that of `section_kind`.
     """
-    head = packet.overhead(framing)
+    head = packet.head_bytes(data, framing)
     if not forward:
         yield "feedback", "", len(data)
     elif again:
