@@ -52,10 +52,8 @@ class Fate(IntEnum):
     COLLISION = 30
     """It met another transmission at its receiver, or the receiver was sending itself (`medium`)."""
     NO_ANSWER = 31
-    """A hop gave it up: it was sent, or asked for, as often as may be (`retransmit: ltp`)."""
-    UNREACHABLE = 32
-    """A hop gave it up: no contact follows in which an answer could come (`retransmit: ltp`)."""
-    CANCELLED = 33
+    """A hop gave it up: it was sent as often as may be, or no contact follows for an answer (`retransmit: ltp`)."""
+    CANCELLED = 32
     """The far side of a hop does not take it: its session was over there (`retransmit: ltp`)."""
 
     @property

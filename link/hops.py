@@ -230,9 +230,9 @@ class Repair(Model):
     priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
     red: Annotated[Ratio | None, Affects.CHANNEL] = Field(default=None, exclude_if=is_none)
-    """Of hops with `retransmit: ltp`: the first packets of a frame that have this share of what it is worth to its codec
-    (of its packets, where the codec says nothing) are red and sent until they are across; what follows is green and sent
-    once. None: 0.8."""
+    """Of hops with `retransmit: ltp`: the first packets of a frame that have this share of what it is worth to its
+    codec (of its packets, where that says nothing) are red, sent until they are across; the rest is green, sent once.
+    None: 0.8."""
 
     @property
     def extra_bytes(self) -> int:

@@ -16,7 +16,7 @@ from link.repair.ltp_sessions import Outgoing
 
 
 class WayBack:
-    """Carries what *engine* has to say, by *hop*'s clock. *born* numbers a segment; *arrive* takes it at the near side."""
+    """Carries what *engine* says, by *hop*'s clock. *born* numbers a segment, *arrive* takes it at the near side."""
 
     def __init__(
         self, hop: Hop, engine: LtpEngine, rate: ConstantRate, loss: LossModel | None, rng: np.random.Generator,

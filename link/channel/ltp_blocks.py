@@ -1,18 +1,19 @@
-"""What an LTP hop keeps of the packets in its blocks, and what it knows beforehand of the times at which ends may send."""
+"""What an LTP hop keeps of the packets in its blocks, and what it knows beforehand of when its ends may send."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from link.channel import to_ns
-from link.channel.delay import TAIL
+from link.channel.delay import TAIL, tail_ns
 from link.events import Fate
 from link.hops import HopConfig
-from link.repair.ltp_segments import Cancel
-from link.repair.sight import InTurn, Listed, Windows
+from link.repair.ltp_segments import HEADER_BYTES, Cancel
+from link.repair.ltp_sessions import LEAST_TRIES
+from link.repair.sight import AnswerTimes, InTurn, Listed, Windows
 
 _FOREVER_NS = 1 << 62
 FAULTS: Mapping[Cancel | None, Fate] = {
-    Cancel.UNREACHABLE: Fate.UNREACHABLE,
+    Cancel.UNREACHABLE: Fate.NO_ANSWER,
     Cancel.RETRANSMISSIONS: Fate.NO_ANSWER,
     Cancel.CYCLES: Fate.NO_ANSWER,
 }
@@ -76,3 +77,29 @@ def longest_dark_ns(config: HopConfig) -> int:
     if outage.down_s is not None:
         return to_ns(outage.down_s * (TAIL["exponential"] if outage.random else 1.0))
     return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
+
+
+def make_sights(
+    config: HopConfig,
+    delay_at: Callable[[int], int],
+    out_bps: float,
+    back_bps: float,
+    mtu_bytes: int,
+    *,
+    nodes: bool,
+) -> tuple[AnswerTimes, AnswerTimes]:
+    """Return when answers come to the near side and to the far side, whose rates are given.
+
+    *delay_at* gives the delay, in ns, of what is sent at a time. An answer waits for what is on the transmitter.
+    """
+    late, windows = tail_ns(config.jitter), known_windows(config, nodes=nodes)
+    report_ns = to_ns(2 * mtu_bytes * 8 / back_bps)
+    segment_ns = to_ns((mtu_bytes + 2 * HEADER_BYTES) * 8 / out_bps)
+    if config.outage is not None and not config.outage.hold:
+        # A blackout must not use up all tries.
+        dark_ns = longest_dark_ns(config) // (LEAST_TRIES - 1)
+        report_ns, segment_ns = report_ns + dark_ns, segment_ns + dark_ns
+    return (
+        AnswerTimes(lambda at: delay_at(at) + late, delay_at, report_ns, windows),
+        AnswerTimes(delay_at, lambda at: delay_at(at) + late, segment_ns, windows),
+    )

@@ -1,12 +1,12 @@
 """A hop that repairs its own losses by LTP (RFC 5326): blocks of packets, whose red part is sent until it is across.
 
-    put -> queue -> [the transmitter is free: what waits becomes a block] -> near engine -> segments -> far engine -> sink
-                                                          reports <- the hop's own way back <-
+    put -> queue -> [the transmitter is free: what waits is a block] -> near engine -> segments -> far engine -> sink
+                                                                        near engine <- reports <- far engine
 
 A segment holds one packet, so that one that is lost costs no other, and a packet goes on as soon as it is across. What
 is on the air is written down as the segment (SEGMENT), header and all, with an end of its own. The packet in it has a
-row beside that, as on any hop: CROSSED, or its drop where it is green. Tries of red packets that failed are copies under
-numbers of their own (REPEATED). Reports, their acknowledgements and cancels are packets of the hop's (REPORTED).
+row beside that, as on any hop: CROSSED, or its drop where it is green. Tries of red packets that failed are copies
+under numbers of their own (REPEATED). Reports, their acknowledgements and cancels are packets of the hop's (REPORTED).
 The engines are in `link.repair.ltp`; what a session was cancelled for is the fate of the packets that are not across.
 """
 
@@ -19,10 +19,9 @@ import simpy
 
 from link.channel import to_ns
 from link.channel.custody import Gaps
-from link.channel.delay import tail_ns
 from link.channel.hop import Hop
 from link.channel.ltp_back import WayBack
-from link.channel.ltp_blocks import FAULTS, Block, Carried, known_windows, longest_dark_ns
+from link.channel.ltp_blocks import FAULTS, Block, Carried, longest_dark_ns, make_sights
 from link.channel.outage import Outages
 from link.channel.path import hop_loss, hop_rate_bps, loss_of_reports
 from link.channel.queue import PriorityQueue, Waiting
@@ -32,8 +31,7 @@ from link.hops import HopConfig, ReturnHop
 from link.packet import MAX_BYTES, RED_CLASSES
 from link.repair.ltp import LtpEngine
 from link.repair.ltp_segments import HEADER_BYTES, DataSegment, SessionId, parse
-from link.repair.ltp_sessions import LEAST_TRIES, LtpSettings, Outgoing
-from link.repair.sight import AnswerTimes
+from link.repair.ltp_sessions import LtpSettings, Outgoing
 from link.retransmit import LtpRetransmit
 from link.seeds import generator
 
@@ -65,7 +63,7 @@ class LtpHop(Hop):
         # Another block may go before an answer, and an outage that nobody knows of hold it.
         quiet = to_ns(4 * (about.block_bytes + mtu_bytes) * 8 / mean_bps) + longest_dark_ns(config)
         settings = LtpSettings(MAX_BYTES, mtu_bytes, min(loss, 0.95), least_quiet_ns=quiet)
-        near, far = self._sights(config, mean_bps, rate.rate_bps)
+        near, far = make_sights(config, self.delay_at, mean_bps, rate.rate_bps, mtu_bytes, nodes=custody)
         self._near, self._far = LtpEngine(_NEAR, settings, near), LtpEngine(_FAR, settings, far)
         rng = generator(more["seed"], f"{more['name']}.reports.loss")
         self._back = WayBack(
@@ -99,21 +97,6 @@ class LtpHop(Hop):
             self._back.outages = Gaps(config.contacts_s, self._back.outages)
         self._closing = False
 
-    def _sights(self, config: HopConfig, mean_bps: float, back_bps: float) -> tuple[AnswerTimes, AnswerTimes]:
-        """Return when answers come to the near and to the far side."""
-        late, windows = tail_ns(config.jitter), known_windows(config, nodes=self._custody)
-        # An answer waits for what is on the transmitter.
-        report_ns = to_ns(2 * self._mtu * 8 / back_bps)
-        segment_ns = to_ns((self._mtu + 2 * HEADER_BYTES) * 8 / mean_bps)
-        if config.outage is not None and not config.outage.hold:
-            # A blackout must not use up all tries.
-            dark_ns = longest_dark_ns(config) // (LEAST_TRIES - 1)
-            report_ns, segment_ns = report_ns + dark_ns, segment_ns + dark_ns
-        return (
-            AnswerTimes(lambda at: self.delay_at(at) + late, self.delay_at, report_ns, windows),
-            AnswerTimes(self.delay_at, lambda at: self.delay_at(at) + late, segment_ns, windows),
-        )
-
     def adjust(self, config: HopConfig | ReturnHop, delay_s: float, turn: int, now: int) -> None:
         """See `Hop.adjust`; the way back has the hop's new rate where it has none of its own."""
         was = self._config
@@ -129,7 +112,9 @@ class LtpHop(Hop):
         held, self._release = self._release, None  # which is looked at when all is changed
         super().adjust(config, delay_s, turn, now)
         self._close_gaps(config)
-        self._near.sight, self._far.sight = self._sights(config, mean_bps, back.rate.rate_bps)
+        self._near.sight, self._far.sight = make_sights(
+            config, self.delay_at, mean_bps, back.rate.rate_bps, self._mtu, nodes=self._custody
+        )
         self._release = held
         self._resume(now)
         back.look_again(now)

@@ -46,8 +46,8 @@ class LtpEvent:
     """What happened to a session."""
 
     kind: str
-    """`piece` (a red segment is here), `red` (all of the red part is), `green` (a green segment is), `delivered` (the far
-    end has all of the red part), `cancelled` (by either end, for `reason`)."""
+    """`piece` (a red segment is here), `red` (all of the red part is), `green` (a green segment is), `delivered` (the
+    far end has all of the red part), `cancelled` (by either end, for `reason`)."""
     session: SessionId
     data: bytes = b""
     offset: int = 0

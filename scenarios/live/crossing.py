@@ -130,7 +130,7 @@ class Crossing:
         return passing
 
     def header_of(self, row: Row, data: bytes | None) -> int | None:
-        """Return the bytes of the header that *row* says an LTP segment has; 0: it says what became of one; None: neither.
+        """Return the bytes of the header of the LTP segment that *row* is about, 0 but where it begins; None: of none.
 
         The packet in a segment has rows of its own: what is drawn is that.
         """

@@ -11,22 +11,22 @@ def describe(data: bytes) -> dict[str, Any]:
         segment = parse(data)
     except ValueError:
         return {}
-    about: dict[str, Any] = {"session": segment.session[1]}
+    more: dict[str, Any]
     match segment:
         case DataSegment():
             kind = segment.type.name.lower()
             more = {"offset": segment.offset, "length": len(segment.data), "checkpoint": segment.checkpoint}
         case ReportSegment():
             kind, claims = "report", [[first, end] for first, end in segment.claims]
-            more = {"checkpoint": segment.checkpoint, "lower": segment.lower, "upper": segment.upper}
-            more |= {"serial": segment.serial, "claims": claims}
+            more = {"serial": segment.serial, "checkpoint": segment.checkpoint, "claims": claims}
+            more |= {"lower": segment.lower, "upper": segment.upper}
         case ReportAck():
             kind, more = "report_ack", {"serial": segment.serial}
         case CancelSegment():
             kind, more = "cancel", {"by_sender": segment.by_sender, "reason": segment.reason}
         case CancelAck():
             kind, more = "cancel_ack", {"by_sender": segment.by_sender}
-    return {"type": kind, **about, **more}
+    return {"type": kind, "session": segment.session[1], **more}
 
 
 def words(about: dict[str, Any]) -> str:

@@ -50,7 +50,6 @@ LOSSES: Mapping[Fate, tuple[str, str, str]] = {
     Fate.STORE_FULL: ("a node's store was full", "8", ORANGE),
     Fate.NO_ROUTE: ("no contact led on", "2", BLACK),
     Fate.NO_ANSWER: ("its hop gave up: nobody answered", "3", VERMILION),
-    Fate.UNREACHABLE: ("its hop gave up: no contact for an answer", "4", BLACK),
     Fate.CANCELLED: ("its LTP session was over", "*", GREY),
     Fate.OUT_OF_ORDER: ("one before it was missing", "1", GREY),
     Fate.IN_FLIGHT: ("still on its way at the end", ">", GREY),

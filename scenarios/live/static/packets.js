@@ -9,7 +9,7 @@ export const REASONS = {
   bad_checksum: "bits flipped", malformed: "malformed", duplicate: "came twice", deadline: "too late",
   version: "other version", peer_slow: "receiver busy", in_flight: "run ended", out_of_order: "out of order",
   expired: "too old", store_full: "store full", no_route: "no contact", collision: "collided",
-  no_answer: "no answer", unreachable: "no contact for an answer", cancelled: "session over",
+  no_answer: "no answer", cancelled: "session over",
 };
 
 /** Whether *packet* goes back, or is a hop's own report. */
