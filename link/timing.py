@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from link import packet
 from link.channel import NS, to_ns
 from link.channel.delay import TAIL, tail_ns
-from link.channel.path import hop_loss, hop_rate_bps, loss_of_reports, path_rate_bps
+from link.channel.path import exchange_loss, hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import Session
@@ -182,6 +182,6 @@ def _ltp_repeats_ns(hop: HopConfig, about: LtpRetransmit, link: Link, traces: Ma
     rate_bps = hop_rate_bps(hop, traces)
     back_bps = about.report_rate_bps or rate_bps
     size = link.mtu_bytes + HEADER_BYTES
-    loss = max(hop_loss(hop, size), loss_of_reports(about, link.mtu_bytes, back_bps))
+    most = tries(exchange_loss(hop, about, size, back_bps)) - 1
     once_s = 2 * hop.delay_s + size * 8 / rate_bps + 2 * link.mtu_bytes * 8 / back_bps
-    return to_ns((tries(loss) - 1) * once_s) + (tries(loss) - 1) * _outage_ns(hop.outage)
+    return most * (to_ns(once_s) + _outage_ns(hop.outage))

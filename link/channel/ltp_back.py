@@ -16,15 +16,17 @@ from link.repair.ltp_sessions import Outgoing
 
 
 class WayBack:
-    """Carries what *engine* says, by *hop*'s clock. *born* numbers a segment, *arrive* takes it at the near side."""
+    """Carries what *engine* says, by *hop*'s clock. *born* numbers a segment, *arrive* takes it at the near side; *look*
+    is called when the engine has another timer, and calls `serve`."""
 
     def __init__(
         self, hop: Hop, engine: LtpEngine, rate: ConstantRate, loss: LossModel | None, rng: np.random.Generator,
         outages: Outages | None, *, rows: list[Row], number: int, born: Callable[[Fate, bytes, int], int],
-        arrive: Callable[[bytes, int], None],
+        arrive: Callable[[bytes, int], None], look: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._hop, self._engine, self.rate, self.outages = hop, engine, rate, outages
         self._rows, self._number, self._born, self._arrive = rows, number, born, arrive
+        self._look = look
         self._lost: Lost | None = None
         self._timed: Timed | None = None
         if isinstance(loss, TimedLossModel):
@@ -87,7 +89,7 @@ class WayBack:
             come = partial(self._came, item.data, number, waited, end - start)
             arrival = end + self._hop.delay_at(end)
             self._hop._at(arrival, lambda _event: come(arrival))
-        self.serve(end)
+        self._look(end)  # whose clock must know when the answer is due
 
     def _came(self, data: bytes, number: int, waited: int, lasted: int, now: int) -> None:
         self._rows.append((now, number, int(Fate.CROSSED), self._number, waited, lasted))

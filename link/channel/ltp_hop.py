@@ -23,7 +23,7 @@ from link.channel.hop import Hop
 from link.channel.ltp_back import WayBack
 from link.channel.ltp_blocks import FAULTS, Block, Carried, longest_dark_ns, make_sights
 from link.channel.outage import Outages
-from link.channel.path import hop_loss, hop_rate_bps, loss_of_reports
+from link.channel.path import exchange_loss, hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
 from link.channel.rate import ConstantRate
 from link.events import Fate
@@ -57,9 +57,8 @@ class LtpHop(Hop):
         self._data, self._about, self._mtu, self._custody = data, about, mtu_bytes, custody
         self._queue = PriorityQueue(self._limit, config.queue.classes)
         rate = ConstantRate(about.report_rate_bps or mean_bps)
-        loss = max(
-            hop_loss(config, mtu_bytes + HEADER_BYTES), loss_of_reports(about, mtu_bytes, rate.rate_bps)
-        )
+        # What is waited for an answer to is lost where either is.
+        loss = exchange_loss(config, about, mtu_bytes + HEADER_BYTES, rate.rate_bps)
         # Another block may go before an answer, and an outage that nobody knows of hold it.
         quiet = to_ns(4 * (about.block_bytes + mtu_bytes) * 8 / mean_bps) + longest_dark_ns(config)
         settings = LtpSettings(MAX_BYTES, mtu_bytes, min(loss, 0.95), least_quiet_ns=quiet)
@@ -68,7 +67,7 @@ class LtpHop(Hop):
         rng = generator(more["seed"], f"{more['name']}.reports.loss")
         self._back = WayBack(
             self, self._far, rate, about.loss, rng, self._draw_back_outages(config),
-            rows=self._rows, number=self._number, born=self._born, arrive=self._heard,
+            rows=self._rows, number=self._number, born=self._born, arrive=self._heard, look=self._look,
         )  # fmt: skip
         self._close_gaps(config)
         self._blocks: OrderedDict[SessionId, Block] = OrderedDict()

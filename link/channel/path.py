@@ -27,9 +27,17 @@ def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
     return 1.0 - kept
 
 
-def loss_of_reports(about: LtpRetransmit, packet_bytes: int, rate_bps: float) -> float:
-    """Return the mean share, 0 to 1, of packets of *packet_bytes* at *rate_bps* that the hop's way back loses."""
-    return about.loss.lost_of(1, packet_bytes, packet_bytes * 8 / rate_bps) if about.loss is not None else 0.0
+def exchange_loss(hop: HopConfig, about: LtpRetransmit, packet_bytes: int, back_bps: float) -> float:
+    """Return the mean share, 0 to 1, of packets of *packet_bytes* on *hop* that are lost, or whose answer is.
+
+    The way back has *back_bps* and the hop's own outages.
+    """
+    kept = 1.0 - hop_loss(hop, packet_bytes)
+    if about.loss is not None:
+        kept *= 1.0 - about.loss.lost_of(1, packet_bytes, packet_bytes * 8 / back_bps)
+    if hop.outage is not None and not hop.outage.hold:
+        kept *= hop.outage.share_up
+    return 1.0 - kept
 
 
 def path_loss(link: Link) -> float:

@@ -11,6 +11,9 @@ class Windows(Protocol):
     def after(self, at: int) -> Iterator[tuple[int, int]]:
         """Yield the (start, end) that end after *at*, in order."""
 
+    def open_for(self, at: int, span: int) -> int:
+        """Return when they have been open for *span* since *at*, or the end of the last one."""
+
 
 class Listed:
     """Windows that are given one by one, in order."""
@@ -22,6 +25,15 @@ class Listed:
     def after(self, at: int) -> Iterator[tuple[int, int]]:
         """See `Windows.after`."""
         return iter(self._windows[bisect_right(self._ends, at) :])
+
+    def open_for(self, at: int, span: int) -> int:
+        """See `Windows.open_for`; 0 where there are none."""
+        for start, end in self.after(at):
+            start = max(start, at)
+            if end - start >= span:
+                return start + span
+            span -= end - start
+        return self._ends[-1] if self._ends else 0
 
 
 class InTurn:
@@ -36,6 +48,16 @@ class InTurn:
         while True:
             yield turn * self._turn, turn * self._turn + self._up
             turn += 1
+
+    def open_for(self, at: int, span: int) -> int:
+        """See `Windows.open_for`."""
+        start, end = next(self.after(at))
+        start = max(start, at)
+        if end - start >= span:
+            return start + span
+        span -= end - start
+        turns = (span - 1) // self._up  # that are used up before the last one
+        return end - self._up + (turns + 1) * self._turn + span - turns * self._up
 
 
 class AnswerTimes:
@@ -56,7 +78,6 @@ class AnswerTimes:
         self._back = (lambda _at: back_ns) if isinstance(back_ns, int) else back_ns
         self._answer = answer_ns
         self._windows: Windows | None = Listed(windows) if isinstance(windows, Sequence) else windows
-        self._last = windows[-1][1] if isinstance(windows, Sequence) and windows else 0
 
     def opens(self, at: int) -> int | None:
         """Return when the far end may send, at *at* or next after it; None: never again."""
@@ -92,12 +113,4 @@ class AnswerTimes:
         What it sends comes after its delay, so the clock begins with the light that is under way.
         """
         at += self._back(at)
-        if self._windows is None:
-            return at + span
-        last = self._last
-        for start, last in self._windows.after(at):
-            start = max(start, at)
-            if last - start >= span:
-                return start + span
-            span -= last - start
-        return last
+        return at + span if self._windows is None else self._windows.open_for(at, span)
