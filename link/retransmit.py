@@ -50,12 +50,14 @@ def _spell(given: object) -> object:
 
 def _tell(given: Any) -> str:
     protocol = given.get("protocol") if isinstance(given, Mapping) else getattr(given, "protocol", None)
-    return "sequence" if protocol is None else "ltp"
+    return Retransmit.__name__ if protocol is None else LtpRetransmit.__name__
 
 
 HopRepair = Annotated[
-    Annotated[Retransmit, Tag("sequence")] | Annotated[LtpRetransmit, Tag("ltp")],
+    Annotated[Retransmit, Tag(Retransmit.__name__)] | Annotated[LtpRetransmit, Tag(LtpRetransmit.__name__)],
     Discriminator(_tell),
     BeforeValidator(_spell),
 ]
 """`ltp`, or the fields of one of the two."""
+HOP_REPAIRS = (Retransmit.__name__, LtpRetransmit.__name__)
+"""What errors call the two."""

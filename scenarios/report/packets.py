@@ -63,9 +63,9 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
     origins = _origins(ways, sent)
     for number in sorted(ways, key=lambda number: (ways[number].born[0], number)):
         way = ways[number]
-        copy_of = None if number in sent else origins.get(number)
-        item = sent.get(number if copy_of is None else copy_of)
         own = by_hops.get(number)
+        copy_of = None if number in sent or own is not None else origins.get(number)
+        item = sent.get(number if copy_of is None else copy_of)
         fate = Fate.IN_FLIGHT if way.end is None else way.end[1]
         about = own if own is not None else item
         if (frame is not None and (about is None or about.frame != frame)) or (drops and not fate.is_drop):
