@@ -68,6 +68,20 @@ LINKS = {
         "framing": "ccsds",
         "mtu_bytes": 100,
     },
+    "by LTP": {
+        "hops": [
+            {
+                "name": "near", "rate_bps": 3000, "delay_s": 0.1, "loss": {"model": "bernoulli", "loss": 0.2},
+                "retransmit": {"protocol": "ltp", "loss": {"model": "bernoulli", "loss": 0.1}},
+            },
+            {
+                "name": "far", "rate_bps": 2500, "delay_s": 30.0, "retransmit": "ltp", "duplicate_ratio": 0.1,
+                "bit_error_rate": 1e-4,
+            },
+        ],
+        "mtu_bytes": 100,
+        "repair": {"fec": 0.1, "red": 0.5},
+    },
     "one way": {
         "hops": [
             {

@@ -16,8 +16,10 @@ from link.repair.ltp_sessions import Outgoing
 
 
 class WayBack:
-    """Carries what *engine* says, by *hop*'s clock. *born* numbers a segment, *arrive* takes it at the near side; *look*
-    is called when the engine has another timer, and calls `serve`."""
+    """Carries what *engine* says, by *hop*'s clock. *born* numbers a segment, *arrive* takes it at the near side.
+
+    *look* is called when the engine has another timer, and calls `serve`.
+    """
 
     def __init__(
         self, hop: Hop, engine: LtpEngine, rate: ConstantRate, loss: LossModel | None, rng: np.random.Generator,

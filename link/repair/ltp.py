@@ -89,7 +89,7 @@ class LtpEngine:
     def send(self, block: bytes, red_bytes: int, now: int, bounds: Sequence[int] = ()) -> SessionId:
         """Begin a session for *block*, the first *red_bytes* of which are repaired; return its name.
 
-        No segment crosses one of the ascending *bounds*. Raise ValueError for an empty block, a red part longer than it.
+        No segment crosses one of the ascending *bounds*. Raise ValueError for an empty block, a red part over it.
         """
         if not block or not 0 <= red_bytes <= len(block):
             raise ValueError(f"{red_bytes} red bytes of a block of {len(block)}")
