@@ -89,6 +89,22 @@ def count_red(encoder: Encoder, share: float, sections: int, bodies: Sequence[by
     return len(bodies)
 
 
+def classes(encoder: Encoder, link: Link, sections: int, bodies: Sequence[bytes]) -> list[int]:
+    """Return the class of service of each of a frame's *bodies*: the first ones go before the others.
+
+    With `repair.priorities` that is a third of them. A hop with LTP takes them for red, and how many says `count_red`.
+    """
+    if not (link.repair.priorities or link.has_ltp):
+        return [0] * len(bodies)
+    urgent = count_red(encoder, link.red, sections, bodies) if link.has_ltp else -(-len(bodies) // 3)
+    return [1 if index < urgent else 2 for index in range(len(bodies))]
+
+
+def class_of_repairs(link: Link) -> int:
+    """Return the class of service of repair packets."""
+    return 3 if link.repair.priorities or link.has_ltp else 0
+
+
 class Fountain:
     """Spreads the repair packets of a frame over the time until the next, as fast as the narrowest hop takes them."""
 

@@ -17,7 +17,7 @@ from link.timing import LONGEST_S, Times, body_bytes
 from sender.camera import is_live
 from sender.camera.picture import Shot, Skippable, Skipped
 from sender.encoder import Adjustable, Encoder, SteeredEncoder
-from sender.protection import Fountain, Protection, count_red
+from sender.protection import Fountain, Protection, class_of_repairs, classes
 from sender.rate_control import Choice, RateControl, is_controlled
 
 _MOST_LATE = 16
@@ -328,22 +328,15 @@ class Sender:
                 f"frame {number}: {error}; raise link.mtu_bytes or lower codec.frame_bytes"
             ) from None
         low = number % packet.FRAMES
-        urgent = -(-len(bodies) // 3)
-        if self._link.has_ltp:  # whose first classes are red
-            urgent = count_red(self._encoder, self._link.red, len(sections), bodies)
-        made = []
-        for index, body in enumerate(bodies):
-            level = (1 if index < urgent else 2) if self._has_levels else 0
-            made.append(Packet(Kind.DATA, low, index, body, level, index == len(bodies) - 1))
+        levels = classes(self._encoder, self._link, len(sections), bodies)
+        made = [
+            Packet(Kind.DATA, low, index, body, level, index == len(bodies) - 1)
+            for index, (body, level) in enumerate(zip(bodies, levels, strict=True))
+        ]
         return self._repairs(before), [item.pack(self._short) for item in made], self._repairs(after)
 
-    @property
-    def _has_levels(self) -> bool:
-        return self._link.repair.priorities or self._link.has_ltp
-
     def _repairs(self, repairs: fec.Repairs | None) -> list[bytes]:
-        level = 3 if self._has_levels else 0
-        return [] if repairs is None else repairs.pack(level, self._short)
+        return [] if repairs is None else repairs.pack(class_of_repairs(self._link), self._short)
 
     def _wrap(self, data: bytes) -> bytes:
         self._sequence += 1

@@ -222,7 +222,7 @@ def test_repair_suits_the_link(name: str) -> None:
     plan = schema.load(name)
     link = plan.link
     lossy = any(hop.loss or hop.bit_error_rate for hop in link.hops)
-    assert not lossy or link.repair.fec or link.repair.arq
+    assert not lossy or link.repair.fec or link.repair.arq or link.has_ltp
     assert link.repair.arq == (link.return_ is not None), "a return channel that nothing uses"
     if link.repair.arq:
         assert sum(hop.delay_s for hop in link.hops) < 3600

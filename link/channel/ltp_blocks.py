@@ -39,7 +39,7 @@ class Carried:
 
 
 @dataclass(slots=True)
-class Block:
+class LtpBlock:
     """The packets of a session, by their place."""
 
     carried: dict[int, Carried] = field(default_factory=dict)

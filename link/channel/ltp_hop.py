@@ -21,7 +21,7 @@ from link.channel import to_ns
 from link.channel.custody import Gaps
 from link.channel.hop import Hop
 from link.channel.ltp_back import WayBack
-from link.channel.ltp_blocks import FAULTS, Block, Carried, longest_dark_ns, make_sights
+from link.channel.ltp_blocks import FAULTS, LtpBlock, Carried, longest_dark_ns, make_sights
 from link.channel.outage import Outages
 from link.channel.path import exchange_loss, hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
@@ -70,7 +70,7 @@ class LtpHop(Hop):
             rows=self._rows, number=self._number, born=self._born, arrive=self._heard, look=self._look,
         )  # fmt: skip
         self._close_gaps(config)
-        self._blocks: OrderedDict[SessionId, Block] = OrderedDict()
+        self._blocks: OrderedDict[SessionId, LtpBlock] = OrderedDict()
         self._next: tuple[Outgoing, DataSegment | None, Carried | None] | None = None
         self._unsent = 0  # bytes of packets in blocks that were never on the air
         self._busy = self._awake = self._closed = False
@@ -206,7 +206,7 @@ class LtpHop(Hop):
             taken.append(self._queue.take())
         red = [item for item in taken if self._classify(item.data) < RED_CLASSES]
         green = [item for item in taken if self._classify(item.data) >= RED_CLASSES]
-        block, at, bounds = Block(), 0, []
+        block, at, bounds = LtpBlock(), 0, []
         for item in (*red, *green):
             block.carried[at] = Carried(
                 item.packet, item.since_ns, len(block.carried) < len(red), len(item.data)

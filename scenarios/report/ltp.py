@@ -29,8 +29,8 @@ def describe(data: bytes) -> dict[str, Any]:
     return {"type": kind, "session": segment.session[1], **more}
 
 
-def words(about: dict[str, Any]) -> str:
-    """Return what `describe` found, in words."""
+def words(about: dict[str, Any]) -> list[str]:
+    """Return what `describe` found, in words, part by part."""
     kind = about["type"].replace("_", " ")
     parts = [f"{kind} of session {about['session']}"]
     if "offset" in about:
@@ -38,4 +38,4 @@ def words(about: dict[str, Any]) -> str:
     elif "claims" in about:
         have = sum(end - first for first, end in about["claims"])
         parts.append(f"{have} of bytes {about['lower']} to {about['upper']} there")
-    return ", ".join(parts)
+    return parts

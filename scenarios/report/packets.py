@@ -263,7 +263,8 @@ def _carried(record: dict[str, Any]) -> list[str]:
     if "by_hop" in record:
         name = record["by_hop"]
         if record.get("ltp") and record["kind"] != "repeat":
-            return [f"{name}: {ltp.words(record['ltp'])}"]
+            first, *more = ltp.words(record["ltp"])
+            return [f"{name}: {first}", *more]
         return [f"what {name} has" if record["kind"] == "report" else f"a try of {name} that failed"]
     parts = [f"copy of {record['copy_of']}"] if record["copy_of"] is not None else []
     if (request := record.get("request")) is not None:
