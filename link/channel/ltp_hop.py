@@ -21,7 +21,7 @@ from link.channel import to_ns
 from link.channel.custody import Gaps
 from link.channel.hop import Hop
 from link.channel.ltp_back import WayBack
-from link.channel.ltp_blocks import FAULTS, LtpBlock, Carried, longest_dark_ns, make_sights
+from link.channel.ltp_blocks import FAULTS, Carried, LtpBlock, longest_dark_ns, make_sights
 from link.channel.outage import Outages
 from link.channel.path import exchange_loss, hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting

@@ -293,7 +293,25 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
         hatches = dict(
             zip(
                 LOSSES,
-                ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "*", "O", "o.", "x.", "..", "**"),
+                (
+                    "//",
+                    "..",
+                    "xx",
+                    "\\\\",
+                    "++",
+                    "oo",
+                    "--",
+                    "||",
+                    "",
+                    "*",
+                    "O",
+                    "o.",
+                    "x.",
+                    "/o",
+                    "|*",
+                    "..",
+                    "**",
+                ),
                 strict=True,
             )
         )
