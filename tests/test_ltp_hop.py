@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ RED, GREEN = 1, 2  # classes of service
 FAULTS = (Fate.NO_ANSWER, Fate.CANCELLED)
 BURSTS = {"model": "gilbert_elliott", "loss": 0.3, "mean_burst": 3}
 DAY = {"hold": True, "windows_s": [[0, 600], *([1200 + 7200 * n, 7800 + 7200 * n] for n in range(11))]}
-TROUBLES = {
+TROUBLES: dict[str, dict[str, Any]] = {
     "30 % in bursts of 3": {"loss": BURSTS},
     "10 %": {"loss": {"model": "bernoulli", "loss": 0.1}},
     "2 %": {"loss": {"model": "bernoulli", "loss": 0.02}},
@@ -217,7 +218,9 @@ def test_nothing_is_sent_again_while_the_far_side_is_out_of_sight():
     found = Hopped([packet_of(RED, 192)], outage=outage)
     assert [type(segment) for segment in found.segments] == [DataSegment, ReportSegment, ReportAck]
     report = next(row for row in found.link.rows if row[2] == Fate.REPORTED)
-    sent = found.link._hops[0]._near.sight.answer_by(101_500_000)
+    (hop,) = found.link._hops
+    assert isinstance(hop, LtpHop)
+    sent = hop._near.sight.answer_by(101_500_000)
     # Two reports of the MTU at 16 kbit/s are waited for, from the next contact on.
     assert sent == 1000 * S + 1_500_000_000 + 750_000_000
     assert report[0] <= 1000 * S + 1
@@ -431,6 +434,7 @@ def test_settings_that_are_none_are_refused_in_a_line(setting, said):
 def test_waits_have_room_for_all_tries():
     plan = toys.session(link_of())
     hop = plan.link.hops[0]
+    assert isinstance(hop.retransmit, LtpRetransmit)
     loss = exchange_loss(hop, hop.retransmit, 144, 1000.0)
     assert loss == pytest.approx(0.3)
     waits = times(plan, {})

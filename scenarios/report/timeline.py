@@ -311,7 +311,7 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
                     "|*",
                     "..",
                     "**",
-                ),
+                ),  # fmt: skip
                 strict=True,
             )
         )
