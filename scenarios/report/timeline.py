@@ -290,31 +290,8 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
             (Fate.DELIVERED, "arrived", GREEN),
             *((fate, look[0], look[2]) for fate, look in LOSSES.items()),
         ]
-        hatches = dict(
-            zip(
-                LOSSES,
-                (
-                    "//",
-                    "..",
-                    "xx",
-                    "\\\\",
-                    "++",
-                    "oo",
-                    "--",
-                    "||",
-                    "",
-                    "*",
-                    "O",
-                    "o.",
-                    "x.",
-                    "/o",
-                    "|*",
-                    "..",
-                    "**",
-                ),  # fmt: skip
-                strict=True,
-            )
-        )
+        looks = "// .. xx \\\\ ++ oo -- ||  * O o. x. /o |* .. **".split(" ")  # none where two spaces are
+        hatches = dict(zip(LOSSES, looks, strict=True))
         for fate, label, colour in ends:
             count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]
             if not count.any():
