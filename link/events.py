@@ -19,9 +19,12 @@ class Fate(IntEnum):
     REPEATED = 4
     """An attempt of a hop that failed and was followed by another, under a number of its own (`retransmit`)."""
     REPORTED = 5
-    """The far side of a hop said what it has, by a packet of the hop's own (`retransmit`)."""
+    """The far side of a hop said what it has, by a packet of the hop's own (`retransmit`). With LTP also what the near
+    side says besides data, and the cancelling of sessions."""
     STORED = 6
     """A node keeps it until a contact; *hop* is the node's number, *waited_ns* how long it is expected to wait."""
+    SEGMENT = 7
+    """A hop put a data segment of LTP on the air: a packet, or a try that failed, in a header (`retransmit: ltp`)."""
 
     QUEUE_FULL = 16
     CHANNEL_LOSS = 17
@@ -48,6 +51,10 @@ class Fate(IntEnum):
     """No contacts to come lead from the node to the far end."""
     COLLISION = 30
     """It met another transmission at its receiver, or the receiver was sending itself (`medium`)."""
+    NO_ANSWER = 31
+    """A hop gave it up: it was sent as often as may be, or no contact follows for an answer (`retransmit: ltp`)."""
+    CANCELLED = 32
+    """The far side of a hop does not take it: its session was over there (`retransmit: ltp`)."""
 
     @property
     def is_drop(self) -> bool:
@@ -60,7 +67,7 @@ VERDICTS = frozenset(
 )
 """What an end says of a packet that it was given; all else is said by the channel."""
 
-WITH_BYTES = (Fate.SENT, Fate.REPEATED, Fate.REPORTED)
+WITH_BYTES = (Fate.SENT, Fate.REPEATED, Fate.REPORTED, Fate.SEGMENT)
 """The rows beside which a packet's bytes stand in the journal."""
 BIRTHS = (*WITH_BYTES, Fate.DUPLICATED)
 """The rows with which a number begins; each has one end."""

@@ -41,6 +41,8 @@ from link.nodes import (
 from link.physics.media import MAX_STEPS, Budget
 from link.physics.medium import require_rising
 from link.places import Contacts, Delay
+from link.repair.ltp_segments import HEADER_BYTES
+from link.retransmit import HopRepair, LtpRetransmit
 
 MAX_HOPS = 64
 """Each costs memory and an event a packet; no path in use has ten."""
@@ -140,24 +142,6 @@ class QueueConfig(Model):
     """Priority classes served strictly in order; 1: first in, first out."""
 
 
-class Retransmit(Model):
-    """Repair on a hop alone: packets in sequence, go back N, as the COP-P of Proximity-1 (`link.channel.sequenced`).
-
-    How long to wait for a report follows from the hop's own delay.
-    """
-
-    tries: Annotated[int, Field(ge=2, le=64)] = 16
-    """How often a packet is sent at most before it is given up."""
-    window: Annotated[int, Field(ge=1, le=127)] = 127
-    """How many packets may be unconfirmed; COP-P numbers them by eight bits."""
-    report_bytes: Annotated[int, Field(gt=0, le=packet.MAX_BYTES)] = 14
-    """A report on the air: Proximity-1's 2 bytes in a transfer frame with marker and checksum."""
-    report_rate_bps: Rate | None = None
-    """Of the way back of this hop; None: the hop's own."""
-    loss: Loss | None = None
-    """Of reports."""
-
-
 class HopConfig(Moving):
     """One link of the path: a queue, a transmitter, losses, a propagation delay.
 
@@ -184,8 +168,9 @@ class HopConfig(Moving):
     duplicate_ratio: Annotated[Ratio, Steers.LINK] = 0.0
     outage: Annotated[Outage | None, Steers.LINK] = None
     queue: QueueConfig = QueueConfig()
-    retransmit: Retransmit | None = None
-    """Whether the hop sends again by itself what was lost on it; None: what is lost is lost."""
+    retransmit: HopRepair | None = None
+    """Whether the hop sends again by itself what was lost on it: fields of packets in sequence (COP-P), or `ltp`, which
+    also has fields; None: what is lost is lost."""
     between: tuple[str, str] | None = Field(default=None, exclude_if=is_none)
     """From which of `link.nodes` to which; None: the nodes and hops are in a row."""
     contacts_s: Windows | None = Field(default=None, exclude_if=is_none)
@@ -244,6 +229,10 @@ class Repair(Model):
     """With arq: whether a picture is shown of what is there when the rest is asked for, and refined when that comes."""
     priorities: Annotated[bool, Affects.CHANNEL] = False
     """Whether the first sections of a frame travel in a higher class (needs queue.classes above 1)."""
+    red: Annotated[Ratio | None, Affects.CHANNEL] = Field(default=None, exclude_if=is_none)
+    """Of hops with `retransmit: ltp`: the first packets of a frame that have this share of what it is worth to its
+    codec (of its packets, where that says nothing) are red, sent until they are across; the rest is green, sent once.
+    None: 0.8."""
 
     @property
     def extra_bytes(self) -> int:
@@ -295,6 +284,8 @@ class Link(Model):
                 f"mtu_bytes {self.mtu_bytes} is smaller than a packet with its header: "
                 f"at least {least} with {self.framing} framing{' and fec' if self.repair.fec else ''}"
             )
+        if self.repair.red is not None and not self.has_ltp:
+            raise ValueError("repair.red needs a hop with retransmit: ltp")
         if self.repair.arq and self.return_ is None:
             raise ValueError("repair.arq needs a return channel: give link.return")
         ways: dict[str, HopConfig | ReturnHop] = {hop.name: hop for hop in self.hops}
@@ -303,10 +294,10 @@ class Link(Model):
         for name, hop in ways.items():
             outage = hop.outage
             if outage is not None and outage.hold and outage.up_s is not None and hop.rate_bps is not None:
-                air_s = self.mtu_bytes * 8 / hop.rate_bps
+                air_s = self._air_bytes(hop) * 8 / hop.rate_bps
                 if air_s > outage.up_s:
                     raise ValueError(
-                        f"hop {name}: a packet of {self.mtu_bytes} bytes takes {air_s:.3g} s, "
+                        f"hop {name}: a packet of {self._air_bytes(hop)} bytes takes {air_s:.3g} s, "
                         f"longer than outage.up_s {outage.up_s:g}, and would wait for ever"
                     )
             if hop.queue.limit_bytes < self.mtu_bytes:
@@ -343,6 +334,22 @@ class Link(Model):
                 )
         if self.medium is not None and len(ends) > len(self.nodes) - 1:
             raise ValueError("medium: not with several routes")
+
+    def _air_bytes(self, hop: HopConfig | ReturnHop) -> int:
+        """Return the most that *hop* sends in one piece."""
+        ltp = isinstance(hop, HopConfig) and isinstance(hop.retransmit, LtpRetransmit)
+        return self.mtu_bytes + (HEADER_BYTES if ltp else 0)
+
+    @property
+    def has_ltp(self) -> bool:
+        """Whether a hop sends blocks with red parts."""
+        return any(isinstance(hop.retransmit, LtpRetransmit) for hop in self.hops)
+
+    @property
+    def red(self) -> float:
+        """Which share of a frame is red, 0 to 1; 0 where no hop knows of that."""
+        own = self.repair.red
+        return 0.0 if not self.has_ltp else 0.8 if own is None else own
 
     @property
     def ends(self) -> list[tuple[int, int]]:

@@ -43,6 +43,8 @@ MAX_PACKETS = 1 << 10
 """Packets of one frame at most, repair packets included."""
 MAX_BYTES = 65535
 PRIORITIES = 4
+RED_CLASSES = 2
+"""Of these, the first so many are red on a hop with `retransmit: ltp`."""
 
 CHUNK_BYTES = 2
 """What a section's head in a body costs as a rule (`link.fragment`); the last one of a body is shorter."""

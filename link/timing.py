@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from link import packet
 from link.channel import NS, to_ns
 from link.channel.delay import TAIL, tail_ns
-from link.channel.path import hop_rate_bps, path_rate_bps
+from link.channel.path import exchange_loss, hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import UsageError
 from link.hops import HopConfig, Link, Outage, ReturnHop
 from link.nodes import longest_wait_s
+from link.repair.ltp_segments import HEADER_BYTES
+from link.repair.ltp_sessions import tries
+from link.retransmit import LtpRetransmit
 
 SHARE = 0.8
 """Of what the narrowest hop carries, for frames: the rest is for repairs and for frames larger than most."""
@@ -118,6 +121,7 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
         for hop in link.hops
     )
     overtaking = overtaking or bool(link.nodes)  # by another route, or a higher class of a store
+    overtaking = overtaking or link.has_ltp  # what is sent again comes after what is not
     return Times(rate, frame_ns, round_trip_ns, jitter_ns, deadline_ns, not overtaking, fec_span_ns)
 
 
@@ -133,7 +137,9 @@ def check_span(session: Session, traces: Mapping[str, Trace]) -> None:
     spans["link.deadline_s"] = times(session, traces).deadline_ns / NS
     for hop in link.hops:
         repeats_s = 0.0
-        if hop.retransmit is not None:
+        if isinstance(hop.retransmit, LtpRetransmit):
+            repeats_s = _repeats_ns(hop, link, traces) / NS  # of all that waits at a time
+        elif hop.retransmit is not None:
             repeats_s = hop.queue.limit_bytes / link.mtu_bytes * _repeats_ns(hop, link, traces) / NS
         spans |= _hop_spans(f"hop {hop.name}", hop, hop_rate_bps(hop, traces), hop.delay_s, repeats_s)
     if link.return_ is not None:
@@ -168,6 +174,18 @@ def _repeats_ns(hop: HopConfig, link: Link, traces: Mapping[str, Trace]) -> int:
     """Return how long a packet of a full MTU may take a hop that sends again, besides once."""
     if hop.retransmit is None:
         return 0
+    if isinstance(hop.retransmit, LtpRetransmit):
+        return _ltp_repeats_ns(hop, hop.retransmit, link, traces)
     sizes = link.mtu_bytes + 2 * hop.retransmit.report_bytes
     once_s = 2 * hop.delay_s + sizes * 8 / hop_rate_bps(hop, traces)
     return to_ns((hop.retransmit.tries - 1) * once_s)
+
+
+def _ltp_repeats_ns(hop: HopConfig, about: LtpRetransmit, link: Link, traces: Mapping[str, Trace]) -> int:
+    """Return how long a red packet of a full MTU may take a hop with LTP, besides once."""
+    rate_bps = hop_rate_bps(hop, traces)
+    back_bps = about.report_rate_bps or rate_bps
+    size = link.mtu_bytes + HEADER_BYTES
+    most = tries(exchange_loss(hop, about, size, back_bps)) - 1
+    once_s = 2 * hop.delay_s + size * 8 / rate_bps + 2 * link.mtu_bytes * 8 / back_bps
+    return most * (to_ns(once_s) + _outage_ns(hop.outage))

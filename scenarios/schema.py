@@ -25,6 +25,7 @@ from link.marks import Affects, fields_marked
 from link.physics.geometry import reckon_geometry
 from link.physics.media import MEDIA
 from link.physics.reckon import reckon_budget
+from link.retransmit import HOP_REPAIRS
 from link.terminal import escape, shorten
 from link.timing import LIKELY_FRAMES, SHARE, body_bytes, check_span, times
 from scenarios import document
@@ -233,7 +234,7 @@ def _one_line(error: ValidationError, *under: str) -> str:
 
 def _is_tag(part: Any) -> bool:
     """Return whether *part* of an error's place is put there by pydantic, and no file says it."""
-    return part in LOSS_MODELS or part in MEDIA
+    return part in LOSS_MODELS or part in MEDIA or part in HOP_REPAIRS
 
 
 def _fields_at(loc: tuple[int | str, ...]) -> list[str]:

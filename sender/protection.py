@@ -52,18 +52,57 @@ class Protection:
 
     def gains(self, sections: int, bodies: Sequence[bytes]) -> tuple[float, ...]:
         """Return what each of a frame's *bodies* adds to its quality: that of the sections that are whole with it."""
-        worth = self._encoder.gains(sections)
-        gains = []
-        for at, body in enumerate(bodies):
-            whole = {item.section for item in fragment.chunks(body, last=at + 1 == len(bodies)) if item.final}
-            gains.append(sum(worth[section] for section in whole))
-        return tuple(gains)
+        return worths(self._encoder, sections, bodies)
 
     def assign(
         self, counts: Sequence[int], gains: Sequence[Sequence[float]], repairs: int
     ) -> Sequence[int | None]:
         """See `link.repair.fec.Protect`."""
         return windows.assign(counts, gains, repairs, self.law, alone=ALONE)
+
+
+def worths(encoder: Weighed, sections: int, bodies: Sequence[bytes]) -> tuple[float, ...]:
+    """Return what each of a frame's *bodies* adds to its quality: that of the sections that are whole with it."""
+    worth = encoder.gains(sections)
+    gains = []
+    for at, body in enumerate(bodies):
+        whole = {item.section for item in fragment.chunks(body, last=at + 1 == len(bodies)) if item.final}
+        gains.append(sum(worth[section] for section in whole))
+    return tuple(gains)
+
+
+def count_red(encoder: Encoder, share: float, sections: int, bodies: Sequence[bytes]) -> int:
+    """Return how many of a frame's *bodies*, the first ones, have *share* of what it is worth to its codec.
+
+    Where the codec says nothing of that, each is worth the same. A share above 0 is one at least, 1 is all of them.
+    """
+    if share in (0.0, 1.0):
+        return len(bodies) if share else 0
+    gains = worths(encoder, sections, bodies) if isinstance(encoder, Weighed) else ()
+    if not sum(gains):
+        gains = (1.0,) * len(bodies)
+    wanted, had = share * sum(gains) * (1.0 - 1e-9), 0.0  # less what sums of floats are off by
+    for count, gain in enumerate(gains, 1):
+        had += gain
+        if had >= wanted:
+            return count
+    return len(bodies)
+
+
+def classes(encoder: Encoder, link: Link, sections: int, bodies: Sequence[bytes]) -> list[int]:
+    """Return the class of service of each of a frame's *bodies*: the first ones go before the others.
+
+    With `repair.priorities` that is a third of them. A hop with LTP takes them for red, and how many says `count_red`.
+    """
+    if not (link.repair.priorities or link.has_ltp):
+        return [0] * len(bodies)
+    urgent = count_red(encoder, link.red, sections, bodies) if link.has_ltp else -(-len(bodies) // 3)
+    return [1 if index < urgent else 2 for index in range(len(bodies))]
+
+
+def class_of_repairs(link: Link) -> int:
+    """Return the class of service of repair packets."""
+    return 3 if link.repair.priorities or link.has_ltp else 0
 
 
 class Fountain:

@@ -17,7 +17,7 @@ from link.timing import LONGEST_S, Times, body_bytes
 from sender.camera import is_live
 from sender.camera.picture import Shot, Skippable, Skipped
 from sender.encoder import Adjustable, Encoder, SteeredEncoder
-from sender.protection import Fountain, Protection
+from sender.protection import Fountain, Protection, class_of_repairs, classes
 from sender.rate_control import Choice, RateControl, is_controlled
 
 _MOST_LATE = 16
@@ -316,7 +316,6 @@ class Sender:
         self, number: int, sections: list[bytes], now: int
     ) -> tuple[list[bytes], list[bytes], list[bytes]]:
         """Return the repair packets of a block that ends before this frame, its own packets, and what repairs it."""
-        priorities = self._link.repair.priorities
         before = after = None
         try:
             bodies = fragment.fragment(sections, self._room, number)
@@ -332,16 +331,15 @@ class Sender:
                 f"frame {number}: {error}; raise link.mtu_bytes or lower codec.frame_bytes"
             ) from None
         low = number % packet.FRAMES
-        made = []
-        for index, body in enumerate(bodies):
-            urgent = 1 if 3 * index < len(bodies) else 2
-            last = index == len(bodies) - 1
-            made.append(Packet(Kind.DATA, low, index, body, urgent if priorities else 0, last))
+        levels = classes(self._encoder, self._link, len(sections), bodies)
+        made = [
+            Packet(Kind.DATA, low, index, body, level, index == len(bodies) - 1)
+            for index, (body, level) in enumerate(zip(bodies, levels, strict=True))
+        ]
         return self._repairs(before), [item.pack(self._short) for item in made], self._repairs(after)
 
     def _repairs(self, repairs: fec.Repairs | None) -> list[bytes]:
-        level = 3 if self._link.repair.priorities else 0
-        return [] if repairs is None else repairs.pack(level, self._short)
+        return [] if repairs is None else repairs.pack(class_of_repairs(self._link), self._short)
 
     def _feedback(self, data: bytes, now: int, out: Output) -> Fate:
         """Answer one feedback packet."""

@@ -87,6 +87,16 @@ def random_medium(rng: random.Random, hops: list[dict[str, Any]]) -> dict[str, A
     return {key: value for key, value in medium.items() if value is not None}
 
 
+def random_ltp(rng: random.Random) -> dict[str, Any]:
+    ltp = {
+        "protocol": "ltp",
+        "block_bytes": rng.choice([100, 1000, 1 << 16]),
+        "report_rate_bps": some(rng, 0.4, rng.choice([50.0, 2000.0])),
+        "loss": some(rng, 0.5, random_loss(rng)),
+    }
+    return {key: value for key, value in ltp.items() if value is not None}
+
+
 def random_contacts(rng: random.Random) -> list[list[int]]:
     times = sorted(rng.sample(range(1, 700), 2 * rng.randrange(1, 6)))
     return [list(pair) for pair in zip(times[::2], times[1::2], strict=True)]
@@ -140,6 +150,8 @@ def random_session(rng: random.Random, number: int) -> Session:
                 "window": rng.choice([1, 8, 127]),
                 **({"loss": random_loss(rng)} if rng.random() < 0.4 else {}),
             }
+            if rng.random() < 0.5:
+                hop["retransmit"] = random_ltp(rng)
         hops.append(hop)
     link: dict[str, Any] = {
         "framing": rng.choice(["compact", "ccsds", "uslp", "bp"]),
@@ -165,6 +177,8 @@ def random_session(rng: random.Random, number: int) -> Session:
         link["repair"]["fec_spread"] = rng.choice([1, 1, link["repair"]["fec_frames"]])
         link["repair"]["protection"] = rng.choice(["equal", "unequal"])
         link["repair"]["fountain"] = not link["repair"]["arq"] and rng.random() < 0.3
+    if any("protocol" in hop.get("retransmit", {}) for hop in hops):
+        link["repair"] |= rng.choice([{}, {"red": rng.choice([0.0, 0.3, 1.0])}])
     if rng.random() < 0.2:
         link["deadline_s"] = rng.choice([1.0, 30.0, 500.0])
     return session(
@@ -207,7 +221,7 @@ def check_bytes(found: Any) -> None:
     whole = traffic.traffic(found)
     result = result_of(found).figures
     own = traffic.by_hops(found, whole.sent)
-    assert sum(len(found.data[number]) for _, number in pcap.on_air(found)) == whole.cost.on_air
+    assert sum(len(data) for _, _, data in pcap.on_air(found)) == whole.cost.on_air
     aired = sum(item.size_bytes for item in whole.sent if item.on_air)
     assert aired + sum(item.size_bytes for item in own) == whole.cost.on_air
     # Reports are of no frame, nor are a hop's repeats of what an earlier hop had damaged.

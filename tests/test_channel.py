@@ -355,7 +355,7 @@ def accounted(link, data):
     arrived = {row[1] for row in link.rows if row[2] == Fate.CROSSED} - set(ends)
     assert sorted(births) == sorted({*births})
     assert sorted([*ends, *arrived]) == sorted(births)
-    assert len(data) == sum(row[2] in (Fate.REPEATED, Fate.REPORTED) for row in link.rows)
+    assert len(data) == sum(row[2] in (Fate.REPEATED, Fate.REPORTED, Fate.SEGMENT) for row in link.rows)
 
 
 def test_a_hop_sends_again_what_it_lost_and_keeps_the_order():

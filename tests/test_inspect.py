@@ -332,7 +332,7 @@ def test_tshark_dissects_space_packets(tmp_path: Path) -> None:
     assert len(rows) == packets
     counts = {True: 0, False: 0}
     sent = {item.number: item for item in traffic.packets(run)}
-    for row, (start, number) in zip(rows, pcap.on_air(run), strict=True):
+    for row, (start, number, _) in zip(rows, pcap.on_air(run), strict=True):
         item = sent[number]
         apid, _, sequence, length, size, time = row
         assert int(apid, 0) == CCSDS_APID

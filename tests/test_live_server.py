@@ -45,6 +45,7 @@ from scenarios.live.replay import Replay
 from scenarios.live.room import MOST_ROWS, Room
 from scenarios.live.server import MOST_VIEWERS, LiveServer, running
 from scenarios.results import metrics, traffic
+from scenarios.results.hop_packets import BY_HOPS
 from scenarios.scoring.pairs import Scores
 from scenarios.scoring.quality import psnr_db
 
@@ -69,6 +70,20 @@ LINKS = {
         ],
         "framing": "ccsds",
         "mtu_bytes": 100,
+    },
+    "by LTP": {
+        "hops": [
+            {
+                "name": "near", "rate_bps": 3000, "delay_s": 0.1, "loss": {"model": "bernoulli", "loss": 0.2},
+                "retransmit": {"protocol": "ltp", "loss": {"model": "bernoulli", "loss": 0.1}},
+            },
+            {
+                "name": "far", "rate_bps": 2500, "delay_s": 30.0, "retransmit": "ltp", "duplicate_ratio": 0.1,
+                "bit_error_rate": 1e-4,
+            },
+        ],
+        "mtu_bytes": 100,
+        "repair": {"fec": 0.1, "red": 0.5},
     },
     "one way": {
         "hops": [
@@ -218,10 +233,13 @@ def test_curves_are_ages_and_rates_of_the_run(run):
         assert value == pytest.approx(at_s - newest / NS, rel=1e-5)
     step_ns, sent = room.curves.step_ns, {item.number for item in traffic.packets(stored)}
     radiated = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
+    headers = {
+        own.number: own.size_bytes for own in traffic.by_hops(stored, traffic.packets(stored)) if own.segment
+    }
     air = [
-        (at, len(stored.data[number]))
+        (at, headers.get(number, len(stored.data[number])))
         for at, number, fate, hop, _, _ in stored.rows.tolist()
-        if (number in sent and hop in (0, -1) and fate in radiated) or fate in (Fate.REPEATED, Fate.REPORTED)
+        if (number in sent and hop in (0, -1) and fate in radiated) or fate in BY_HOPS
     ]
     for number, (at_s, value) in enumerate(curves["bit_rate"]["points"]):
         span_ns, until_ns = step_ns * min(10, number + 1), round(at_s * NS)

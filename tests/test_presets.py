@@ -45,6 +45,7 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
     sources = {
         "bandwidth": "world:mars",
         "rover-day": "world:mars",
+        "rover-day-reliable": "world:mars",
         "mars-relay": "world:mars",
         "mars-direct": "world:mars",
         "orbiter-pass": "world:mars",
@@ -121,7 +122,7 @@ SUFFIXES = (
 )  # fmt: skip
 NO_UNIT = {
     "seed", "width", "height", "frames",  # counts, and pixels by custom
-    "loss", "loss_good", "loss_bad", "fec", "duty_cycle",  # shares
+    "loss", "loss_good", "loss_bad", "fec", "duty_cycle", "red",  # shares
     "mean_burst", "arq_rounds", "classes", "fec_frames", "fec_spread", "tries", "window", "senders",  # counts
     "channels", "max_channels", "caption_words", "steps",  # counts
     "guidance", "control_scale", "strength", "cache_threshold", "lora_scale",  # factors and shares
@@ -221,7 +222,7 @@ def test_repair_suits_the_link(name: str) -> None:
     plan = schema.load(name)
     link = plan.link
     lossy = any(hop.loss or hop.bit_error_rate for hop in link.hops)
-    assert not lossy or link.repair.fec or link.repair.arq
+    assert not lossy or link.repair.fec or link.repair.arq or link.has_ltp
     assert link.repair.arq == (link.return_ is not None), "a return channel that nothing uses"
     if link.repair.arq:
         assert sum(hop.delay_s for hop in link.hops) < 3600

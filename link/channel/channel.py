@@ -6,7 +6,7 @@
 The channel has no idea of sockets or wall clocks: it is given packets and times and gives back arrivals.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import simpy
 from link.channel import to_ns
 from link.channel.custody import CustodyHop
 from link.channel.hop import Hop, Sink
+from link.channel.ltp_hop import LtpHop
 from link.channel.network import Network
 from link.channel.path import hop_rate_bps
 from link.channel.rate import ConstantRate, Rate, SteppedRate, Trace, TraceRate
@@ -24,6 +25,7 @@ from link.events import Fate, Row
 from link.hops import Link
 from link.nodes import share_open
 from link.packet import priority
+from link.retransmit import LtpRetransmit
 
 FORWARD, BACKWARD = 0, 1
 
@@ -86,8 +88,11 @@ class Channel:
             elif config.retransmit is None:
                 hop = Hop(self._env, config, rate, **common, **about)
             else:
-                kind = SequencedHop if self._network is None else CustodyHop
                 mean_bps = hop_rate_bps(config, self._traces) / share_open(config.contacts_s)
+                kind: Callable[..., Hop] = SequencedHop if self._network is None else CustodyHop
+                if isinstance(config.retransmit, LtpRetransmit):
+                    custody = self._network is not None
+                    kind = partial(LtpHop, mtu_bytes=link.mtu_bytes, custody=custody)
                 hop = kind(self._env, config, rate, **common, **about, data=own, mean_bps=mean_bps)
             sink = hop.put
             self._entries[FORWARD] = hop.put

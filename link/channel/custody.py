@@ -26,17 +26,17 @@ class Gaps(Outages):
             windows = [(end, start) for end, start in pairs if start > end]
         # Not one model that a scenario has: those of a year's passes are no more than its contacts.
         super().__init__(Outage.model_construct(windows_s=tuple(windows), hold=True), generator(0, ""))
-        self._other = other
+        self.other = other
         self.last_ns = None if contacts is None else to_ns(contacts[-1][1])
         """When the last contact ends; None: never."""
 
     def hits(self, start: int, end: int) -> bool:
         """See `Outages.hits`."""
-        return super().hits(start, end) or (self._other is not None and self._other.hits(start, end))
+        return super().hits(start, end) or (self.other is not None and self.other.hits(start, end))
 
     def resumes(self, now: int) -> int:
         """See `Outages.resumes`: of the windows that are in the way the first one to begin is over."""
-        windows = [self._first_after(now), None if self._other is None else self._other._first_after(now)]
+        windows = [self._first_after(now), None if self.other is None else self.other._first_after(now)]
         return min((window for window in windows if window is not None), default=(now, now))[1]
 
 
@@ -60,7 +60,7 @@ class CustodyHop(SequencedHop):
         """See `Hop.adjust`."""
         was = self._config
         if isinstance(self._back_outages, Gaps):
-            self._back_outages = self._back_outages._other
+            self._back_outages = self._back_outages.other
         self._outages = self.unplanned
         super().adjust(config, delay_s, turn, now)
         assert isinstance(config, HopConfig) and isinstance(was, HopConfig)

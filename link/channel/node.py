@@ -23,6 +23,7 @@ import simpy
 
 from link.channel.custody import CustodyHop
 from link.channel.hop import Hop, Sink
+from link.channel.ltp_hop import LtpHop
 from link.channel.outage import Outages
 from link.channel.routes import FOREVER_NS, Edge, RouteTable
 from link.events import Fate, Row
@@ -59,9 +60,13 @@ class Outlet:
         self._down_until = 0
         self._wake_at: int | None = None
         self._serving = False
-        self._keeps = isinstance(hop, CustodyHop)
-        if isinstance(hop, CustodyHop):
+        self._keeps = isinstance(hop, CustodyHop | LtpHop)
+        # What it is given before its transmitter is free becomes a block.
+        self._ahead = isinstance(hop, LtpHop)
+        if isinstance(hop, CustodyHop | LtpHop):
             hop.on_end = self._ended
+        if isinstance(hop, LtpHop):
+            hop.on_room = self.look
         self._ending = -1  # the contact at whose end it is woken
         self._out: dict[int, Kept] = {}  # in custody: sent, and not confirmed
 
@@ -115,7 +120,7 @@ class Outlet:
         edge = self.edge
         contact = min(self._lines)
         if now < edge.ends[contact]:
-            due = max(edge.starts[contact], self.edge.busy_until, self._down_until)
+            due = max(edge.starts[contact], self._free_at, self._down_until)
             due = min(due, edge.ends[contact])
             if due > now:
                 if self._wake_at is None or due < self._wake_at or self._wake_at <= now:
@@ -141,12 +146,16 @@ class Outlet:
             self._node.route_again(due)
         self.look(due)
 
+    @property
+    def _free_at(self) -> int:
+        return 0 if self._ahead else self.edge.busy_until
+
     def _ready(self) -> bool:
-        return not isinstance(self._hop, CustodyHop) or self._hop.has_room
+        return not isinstance(self._hop, CustodyHop | LtpHop) or self._hop.has_room
 
     def _unplanned(self) -> Outages | None:
         """Return the outages that no plan knows, and that a packet waits for the end of."""
-        outages = self._hop.unplanned if isinstance(self._hop, CustodyHop) else self._hop._outages
+        outages = self._hop.unplanned if isinstance(self._hop, CustodyHop | LtpHop) else self._hop._outages
         return outages if outages is not None and outages.hold else None
 
     def _serve(self, now: int) -> None:
@@ -157,7 +166,7 @@ class Outlet:
                 for kept in self._empty(contact):
                     self._node.route(kept, now)
                 continue
-            if now < max(edge.starts[contact], self.edge.busy_until, self._down_until) or not self._ready():
+            if now < max(edge.starts[contact], self._free_at, self._down_until) or not self._ready():
                 return
             lines = self._lines[contact]
             line = next((line for line in lines if line), None)
@@ -174,7 +183,8 @@ class Outlet:
         if kept.expires <= now:
             self._node.drop(kept, Fate.EXPIRED, now)
             return
-        start, end = self._hop._rate.preview(now, len(kept.data))
+        preview = self._hop.preview if isinstance(self._hop, LtpHop) else self._hop._rate.preview
+        start, end = preview(now, len(kept.data))
         if end > self.edge.ends[contact]:
             self._node.route(kept, now, skip=(self.edge.number, contact))
             return

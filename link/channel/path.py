@@ -6,6 +6,7 @@ from math import prod
 from link.channel.rate import Trace
 from link.hops import HopConfig, Link
 from link.nodes import share_open
+from link.retransmit import LtpRetransmit, Retransmit
 
 
 def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
@@ -13,10 +14,10 @@ def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
 
     That is its loss model, bit errors anywhere in the packet, and regular outages that hold nothing; the three are
     taken as independent. Where the hop sends again what it lost, it loses what is hit at
-    every try.
+    every try. With LTP it is what its segments lose, and its green packets with them.
     Windows of outage are left out: they are known gaps.
     """
-    tries = hop.retransmit.tries if hop.retransmit is not None else 1
+    tries = hop.retransmit.tries if isinstance(hop.retransmit, Retransmit) else 1
     kept = 1.0 - (1.0 - (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)) ** tries
     if hop.loss is not None:
         air_s = packet_bytes * 8 / hop.rate_bps if hop.rate_bps is not None else 0.0  # a trace's packets vary
@@ -26,13 +27,32 @@ def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
     return 1.0 - kept
 
 
+def exchange_loss(hop: HopConfig, about: LtpRetransmit, packet_bytes: int, back_bps: float) -> float:
+    """Return the mean share, 0 to 1, of packets of *packet_bytes* on *hop* that are lost, or whose answer is.
+
+    The way back has *back_bps* and the hop's own outages.
+    """
+    kept = 1.0 - hop_loss(hop, packet_bytes)
+    if about.loss is not None:
+        kept *= 1.0 - about.loss.lost_of(1, packet_bytes, packet_bytes * 8 / back_bps)
+    if hop.outage is not None and not hop.outage.hold:
+        kept *= hop.outage.share_up
+    return 1.0 - kept
+
+
 def path_loss(link: Link) -> float:
     """Return the mean share, 0 to 1, of packets of a full MTU that the way out of *link* loses, hops' own
     repair counted in, that of the ends not.
 
-    Hops are independent, so 1 - prod(1 - loss of a hop).
+    Hops are independent, so 1 - prod(1 - loss of a hop). Hops with LTP lose nothing where all of a frame is red; else
+    this is what green packets are lost by, more than the mean.
     """
-    return 1.0 - prod(1.0 - hop_loss(hop, link.mtu_bytes) for hop in link.way)
+    mended = link.red == 1.0
+    losses = [
+        0.0 if mended and isinstance(hop.retransmit, LtpRetransmit) else hop_loss(hop, link.mtu_bytes)
+        for hop in link.way
+    ]
+    return 1.0 - prod(1.0 - loss for loss in losses)
 
 
 def hop_rate_bps(hop: HopConfig, traces: Mapping[str, Trace]) -> float:

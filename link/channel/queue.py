@@ -33,6 +33,11 @@ class PriorityQueue:
     def __len__(self) -> int:
         return sum(map(len, self._lines))
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all that waits."""
+        return self._bytes
+
     def put(self, item: Waiting, priority: int) -> list[Waiting]:
         """Queue *item*; return what is dropped for it (perhaps itself)."""
         own = priority * len(self._lines) // PRIORITIES

@@ -29,6 +29,7 @@ from link.channel.rate import ConstantRate
 from link.events import Fate
 from link.hops import HopConfig as HopConfig
 from link.hops import ReturnHop
+from link.retransmit import Retransmit
 from link.seeds import generator
 
 
@@ -68,7 +69,7 @@ class SequencedHop(Hop):
     ) -> None:
         super().__init__(env, config, *arguments, **more)
         about = config.retransmit
-        assert about is not None
+        assert isinstance(about, Retransmit)
         name, seed = more["name"], more["seed"]
         self._data = data
         self._tries, self._window, self._report_bytes = about.tries, about.window, about.report_bytes
@@ -104,7 +105,7 @@ class SequencedHop(Hop):
 
     def adjust(self, config: HopConfig | ReturnHop, delay_s: float, turn: int, now: int) -> None:
         """See `Hop.adjust`; reports have the hop's new rate where they have none of their own."""
-        assert isinstance(config, HopConfig) and config.retransmit is not None
+        assert isinstance(config, HopConfig) and isinstance(config.retransmit, Retransmit)
         if config.outage != self._config.outage:
             self._back_outages = None
             if config.outage:

@@ -18,9 +18,8 @@ nobody answers is sent so often that all being lost has a chance of one in a mil
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import ceil
 
 from link.repair.ltp_segments import (
     Cancel,
@@ -38,10 +37,12 @@ from link.repair.ltp_sessions import (
     MOST_TRIES,
     LtpEvent,
     LtpSettings,
+    MeasuredLoss,
     Outgoing,
     Receiving,
     Sending,
     Timers,
+    cut,
     split_report,
     tries,
 )
@@ -49,8 +50,6 @@ from link.repair.sight import AnswerTimes
 
 _CYCLES = 256  # how often gaps of one block are sent again at most
 _REMEMBERED = 1024  # closed sessions that late segments are still answered for
-_LEAST_QUIET_NS = 600_000_000_000
-_MEMORY_SEGMENTS = 256.0  # of the measured loss
 
 
 class LtpEngine:
@@ -63,11 +62,12 @@ class LtpEngine:
         self._receiving: dict[SessionId, Receiving] = {}
         # How sessions ended: red bytes, or why they were given up.
         self._closed: OrderedDict[SessionId, int | Cancel] = OrderedDict()
-        self._timers = Timers()
+        self.timers = Timers()
+        """What is waited for."""
         self._urgent: deque[Outgoing] = deque()
         self._again: deque[DataSegment] = deque()
         self._data: deque[DataSegment] = deque()
-        self._lost = self._heard = 0.0
+        self._measured = MeasuredLoss(settings.loss)
         self.events: list[LtpEvent] = []
         """Since the owner last took them away."""
 
@@ -79,24 +79,23 @@ class LtpEngine:
     @property
     def loss(self) -> float:
         """The larger of the configured and the measured share of lost segments."""
-        measured = self._lost / self._heard if self._heard else 0.0
-        return max(self._settings.loss, measured)
+        return self._measured.share
 
     @property
     def next_ns(self) -> int | None:
         """When something is due; None: nothing is."""
-        return self._timers.next_ns
+        return self.timers.next_ns
 
-    def send(self, block: bytes, red_bytes: int, now: int) -> SessionId:
+    def send(self, block: bytes, red_bytes: int, now: int, bounds: Sequence[int] = ()) -> SessionId:
         """Begin a session for *block*, the first *red_bytes* of which are repaired; return its name.
 
-        Raise ValueError for an empty block or a red part that is longer than it.
+        No segment crosses one of the ascending *bounds*. Raise ValueError for an empty block, a red part over it.
         """
         if not block or not 0 <= red_bytes <= len(block):
             raise ValueError(f"{red_bytes} red bytes of a block of {len(block)}")
         self._numbers += 1
         session = (self._engine, self._numbers)
-        state = Sending(block, red_bytes)
+        state = Sending(block, red_bytes, tuple(bounds))
         self._queue(session, state, [(0, red_bytes)], report=0)
         self._queue(session, state, [(red_bytes, len(block))], report=None)
         self._sending[session] = state
@@ -131,7 +130,7 @@ class LtpEngine:
             key = None
             if segment.checkpoint:
                 key = ("checkpoint", segment.session, segment.checkpoint)
-                self._timers.begin(key, segment)
+                self.timers.begin(key, segment)
             elif state.unsent == 0 and (state.red == 0 or state.delivered):
                 self._drop(segment.session)  # nothing of it is waited for
             return Outgoing(bytes(segment), key)
@@ -139,19 +138,19 @@ class LtpEngine:
 
     def sent(self, item: Outgoing, end: int) -> None:
         """Note that the last bit of *item* left at *end*."""
-        if item.timer is None or (timer := self._timers.get(item.timer)) is None:
+        if item.timer is None or (timer := self.timers.get(item.timer)) is None:
             return
         timer.tries += 1
         if (due := self.sight.answer_by(end)) is None:
             self._give_up(item.timer, Cancel.UNREACHABLE, end)
         else:
-            self._timers.plan(item.timer, due)
+            self.timers.plan(item.timer, due)
 
     def wake(self, now: int) -> None:
         """Do what is due at *now*."""
         while (due := self.next_ns) is not None and due <= now:
-            key = self._timers.take()
-            timer = self._timers.get(key)
+            key = self.timers.take()
+            timer = self.timers.get(key)
             if timer is None or timer.segment is None:
                 self._silent(key[1], now)
             elif timer.tries >= tries(self.loss):
@@ -163,7 +162,7 @@ class LtpEngine:
         """Take a segment that arrived intact. Raise ValueError where it is none."""
         segment = parse(data)
         session, ours = segment.session, segment.session[0] == self._engine
-        if (idle := self._timers.get(("idle", session, 0))) is not None:
+        if (idle := self.timers.get(("idle", session, 0))) is not None:
             idle.tries = 0
         match segment:
             case DataSegment() if not ours:
@@ -171,13 +170,13 @@ class LtpEngine:
             case ReportSegment() if ours:
                 self._take_report(segment, now)
             case ReportAck() if not ours:
-                self._timers.end(("report", session, segment.serial))
+                self.timers.end(("report", session, segment.serial))
                 self._close_received(session)
             case CancelSegment() if segment.by_sender != ours:
                 self._urgent.append(Outgoing(bytes(CancelAck(session, segment.by_sender))))
                 self._cancelled(session, segment.reason)
             case CancelAck() if segment.by_sender == ours:
-                self._timers.end(("cancel", session, 0))
+                self.timers.end(("cancel", session, 0))
                 self._drop(session)
             case _:
                 raise ValueError("a segment of the other end's kind")
@@ -188,9 +187,8 @@ class LtpEngine:
         self, session: SessionId, state: Sending, ranges: Iterable[tuple[int, int]], report: int | None
     ) -> None:
         """Queue the segments of *ranges*, the last of all a checkpoint that answers *report*; None: they are green."""
-        size, pieces = self._settings.segment_bytes, []
-        for first, end in ranges:
-            pieces += [(at, min(at + size, end)) for at in range(first, end, size)]
+        size = self._settings.segment_bytes
+        pieces = [piece for first, end in ranges for piece in cut(first, end, state.bounds, size)]
         for number, (first, end) in enumerate(pieces, 1):
             last = number == len(pieces)
             kind, serial = SegmentType.RED if report is not None else SegmentType.GREEN, 0
@@ -214,14 +212,14 @@ class LtpEngine:
         state = self._sending.get(session)
         if state is None or state.failed is not None or state.delivered:
             return
-        self._timers.end(("checkpoint", session, report.checkpoint))
+        self.timers.end(("checkpoint", session, report.checkpoint))
         if report.serial in state.reports:
             return  # sent again because its acknowledgement was lost
         state.reports.add(report.serial)
         for first, end in report.claims:
             state.claimed.add(first, min(end, state.red))
         gaps = list(state.claimed.gaps(report.lower, min(report.upper, state.red)))
-        self._count(report, gaps)
+        self._count(state, report, gaps)
         if not any(True for _ in state.claimed.gaps(0, state.red)):
             self.events.append(LtpEvent("delivered", session))
             state.delivered = True
@@ -236,13 +234,14 @@ class LtpEngine:
             self._queue(session, state, gaps, report.serial)
         self._watch(session, now)
 
-    def _count(self, report: ReportSegment, gaps: list[tuple[int, int]]) -> None:
+    def _count(self, state: Sending, report: ReportSegment, gaps: list[tuple[int, int]]) -> None:
         """Take what a report lacks into the measured loss."""
         size = self._settings.segment_bytes
-        asked = ceil((report.upper - report.lower) / size)
-        missing = sum(ceil((end - first) / size) for first, end in gaps)
-        kept = max(0.0, 1.0 - asked / _MEMORY_SEGMENTS)
-        self._lost, self._heard = kept * self._lost + missing, kept * self._heard + asked
+        asked, missing = (
+            sum(1 for first, end in ranges for _ in cut(first, end, state.bounds, size))
+            for ranges in ([(report.lower, report.upper)], gaps)
+        )
+        self._measured.count(asked, missing)
 
     # The end that receives
 
@@ -276,6 +275,7 @@ class LtpEngine:
             self._close_received(session)
             return
         if any(True for _ in state.have.gaps(segment.offset, segment.end)):
+            self.events.append(LtpEvent("piece", session, segment.data, segment.offset))
             state.pieces[segment.offset] = segment.data
             state.have.add(segment.offset, segment.end)
         state.highest_red = max(state.highest_red, segment.end)
@@ -294,7 +294,7 @@ class LtpEngine:
         """Answer a checkpoint: by new reports, or by those that answered it before and are not acknowledged."""
         if (before := state.answered.get(segment.checkpoint)) is not None:
             for serial in before:
-                timer = self._timers.get(("report", session, serial))
+                timer = self.timers.get(("report", session, serial))
                 if timer is not None and timer.due_ns is not None:  # else it is in the queue already
                     timer.due_ns = None
                     self._urgent.append(Outgoing(bytes(timer.waiting), ("report", session, serial)))
@@ -323,7 +323,7 @@ class LtpEngine:
     def _close_received(self, session: SessionId) -> None:
         """Close a session whose red part is here, with every report acknowledged, and whose end came."""
         state = self._receiving.get(session)
-        if state is None or state.failed is not None or self._timers.of(session, "report"):
+        if state is None or state.failed is not None or self.timers.of(session, "report"):
             return
         # Green pieces that are lost keep it open until nothing is heard any more.
         if state.end is not None and not any(True for _ in state.have.gaps(0, state.end)):
@@ -335,20 +335,20 @@ class LtpEngine:
         """Have the session looked after when nothing was heard of it for so long in contact."""
         span = self._settings.inactivity_ns
         if span is None:
-            span = max(_LEAST_QUIET_NS, (tries(self.loss) + 2) * self.sight.round_trip_ns(now))
-        self._timers.begin(("idle", session, 0), None)
-        self._timers.plan(("idle", session, 0), self.sight.after(now, span))
+            span = max(self._settings.least_quiet_ns, (tries(self.loss) + 2) * self.sight.round_trip_ns(now))
+        self.timers.begin(("idle", session, 0), None)
+        self.timers.plan(("idle", session, 0), self.sight.after(now, span))
 
     def _silent(self, session: SessionId, now: int) -> None:
         """Give a session up of which nothing was heard, unless something of it is still under way here."""
         state = self._sending.get(session) or self._receiving.get(session)
         if state is None:
             return
-        waits = self._timers.begin(("idle", session, 0), None)
+        waits = self.timers.begin(("idle", session, 0), None)
         waits.tries += 1
         # No contact follows, or nobody puts on the air what waits here: nothing will be heard.
         over = self.sight.after(now, 1) <= now or waits.tries > MOST_TRIES
-        waiting = self._timers.of(session) or (isinstance(state, Sending) and state.unsent)
+        waiting = self.timers.of(session) or (isinstance(state, Sending) and state.unsent)
         if waiting and not over:
             self._watch(session, now)
         elif state.delivered or (isinstance(state, Receiving) and not state.highest_red):
@@ -363,7 +363,7 @@ class LtpEngine:
 
     def _give_up(self, key: tuple[str, SessionId, int], reason: Cancel, now: int) -> None:
         kind, session, _serial = key
-        self._timers.end(key)
+        self.timers.end(key)
         state = self._receiving.get(session)
         if kind == "cancel":
             self._drop(session)
@@ -391,10 +391,10 @@ class LtpEngine:
                 self._closed.popitem(last=False)
 
     def _forget(self, session: SessionId) -> None:
-        for key in self._timers.of(session, "checkpoint report cancel idle"):
-            self._timers.end(key)
+        for key in self.timers.of(session, "checkpoint report cancel idle"):
+            self.timers.end(key)
 
     def _enqueue(self, kind: str, session: SessionId, serial: int, segment: Segment) -> None:
         key = (kind, session, serial)
-        self._timers.begin(key, segment)
+        self.timers.begin(key, segment)
         self._urgent.append(Outgoing(bytes(segment), key))

@@ -22,6 +22,8 @@ from enum import IntEnum
 MAX_SDNV_BYTES = 10
 """64 bits, which is more than any offset."""
 MAX_CLAIMS = 4096
+HEADER_BYTES = 16
+"""What a data segment adds to its data at most while numbers are small: 8 to 16 bytes."""
 
 
 class Cancel(IntEnum):

@@ -1,5 +1,7 @@
 """What an LTP engine knows of its sessions (`link.repair.ltp`), and what it keeps to."""
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil, log
@@ -15,6 +17,7 @@ from link.repair.ltp_segments import (
 
 LEAST_TRIES, MOST_TRIES = 5, 64
 _LOST = 1e-6  # the chance that every try is lost
+_MEMORY_SEGMENTS = 256.0  # of the measured loss
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,9 @@ class LtpSettings:
     loss: float = 0.0
     """Share of segments that the scenario says are lost; what is measured counts where it is more."""
     inactivity_ns: int | None = None
-    """Contact time without a word after which the rest of a session is given up; None: ten minutes, or what all
+    """Contact time without a word after which the rest of a session is given up; None: `least_quiet_ns`, or what all
     tries of a segment and two more take where that is longer."""
+    least_quiet_ns: int = 600_000_000_000
     most_bytes: int = 1 << 26
     """Of a block that is received."""
     most_sessions: int = 4096
@@ -42,8 +46,8 @@ class LtpEvent:
     """What happened to a session."""
 
     kind: str
-    """`red` (all of it is here), `green` (a piece is), `delivered` (the far end has all of the red part), `cancelled`
-    (by either end, for `reason`)."""
+    """`piece` (a red segment is here), `red` (all of the red part is), `green` (a green segment is), `delivered` (the
+    far end has all of the red part), `cancelled` (by either end, for `reason`)."""
     session: SessionId
     data: bytes = b""
     offset: int = 0
@@ -110,6 +114,11 @@ class Timers:
         return [key for key in self._timers if key[1] == session and key[0] in kinds.split()]
 
     @property
+    def waiting(self) -> bool:
+        """Whether an answer is waited for, and not a word of a session alone."""
+        return any(kind != "idle" for kind, _, _ in self._timers)
+
+    @property
     def next_ns(self) -> int | None:
         """When the first is due."""
         while self._agenda:
@@ -133,6 +142,8 @@ class Sending:
 
     block: bytes
     red: int
+    bounds: tuple[int, ...] = ()
+    """Where segments end at the latest besides where they are full, ascending."""
     claimed: Spans = field(default_factory=lambda: Spans([]))
     serial: int = 0
     cycles: int = 0
@@ -181,6 +192,34 @@ class Receiving:
             beyond = self.red is not None and segment.end > self.red
             return beyond or segment.end > self.lowest_green
         return segment.offset < (self.red if self.red is not None else self.highest_red)
+
+
+class MeasuredLoss:
+    """The share of segments that reports lack, the last few hundred counting most; *least* at the least."""
+
+    def __init__(self, least: float) -> None:
+        self._least = least
+        self._lost = self._heard = 0.0
+
+    @property
+    def share(self) -> float:
+        """The larger of the configured and the measured one."""
+        return max(self._least, self._lost / self._heard if self._heard else 0.0)
+
+    def count(self, asked: int, missing: int) -> None:
+        """Note that of *asked* segments *missing* did not come."""
+        kept = max(0.0, 1.0 - asked / _MEMORY_SEGMENTS)
+        self._lost, self._heard = kept * self._lost + missing, kept * self._heard + asked
+
+
+def cut(first: int, end: int, bounds: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield the pieces of *first* to *end*, cut at the *bounds* between them and after *most* bytes."""
+    edges = [*bounds[bisect_right(bounds, first) : bisect_left(bounds, end)], end]
+    for edge in edges:
+        while first < edge:
+            yield first, min(first + most, edge)
+            first += most
+        first = edge
 
 
 def tries(loss: float) -> int:

@@ -72,6 +72,8 @@ def run(
 
         farlink run lunar-relay --set link.hops.0.rate_bps=8000 --set link.repair.fec=0.5 --seed 7
 
+        farlink run mars-relay --set link.hops.0.retransmit=ltp --set link.repair.red=0.5
+
         farlink run --source world:mars --set 'analysis=[segmentation, depth, detection]'
 
         farlink run underwater-acoustic --source dive.mp4 --realtime 10 --json

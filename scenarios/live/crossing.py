@@ -13,6 +13,7 @@ from typing import Any
 from link import fragment, packet
 from link.events import Fate, Row
 from link.packet import Kind
+from scenarios.results.hop_packets import split_segment
 from scenarios.results.traffic import uses
 
 MOST_FLYING = 1 << 15
@@ -81,6 +82,7 @@ class Crossing:
     def __init__(self, framing: str, kind_of: Callable[[int], str]) -> None:
         self._framing, self._kind_of = framing, kind_of
         self._passing: OrderedDict[int, Passing] = OrderedDict()
+        self._segments: OrderedDict[int, None] = OrderedDict()  # of LTP, without an end
         self.accounts: OrderedDict[int, Account] = OrderedDict()
         """By frame, as many as the wire can tell apart."""
         self._captured: list[int] = []
@@ -126,6 +128,27 @@ class Crossing:
         while len(self._passing) > MOST_FLYING:
             self._passing.popitem(last=False)
         return passing
+
+    def header_of(self, row: Row, data: bytes | None) -> int | None:
+        """Return the bytes of the header of the LTP segment that *row* is about, 0 but where it begins; None: of none.
+
+        The packet in a segment has rows of its own: what is drawn is that.
+        """
+        number, fate = row[1], row[2]
+        if fate == Fate.SEGMENT and data is not None:
+            header, inner = split_segment(data)
+            passing = Passing(number, None, 0, "segment", "", len(header), True, row[0], False)
+            self._read(passing, inner, row[0])
+            self._add(passing.frame, "header", len(header))
+            self._segments[number] = None
+            while len(self._segments) > MOST_FLYING:
+                self._segments.popitem(last=False)
+            return len(header)
+        if number not in self._segments:
+            return None
+        if fate == Fate.DELIVERED or Fate(fate).is_drop:
+            del self._segments[number]
+        return 0
 
     def _read(self, passing: Passing, data: bytes, time: int) -> None:
         try:

@@ -195,8 +195,11 @@ class Room:
     def _take_row(self, row: Row) -> None:
         time, number, fate, hop, waited, transmitted = row
         self.rows_seen += 1
-        self.rows.append((self.version, [time, number, _FATES.get(fate, "?"), hop, waited, transmitted]))
         data = self._bytes.pop(number, None) if fate in WITH_BYTES else None
+        if (header := self.crossing.header_of(row, data)) is not None:
+            self.curves.sent(header)
+            return
+        self.rows.append((self.version, [time, number, _FATES.get(fate, "?"), hop, waited, transmitted]))
         born = self.crossing.born(row, data)
         if born is not None:
             way = 0 if born.forward else 1

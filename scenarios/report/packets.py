@@ -21,6 +21,7 @@ from link.events import BIRTHS, Fate
 from link.journal import Run
 from link.packet import Kind
 from link.repair import arq
+from scenarios.report import ltp
 from scenarios.results import traffic
 from scenarios.results.hop_packets import HopPacket
 from scenarios.results.stores import DEATHS, node_figures
@@ -58,12 +59,13 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
     ways = _ways(run)
     sent = {item.number: item for item in traffic.packets(run)}
     by_hops = {own.number: own for own in traffic.by_hops(run, sent.values())}
+    speak = {own.hop for own in by_hops.values() if own.segment}
     origins = _origins(ways, sent)
     for number in sorted(ways, key=lambda number: (ways[number].born[0], number)):
         way = ways[number]
-        copy_of = None if number in sent else origins.get(number)
-        item = sent.get(number if copy_of is None else copy_of)
         own = by_hops.get(number)
+        copy_of = None if number in sent or own is not None else origins.get(number)
+        item = sent.get(number if copy_of is None else copy_of)
         fate = Fate.IN_FLIGHT if way.end is None else way.end[1]
         about = own if own is not None else item
         if (frame is not None and (about is None or about.frame != frame)) or (drops and not fate.is_drop):
@@ -74,6 +76,11 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
             "sent_ns": way.born[0],
             "direction": "forward" if way.born[1] >= 0 else "return",
             **(_identity(item, copy=number not in sent) if own is None else _by_hop(own, names)),
+            **(
+                {"ltp": ltp.describe(run.data[number])}
+                if own is not None and own.hop in speak and (own.report or own.segment)
+                else {}
+            ),
             **({} if item is None else _content(run.data[item.number], scenario)),
             "hops": [_hop(names, row) for row in way.hops],
             **({"stores": [_store(nodes, row) for row in way.stores]} if nodes else {}),
@@ -101,7 +108,8 @@ def _identity(item: traffic.Sent | None, *, copy: bool) -> dict[str, Any]:
 
 def _by_hop(own: HopPacket, names: list[str]) -> dict[str, Any]:
     """Return what there is to say of a packet that a hop put on the air by itself."""
-    about = {"kind": "report" if own.report else "repeat", "frame": own.frame, "index": None}
+    kind = "report" if own.report else "segment" if own.segment else "repeat"
+    about = {"kind": kind, "frame": own.frame, "index": None}
     return {**about, "by_hop": names[own.hop], "size_bytes": own.size_bytes, "on_air": True}
 
 
@@ -269,6 +277,9 @@ def _wrapped(head: str, parts: list[str], between: str) -> Iterator[str]:
 def _carried(record: dict[str, Any]) -> list[str]:
     if "by_hop" in record:
         name = record["by_hop"]
+        if record.get("ltp") and record["kind"] != "repeat":
+            first, *more = ltp.words(record["ltp"])
+            return [f"{name}: {first}", *more]
         return [f"what {name} has" if record["kind"] == "report" else f"a try of {name} that failed"]
     parts = [f"copy of {record['copy_of']}"] if record["copy_of"] is not None else []
     if (request := record.get("request")) is not None:

@@ -259,7 +259,7 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
         longest = max(end - start for start, end in contacts)
         parts.append(f"there {times}, for {duration(longest)} at most, as its nodes know")
     if hop.get("retransmit"):
-        parts.append(f"sends again what it lost, {hop['retransmit']['tries']} tries at most")
+        parts.append(_repeat_words(hop["retransmit"]))
     outage = hop.get("outage")
     if outage:
         then = "packets wait meanwhile" if outage["hold"] else "packets are lost meanwhile"
@@ -271,6 +271,13 @@ def _troubles(hop: Mapping[str, Any], delay_s: float | None) -> list[str]:
             spans = [f"{duration(start)} to {duration(end)}" for start, end in outage["windows_s"]]
             parts.append(f"down from {', '.join(spans)} ({then})")
     return parts
+
+
+def _repeat_words(retransmit: Mapping[str, Any]) -> str:
+    """Return how a hop repairs its own losses."""
+    if "tries" in retransmit:
+        return f"sends again what it lost, {retransmit['tries']} tries at most"
+    return "sends what is red until it is across, by LTP"
 
 
 def _return_words(link: Mapping[str, Any]) -> str:

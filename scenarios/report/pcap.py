@@ -21,6 +21,7 @@ from link.channel import NS
 from link.events import Fate
 from link.journal import Run
 from scenarios.results import traffic
+from scenarios.results.hop_packets import BY_HOPS, split_segment
 from scenarios.results.table import replacing
 
 MAGIC = 0xA1B23C4D
@@ -34,32 +35,43 @@ NAMED_SNAP_BYTES = 65535 + 12
 _VERSION = (2, 4)
 
 
-def on_air(run: Run) -> list[tuple[int, int]]:
-    """Return (start of transmission in ns, packet number) of each packet that left a first transmitter.
+def on_air(run: Run) -> list[tuple[int, int, bytes]]:
+    """Return (start of transmission in ns, number, bytes) of each packet that left a first transmitter, in order.
 
-    What hops sent by themselves to repair their losses is among them, at the time when the journal has it begun.
+    What hops sent by themselves to repair their losses is among them, at the time when the journal has it begun. Where
+    the first hop speaks LTP its segments are there in place of the packets in them; of segments of hops further on
+    there is what they add, their headers.
     """
     rows = run.rows
     # Of a packet's rows at its first hop, the one that it left the transmitter with alone tells of waiting.
     first = rows[((rows[:, 3] == 0) | (rows[:, 3] == -1)) & (rows[:, 4] > 0)]
     waited = dict(zip(first[:, 1].tolist(), first[:, 4].tolist(), strict=True))
-    sent = traffic.packets(run)
-    begun = rows[np.isin(rows[:, 2], (Fate.REPEATED, Fate.REPORTED))][:, :2].tolist()
-    return sorted(
-        [(item.sent_ns + waited.get(item.number, 0), item.number) for item in sent if item.on_air]
-        + [(time, number) for time, number in begun]
-    )
+    begun = rows[np.isin(rows[:, 2], BY_HOPS)][:, :4].tolist()
+    link = traffic.scenario(run)["link"]
+    speak = {hop for _, _, fate, hop in begun if fate == Fate.SEGMENT} & set(traffic.first_hops(link))
+    aired = rows[np.isin(rows[:, 3], list(speak)) & np.isin(rows[:, 2], traffic.RADIATED)]
+    within = set(aired[:, 1].tolist())
+    found = [
+        (item.sent_ns + waited.get(item.number, 0), item.number, run.data[item.number])
+        for item in traffic.packets(run)
+        if item.on_air and item.number not in within
+    ]
+    for time, number, fate, hop in begun:
+        data = run.data[number]
+        if fate == Fate.SEGMENT and hop not in speak:
+            data = split_segment(data)[0]
+        if fate != Fate.REPEATED or hop not in speak:
+            found.append((time, number, data))
+    return sorted(found, key=lambda record: record[:2])
 
 
 def export(run: Run, path: Path) -> tuple[int, int]:
     """Write the packets that went on the air to *path*, whole or not at all; return (packets, their bytes).
 
-    What a hop that repairs its own losses put there by itself is left out: it is below these packets.
-
     Raise StorageError where it cannot be written.
     """
     framing = traffic.scenario(run)["link"]["framing"]
-    packets = [(start, run.data[number]) for start, number in on_air(run)]
+    packets = [(start, data) for start, _, data in on_air(run)]
     write(path, packets, _dissector if framing == "bp" else None)
     return len(packets), sum(len(data) for _, data in packets)
 

@@ -49,6 +49,8 @@ LOSSES: Mapping[Fate, tuple[str, str, str]] = {
     Fate.EXPIRED: ("its lifetime was over", "^", PURPLE),
     Fate.STORE_FULL: ("a node's store was full", "8", ORANGE),
     Fate.NO_ROUTE: ("no contact led on", "2", BLACK),
+    Fate.NO_ANSWER: ("its hop gave up: nobody answered", "3", VERMILION),
+    Fate.CANCELLED: ("its LTP session was over", "*", GREY),
     Fate.OUT_OF_ORDER: ("one before it was missing", "1", GREY),
     Fate.IN_FLIGHT: ("still on its way at the end", ">", GREY),
 }
@@ -288,13 +290,8 @@ def _binned(run: Run, sent: Sequence[Sent], narrow: bool) -> Figure:
             (Fate.DELIVERED, "arrived", GREEN),
             *((fate, look[0], look[2]) for fate, look in LOSSES.items()),
         ]
-        hatches = dict(
-            zip(
-                LOSSES,
-                ("//", "..", "xx", "\\\\", "++", "oo", "--", "||", "", "*", "O", "o.", "x.", "..", "**"),
-                strict=True,
-            )
-        )
+        looks = "// .. xx \\\\ ++ oo -- ||  * O o. x. /o |* .. **".split(" ")  # none where two spaces are
+        hatches = dict(zip(LOSSES, looks, strict=True))
         for fate, label, colour in ends:
             count = np.histogram(rows[rows[:, 2] == fate, 0], edges)[0]
             if not count.any():

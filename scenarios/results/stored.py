@@ -61,7 +61,14 @@ class _OutageRecord(Recorded):
 
 
 class _RetransmitRecord(Recorded):
-    tries: Annotated[int, Field(ge=0, lt=1 << 31)]
+    tries: Annotated[int | None, Field(ge=0, lt=1 << 31)] = None
+    protocol: Text | None = None
+
+    @model_validator(mode="after")
+    def _some_kind(self) -> "_RetransmitRecord":
+        if (self.tries is None) == (self.protocol is None):
+            raise ValueError("retransmit has tries or a protocol")
+        return self
 
 
 class _WayRecord(Recorded):

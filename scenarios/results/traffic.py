@@ -3,7 +3,7 @@
 Every packet that was sent, and every copy that the channel made, has one end: delivered, or one drop with a
 reason. Every byte on the air stands in exactly one place of the breakdown:
 
-    payload   chunk data of data packets, by kind of section      header   packet and chunk headers
+    payload   chunk data of data packets, by kind of section      header   packet and chunk headers, those of segments
     fec       bodies of repair packets                            repair   packets sent again, whole, by an end or a hop
     feedback  packets on the way back and reports of hops, whole
 
@@ -32,7 +32,8 @@ from scenarios.results.stores import node_figures
 if TYPE_CHECKING:
     from link.journal import Run
 
-_RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
+RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
+"""Rows at a hop that say that a packet left its transmitter."""
 _USELESS = (Fate.DUPLICATE, Fate.DEADLINE)  # these reached the far end intact, and were of no use to it
 _FATES: Mapping[int, Fate] = {int(fate): fate for fate in Fate}
 _KINDS: Mapping[int, Kind] = {int(kind): kind for kind in Kind}
@@ -144,10 +145,12 @@ def by_hops(run: "Run", sent: Iterable[Sent]) -> list[HopPacket]:
 
 
 def _cost_of_hops(own: Iterable[HopPacket]) -> Breakdown:
-    sizes = {True: 0, False: 0}
+    header = repair = feedback = 0
     for item in own:
-        sizes[item.report] += item.size_bytes
-    return Breakdown({}, repair=sizes[False], feedback=sizes[True])
+        header += item.size_bytes if item.segment else 0
+        feedback += item.size_bytes if item.report else 0
+        repair += 0 if item.segment or item.report else item.size_bytes
+    return Breakdown({}, header=header, repair=repair, feedback=feedback)
 
 
 def _sum(parts: Iterable[Breakdown]) -> Breakdown:
@@ -189,7 +192,7 @@ def packets(run: "Run") -> list[Sent]:
     data = [run.data[number] for number in numbers.tolist()]
     kinds, low, index = packet.heads(data, scenario(run)["link"]["framing"]).T
     first_hop = np.isin(rows[:, 3], [-1, *first_hops(scenario(run)["link"])])
-    on_air = np.isin(numbers, rows[first_hop & np.isin(rows[:, 2], _RADIATED), 1])
+    on_air = np.isin(numbers, rows[first_hop & np.isin(rows[:, 2], RADIATED), 1])
     shots = [(event["time_ns"], event["frame"]) for event in run.events if event["kind"] == "captured"]
     captured = np.array(shots, np.int64).reshape(-1, 2)
     # Nobody sends or asks for a frame that is not yet captured.

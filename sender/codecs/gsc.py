@@ -58,7 +58,7 @@ class GscEncoder:
         gsc.load_caption_tables(session.codec)
         size = SYNTAXES[session.codec.name].coded_size(session)
         table = None
-        if session.link.repair.protection == "unequal":
+        if session.link.repair.protection == "unequal" or 0.0 < session.link.red < 1.0:
             table = calibration.read(table_path(session))
         return cls(session.codec, analysis, tables, open_captioner(session), size, table)
 
@@ -70,7 +70,7 @@ class GscEncoder:
         Raise UsageError where the encoder was made without a table.
         """
         if self._table is None:
-            raise UsageError("link.repair.protection unequal: the encoder has no rate table")
+            raise UsageError("link.repair.protection unequal, or red: the encoder has no rate table")
         caption, channels = self._table.section_gains(self._codec.task)
         head = [caption] if gsc.has_caption(self._codec) else []
         if self._codec.order == "ssim" and self._codec.channels:

@@ -9,6 +9,7 @@ export const REASONS = {
   bad_checksum: "bits flipped", malformed: "malformed", duplicate: "came twice", deadline: "too late",
   version: "other version", peer_slow: "receiver busy", in_flight: "run ended", out_of_order: "out of order",
   expired: "too old to be kept", store_full: "store full", no_route: "no way on", collision: "met another",
+  no_answer: "no answer came", cancelled: "session given up",
 };
 
 /** Whether *packet* goes back, or is a hop's own report. */

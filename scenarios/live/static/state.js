@@ -18,6 +18,7 @@ const OVERLAYS = { segmentation: "masks", depth: "depth", truth_segmentation: "t
 const ENDS = new Set([
   "delivered", "queue_full", "channel_loss", "outage", "bad_checksum", "malformed", "duplicate", "deadline",
   "version", "peer_slow", "in_flight", "out_of_order", "expired", "store_full", "no_route", "collision",
+  "no_answer", "cancelled",
 ]);
 
 /** Return the page's knowledge as a `state` message has it; *now* is the page's clock in ms. */
