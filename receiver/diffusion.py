@@ -37,6 +37,9 @@ class Diffusion:
         self._device, self._dtype = parts.unet.device, parts.unet.dtype
         self._last: Tensor | None = None
 
+    codec_channels = 1
+    """As of `receiver.generator.Generator`: it is shown pictures and latents alone."""
+
     def adjust(self, sampling: Sampling) -> None:
         """Draw as *sampling* says from the next picture on."""
         self._sampling = sampling
@@ -117,7 +120,8 @@ class Diffusion:
         mean = torch.stack([one.to(wide).mean(1) for one in maps]).mean(0)[..., list(chosen)]
         places, (height, width) = mean.shape[1], latents.shape[2:]
         factor = round((height * width / places) ** 0.5)
-        return mean.transpose(1, 2).unflatten(2, (-(-height // factor), -(-width // factor)))
+        shape = (len(mean), len(chosen), -(-height // factor), -(-width // factor))
+        return mean.transpose(1, 2).reshape(shape)
 
     def most_at_once(self, rows: int, columns: int, most: int) -> int:
         """Return how many pictures of rows x columns cells the device's memory has room for together: 1 to *most*."""

@@ -150,7 +150,7 @@ class WatchedAttention(AttnProcessor):  # type: ignore[misc]
 
         def keep(*given: Any) -> Tensor:
             made: Tensor = probabilities(*given)
-            self.seen.append(made.unflatten(0, (-1, attn.heads)))
+            self.seen.append(made.view(-1, attn.heads, *made.shape[1:]))
             return made
 
         attn.get_attention_scores = keep

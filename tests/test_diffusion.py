@@ -81,8 +81,8 @@ def test_a_fresh_control_adds_nothing_and_a_vae_may_have_other_channels(home):
 
 def test_guidance_is_what_the_formula_says():
     made = drawer()
-    shown = {scale: None for scale in (0.0, 1.0, 5.0)}
-    for scale in shown:
+    shown: dict[float, torch.Tensor] = {}
+    for scale in (0.0, 1.0, 5.0):
         made.adjust(Sampling(steps=1, guidance=scale))
         shown[scale] = made.latents([latent_wish()])
     # one step is affine in what is predicted, and that is affine in the guidance
