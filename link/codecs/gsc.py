@@ -55,7 +55,7 @@ FACTS = CodecFacts(
     kinds={"caption": "caption", "ids": "which channels", "channels": "channels"},
     tiles="channels",
     settings=frozenset({
-        "rate_control", "alpha", "beta", "task", "profile", "channels", "max_channels", "order", "caption",
+        "rate_control", "alpha", "beta", "task", "profile", "generator", "channels", "max_channels", "order", "caption",
         "caption_words", "steps",
         "noise_seed", "guidance", "control_scale", "strength",
     }),
