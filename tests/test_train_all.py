@@ -285,7 +285,14 @@ def test_a_part_that_is_ended_before_its_samples_draws_them_when_it_goes_on(tmp_
 def test_shares_and_examples():
     parts = PARTS["tiny"]
     assert all(stage.part in parts for stage in STAGES)
-    untimed = {"world", "text", "grammar", "detection-threshold", "shown", "all"}  # "shown": nothing ships by it yet
+    untimed = {
+        "world",
+        "text",
+        "grammar",
+        "detection-threshold",
+        "shown",
+        "all",
+    }  # "shown": nothing ships by it yet
     assert untimed == set(parts) - {s.part for s in STAGES}
     assert sum(stage.anew for stage in STAGES) == pytest.approx(1.0)
     assert sum(stage.adapted for stage in STAGES) == pytest.approx(1.0)
