@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 from link.errors import UsageError
+from link.terminal import escape
 
 
 def check_file(path: Path) -> int:
@@ -37,6 +38,7 @@ def read_within(path: Path, most_bytes: int) -> bytes:
 
 
 def brief(text: object, most: int = 300) -> str:
-    """Return *text* as a line of an error shows it: of one over *most* characters its beginning and its end."""
-    whole = str(text)
+    """Return *text* as a line of an error shows it: what is no plain letter spelled out; of one over *most*
+    characters its beginning and its end."""
+    whole = escape(str(text))
     return whole if len(whole) <= most else f"{whole[: most // 2]}...{whole[-most // 2 :]}"

@@ -26,7 +26,7 @@ def share_heap() -> bool:
     Else each thread keeps a heap of its own, and what one of them has freed none of the others uses; and after the
     first large block that is freed, blocks of that size stay in the heap.
     """
-    return _set(M_ARENA_MAX, 1) and _set(M_MMAP_THRESHOLD, 1 << 14)
+    return _set(M_ARENA_MAX, 1) and _set(M_MMAP_THRESHOLD, 1 << 17)
 
 
 def _set(parameter: int, value: int) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -233,17 +233,27 @@ def test_text_encoders_keep_the_words_they_know(tmp_path, monkeypatch):
     assert flow.extend_vocabulary(new) is new
 
 
+def labelled_streets(base):
+    """One picture to learn from and one held out, with labels; return the folder of the former."""
+    pixels, labels, _, _ = view(1)
+    for name in ("train", "val"):
+        for what, made in (("", pixels), ("_labels", labels)):
+            (base / f"{name}{what}").mkdir(parents=True)
+            Image.fromarray(made).save(base / f"{name}{what}" / "0.png")
+    return base / "train"
+
+
+def is_changed(kind, folder, shipped):
+    """Return by name whether each weight of the part in *folder* is another than *shipped* has."""
+    old, new = (kind.from_pretrained(place).state_dict() for place in (shipped, folder))
+    return {name: not torch.equal(value.float(), new[name].float()) for name, value in old.items()}
+
+
 @pytest.mark.slow
 def test_flow_and_control_train_together(world, tmp_path):
-    base = tmp_path / "streets"
-    for name in ("train", "val"):
-        for what in ("", "_labels"):
-            (base / f"{name}{what}").mkdir(parents=True)
-        pixels, labels, _, _ = view(1)
-        Image.fromarray(pixels).save(base / name / "0.png")
-        Image.fromarray(labels).save(base / f"{name}_labels" / "0.png")
     out = tmp_path / "joint"
-    common = ("--streets", base / "train", "--world", world / "train", "--examples", 8, *SMALL)
+    streets = labelled_streets(tmp_path / "streets")
+    common = ("--streets", streets, "--world", world / "train", "--examples", 8, *SMALL)
     assert trained("joint", "--out", out, *common)["step"] == 2
     control = ChannelControlNet.from_pretrained(out / "model" / "controlnet").state_dict()
     shipped = ChannelControlNet.from_pretrained(SHIPPED["controlnet"]).state_dict()
@@ -257,26 +267,41 @@ def test_flow_and_control_train_together(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_flow_without_a_control_gets_a_copy_of_itself(world, tmp_path):
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    texts = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+    for name in ("vae", "transform", "scheduler", "transformer", *texts):
+        (earlier / name).symlink_to(SHIPPED[name])
+    streets = labelled_streets(tmp_path / "streets")
+    common = ("--streets", streets, "--world", world / "train", "--examples", 8, "--from", earlier, *SMALL)
+    trained("joint", "--out", tmp_path / "joint", *common)
+    control = ChannelControlNet.from_pretrained(tmp_path / "joint" / "model" / "controlnet").state_dict()
+    shipped = ChannelControlNet.from_pretrained(SHIPPED["controlnet"]).state_dict()
+    base = FluxTransformer2DModel.from_pretrained(SHIPPED["transformer"]).state_dict()
+    name = "transformer_blocks.0.attn.to_q.weight"
+    far = [float((control[name] - other[name]).float().abs().max()) for other in (base, shipped)]
+    assert far[0] < 2e-3 < far[1], "two steps from the flow, and not from the shipped ControlNet"
+
+
+@pytest.mark.slow
 def test_what_is_drawn_is_trained_by_how_it_looks(world, tmp_path):
-    streets = tmp_path / "streets"
-    for name in ("train", "val"):
-        for what in ("", "_labels"):
-            (streets / f"{name}{what}").mkdir(parents=True)
-        pixels, labels, _, _ = view(1)
-        Image.fromarray(pixels).save(streets / name / "0.png")
-        Image.fromarray(labels).save(streets / f"{name}_labels" / "0.png")
     out = tmp_path / "shown"
-    options = ("--streets", streets / "train", "--world", world / "train", "--examples", 4, "--size", "64x64")
+    streets = labelled_streets(tmp_path / "streets")
+    options = ("--streets", streets, "--world", world / "train", "--examples", 4, "--size", "64x64")
     assert trained("shown", "--out", out, *options, "--seed", 3, "--steps", 2, "--batch", 2)["step"] == 2
     last = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()][-1]
     assert 0.0 < last["val_lpips"] < 2.0
     packages = tmp_path / "packages"
     places = ship(tmp_path, packages)
     assert {f"receiver/weights/tiny/{name}" for name in ("transformer", "controlnet", "vae")} <= set(places)
-    old = AutoencoderKL.from_pretrained(SHIPPED["vae"]).state_dict()
-    new = AutoencoderKL.from_pretrained(packages / "receiver/weights/tiny/vae").state_dict()
-    changed = {name for name, value in old.items() if not torch.equal(value, new[name].to(value.dtype))}
-    assert changed and not any(name.startswith("encoder") for name in changed), "latents stay as they are"
+    changed = is_changed(AutoencoderKL, packages / "receiver/weights/tiny/vae", SHIPPED["vae"])
+    assert any(changed.values())
+    assert not any(changed[name] for name in changed if name.startswith("encoder")), (
+        "latents stay as they are"
+    )
+    for kind, name in ((FluxTransformer2DModel, "transformer"), (ChannelControlNet, "controlnet")):
+        assert any(is_changed(kind, out / "model" / name, SHIPPED[name]).values()), name
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ channel arrived have no original to be compared with: they keep the flow's own l
 so that more steps stay as good as they were (compare Luo et al. 2023, "Latent Consistency Models", and Frans et al.
 2024, "One Step Diffusion via Shortcut Models", which distil a teacher instead).
 
-With *decoded* the VAE's decoder learns with them.
+The VAE's decoder learns with them; its encoder, and so the latents, stay as they are.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from scenarios.scoring.perceptual import Lpips
 from scenarios.training.autoencoder import Draw, compare, grid, score
 from scenarios.training.control import NO_CAPTION, mask_first
 from scenarios.training.data import Cut, draw_mixed, to_tensor
+from scenarios.training.drawn import CELL
 from scenarios.training.examples import WORDS, ExampleSource, caption
 from scenarios.training.joint import Joint
 from scenarios.training.loop import Losses
@@ -38,14 +39,12 @@ VELOCITY = 0.1
 """The weight of that loss beside that of pictures."""
 MOST_WORDS = 24
 """Of the captions of scored pictures: what a session sends at most."""
-CELL = 8
-"""Pixels of one latent's side."""
 DEFAULT_NOISE = 0.5
 """Share of the pictures that start from the noise that a session uses by default."""
 
 
 class Shown(Joint):
-    """Trains transformer, text encoders and ControlNet by the pictures of few steps, and the decoder if *decoded*.
+    """Trains transformer, text encoders, ControlNet and the VAE's decoder by the pictures of few steps.
 
     *analysis* is the transform's g_a; *draws* give cuts whose labels captions are made of, *scored* are held out.
     """
@@ -67,18 +66,15 @@ class Shown(Joint):
         eye: Lpips,
         judge: nn.Module | None,
         noise: Tensor,
-        decoded: bool = True,
     ) -> None:
         super().__init__(examples, held_out, parts, text, synthesis, batch, start)
         self._draws, self._analysis, self._eye, self._judge = draws, analysis, eye, judge
         self._scored, self._told_of_scored = to_tensor(scored), [caption(cut, MOST_WORDS) for cut in scored]
         self._default_noise = noise
-        self._decoded = decoded
-        if decoded:
-            self.modules["decoder"] = parts.vae.decoder
-            if parts.vae.post_quant_conv is not None:
-                self.modules["post_quant_conv"] = parts.vae.post_quant_conv
-            self.modules.requires_grad_(True)
+        self.modules["decoder"] = parts.vae.decoder
+        if parts.vae.post_quant_conv is not None:
+            self.modules["post_quant_conv"] = parts.vae.post_quant_conv
+        self.modules.requires_grad_(True)
 
     def to(self, device: torch.device) -> None:
         """Move what is used but not trained."""
