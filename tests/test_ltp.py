@@ -280,6 +280,33 @@ def test_green_parts_are_sent_once():
     assert pair.sessions == [0, 0]
 
 
+def test_what_stands_alone_is_never_cut_or_joined_with_its_neighbour():
+    ends = [100, 250, 260, 5000, 5100, 10_000]
+    pair = Pair(lose=losing((0, 1), (0, 2), (0, 5)))
+    pair.ends[0].send(BLOCK, 5100, 0, ends)
+    assert pair.run().sessions == [0, 0]
+    first = [
+        (0, 100),
+        (100, 250),
+        (250, 260),
+        (260, 1660),
+        (1660, 3060),
+        (3060, 4460),
+        (4460, 5000),
+        (5000, 5100),
+    ]
+    green = [(5100, 6500), (6500, 7900), (7900, 9300), (9300, 10_000)]
+    sent = [wire.parse(data) for _, end, data in pair.log if end == 0]
+    told = [(item.offset, item.end) for item in sent if isinstance(item, DataSegment)]
+    assert [place for place in told[: len(first)]] == first and [*told[len(first) :]] == [
+        *green, (100, 250), (250, 260), (3060, 4460),
+    ]  # fmt: skip
+    pieces = [(event.offset, event.offset + len(event.data)) for event in pair.events(1, "piece")]
+    assert sorted(pieces) == first, "each once, as soon as it is there"
+    assert pieces[-3:] == [(100, 250), (250, 260), (3060, 4460)]
+    assert [event.data for event in pair.events(1, "red")] == [BLOCK[:5100]]
+
+
 def test_a_block_that_is_green_leaves_no_session_behind():
     for gone in ((), ((0, 7),)):
         pair = Pair(lose=losing(*gone))

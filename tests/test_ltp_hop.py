@@ -10,6 +10,7 @@ import toys
 from campaigns import seed, sizes
 from test_channel import accounted, drain
 from test_metrics import measure
+from test_protection import gsc_encoder
 
 from link.channel.channel import Channel
 from link.channel.ltp_hop import LtpHop
@@ -378,6 +379,15 @@ def test_worth_that_is_all_in_one_place():
     assert count_red(Nothing(), 0.5, 5, bodies) == 3, "each is worth the same"
     assert count_red(Weighed(), 1e-6, 5, bodies) == 1
     assert count_red(Weighed(), 0.999, 5, bodies) == 3
+
+
+def test_of_gsc_the_caption_and_the_first_channels_are_red():
+    # The caption and eight channels, a packet each, the last with the hash.
+    bodies = [*(bytes([0x80 | section, 7]) for section in range(8)), bytes([0x88, 7, *bytes(8)])]
+    counts = [count_red(gsc_encoder(), share, 9, bodies) for share in (0.01, 0.5, 0.8, 0.95)]
+    assert counts[0] >= 2, "what a caption would show counts for the first channel"
+    assert counts == sorted(counts) and counts[2] == 3 and counts[3] < 9
+    assert count_red(gsc_encoder(table=False), 1.0, 9, bodies) == 9, "which needs no table"
 
 
 def test_a_run_is_listed_captured_and_the_same_again(tmp_path):

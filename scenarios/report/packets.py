@@ -336,7 +336,7 @@ class _Summary:
         if record["on_air"]:
             self.air_bytes[way] += record["size_bytes"]
         self.fates[way, record["fate"]] += 1
-        for hop in record["hops"]:
+        for hop in record["hops"] if record["kind"] != "segment" else ():  # the packet in it counts
             self.hops.setdefault(hop["hop"], []).append(hop)
 
     def lines(self, run: Run, *, filtered: bool) -> Iterator[str]:
