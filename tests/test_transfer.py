@@ -105,6 +105,19 @@ def test_the_sender_waits_for_the_next_pass() -> None:
     check_counts(found)
 
 
+def test_a_duty_cycle_is_no_slower_transmitter() -> None:
+    """A PDU fits between outages though its turn, with the silence after it, does not."""
+    link = {
+        "mtu_bytes": 113,
+        "hops": [{"name": "air", "rate_bps": 800, "outage": {"up_s": 4, "down_s": 2, "hold": True}}],
+        "medium": {"senders": 1, "duty_cycle": 0.1},
+    }
+    found = transfer(session(link), {}, FILE[:1000], "a.jpg", acknowledged=False)
+    check_counts(found)
+    assert found.out.sent == 12 and found.ended_s is not None
+    assert 12 * 11.3 * 0.8 < found.ended_s < 12 * 11.3 * 2
+
+
 def test_bits_that_flip_are_damage() -> None:
     found = transfer(plan(bit_error_rate=1e-4), {}, FILE * 4, "a.jpg")
     check_counts(found)

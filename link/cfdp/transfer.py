@@ -101,14 +101,12 @@ class _Pace:
 
     def opens(self, now: int, size: int) -> int:
         """Return when what takes *size* bytes may be sent, at *now* or later."""
-        outages = self._outages
-        for _ in range(
-            1000
-        ):  # of outages between which nothing fits; what is sent then is the hop's to judge
-            if outages is None or not outages.hits(now, now + self.air_ns(size)):
-                break
-            now = outages.resumes(now)
-        return now
+        at, outages = now, self._outages
+        for _ in range(1000):
+            if outages is None or not outages.hits(at, at + self.air_ns(size)):
+                return at
+            at = outages.resumes(at)
+        return now  # it fits between none of so many outages: what becomes of it is the hop's to say
 
     def air_ns(self, size: int) -> int:
         return to_ns(size * 8 / self._rate)
@@ -168,7 +166,10 @@ class _TransferRun:
         ]
         rates = [_rate_bps(hop, link, traces) for hop in link.way]
         first = link.way[0]
-        self._paces = [_Pace(first, f"hop.{first.name}", seed, rates[0], min(rates))]
+        up_bps = (
+            first.rate_bps if first.rate_bps is not None else rates[0]
+        )  # a duty cycle's silence is after a PDU
+        self._paces = [_Pace(first, f"hop.{first.name}", seed, up_bps, min(rates))]
         if link.return_ is not None:
             rate = link.return_.rate_bps
             self._paces.append(_Pace(link.return_, "return", seed, rate, rate))
