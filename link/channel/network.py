@@ -6,11 +6,12 @@ from functools import partial
 from link.channel import to_ns
 from link.channel.hop import Hop, Sink
 from link.channel.node import Outlet, StoreNode
+from link.channel.promises import Edge, Promises, tabulate
 from link.channel.rate import ConstantRate
-from link.channel.routes import FOREVER_NS, Edge, RouteTable
 from link.events import Row
 from link.hops import HopConfig, Link
 from link.packet import rank
+from link.plans.timetable import FOREVER_NS
 
 
 class Network:
@@ -23,12 +24,13 @@ class Network:
             for number, (hop, ends) in enumerate(zip(link.hops, self._ends, strict=True))
         ]
         last = len(link.nodes) - 1
-        router = RouteTable(self._edges, last)
+        table = tabulate(self._edges, len(link.nodes))
+        self._promises = [Promises(table, self._edges, number, last) for number in range(len(link.nodes))]
         born: dict[int, int] = {}
         lifetime = None if link.lifetime_s is None else to_ns(link.lifetime_s)
         self._nodes = [
             StoreNode(
-                number, node.store.limit_bytes, node.store.drop, router=router, rows=rows,
+                number, node.store.limit_bytes, node.store.drop, promises=self._promises[number], rows=rows,
                 rank=partial(rank, framing=link.framing), born=born, lifetime=lifetime,
                 sink=sink if number == last else None,
             )
@@ -55,6 +57,9 @@ class Network:
         for edge, hop, ends in zip(self._edges, link.hops, self._ends, strict=True):
             new = make_edge(edge.number, hop, ends)
             edge.per_byte, edge.scale, edge.delay = new.per_byte, new.scale, new.delay
+        table = tabulate(self._edges, len(self._nodes))
+        for promises in self._promises:
+            promises.table = table
 
 
 def make_edge(number: int, hop: HopConfig, ends: tuple[int, int]) -> Edge:
