@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 
 FOREVER_NS = 1 << 62
 """After all times; until when a contact without an end is there."""
+_NEVER = (FOREVER_NS, FOREVER_NS, 0)
 _MOST_SIZES = 1000
 """Of bundles, for which times on the air are kept."""
 
@@ -75,7 +76,7 @@ class _Heap:
         """By node: the fewest legs of the labels that it had."""
         for node in avoid:
             self.fewest[node] = -1
-        self._early: list[tuple[int, int, int]] = [
+        self.early: list[tuple[int, int, int]] = [
             (FOREVER_NS, FOREVER_NS, 0)
         ] * nodes  # (arrival, legs, contact)
         self._far, self._airs, self._touched, self._begin = far, airs, touched, begin
@@ -85,7 +86,7 @@ class _Heap:
         entries, fewest, early, airs, touched = (
             self.entries,
             self.fewest,
-            self._early,
+            self.early,
             self._airs,
             self._touched,
         )
@@ -111,20 +112,6 @@ class _Heap:
                 early[to] = arrival, legs, number
                 bound = early[self._far]
             heappush(entries, (arrival, legs, number, to, index, start, end))
-
-    def wait(self, own: _Leaving, place: int, index: int) -> None:
-        """Add what leaves the node of label *index* from *place* on, unless *far* is reached before."""
-        if place < len(own.rows):
-            across = own.starts[place] + self._airs[own.best_rate] + own.least_delay
-            if across <= self._early[self._far][0]:
-                heappush(self.entries, (across, -1, place, index))
-
-    def upto(self, own: _Leaving, place: int) -> int:
-        """Return the place after *place* from which on contacts have nothing across before the next entry."""
-        if not self.entries:
-            return place + 1
-        soon = self.entries[0][0] - self._airs[own.best_rate] - own.least_delay
-        return bisect_right(own.starts, soon, place + 1)
 
 
 class Timetable:
@@ -166,9 +153,9 @@ class Timetable:
         contacts that are not as the plan has them; of these *begin* says when they can take the bundle, FOREVER_NS:
         never. *avoid*: nodes that it may not use.
         """
-        leaving = self._leaving
-        heap = _Heap(len(leaving), far, self._airs_of(size_bytes), avoid, touched, begin)
-        entries, fewest = heap.entries, heap.fewest
+        leaving, airs = self._leaving, self._airs_of(size_bytes)
+        heap = _Heap(len(leaving), far, airs, avoid, touched, begin)
+        entries, fewest, early = heap.entries, heap.fewest, heap.early
         latest = [at] * len(leaving)  # by node: when it had the last of its labels
         labels: list[Label] = []
         entries.append((at, 0, -1, near, -1, at, at))
@@ -180,7 +167,10 @@ class Timetable:
                 own = leaving[node]
                 if time < latest[node] <= own.starts[first]:
                     continue  # it was reached again, later and in fewer legs, and sends what begins from then on
-                place = heap.upto(own, first)
+                place = first + 1
+                if entries:
+                    soon = entries[0][0] - airs[own.best_rate] - own.least_delay
+                    place = bisect_right(own.starts, soon, place)
                 rows = own.rows[first:place]
             else:
                 time, legs, _, node, _, _, _ = entry
@@ -196,6 +186,10 @@ class Timetable:
                 begun, rows = own.open[place]
                 if begun < place:
                     rows = rows + own.rows[begun:place]
-            heap.cross(rows, time, legs + 1, index)
-            heap.wait(own, place, index)
+            if rows:
+                heap.cross(rows, time, legs + 1, index)
+            if place < len(own.rows):
+                across = own.starts[place] + airs[own.best_rate] + own.least_delay
+                if across <= early[far][0]:
+                    heappush(entries, (across, -1, place, index))
         return None
