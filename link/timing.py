@@ -93,7 +93,7 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.way)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
-        feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.rate_bps
+        feedback_s = (packet.overhead(link.framing) + packet.REQUEST_BYTES) * 8 / link.return_.known_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += tail_ns(link.return_.jitter) + jitter_ns
     hold_ns = sum(map(_hold_ns, link.way))
@@ -134,7 +134,7 @@ def check_span(session: Session, traces: Mapping[str, Trace]) -> None:
         spans |= _hop_spans(f"hop {hop.name}", hop, hop_rate_bps(hop, traces), hop.delay_s, repeats_s)
     if link.return_ is not None:
         back = link.return_
-        rate = back.rate_bps * (back.outage.share_up if back.outage is not None else 1.0)
+        rate = back.known_bps * (back.outage.share_up if back.outage is not None else 1.0)
         spans |= _hop_spans("the return", back, rate, back.delay_s or 0.0)
     if sum(spans.values()) > LONGEST_S:
         what, span_s = max(spans.items(), key=lambda pair: pair[1])

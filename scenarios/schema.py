@@ -306,7 +306,10 @@ def resolve(scenario: Scenario, folder: Path | None = None, *, geometry: bool = 
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
         for hop in map(reckon_budget, scenario.link.hops)
     )
-    link = scenario.link.model_copy(update={"hops": hops})
+    back = scenario.link.return_
+    link = scenario.link.model_copy(
+        update={"hops": hops, "return_": None if back is None else reckon_budget(back)}
+    )
     if geometry:
         link = reckon_geometry(link, run_span_s(scenario), folder)
     scenario = scenario.model_copy(update={"link": link})

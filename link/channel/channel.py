@@ -22,7 +22,7 @@ from link.channel.rate import ConstantRate, Rate, SteppedRate, Trace, TraceRate
 from link.channel.sequenced import SequencedHop
 from link.channel.shared import FAR, NEAR, Shared, SharedHop
 from link.events import Fate, Row
-from link.hops import Link
+from link.hops import HopConfig, Link, ReturnHop
 from link.nodes import share_open
 from link.packet import priority
 
@@ -69,13 +69,7 @@ class Channel:
         shared = self._share_medium(link, seed)
         self._network = Network(link, self.rows, sink) if link.nodes else None
         for number, config in reversed(list(enumerate(link.hops))):
-            rate: Rate
-            if config.budget_steps is not None:
-                rate = SteppedRate([(to_ns(time_s), bps) for time_s, bps, _ in config.budget_steps])
-            elif config.rate_bps is not None:
-                rate = ConstantRate(config.rate_bps)
-            else:
-                rate = TraceRate(self._traces[config.name])
+            rate: Rate = TraceRate(self._traces[config.name]) if config.rate_bps is None else pace(config)
             name = f"hop.{config.name}"
             if self._network is not None:
                 sink = self._network.sink(number)
@@ -111,7 +105,7 @@ class Channel:
             "delay_s": _return_delay_s(link),
             "sink": sink,
         }
-        rate = ConstantRate(back.rate_bps)
+        rate = pace(back)
         if shared is None or link.medium is None or link.medium.duplex == "full":
             return Hop(self._env, back, rate, **common, **about)
         about |= {"shared": shared, "node": FAR, "receiver": NEAR, "leads": False}
@@ -189,6 +183,15 @@ class Channel:
         arrived = self._arrivals[:]
         self._arrivals.clear()
         return arrived
+
+
+def pace(hop: HopConfig | ReturnHop) -> Rate:
+    """Return the transmitter of a hop that has no trace. Raise ValueError where its budget was not reckoned."""
+    if hop.rate_bps is None:
+        raise ValueError("the budget of a hop was not reckoned (scenarios.schema.resolve)")
+    if hop.budget_steps is None:
+        return ConstantRate(hop.rate_bps)
+    return SteppedRate([(to_ns(time_s), bps) for time_s, bps, _ in hop.budget_steps])
 
 
 def _return_delay_s(link: Link) -> float:

@@ -81,8 +81,7 @@ class Hop:
         self._flip = None
         if config.bit_error_rate:
             self._flip = BitErrors(config.bit_error_rate, self._stream("bits"))
-        steps = config.budget_steps if isinstance(config, HopConfig) else None
-        if steps:
+        if steps := config.budget_steps:
             self._drift, self._by_time = ErrorSteps(steps, self._flip, self._timed), True
         self._copy = config.duplicate_ratio
         self._copy_draw = Uniform(self._stream("copies"))

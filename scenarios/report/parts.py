@@ -76,7 +76,8 @@ def _drops(result: RunResult) -> Iterable[Piece]:
 
 def _budgets(result: RunResult) -> Iterable[Piece]:
     """Give a table of each hop's link budget, and the margin over the run where a distance changes."""
-    hops = scenario(result.run)["link"]["hops"]
+    link = scenario(result.run)["link"]
+    hops = [*link["hops"], *([{**back, "name": "the return"}] if (back := link.get("return")) else [])]
     tables = budgets.tables(hops)
     if not tables:
         return []
