@@ -281,6 +281,21 @@ class Link(Model):
         rates = [(hop.rate_bps or 0.0) * share_open(hop.contacts_s) for hop in self.hops]
         return tuple(self.hops[at] for at in find_widest(self.ends, rates, len(self.nodes)))
 
+    def seen_from(self, node: int) -> "Link":
+        """Return the link as a sender at *node*, by number, has it: that node first, without hops that lead there.
+
+        Raise ValueError where no hops lead from it to the last.
+        """
+        if node == 0:
+            return self
+        first = self.nodes[node]
+        hops = tuple(hop for hop in self.hops if hop.between is None or hop.between[1] != first.name)
+        if any(hop.between is None for hop in hops):
+            raise ValueError(f"a sender at node {first.name}: say of each hop which nodes it is between")
+        nodes = (first, *(one for one in self.nodes if one is not first))
+        find_ends(tuple(one.name for one in nodes), tuple(hop.between for hop in hops))
+        return self.model_copy(update={"nodes": nodes, "hops": hops})
+
     def _check_medium(self) -> None:
         """Raise ValueError where the hop that shares its channel is none, or cannot."""
         if self.medium is None:

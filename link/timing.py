@@ -1,5 +1,6 @@
 """What a link's figures say about waiting: round trips, frame times, deadlines. All in nanoseconds."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -83,9 +84,25 @@ def likely_bytes(session: Session) -> int:
 
 
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:
-    """Return the waits that follow from *session*, whose codec.frame_bytes is set."""
-    link = session.link
-    rate = path_rate_bps(link, traces)
+    """Return the waits that follow from *session*, whose codec.frame_bytes is set: of several senders the longest."""
+    found = [_times(session, session.link.seen_from(node), traces) for node in dict.fromkeys(session.origins)]
+    if len(found) == 1:
+        return found[0]
+    rows = list(zip(*map(dataclasses.astuple, found), strict=True))
+    frame_ns, round_trip_ns, jitter_ns, deadline_ns = (max(row) for row in rows[1:5])
+    return Times(
+        min(rows[0]), frame_ns, round_trip_ns, jitter_ns, deadline_ns, all(rows[5]), fec_span_ns=max(rows[6])
+    )
+
+
+def path_share_bps(session: Session, traces: Mapping[str, Trace]) -> float:
+    """Return what a sender has of its way's mean rate, in bit/s, as if several shared the narrowest hop of each way."""
+    ways = [session.link.seen_from(node) for node in dict.fromkeys(session.origins)]
+    return min(path_rate_bps(link, traces) for link in ways) / max(1, len(session.senders))
+
+
+def _times(session: Session, link: Link, traces: Mapping[str, Trace]) -> Times:
+    rate = path_rate_bps(link, traces) / max(1, len(session.senders))
     frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
     jitter_ns = sum(tail_ns(hop.jitter) + _repeats_ns(hop, link, traces) for hop in link.way)
     jitter_ns += _turn_ns(link)

@@ -6,7 +6,7 @@
 The channel has no idea of sockets or wall clocks: it is given packets and times and gives back arrivals.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from heapq import heappop
 from typing import Any
@@ -39,7 +39,8 @@ class Channel:
     """Both directions of *link* under *seed*. *traces* holds the trace of each hop that names one.
 
     *data* is given the bytes of the rows that the channel makes and that have some: not of SENT, whose sender has them.
-    *steered*: whether `adjust` may be called; a packet's departures are events of the clock then.
+    *steered*: whether `adjust` may be called; a packet's departures are events of the clock then. *origins*: the nodes
+    of several senders, by number, where the link has nodes.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Channel:
         data: list[bytes] | None = None,
         *,
         steered: bool = False,
+        origins: Sequence[int] = (0,),
     ) -> None:
         self._env = simpy.Environment(initial_time=0)
         self.rows: list[Row] = []
@@ -67,7 +69,7 @@ class Channel:
         self._link = link
         own = [] if data is None else data
         shared = self._share_medium(link, seed)
-        self._network = Network(link, self.rows, sink) if link.nodes else None
+        self._network = Network(link, self.rows, sink, origins) if link.nodes else None
         for number, config in reversed(list(enumerate(link.hops))):
             rate: Rate = TraceRate(self._traces[config.name]) if config.rate_bps is None else pace(config)
             name = f"hop.{config.name}"

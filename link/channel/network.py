@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from link import packet
 from link.channel import to_ns
 from link.channel.hop import Hop, Sink
 from link.channel.node import Outlet, StoreNode
@@ -10,14 +11,18 @@ from link.channel.promises import Edge, Promises, tabulate
 from link.channel.rate import ConstantRate
 from link.events import Row
 from link.hops import HopConfig, Link
-from link.packet import rank
 from link.plans.timetable import FOREVER_NS
 
 
 class Network:
-    """The nodes of *link*. *sink* takes what is at the last of them; *rows* what becomes of bundles in stores."""
+    """The nodes of *link*. *sink* takes what is at the last of them; *rows* what becomes of bundles in stores.
 
-    def __init__(self, link: Link, rows: list[Row], sink: Sink) -> None:
+    *origins*: at which nodes, by number, packets come in: those of one sender, or of several (`link.team`).
+    """
+
+    def __init__(self, link: Link, rows: list[Row], sink: Sink, origins: Sequence[int] = (0,)) -> None:
+        self._origins, self._framing = origins, link.framing
+        self._low_bits = (1 << (len(origins) - 1).bit_length()) - 1
         self._ends = link.ends
         self._edges = [
             make_edge(number, hop, ends)
@@ -31,7 +36,7 @@ class Network:
         self._nodes = [
             StoreNode(
                 number, node.store.limit_bytes, node.store.drop, promises=self._promises[number], rows=rows,
-                rank=partial(rank, framing=link.framing), born=born, lifetime=lifetime,
+                rank=partial(packet.rank, framing=link.framing), born=born, lifetime=lifetime,
                 sink=sink if number == last else None,
             )
             for number, node in enumerate(link.nodes)
@@ -49,8 +54,14 @@ class Network:
 
     @property
     def entry(self) -> Callable[[int, bytes, int], None]:
-        """What takes the packets that the sender sends."""
-        return self._nodes[0].put
+        """What takes the packets that the sender sends, or the senders do."""
+        if len(set(self._origins)) == 1:
+            return self._nodes[self._origins[0]].put
+        return self._enter
+
+    def _enter(self, number: int, data: bytes, now: int) -> None:
+        frame = packet.peek(packet.unwrap(data, self._framing)).frame
+        self._nodes[self._origins[frame & self._low_bits]].put(number, data, now)
 
     def adjust(self, link: Link) -> None:
         """Reckon with the rates and delays of *link* from now on."""
