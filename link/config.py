@@ -233,6 +233,11 @@ class Session(Model):
         names = [node.name for node in self.link.nodes]
         return tuple(0 if one.node is None else names.index(one.node) for one in self.senders) or (0,)
 
+    @property
+    def all_frames(self) -> int | None:
+        """How many frames all senders take at most; None: all that the source has."""
+        return None if self.camera.frames is None else self.camera.frames * len(self.origins)
+
     def camera_of(self, sender: int) -> tuple[Camera, int]:
         """Return the camera of sender number *sender*, and the seed that it draws from."""
         if not self.senders:

@@ -215,7 +215,7 @@ def link(
         failure: FarlinkError | None = None
         with runs.claim(out, plan, overwrite=overwrite) as folder:
             with Bar(arrivals=realtime is not None) as bar:
-                bar.begin(plan.name, "the sender's source", plan.camera.frames)
+                bar.begin(plan.name, "the sender's source", plan.all_frames)
                 try:
                     timings = serve(
                         plan.session(), runs.head(plan), folder / "run.mcap", bind,
