@@ -303,6 +303,9 @@ class Link(Model):
         hop = self.shared_hop
         if hop is None:
             raise ValueError(f"medium.hop: there is no hop {self.medium.hop!r}")
+        for other in self._check_others(hop):
+            if (other.rate_bps is None and other.budget is None) or other.retransmit or other.budget_steps:
+                raise ValueError(f"medium: hop {other.name} needs a rate_bps of its own, and no retransmit")
         if (hop.rate_bps is None and hop.budget is None) or hop.retransmit is not None:
             raise ValueError(f"medium: hop {hop.name} needs a rate_bps of its own, and no retransmit")
         half = self.return_ if self.medium.duplex == "half" else None
@@ -317,6 +320,32 @@ class Link(Model):
             )
         if self.medium.duplex == "half" and self.return_ is None:
             raise ValueError("medium.duplex: half needs a return channel to share: give link.return")
+
+    def _check_others(self, hop: HopConfig) -> tuple[HopConfig, ...]:
+        """Return the hops that are on *hop*'s channel besides. Raise ValueError where one is none, or elsewhere."""
+        if self.medium is None or not self.medium.hops:
+            return ()
+        ends = {one.name: end for one, (_, end) in zip(self.hops, self.ends, strict=True)}
+        names = (hop.name, *self.medium.hops)
+        if len(set(names)) != len(names):
+            raise ValueError("medium.hops: each once, and not the hop whose channel it is")
+        for name in self.medium.hops:
+            if name not in ends:
+                raise ValueError(f"medium.hops: there is no hop {name!r}")
+            if ends[name] != ends[hop.name]:
+                raise ValueError(f"medium.hops: {name} does not lead to where {hop.name} does")
+        others = self.shared_hops[1:]
+        if any(other.delay_s != hop.delay_s for other in others):
+            raise ValueError(f"medium.hops: all need the delay_s of {hop.name}")
+        return others
+
+    @property
+    def shared_hops(self) -> tuple[HopConfig, ...]:
+        """All hops on the channel of `medium`, `shared_hop` first; empty where there is none."""
+        if self.medium is None or (hop := self.shared_hop) is None:
+            return ()
+        by_name = {one.name: one for one in self.hops}
+        return (hop, *(by_name[name] for name in self.medium.hops if name in by_name))
 
     @property
     def shared_hop(self) -> HopConfig | None:

@@ -1,22 +1,28 @@
 """Several senders to one receiver: whose each frame is, from which node it comes, who hears what is asked, bad input."""
 
 import json
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 from test_metrics import result_of
 from toys import ToyDecoder, kinds, no_clock, sections, session, shots
 from toys import run as run_one
 from typer.testing import CliRunner
 
 from link import journal, packet, timing
+from link.channel import NS as S
+from link.channel.channel import Channel
 from link.conductor import Conductor
 from link.config import Session
 from link.errors import UsageError
 from link.events import Fate
 from link.fingerprint import fingerprint, short
 from link.frame import Frame, Payload
+from link.hops import Link
 from link.packet import Kind, Packet
 from link.team import Team
 from receiver.receiver import Receiver
@@ -221,6 +227,82 @@ def test_a_node_from_which_nothing_leads_on_has_no_sender():
     assert [hop.name for hop in plan_of(NETWORK, [{"name": "x", "node": "relay"}]).link.seen_from(2).way] == [
         "down"
     ]
+
+
+LORA = {"rate_bps": 100, "delay_s": 0.001}
+
+
+def star(count: int, medium: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a link of *count* robots that hear nobody and one gateway, all on one channel."""
+    names = [f"robot{at}" for at in range(count)]
+    hops = [{"name": f"{name}-gate", "between": [name, "gate"], **LORA} for name in names]
+    others = [hop["name"] for hop in hops[1:]]
+    nodes = [{"name": name} for name in (*names, "gate")]
+    return {"mtu_bytes": 100, "nodes": nodes, "hops": hops, "medium": {"hops": others, **(medium or {})}}
+
+
+def test_robots_that_are_real_meet_on_one_channel():
+    """Each begins once a period at random: a packet comes through where none of the others' overlaps it."""
+    count, duty, rounds = 4, 0.05, 1500
+    period = int(8 * S / duty)
+    channel = Channel(Link.model_validate(star(count)), 1, origins=range(count))
+    rng = random.Random(5)
+    whose = {}
+    for turn in range(rounds):
+        for after, robot in sorted((rng.randrange(period), robot) for robot in range(count)):
+            now = turn * period + after
+            channel.advance(now)
+            data = Packet(Kind.DATA, 4 * (turn % 4000) + robot, 0, bytes(92)).pack(0)
+            whose[channel.send(data, now)] = robot
+    while (when := channel.next_ns) is not None:
+        channel.advance(when)
+    ends = Counter(
+        (row[2], whose[row[1]]) for row in channel.rows if row[2] in (Fate.CROSSED, Fate.COLLISION)
+    )
+    for robot in range(count):
+        through = ends[Fate.CROSSED, robot]
+        assert through + ends[Fate.COLLISION, robot] == rounds
+        assert stats.binomtest(through, rounds, (1 - 2 * duty) ** (count - 1)).pvalue > 0.001
+    assert {row[3] for row in channel.rows if row[2] == Fate.CROSSED} == set(range(count))
+
+
+def test_robots_that_listen_first_lose_less(tmp_path):
+    lost = {}
+    for access in ("aloha", "csma"):
+        plan = plan_of(
+            star(3, {"access": access}), [{"name": f"r{at}", "node": f"robot{at}"} for at in range(3)]
+        )
+        made, _ = run(plan, tmp_path / f"{access}.mcap")
+        traffic.check_conservation(made)
+        lost[access] = int((made.rows[:, 2] == Fate.COLLISION).sum())
+    # All three begin at once, in each period: those who hear a millisecond late meet too, and then take turns.
+    assert lost["csma"] < lost["aloha"] / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"hops": ["moon"]}, "there is no hop 'moon'"),
+        ({"hops": ["robot0-gate"]}, "each once"),
+        ({"hops": ["robot1-gate", "robot1-gate"]}, "each once"),
+        ({"duplex": "half"}, "not together"),
+    ],
+)
+def test_hops_that_cannot_share_a_channel_are_refused(change, says):
+    with pytest.raises(ValueError, match=says):
+        Link.model_validate(star(3, change))
+
+
+def test_hops_of_one_channel_lead_to_one_node_and_are_alike():
+    for more, says in (
+        ({"delay_s": 2.0}, "all need the delay_s"),
+        ({"retransmit": {"tries": 3}}, "no retransmit"),
+        ({"between": ["robot1", "robot2"]}, "does not lead to where"),
+    ):
+        link = star(3)
+        link["hops"][1] |= more
+        with pytest.raises(ValueError, match=says):
+            Link.model_validate(link)
 
 
 class SaidTruths:

@@ -77,8 +77,9 @@ class Channel:
                 sink = self._network.sink(number)
             about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
             hop: Hop
-            if shared is not None and config is link.shared_hop:
-                about |= {"shared": shared, "node": NEAR, "receiver": FAR, "leads": True}
+            place = next((at for at, one in enumerate(link.shared_hops) if one is config), None)
+            if shared is not None and place is not None:
+                about |= {"shared": shared, "node": shared.node(place), "receiver": FAR, "leads": not place}
                 hop = SharedHop(self._env, config, rate, **common, **about)
             elif config.retransmit is None:
                 hop = Hop(self._env, config, rate, **common, **about)
