@@ -54,7 +54,9 @@ class Conductor:
         self._data: list[bytes] = []
         self._session, self._traces = session, traces
         self._loaded = set(session.analysis)
-        self._channel = Channel(session.link, session.seed, traces, self._data, steered=session.live)
+        self._channel = Channel(
+            session.link, session.seed, traces, self._data, steered=session.live, origins=session.origins
+        )
         self._ends = (sender, receiver)
         self._next: list[int | None] = [0, None]
         self._busy = [False, False]

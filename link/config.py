@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from link.fields import Bytes, Model, PositiveSeconds, Text
+from link.fields import Bytes, Model, PositiveSeconds, Text, is_none, is_plain
 from link.frame import MAX_PIXELS
 from link.hops import Link
 from link.marks import Affects, Steers
+from link.packet import FRAMES
 
 LEAST_SIDE, MOST_SIDE = 16, 8192
 """Of a frame, in pixels."""
@@ -181,12 +182,30 @@ class ProfileConfig(Model):
     """The same for `analysis: [detection]`; or a YOLO11 file (.pt) where ultralytics is installed."""
 
 
+MOST_SENDERS = 16
+"""Of a session: each takes its share of the wire's frame numbers."""
+
+
+class SenderConfig(Model):
+    """One of several senders, each a camera and an encoder of its own; all else is as `camera` and `codec` say."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+    source: Annotated[Text | None, Field(exclude_if=is_none), Affects.FRAMES] = None
+    """Where its frames come from; None: as `camera.source`, drawn anew."""
+    node: Annotated[str | None, Field(exclude_if=is_none), Affects.CHANNEL] = None
+    """At which of `link.nodes` it is; None: at the first, or where the first hop begins."""
+
+
 class Session(Model):
     """What every process of a run is told: the resolved scenario without what only the report needs."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64), Affects.NOTHING]
     """Names the run's folder: letters, digits, dot, dash, underscore."""
     camera: Camera
+    senders: Annotated[tuple[SenderConfig, ...], Affects.FRAMES | Affects.CHANNEL] = Field(
+        default=(), max_length=MOST_SENDERS, exclude_if=is_plain
+    )
+    """Who sends to the receiver, where there are several: all at once, each `camera.frames` frames."""
     codec: Codec
     link: Link
     profile: Annotated[ProfileConfig, Affects.MACHINE] = ProfileConfig()
@@ -203,6 +222,61 @@ class Session(Model):
     def _until_the_next(self) -> "Session":
         if self.link.repair.fountain and self.camera.period_s is None:
             raise ValueError("link.repair.fountain lasts until the next frame: it needs camera.period_s")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """How far apart the numbers of a sender's frames are: sender k of several has k, k + stride, ...
+
+        A power of two, so that the wire's low bits of a number say whose it is.
+        """
+        return 1 << (len(self.senders) - 1).bit_length() if self.senders else 1
+
+    @property
+    def origins(self) -> tuple[int, ...]:
+        """At which of the link's nodes the senders are, by number; node 0 where there are no nodes."""
+        names = [node.name for node in self.link.nodes]
+        return tuple(0 if one.node is None else names.index(one.node) for one in self.senders) or (0,)
+
+    @property
+    def all_frames(self) -> int | None:
+        """How many frames all senders take at most; None: all that the source has."""
+        return None if self.camera.frames is None else self.camera.frames * len(self.origins)
+
+    def camera_of(self, sender: int) -> tuple[Camera, int]:
+        """Return the camera of sender number *sender*, and the seed that it draws from."""
+        if not self.senders:
+            return self.camera, self.seed
+        source = self.senders[sender].source
+        camera = self.camera if source is None else self.camera.model_copy(update={"source": source})
+        return camera, (self.seed + sender) % (1 << 64)
+
+    @model_validator(mode="after")
+    def _apart(self) -> "Session":
+        """Raise ValueError where senders are at no node, alike, too many for their frames, or cannot be told apart."""
+        if not self.senders:
+            return self
+        names = [one.name for one in self.senders]
+        if len(set(names)) != len(names):
+            raise ValueError("senders: each needs a name of its own")
+        nodes = [node.name for node in self.link.nodes]
+        for one in self.senders:
+            if one.node is not None and one.node not in nodes[:-1]:
+                raise ValueError(
+                    f"senders: {one.name} is at {one.node!r}, which is none of link.nodes that send"
+                )
+            if one.node is not None:
+                self.link.seen_from(nodes.index(one.node))
+        if self.camera.frames is None or self.camera.frames > FRAMES // self.stride:
+            raise ValueError(
+                f"senders: give camera.frames, at most {FRAMES // self.stride} for each of so many"
+            )
+        if self.codec.strength < 1.0:
+            raise ValueError(
+                "senders: codec.strength below 1 begins with the last picture, which is another's"
+            )
+        if self.live:
+            raise ValueError("senders: not in a live session")
         return self
 
     @field_validator("analysis")

@@ -3,22 +3,14 @@
 Frozen; unknown keys are refused. Numbers carry their unit in the name.
 """
 
-from itertools import pairwise
 from math import fsum
 from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, model_validator
 
 from link import packet
-from link.channel.loss import Loss
 from link.fields import (
     MAX_SECONDS,
-    Bytes,
     Model,
     PositiveSeconds,
     Rate,
@@ -38,108 +30,28 @@ from link.nodes import (
     find_widest,
     share_open,
 )
-from link.physics.media import MAX_STEPS, Budget
-from link.physics.medium import require_rising
-from link.places import Contacts, Delay
 from link.repair.ltp_segments import HEADER_BYTES
 from link.retransmit import HopRepair, LtpRetransmit
-
-MAX_HOPS = 64
-"""Each costs memory and an event a packet; no path in use has ten."""
-MAX_WINDOWS = 5000
-"""Of an outage: a pass an orbit for a year."""
-
-MAX_KNOTS = 2000
-"""Of a delay that changes: 33 hours at a minute's distance."""
+from link.ways import MAX_HOPS as MAX_HOPS
+from link.ways import MAX_KNOTS as MAX_KNOTS
+from link.ways import MAX_WINDOWS as MAX_WINDOWS
+from link.ways import (
+    BitErrorRate,
+    Budgeted,
+    BudgetSteps,
+    Copies,
+    Jittered,
+    Lossy,
+    Moving,
+    Outages,
+    QueueConfig,
+    check_steps,
+)
+from link.ways import Jitter as Jitter
+from link.ways import Outage as Outage
 
 _ENDS = Steers.SENDER | Steers.RECEIVER
 _PACKETS = Affects.CHANNEL | Affects.PACKETS
-
-
-class Jitter(Model):
-    """Extra random delay per packet."""
-
-    model: Literal["uniform", "normal", "exponential", "pareto"] = "uniform"
-    scale_s: Annotated[float, Field(gt=0.0, le=3600.0)]
-    """uniform: 0 to scale; normal: half-normal of this deviation; exponential, pareto (shape 3): this mean."""
-    reorder: bool = False
-    """Whether a later packet may overtake an earlier one."""
-
-
-def _in_a_list(given: object) -> object:
-    return [given] if isinstance(given, dict) else given
-
-
-_Knots = Annotated[
-    tuple[tuple[Annotated[int, Field(ge=0, le=10**17)], Annotated[int, Field(ge=0, le=10**17)]], ...],
-    Field(min_length=1, max_length=MAX_KNOTS),
-]
-
-
-class Moving(Model):
-    """What the two ways of a link have in common where their ends move: derived before a run by `link.physics`."""
-
-    delay: Delay | None = Field(default=None, exclude_if=is_none)
-    """In place of delay_s, which then is the longest of the run: from where the ends are."""
-    delay_knots_ns: _Knots | None = Field(default=None, exclude_if=is_none)
-    """(sent, delay) pairs, rising; linear in between, beyond them as at the nearest. Derived from `delay`."""
-    contacts: Annotated[
-        Annotated[tuple[Contacts, ...], Field(min_length=1, max_length=MAX_HOPS)] | None,
-        BeforeValidator(_in_a_list),
-    ] = Field(default=None, exclude_if=is_none)
-    """When the ends see each other, in place of `outage`, which then holds what waits; of several one is enough."""
-
-    @model_validator(mode="after")
-    def _rising(self) -> "Moving":
-        knots = self.delay_knots_ns
-        if knots is not None and any(late[0] <= early[0] for early, late in pairwise(knots)):
-            raise ValueError("delay_knots_ns must be rising in time")
-        if knots is not None and any(
-            late[0] + late[1] < early[0] + early[1] for early, late in pairwise(knots)
-        ):
-            raise ValueError("delay_knots_ns: a delay cannot shrink faster than time goes on")
-        return self
-
-
-_OutageSeconds = Annotated[float, Field(ge=1e-3, le=MAX_SECONDS)]
-"""What is down for less than a millisecond loses single packets: that is what loss models are for."""
-
-
-class Outage(Model):
-    """Times when the hop is down: a list of windows, or on and off in turn."""
-
-    windows_s: Annotated[tuple[tuple[Seconds, Seconds], ...], Field(max_length=MAX_WINDOWS)] = ()
-    """(start, end) pairs in seconds of run time."""
-    up_s: _OutageSeconds | None = None
-    down_s: _OutageSeconds | None = None
-    random: bool = False
-    """Whether up_s and down_s are means of exponential times rather than fixed."""
-    hold: bool = False
-    """Whether packets wait for the end (a contact plan) rather than being lost (a blackout)."""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Outage":
-        if (self.up_s is None) != (self.down_s is None):
-            raise ValueError("up_s and down_s go together")
-        check_windows(self.windows_s, "windows_s")
-        if self.windows_s and self.up_s is not None:
-            raise ValueError("give windows_s or up_s with down_s, not both")
-        return self
-
-    @property
-    def share_up(self) -> float:
-        """The mean share of time, 0 to 1, that a regular outage leaves; 1 for given windows, which are known gaps."""
-        if self.up_s is None or self.down_s is None:
-            return 1.0
-        return self.up_s / (self.up_s + self.down_s)
-
-
-class QueueConfig(Model):
-    """The drop-tail queue in front of a hop's transmitter."""
-
-    limit_bytes: Bytes = 1 << 20
-    classes: Annotated[int, Field(ge=1, le=4)] = 1
-    """Priority classes served strictly in order; 1: first in, first out."""
 
 
 class HopConfig(Moving):
@@ -153,20 +65,17 @@ class HopConfig(Moving):
     rate_bps: Annotated[Rate | None, Steers.LINK] = None
     trace: Text | None = None
     """A file of delivery opportunities in mahimahi's format, instead of a constant rate."""
-    budget: Budget | None = Field(default=None, exclude_if=is_none)
+    budget: Budgeted = None
     """The hop's physics, in place of a rate and of losses."""
-    budget_steps: Annotated[
-        tuple[tuple[Seconds, Rate, Ratio], ...] | None,
-        Field(min_length=2, max_length=MAX_STEPS + 1, exclude_if=is_none),
-    ] = None
+    budget_steps: BudgetSteps = None
     """Derived from a budget whose distance changes: (from when, bit/s, error rate). `rate_bps` and the error rate of
     `loss` or `bit_error_rate` are then the means over them."""
     delay_s: Annotated[Seconds, Steers.LINK] = 0.0
-    jitter: Annotated[Jitter | None, Steers.LINK] = None
-    loss: Annotated[Loss | None, Steers.LINK] = None
-    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5), Steers.LINK] = 0.0
-    duplicate_ratio: Annotated[Ratio, Steers.LINK] = 0.0
-    outage: Annotated[Outage | None, Steers.LINK] = None
+    jitter: Jittered = None
+    loss: Lossy = None
+    bit_error_rate: BitErrorRate = 0.0
+    duplicate_ratio: Copies = 0.0
+    outage: Outages = None
     queue: QueueConfig = QueueConfig()
     retransmit: HopRepair | None = None
     """Whether the hop sends again by itself what was lost on it: fields of packets in sequence (COP-P), or `ltp`, which
@@ -178,12 +87,7 @@ class HopConfig(Moving):
 
     @model_validator(mode="after")
     def _one_rate(self) -> "HopConfig":
-        if self.budget_steps is not None:
-            if self.budget is None or self.rate_bps is None:
-                raise ValueError("budget_steps are derived from a budget: leave them out")
-            require_rising("budget_steps", tuple((time, rate) for time, rate, _ in self.budget_steps))
-            if self.budget_steps[0][0] != 0.0:
-                raise ValueError("budget_steps must begin at 0")
+        check_steps(self.budget, self.rate_bps, self.budget_steps)
         if self.budget is not None and self.trace is not None:
             raise ValueError("give budget or trace, one of the two")
         if self.budget is None and (self.rate_bps is None) == (self.trace is None):
@@ -192,17 +96,35 @@ class HopConfig(Moving):
 
 
 class ReturnHop(Moving):
-    """The way back, for ACKs and NAKs; lossless where nothing else is said."""
+    """The way back, for ACKs and NAKs; lossless where nothing else is said. A `budget` is as a hop's."""
 
-    rate_bps: Annotated[Rate, Steers.LINK]
+    rate_bps: Annotated[Rate | None, Steers.LINK] = None
+    budget: Budgeted = None
+    """The physics of the way back, in place of a rate and of losses."""
+    budget_steps: BudgetSteps = None
+    """Derived, as a hop's."""
     delay_s: Annotated[Seconds | None, Steers.LINK] = None
     """None: the sum of the forward delays."""
-    jitter: Annotated[Jitter | None, Steers.LINK] = None
-    loss: Annotated[Loss | None, Steers.LINK] = None
-    bit_error_rate: Annotated[float, Field(ge=0.0, le=0.5), Steers.LINK] = 0.0
-    duplicate_ratio: Annotated[Ratio, Steers.LINK] = 0.0
-    outage: Annotated[Outage | None, Steers.LINK] = None
+    jitter: Jittered = None
+    loss: Lossy = None
+    bit_error_rate: BitErrorRate = 0.0
+    duplicate_ratio: Copies = 0.0
+    outage: Outages = None
     queue: QueueConfig = QueueConfig()
+
+    @property
+    def known_bps(self) -> float:
+        """The rate in bit/s. Raise ValueError where a budget's is not reckoned."""
+        if self.rate_bps is None:
+            raise ValueError("return: its budget was not reckoned (scenarios.schema.resolve)")
+        return self.rate_bps
+
+    @model_validator(mode="after")
+    def _one_pace(self) -> "ReturnHop":
+        check_steps(self.budget, self.rate_bps, self.budget_steps)
+        if self.budget is None and self.rate_bps is None:
+            raise ValueError("give rate_bps or budget, one of them")
+        return self
 
 
 class Repair(Model):
@@ -366,6 +288,21 @@ class Link(Model):
         rates = [(hop.rate_bps or 0.0) * share_open(hop.contacts_s) for hop in self.hops]
         return tuple(self.hops[at] for at in find_widest(self.ends, rates, len(self.nodes)))
 
+    def seen_from(self, node: int) -> "Link":
+        """Return the link as a sender at *node*, by number, has it: that node first, without hops that lead there.
+
+        Raise ValueError where no hops lead from it to the last.
+        """
+        if node == 0:
+            return self
+        first = self.nodes[node]
+        hops = tuple(hop for hop in self.hops if hop.between is None or hop.between[1] != first.name)
+        if any(hop.between is None for hop in hops):
+            raise ValueError(f"a sender at node {first.name}: say of each hop which nodes it is between")
+        nodes = (first, *(one for one in self.nodes if one is not first))
+        find_ends(tuple(one.name for one in nodes), tuple(hop.between for hop in hops))
+        return self.model_copy(update={"nodes": nodes, "hops": hops})
+
     def _check_medium(self) -> None:
         """Raise ValueError where the hop that shares its channel is none, or cannot."""
         if self.medium is None:
@@ -373,10 +310,14 @@ class Link(Model):
         hop = self.shared_hop
         if hop is None:
             raise ValueError(f"medium.hop: there is no hop {self.medium.hop!r}")
+        for other in self._check_others(hop):
+            if (other.rate_bps is None and other.budget is None) or other.retransmit or other.budget_steps:
+                raise ValueError(f"medium: hop {other.name} needs a rate_bps of its own, and no retransmit")
         if (hop.rate_bps is None and hop.budget is None) or hop.retransmit is not None:
             raise ValueError(f"medium: hop {hop.name} needs a rate_bps of its own, and no retransmit")
-        if hop.budget_steps is not None:
-            raise ValueError(f"medium: hop {hop.name} must keep its distance")
+        half = self.return_ if self.medium.duplex == "half" else None
+        if hop.budget_steps is not None or (half is not None and half.budget_steps is not None):
+            raise ValueError(f"medium: hop {hop.name} must keep its distance, and with half the return too")
         backoff_s = self.medium.backoff_s
         # What a budget comes to is not known until it is reckoned.
         air_s = None if hop.rate_bps is None else self.mtu_bytes * 8 / hop.rate_bps
@@ -386,6 +327,32 @@ class Link(Model):
             )
         if self.medium.duplex == "half" and self.return_ is None:
             raise ValueError("medium.duplex: half needs a return channel to share: give link.return")
+
+    def _check_others(self, hop: HopConfig) -> tuple[HopConfig, ...]:
+        """Return the hops that are on *hop*'s channel besides. Raise ValueError where one is none, or elsewhere."""
+        if self.medium is None or not self.medium.hops:
+            return ()
+        ends = {one.name: end for one, (_, end) in zip(self.hops, self.ends, strict=True)}
+        names = (hop.name, *self.medium.hops)
+        if len(set(names)) != len(names):
+            raise ValueError("medium.hops: each once, and not the hop whose channel it is")
+        for name in self.medium.hops:
+            if name not in ends:
+                raise ValueError(f"medium.hops: there is no hop {name!r}")
+            if ends[name] != ends[hop.name]:
+                raise ValueError(f"medium.hops: {name} does not lead to where {hop.name} does")
+        others = self.shared_hops[1:]
+        if any(other.delay_s != hop.delay_s for other in others):
+            raise ValueError(f"medium.hops: all need the delay_s of {hop.name}")
+        return others
+
+    @property
+    def shared_hops(self) -> tuple[HopConfig, ...]:
+        """All hops on the channel of `medium`, `shared_hop` first; empty where there is none."""
+        if self.medium is None or (hop := self.shared_hop) is None:
+            return ()
+        by_name = {one.name: one for one in self.hops}
+        return (hop, *(by_name[name] for name in self.medium.hops if name in by_name))
 
     @property
     def shared_hop(self) -> HopConfig | None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from link.fields import Bytes, Model, PositiveSeconds, Seconds
+from link.fields import Bytes, Model, PositiveSeconds, Seconds, is_plain
 
 MAX_SENDERS = 1000
 """On one channel: each costs an event a packet of ours."""
@@ -16,6 +16,10 @@ class SharedMedium(Model):
 
     hop: Annotated[str, Field(max_length=64)] | None = None
     """Which hop's; None: the first one's."""
+    hops: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=MAX_SENDERS)] = Field(
+        default=(), exclude_if=is_plain
+    )
+    """Which others' besides, that lead to the same node: each is a sender of the session, whose packets are real."""
     access: Literal["aloha", "slotted", "csma"] = "aloha"
     """aloha: at once; slotted: at the next slot; csma: at once where nobody is heard, else some time later
     (non-persistent carrier sense)."""
@@ -43,6 +47,8 @@ class SharedMedium(Model):
     def _whole(self) -> "SharedMedium":
         if self.senders > 1 and self.spread_s is None:
             raise ValueError("senders above 1 need spread_s: over how long the others' packets spread")
+        if self.hops and self.duplex == "half":
+            raise ValueError("hops on a channel of duplex: half: not together")
         if self.turnaround_s and self.duplex == "full":
             raise ValueError("turnaround_s belongs to duplex: half")
         return self

@@ -78,6 +78,7 @@ class _CapturedRecord(_EventRecord):
     name: Text = ""
     fitted: Text = ""
     source_pts_ns: Time | None = None
+    sender: Text = ""
 
 
 class _EncodedRecord(_EventRecord):

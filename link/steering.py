@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from link.codecs import SYNTAXES
 from link.config import Session
 from link.errors import UsageError
+from link.hops import HopConfig, ReturnHop
 from link.marks import steers
 
 MAX_CHANGES = 32
@@ -74,11 +75,16 @@ def describe(error: ValidationError) -> str:
 
 def _refuse_derived(session: Session, asked: Mapping[str, Any]) -> None:
     """Raise UsageError for a path below which a hop's budget has its say."""
-    for at, hop in enumerate(session.link.hops):
-        for name in ("rate_bps", "loss", "bit_error_rate") if hop.budget is not None else ():
-            place = f"link.hops.{at}.{name}"
+    ways: list[tuple[str, str, HopConfig | ReturnHop]] = [
+        (f"link.hops.{at}", hop.name, hop) for at, hop in enumerate(session.link.hops)
+    ]
+    if session.link.return_ is not None:
+        ways.append(("link.return", "the way back", session.link.return_))
+    for prefix, called, way in ways:
+        for name in ("rate_bps", "loss", "bit_error_rate") if way.budget is not None else ():
+            place = f"{prefix}.{name}"
             if any(path == place or path.startswith(f"{place}.") for path in asked):
-                raise UsageError(f"{place}: follows from the budget of {hop.name}")
+                raise UsageError(f"{place}: follows from the budget of {called}")
 
 
 def _put(tree: Any, session: Session, path: str, value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a link's figures say about waiting: round trips, frame times, deadlines. All in nanoseconds."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -92,9 +93,25 @@ def likely_bytes(session: Session) -> int:
 
 
 def times(session: Session, traces: Mapping[str, Trace]) -> Times:
-    """Return the waits that follow from *session*, whose codec.frame_bytes is set."""
-    link = session.link
-    rate = path_rate_bps(link, traces)
+    """Return the waits that follow from *session*, whose codec.frame_bytes is set: of several senders the longest."""
+    found = [_times(session, session.link.seen_from(node), traces) for node in dict.fromkeys(session.origins)]
+    if len(found) == 1:
+        return found[0]
+    rows = list(zip(*map(dataclasses.astuple, found), strict=True))
+    frame_ns, round_trip_ns, jitter_ns, deadline_ns = (max(row) for row in rows[1:5])
+    return Times(
+        min(rows[0]), frame_ns, round_trip_ns, jitter_ns, deadline_ns, all(rows[5]), fec_span_ns=max(rows[6])
+    )
+
+
+def path_share_bps(session: Session, traces: Mapping[str, Trace]) -> float:
+    """Return what a sender has of its way's mean rate, in bit/s, as if several shared the narrowest hop of each way."""
+    ways = [session.link.seen_from(node) for node in dict.fromkeys(session.origins)]
+    return min(path_rate_bps(link, traces) for link in ways) / max(1, len(session.senders))
+
+
+def _times(session: Session, link: Link, traces: Mapping[str, Trace]) -> Times:
+    rate = path_rate_bps(link, traces) / max(1, len(session.senders))
     frame_ns = to_ns(air_bytes(link, likely_bytes(session)) * 8 / rate)
     jitter_ns = sum(tail_ns(hop.jitter) + _repeats_ns(hop, link, traces) for hop in link.way)
     jitter_ns += _turn_ns(link)
@@ -102,7 +119,7 @@ def times(session: Session, traces: Mapping[str, Trace]) -> Times:
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.way)
         back = link.return_.delay_s if link.return_.delay_s is not None else out
-        feedback_s = packet.request_bytes(link.framing) * 8 / link.return_.rate_bps
+        feedback_s = packet.request_bytes(link.framing) * 8 / link.return_.known_bps
         round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += tail_ns(link.return_.jitter) + jitter_ns
     hold_ns = longest_hold_ns(link)
@@ -144,7 +161,7 @@ def check_span(session: Session, traces: Mapping[str, Trace]) -> None:
         spans |= _hop_spans(f"hop {hop.name}", hop, hop_rate_bps(hop, traces), hop.delay_s, repeats_s)
     if link.return_ is not None:
         back = link.return_
-        rate = back.rate_bps * (back.outage.share_up if back.outage is not None else 1.0)
+        rate = back.known_bps * (back.outage.share_up if back.outage is not None else 1.0)
         spans |= _hop_spans("the return", back, rate, back.delay_s or 0.0)
     if sum(spans.values()) > LONGEST_S:
         what, span_s = max(spans.items(), key=lambda pair: pair[1])

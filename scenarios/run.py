@@ -115,11 +115,13 @@ def check_source(scenario: Scenario) -> None:
     from sender.camera import is_live, open_source
 
     if scenario.analysis:
-        from scenarios.truth.truth import open_truth
+        from scenarios.truth.senders import open_truths
 
-        open_truth(scenario.camera, scenario.seed)
-    if not is_live(scenario.camera.source):  # a camera may not bear being opened twice at once
-        open_source(scenario.camera, seed=scenario.seed)
+        open_truths(scenario.model_dump(by_alias=True, include={"camera", "senders"}), scenario.seed)
+    for place in range(len(scenario.origins)):
+        camera, seed = scenario.camera_of(place)
+        if not is_live(camera.source):  # a camera may not bear being opened twice at once
+            open_source(camera, seed=seed)
 
 
 _MADE = ("run.mcap", "report.html", "results.parquet", "summary.json", "timings.json", "scenario.yaml")
@@ -193,6 +195,8 @@ def execute(
 
     Raise UsageError where it could not even begin.
     """
+    if factor is not None and scenario.senders:
+        raise UsageError("senders: not against the wall clock (--realtime)")
     if factor is not None and not scenario.live:
         scenario = scenario.model_copy(update={"live": True})
     for line in find_stale_models(scenario):

@@ -15,7 +15,6 @@ from pydantic import ValidationError, field_validator
 
 from link import packet
 from link.channel.loss import LOSS_MODELS
-from link.channel.path import path_rate_bps
 from link.channel.rate import Trace, read_trace
 from link.codecs import SYNTAXES
 from link.config import Codec, Session
@@ -27,7 +26,7 @@ from link.physics.media import MEDIA
 from link.physics.reckon import reckon_budget
 from link.retransmit import HOP_REPAIRS
 from link.terminal import escape, shorten
-from link.timing import LIKELY_FRAMES, SHARE, body_bytes, check_span, times
+from link.timing import LIKELY_FRAMES, SHARE, body_bytes, check_span, path_share_bps, times
 from scenarios import document
 from scenarios.models.analysts import every_task, with_analysts
 from sender.camera import check_source_name
@@ -301,13 +300,17 @@ def resolve(scenario: Scenario, folder: Path | None = None, *, geometry: bool = 
     UsageError, in one line, where its source is none, a model is missing for a task, what is derived is out of range,
     or its times could leave what the clock counts.
     """
-    check_source_name(scenario.camera.source)
+    for sender in range(len(scenario.origins)):
+        check_source_name(scenario.camera_of(sender)[0].source)
     scenario = scenario.model_copy(update={"profile": with_analysts(scenario)})
     hops = tuple(
         hop if hop.trace is None else hop.model_copy(update={"trace": str(_trace_path(hop.trace, folder))})
         for hop in map(reckon_budget, scenario.link.hops)
     )
-    link = scenario.link.model_copy(update={"hops": hops})
+    back = scenario.link.return_
+    link = scenario.link.model_copy(
+        update={"hops": hops, "return_": None if back is None else reckon_budget(back)}
+    )
     if geometry:
         link = reckon_geometry(link, run_span_s(scenario), folder)
     scenario = scenario.model_copy(update={"link": link})
@@ -350,7 +353,7 @@ def _budget_bytes(scenario: Scenario, hop_traces: Mapping[str, Trace]) -> int:
     link = scenario.link
     if SYNTAXES[scenario.codec.name].facts.adjustable and scenario.codec.rate_control != "bytes":
         return _MOST_BYTES  # what a frame may cost is decided otherwise
-    rate = path_rate_bps(link, hop_traces)
+    rate = path_share_bps(scenario, hop_traces)
     air = SHARE * rate * (scenario.camera.period_s or 1.0) / 8.0
     payload = packet.payload_bytes(air, body_bytes(link), link.framing, link.repair.fec)
     most = packet.most_payload_bytes(body_bytes(link), link.repair.fec)

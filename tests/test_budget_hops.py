@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import toys
 from scipy.stats import binom
+from test_metrics import result_of
 from typer.testing import CliRunner
 
 from link import steering
 from link.channel import NS, to_ns
-from link.channel.channel import Channel
+from link.channel.channel import BACKWARD, Channel
 from link.channel.loss import TimedLossModel, read_loss
 from link.channel.loss.gilbert_elliott import GilbertElliottLoss
 from link.channel.netem import gemodel
@@ -20,7 +21,7 @@ from link.channel.path import hop_loss
 from link.channel.rate import ConstantRate, SteppedRate
 from link.errors import UsageError
 from link.events import Fate
-from link.hops import HopConfig, Link
+from link.hops import HopConfig, Link, ReturnHop
 from link.physics import modulation
 from link.physics.budget import from_db
 from link.physics.codes import codes
@@ -29,7 +30,7 @@ from link.seeds import generator
 from scenarios import schema
 from scenarios.cli import app
 from scenarios.live import controls
-from scenarios.report import budgets
+from scenarios.report import budgets, parts
 from scenarios.results import traffic
 
 RADIO = {
@@ -364,6 +365,108 @@ def test_a_run_imports_no_physics_libraries():
     code = "import sys, link.__main__, link.hops; print([m for m in ('astropy', 'itur', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# The way back
+
+
+def back_of(**more):
+    """A link whose way back has a budget, reckoned."""
+    tree = {"rate_bps": 10_000, "distance_km": 6e8, **more}
+    back = reckon_budget(ReturnHop.model_validate({"budget": {**RADIO, **tree}, "delay_s": 0.5}))
+    hop = HopConfig.model_validate({"name": "out", "rate_bps": 1000})
+    return Link.model_validate({"hops": [hop], "return": back, "mtu_bytes": 1500})
+
+
+def returned(link, packets, gap_ns=0):
+    channel = Channel(link, 1)
+    for at, packet in enumerate(packets):
+        channel.send(packet, at * gap_ns, BACKWARD)
+    arrived = {}
+    while (when := channel.next_ns) is not None:
+        arrived.update((number, data) for number, _, data in channel.advance(when))
+    return arrived, channel.rows
+
+
+def test_bits_flip_on_the_way_back_at_its_budgets_rate():
+    far_db = modulation.solve_db(modulation.psk_error_rate, 3e-3)
+    start = back_of().return_.budget.at(0).eb_n0_db
+    link = back_of(power_w=10 * from_db(far_db - start))
+    assert link.return_.bit_error_rate == pytest.approx(3e-3, rel=1e-6)
+    assert link.return_.known_bps == 10_000
+    arrived, rows = returned(link, [bytes(100)] * 500)
+    assert len(arrived) == 500 and {row[5] for row in rows if row[2] == Fate.CROSSED} == {80_000_000}
+    assert within_99(sum(int.from_bytes(data).bit_count() for data in arrived.values()), 500 * 800, 3e-3)
+
+
+def test_blocks_are_lost_on_the_way_back_and_its_rate_follows_the_distance():
+    moving_back = {
+        "distance_at_km": [[0, 6e8], [100, 6e7], [200, 6e8]],
+        "distance_km": None,
+        "rate_bps": None,
+    }
+    link = back_of(**moving_back, margin_db=3.0)
+    assert len(link.return_.budget_steps) > 100
+    _, rows = returned(link, [bytes(10)] * 21, gap_ns=10 * NS)
+    lasted = {row[0] - row[5]: row[5] for row in rows if row[2] == Fate.CROSSED}
+    for start, ns in lasted.items():
+        at = (start - NS // 2 + ns / 2) / NS
+        assert 80 * NS / ns == pytest.approx(link.return_.budget.at(at).rate_bps, rel=0.03)
+    start = back_of(rate_bps=1000).return_.budget.at(0).eb_n0_db
+    coded = back_of(
+        rate_bps=1000, code="turbo-1784-1/2", power_w=10 * from_db(0.9 - start), wanted_error_rate=0.01
+    )
+    _, rows = returned(coded, [bytes(223)] * 400)
+    lost = [row for row in rows if row[2] == Fate.CHANNEL_LOSS]
+    share = coded.return_.loss.error_rate
+    assert 0.1 < share < 0.4 and within_99(len(lost), 400, share)  # 223 bytes are a block of 1,784 bits
+
+
+def test_the_way_back_is_reckoned_once_and_printed(tmp_path):
+    name = scenario_file(tmp_path, {**RADIO, "distance_km": 6e7})
+    budget = {**RADIO, "power_w": 400, "distance_km": 6e8, "rate_bps": 2000}
+    path = tmp_path / "back.yaml"
+    path.write_text(
+        Path(name).read_text() + f"  return: {{budget: {json.dumps(budget)}}}\n  repair: {{arq: true}}\n"
+    )
+    plan = schema.load(str(path))
+    assert plan.link.return_.rate_bps == 2000 and plan.link.return_.delay_s == 0.01
+    (tmp_path / "again.yaml").write_text(schema.to_yaml(plan))
+    assert schema.load(str(tmp_path / "again.yaml")) == plan
+    with pytest.raises(UsageError, match="the return: rate_bps is not what its budget comes to"):
+        schema.load(str(path), ["link.return.rate_bps=80"])
+    with pytest.raises(UsageError, match="give rate_bps or budget"):
+        schema.load(str(path), ["link.return.budget=null"])
+    with pytest.raises(UsageError, match="budget_steps are derived"):
+        schema.load("mars-relay", ["link.return.budget_steps=[[0, 1, 0], [1, 2, 0]]"])
+    session = plan.session()
+    paths = {one["path"] for one in controls.controls(session, [])}
+    assert "link.return.delay_s" in paths
+    assert not paths & {"link.return.rate_bps", "link.return.bit_error_rate"}
+    with pytest.raises(UsageError, match="follows from the budget of the way back"):
+        steering.lay(session, {"link.return.rate_bps": 10})
+    done = invoke("budget", str(path), "--hop", "return", "--json")
+    (told,) = json.loads(done.stdout)
+    assert told["hop"] == "return" and told["rate_bps"] == 2000
+    assert invoke("budget", "mars-relay", "--hop", "return").exit_code == 2
+    run = toys.run(session, tmp_path / "run.mcap", 2, toys.ToyEncoder(8, 40))
+    traffic.check_conservation(run)
+    tables = next(iter(parts._budgets(result_of(run))))
+    assert "Link budget of the return (radio)" in str(tables) and "Link budget of air (radio)" in str(tables)
+
+
+def test_a_way_back_without_a_budget_is_written_as_ever():
+    back = schema.load("mars-relay").model_dump(mode="json", by_alias=True)["link"]["return"]
+    assert list(back) == [
+        "rate_bps",
+        "delay_s",
+        "jitter",
+        "loss",
+        "bit_error_rate",
+        "duplicate_ratio",
+        "outage",
+        "queue",
+    ]
 
 
 # Commands

@@ -309,9 +309,9 @@ def test_tshark_dissects_bundles(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(rows) == packets
-    for row, (_, number) in zip(rows, pcap.on_air(run), strict=True):
-        around = bundle.parse(run.data[number])
-        about = ["BPv7", around.source, str(around.sequence), str(len(run.data[number]) + 12)]
+    for row, (_, _, data) in zip(rows, pcap.on_air(run), strict=True):
+        around = bundle.parse(data)
+        about = ["BPv7", around.source, str(around.sequence), str(len(data) + 12)]
         assert row == about
     whole = subprocess.run(["tshark", "-r", str(file), "-V"], capture_output=True, text=True, check=True)
     assert whole.stdout.count("[CRC Status: Good]") == packets

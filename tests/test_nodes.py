@@ -3,7 +3,6 @@
 import itertools
 import random
 from collections import Counter
-from typing import Any
 
 import pytest
 from campaigns import seed, sizes
@@ -11,12 +10,11 @@ from test_channel import drain, fates
 
 from link.channel.channel import BACKWARD, Channel
 from link.channel.network import make_edge
-from link.channel.routes import FOREVER_NS, Edge, RouteTable
+from link.channel.promises import Edge, Promises, tabulate
 from link.events import Fate
 from link.hops import HopConfig, Link
 from link.packet import Kind, Packet
-from link.plans import routes as plans
-from link.plans.plan import ContactPlan
+from link.plans.timetable import FOREVER_NS
 
 S = 1_000_000_000
 
@@ -233,7 +231,11 @@ def check_once(link, numbers):
 # Routes
 
 
-def brute_force(edges, node, now, size, destination):
+def promises(edges, node, destination):
+    return Promises(tabulate(edges, destination + 1), edges, node, destination)
+
+
+def brute_force(edges, node, now, size, destination, priority=0, out=()):
     """Return the earliest arrival over all sequences of contacts without a node twice; None: there is none."""
     best = None
 
@@ -244,10 +246,12 @@ def brute_force(edges, node, now, size, destination):
             return
         for edge in edges:
             if edge.start == place and edge.end not in seen:
-                for start, end in zip(edge.starts, edge.ends, strict=True):
+                for contact, (start, end) in enumerate(zip(edge.starts, edge.ends, strict=True)):
                     begin = max(at, start)
+                    if place == node:
+                        begin = max(begin, edge.busy_until) + sum(edge.promised[contact][: priority + 1])
                     over = begin + edge.lasts(size)
-                    if over <= end:
+                    if over <= end and not (place == node and (edge.number, contact) in out):
                         walk(edge.end, over + edge.delay, seen | {edge.end})
 
     walk(node, now, {node})
@@ -256,8 +260,10 @@ def brute_force(edges, node, now, size, destination):
 
 @sizes(200, 5000)
 def test_the_route_is_the_brute_forces_best(request, size):
+    """Whatever a node promised of its own contacts, is sending, found down or was given back by one of them."""
     rng = random.Random(seed(request))
-    found = Counter()
+    found: Counter[bool] = Counter()
+    changed = 0
     for _ in range(size):
         count = rng.randrange(2, 9)
         edges = []
@@ -267,14 +273,27 @@ def test_the_route_is_the_brute_forces_best(request, size):
             edges.append(
                 Edge(number, start, end, times[::2], times[1::2], rng.randrange(1, 4), 1, rng.randrange(5))
             )
-        router = RouteTable(edges, count - 1)
-        now, room = rng.randrange(20), rng.randrange(1, 6)
+        now, room, priority = rng.randrange(20), rng.randrange(1, 6), rng.randrange(4)
         for node in range(count - 1):
-            best = brute_force(edges, node, now, room, count - 1)
-            route = router.find(node, now, room)
-            assert (route[2] if route else None) == best
-            found[best is None] += 1
+            empty = best = brute_force(edges, node, now, room, count - 1)
+            for own in [None, *(edge for edge in edges if edge.start == node)]:
+                out = set()
+                if own is not None:
+                    contact = rng.randrange(len(own.starts))
+                    own.promised[contact][rng.randrange(4)] += rng.randrange(12)
+                    own.busy_until = rng.choice([0, rng.randrange(30)])
+                    out = {(own.number, contact)} if rng.random() < 0.3 else set()
+                    own.down = contact if rng.random() < 0.3 else None
+                    known = out | {(edge.number, edge.down) for edge in edges if edge.start == node}
+                    best = brute_force(edges, node, now, room, count - 1, priority, known)
+                    changed += best != empty
+                route = promises(edges, node, count - 1).find(now, room, priority, skip=out)
+                assert (route[2] if route else None) == best
+                found[best is None] += 1
+            for edge in edges:
+                edge.down = None
     assert min(found.values()) > size / 10, "both kinds were tried"
+    assert changed > size / 2, "what the node knew of its own contacts mattered"
 
 
 def test_ties_go_to_fewer_hops_then_the_lower_number():
@@ -282,8 +301,8 @@ def test_ties_go_to_fewer_hops_then_the_lower_number():
         return Edge(number, start, end, [0], [100], 1, 1, delay)
 
     two = [edge(0, 0, 1), edge(1, 1, 2), edge(2, 0, 2, 1)]
-    assert RouteTable(two, 2).find(0, 0, 1)[0].number == 2
-    assert RouteTable([edge(0, 0, 1), edge(1, 0, 1)], 1).find(0, 0, 1)[0].number == 0
+    assert promises(two, 0, 2).find(0, 1)[0].number == 2
+    assert promises([edge(0, 0, 1), edge(1, 0, 1)], 0, 1).find(0, 1)[0].number == 0
 
 
 # Both directions, and figures
@@ -356,26 +375,3 @@ def test_passes_that_were_reckoned_are_a_plan_for_nodes():
     passes = hop.model_copy(update={"contacts": ("reckoned",)})
     known = make_edge(0, passes, (0, 1))
     assert (known.starts, known.ends) == ([10 * S, 30 * S], [20 * S, FOREVER_NS])
-
-
-def test_routes_are_those_of_the_contact_plans_router():
-    rng = random.Random(5)
-    found = 0
-    for _ in range(150):
-        count = rng.randrange(2, 8)
-        rows: list[Any] = []
-        edges = []
-        for number in range(rng.randrange(1, 3 * count)):
-            start, end = rng.sample(range(count), 2)
-            times = sorted(rng.sample(range(60), 4))
-            delay = rng.randrange(5)
-            rows += [(start, end, *times[:2], 8.0, delay), (start, end, *times[2:], 8.0, delay)]
-            spans = [when * S for when in times]
-            edges.append(Edge(number, start, end, spans[::2], spans[1::2], S, 1, delay * S))
-        router = plans.Router(ContactPlan.of([*rows, (0, count - 1, 10**6, 10**6 + 0.5, 8.0, 0)]))
-        table = RouteTable(edges, count - 1)
-        for size in (1, 4, 9):
-            mine, theirs = table.find(0, 0, size), router.find("0", str(count - 1), size, 0)
-            assert (mine[2] if mine else None) == (theirs.arrival_ns if theirs else None)
-            found += mine is not None
-    assert found > 50

@@ -132,7 +132,7 @@ def _settings(session: Session, traces: Mapping[str, Trace], size: int) -> CfdpS
     answer_ns = longest_hold_ns(link)
     if back is not None:
         delay_s = back.delay_s if back.delay_s is not None else sum(hop.delay_s for hop in link.way)
-        air_ns = to_ns(link.mtu_bytes * 8 / back.rate_bps)
+        air_ns = to_ns(link.mtu_bytes * 8 / back.known_bps)
         back_ns = to_ns(delay_s) + air_ns + tail_ns(back.jitter)
         answer_ns += air_ns  # another PDU may be before it
         as_hop = HopConfig(
@@ -171,7 +171,7 @@ class _TransferRun:
         )  # a duty cycle's silence is after a PDU
         self._paces = [_Pace(first, f"hop.{first.name}", seed, up_bps, min(rates))]
         if link.return_ is not None:
-            rate = link.return_.rate_bps
+            rate = link.return_.known_bps
             self._paces.append(_Pace(link.return_, "return", seed, rate, rate))
         self._mtu = link.mtu_bytes
         self._first = {at for at, (start, _) in enumerate(link.ends) if start == 0} | {-1}

@@ -6,8 +6,9 @@
 The channel has no idea of sockets or wall clocks: it is given packets and times and gives back arrivals.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from heapq import heappop
 from typing import Any
 
 import simpy
@@ -22,7 +23,7 @@ from link.channel.rate import ConstantRate, Rate, SteppedRate, Trace, TraceRate
 from link.channel.sequenced import SequencedHop
 from link.channel.shared import FAR, NEAR, Shared, SharedHop
 from link.events import Fate, Row
-from link.hops import Link
+from link.hops import HopConfig, Link, ReturnHop
 from link.nodes import share_open
 from link.packet import priority
 from link.retransmit import LtpRetransmit
@@ -40,7 +41,8 @@ class Channel:
     """Both directions of *link* under *seed*. *traces* holds the trace of each hop that names one.
 
     *data* is given the bytes of the rows that the channel makes and that have some: not of SENT, whose sender has them.
-    *steered*: whether `adjust` may be called; a packet's departures are events of the clock then.
+    *steered*: whether `adjust` may be called; a packet's departures are events of the clock then. *origins*: the nodes
+    of several senders, by number, where the link has nodes.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Channel:
         data: list[bytes] | None = None,
         *,
         steered: bool = False,
+        origins: Sequence[int] = (0,),
     ) -> None:
         self._env = simpy.Environment(initial_time=0)
         self.rows: list[Row] = []
@@ -60,7 +63,7 @@ class Channel:
         self._entries: list[Sink | None] = [None, None]
         self._hops: list[Hop] = []
         classify = partial(priority, framing=link.framing)
-        sink: Sink = partial(self._arrive, FORWARD)
+        sink: Sink = self._arrive
         common: dict[str, Any] = {
             "seed": seed, "rows": self.rows, "fresh": self._fresh, "classify": classify, "steered": steered,
         }  # fmt: skip
@@ -68,22 +71,17 @@ class Channel:
         self._link = link
         own = [] if data is None else data
         shared = self._share_medium(link, seed)
-        self._network = Network(link, self.rows, sink) if link.nodes else None
+        self._network = Network(link, self.rows, sink, origins) if link.nodes else None
         for number, config in reversed(list(enumerate(link.hops))):
-            rate: Rate
-            if config.budget_steps is not None:
-                rate = SteppedRate([(to_ns(time_s), bps) for time_s, bps, _ in config.budget_steps])
-            elif config.rate_bps is not None:
-                rate = ConstantRate(config.rate_bps)
-            else:
-                rate = TraceRate(self._traces[config.name])
+            rate: Rate = TraceRate(self._traces[config.name]) if config.rate_bps is None else pace(config)
             name = f"hop.{config.name}"
             if self._network is not None:
                 sink = self._network.sink(number)
             about: dict[str, Any] = {"number": number, "name": name, "delay_s": config.delay_s, "sink": sink}
             hop: Hop
-            if shared is not None and config is link.shared_hop:
-                about |= {"shared": shared, "node": NEAR, "receiver": FAR, "leads": True}
+            place = next((at for at, one in enumerate(link.shared_hops) if one is config), None)
+            if shared is not None and place is not None:
+                about |= {"shared": shared, "node": shared.node(place), "receiver": FAR, "leads": not place}
                 hop = SharedHop(self._env, config, rate, **common, **about)
             elif config.retransmit is None:
                 hop = Hop(self._env, config, rate, **common, **about)
@@ -108,14 +106,14 @@ class Channel:
         back = link.return_
         if back is None:
             return None
-        sink: Sink = partial(self._arrive, BACKWARD)
+        sink: Sink = self._come_back
         about: dict[str, Any] = {
             "number": -1,
             "name": "return",
             "delay_s": _return_delay_s(link),
             "sink": sink,
         }
-        rate = ConstantRate(back.rate_bps)
+        rate = pace(back)
         if shared is None or link.medium is None or link.medium.duplex == "full":
             return Hop(self._env, back, rate, **common, **about)
         about |= {"shared": shared, "node": FAR, "receiver": NEAR, "leads": False}
@@ -153,8 +151,11 @@ class Channel:
         self._count += 1
         return self._count - 1
 
-    def _arrive(self, direction: int, packet: int, data: bytes, now: int) -> None:
-        self._arrivals.append((packet, direction, data))
+    def _arrive(self, packet: int, data: bytes, now: int) -> None:
+        self._arrivals.append((packet, FORWARD, data))
+
+    def _come_back(self, packet: int, data: bytes, now: int) -> None:
+        self._arrivals.append((packet, BACKWARD, data))
 
     def send(self, data: bytes, now: int, direction: int = FORWARD) -> int:
         """Put *data* on the first hop of *direction* at *now*; return the packet's number.
@@ -179,12 +180,26 @@ class Channel:
     def advance(self, now: int) -> list[Arrival]:
         """Let everything up to and including *now* happen; return what arrived at the ends."""
         env = self._env
-        queue, step = env._queue, env.step  # peek() and a bound method a packet are a tenth of the time
-        while queue and queue[0][0] <= now:
-            step()
+        queue = env._queue
+        while queue and queue[0][0] <= now:  # SimPy's step(): the calls would be a tenth of a packet's time
+            env._now, _, _, event = heappop(queue)
+            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]  # as SimPy does
+            for callback in callbacks:
+                callback(event)
+            if not event._ok:
+                raise event._value
         arrived = self._arrivals[:]
         self._arrivals.clear()
         return arrived
+
+
+def pace(hop: HopConfig | ReturnHop) -> Rate:
+    """Return the transmitter of a hop that has no trace. Raise ValueError where its budget was not reckoned."""
+    if hop.rate_bps is None:
+        raise ValueError("the budget of a hop was not reckoned (scenarios.schema.resolve)")
+    if hop.budget_steps is None:
+        return ConstantRate(hop.rate_bps)
+    return SteppedRate([(to_ns(time_s), bps) for time_s, bps, _ in hop.budget_steps])
 
 
 def _return_delay_s(link: Link) -> float:

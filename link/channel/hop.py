@@ -31,6 +31,7 @@ from link.seeds import generator
 # Members of an enumeration cost more to look up than the rest of a row.
 _QUEUE_FULL, _OUTAGE, _CHANNEL_LOSS = int(Fate.QUEUE_FULL), int(Fate.OUTAGE), int(Fate.CHANNEL_LOSS)
 _DUPLICATED, _CROSSED = int(Fate.DUPLICATED), int(Fate.CROSSED)
+_NORMAL = simpy.events.NORMAL
 MAX_TRIED_WINDOWS = 1000
 """A packet that fits between none of so many outages is sent all the same, and lost."""
 
@@ -80,8 +81,7 @@ class Hop:
         self._flip = None
         if config.bit_error_rate:
             self._flip = BitErrors(config.bit_error_rate, self._stream("bits"))
-        steps = config.budget_steps if isinstance(config, HopConfig) else None
-        if steps:
+        if steps := config.budget_steps:
             self._drift, self._by_time = ErrorSteps(steps, self._flip, self._timed), True
         self._copy = config.duplicate_ratio
         self._copy_draw = Uniform(self._stream("copies"))
@@ -199,10 +199,13 @@ class Hop:
         if start > now:
             departures.append((start, size))
             self._queued += size
-        if self._plain:
-            self._deliver(end + self._delay, packet, data, start - now, end - start)
-        else:
+        if not self._plain:
             self._leave(packet, data, now, start, end)
+            return
+        flying = self._flying  # `_deliver`, without the call
+        flying.append((end + self._delay, packet, data, start - now, end - start))
+        if len(flying) == 1:
+            self._wake(end + self._delay)
 
     def _transmit(self, now: int, size: int) -> tuple[int, int]:
         outages = self._outages
@@ -313,7 +316,7 @@ class Hop:
         """Put the one event of arrivals in order on the clock again."""
         env = self._env
         self._arrival.callbacks = self._on_arrival
-        heappush(env._queue, (max(when, env._now), simpy.events.NORMAL, next(env._eid), self._arrival))
+        heappush(env._queue, (max(when, env._now), _NORMAL, next(env._eid), self._arrival))
 
     def _at(self, when: int, callback: Callable[[simpy.Event], None]) -> simpy.Event:
         event = simpy.Timeout(self._env, max(0, when - self._env.now))
@@ -321,18 +324,18 @@ class Hop:
         return event
 
     def _arrived(self, _event: simpy.Event) -> None:
-        flying = self._flying
-        now = flying[0][0]
-        while True:
+        flying, note, sink = self._flying, self._rows.append, self._sink
+        now = when = flying[0][0]
+        while when == now:
             _, packet, data, waited, lasted = flying.popleft()
-            self._rows.append((now, packet, _CROSSED, self._number, waited, lasted))
-            self._sink(packet, data, now)
+            note((now, packet, _CROSSED, self._number, waited, lasted))
+            sink(packet, data, now)
             if not flying:
                 return
             when = flying[0][0]
-            if when != now:
-                self._wake(when)
-                return
+        env, arrival = self._env, self._arrival  # `_wake`, without the call: it is not yet *when*
+        arrival.callbacks = self._on_arrival
+        heappush(env._queue, (when, _NORMAL, next(env._eid), arrival))
 
     def _arrived_early(self, _event: simpy.Event) -> None:
         now, packet, data, waited, lasted = heappop(self._overtaking)

@@ -80,11 +80,10 @@ def order(
         words.append(f"duplicate {_percent(hop.duplicate_ratio)}")
     if hop.outage is not None:
         notes.append(_outage(hop.outage))
-    if isinstance(hop, HopConfig):
-        if hop.retransmit is not None:
-            notes.append("what the hop sends again by itself is not said: its losses are those of the air")
-        if hop.budget_steps is not None:
-            notes.append(f"the rate follows the distance in {len(hop.budget_steps)} steps: the mean is set")
+    if isinstance(hop, HopConfig) and hop.retransmit is not None:
+        notes.append("what the hop sends again by itself is not said: its losses are those of the air")
+    if hop.budget_steps is not None:
+        notes.append(f"the rate follows the distance in {len(hop.budget_steps)} steps: the mean is set")
     if delay_s > LONGEST_S:
         notes.append("iproute2 before 6.9 (Debian 12 has 6.1) refuses delays of over 274 s")
     return " ".join(words), [f"{name}: {note}" for note in notes]

@@ -3,33 +3,40 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from link import packet
 from link.channel import to_ns
 from link.channel.hop import Hop, Sink
 from link.channel.node import Outlet, StoreNode
+from link.channel.promises import Edge, Promises, tabulate
 from link.channel.rate import ConstantRate
-from link.channel.routes import FOREVER_NS, Edge, RouteTable
 from link.events import Row
 from link.hops import HopConfig, Link
-from link.packet import rank
+from link.plans.timetable import FOREVER_NS
 
 
 class Network:
-    """The nodes of *link*. *sink* takes what is at the last of them; *rows* what becomes of bundles in stores."""
+    """The nodes of *link*. *sink* takes what is at the last of them; *rows* what becomes of bundles in stores.
 
-    def __init__(self, link: Link, rows: list[Row], sink: Sink) -> None:
+    *origins*: at which nodes, by number, packets come in: those of one sender, or of several (`link.team`).
+    """
+
+    def __init__(self, link: Link, rows: list[Row], sink: Sink, origins: Sequence[int] = (0,)) -> None:
+        self._origins, self._framing = origins, link.framing
+        self._low_bits = (1 << (len(origins) - 1).bit_length()) - 1
         self._ends = link.ends
         self._edges = [
             make_edge(number, hop, ends)
             for number, (hop, ends) in enumerate(zip(link.hops, self._ends, strict=True))
         ]
         last = len(link.nodes) - 1
-        router = RouteTable(self._edges, last)
+        table = tabulate(self._edges, len(link.nodes))
+        self._promises = [Promises(table, self._edges, number, last) for number in range(len(link.nodes))]
         born: dict[int, int] = {}
         lifetime = None if link.lifetime_s is None else to_ns(link.lifetime_s)
         self._nodes = [
             StoreNode(
-                number, node.store.limit_bytes, node.store.drop, router=router, rows=rows,
-                rank=partial(rank, framing=link.framing), born=born, lifetime=lifetime,
+                number, node.store.limit_bytes, node.store.drop, promises=self._promises[number], rows=rows,
+                rank=partial(packet.rank, framing=link.framing), born=born, lifetime=lifetime,
                 sink=sink if number == last else None,
             )
             for number, node in enumerate(link.nodes)
@@ -47,14 +54,23 @@ class Network:
 
     @property
     def entry(self) -> Callable[[int, bytes, int], None]:
-        """What takes the packets that the sender sends."""
-        return self._nodes[0].put
+        """What takes the packets that the sender sends, or the senders do."""
+        if len(set(self._origins)) == 1:
+            return self._nodes[self._origins[0]].put
+        return self._enter
+
+    def _enter(self, number: int, data: bytes, now: int) -> None:
+        frame = packet.peek(packet.unwrap(data, self._framing)).frame
+        self._nodes[self._origins[frame & self._low_bits]].put(number, data, now)
 
     def adjust(self, link: Link) -> None:
         """Reckon with the rates and delays of *link* from now on."""
         for edge, hop, ends in zip(self._edges, link.hops, self._ends, strict=True):
             new = make_edge(edge.number, hop, ends)
             edge.per_byte, edge.scale, edge.delay = new.per_byte, new.scale, new.delay
+        table = tabulate(self._edges, len(self._nodes))
+        for promises in self._promises:
+            promises.table = table
 
 
 def make_edge(number: int, hop: HopConfig, ends: tuple[int, int]) -> Edge:

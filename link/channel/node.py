@@ -1,6 +1,6 @@
 """Nodes that keep bundles until a contact, and send them on by the route on which they arrive first.
 
-    arrive -> lifetime? -> room in the store? -> route (`link.channel.routes`) -> wait for the contact -> hop
+    arrive -> lifetime? -> room in the store? -> route (`link.channel.promises`) -> wait for the contact -> hop
 
 A bundle is promised to a contact when it comes, and waits for it by class, then in order. What a contact could not
 take, and what waits for one that is found down, is routed anew; so is all that waits when the hop is up again. A node
@@ -25,9 +25,10 @@ from link.channel.custody import CustodyHop
 from link.channel.hop import Hop, Sink
 from link.channel.ltp_hop import LtpHop
 from link.channel.outage import Outages
-from link.channel.routes import FOREVER_NS, Edge, RouteTable
+from link.channel.promises import Edge, Promises
 from link.events import Fate, Row
 from link.packet import PRIORITIES
+from link.plans.timetable import FOREVER_NS
 
 _STORED = int(Fate.STORED)
 Drop = Literal["oldest", "newest", "least_important"]
@@ -223,11 +224,11 @@ class StoreNode:
     """
 
     def __init__(
-        self, number: int, limit_bytes: int, drop: Drop, *, router: RouteTable, rows: list[Row],
+        self, number: int, limit_bytes: int, drop: Drop, *, promises: Promises, rows: list[Row],
         rank: Callable[[bytes], tuple[int, int]], born: dict[int, int], lifetime: int | None, sink: Sink | None,
     ) -> None:  # fmt: skip
         self._number, self._limit, self._policy = number, limit_bytes, drop
-        self._router, self._rows, self._rank = router, rows, rank
+        self._promises, self._rows, self._rank = promises, rows, rank
         self._born, self._lifetime, self._sink = born, lifetime, sink
         self.outlets: dict[int, Outlet] = {}
         """By the number of their edge."""
@@ -268,9 +269,9 @@ class StoreNode:
         """Promise *kept* to the first contact of its best route; drop it where none is left."""
         size = len(kept.data)
         out = kept.failed if skip is None else (*kept.failed, skip)
-        found = self._router.find(self._number, now, size, kept.priority, skip=out)
+        found = self._promises.find(now, size, kept.priority, skip=out)
         if found is None:
-            found = self._router.find(self._number, now, size, kept.priority, skip=out, down=True)
+            found = self._promises.find(now, size, kept.priority, skip=out, down=True)
         if found is None:
             self.drop(kept, Fate.NO_ROUTE, now)
         else:

@@ -70,4 +70,5 @@ def path_rate_bps(link: Link, traces: Mapping[str, Trace]) -> float:
 
 
 def _duty(link: Link, hop: HopConfig) -> float:
-    return link.medium.duty_cycle if link.medium is not None and hop is link.shared_hop else 1.0
+    shared = link.medium is not None and any(hop is one for one in link.shared_hops)
+    return link.medium.duty_cycle if link.medium is not None and shared else 1.0

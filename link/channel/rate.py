@@ -39,10 +39,10 @@ class ConstantRate:
     """A constant bit rate, exact: fractions of a nanosecond are carried from packet to packet."""
 
     def __init__(self, rate_bps: float) -> None:
-        rate = Fraction(rate_bps).limit_denominator(1_000_000)
-        # Time is counted in units of 1/scale ns, in which a byte takes a whole number of units.
-        self.scale = rate.numerator
-        self.per_byte = 8_000_000_000 * rate.denominator
+        byte_ns = 8_000_000_000 / Fraction(rate_bps).limit_denominator(1_000_000)
+        # Time is counted in units of 1/scale ns, in which a byte takes a whole number of units: the largest such units,
+        # since a time in small ones is a number of more than a machine word.
+        self.scale, self.per_byte = byte_ns.denominator, byte_ns.numerator
         self.free = 0
 
     @property
@@ -60,11 +60,14 @@ class ConstantRate:
 
     def finish(self, now: int, size_bytes: int) -> tuple[int, int]:
         """See `Rate.finish`."""
-        start = now * self.scale
+        scale = self.scale
+        start = now * scale
         if self.free > start:
             start = self.free
         self.free = end = start + size_bytes * self.per_byte
-        return -(-start // self.scale), -(-end // self.scale)
+        if scale == 1:  # as at most rates that people give
+            return start, end
+        return -(-start // scale), -(-end // scale)
 
     def preview(self, now: int, size_bytes: int) -> tuple[int, int]:
         """See `Rate.preview`."""

@@ -54,6 +54,10 @@ class Shared:
             for node in range(OTHERS, OTHERS + about.senders - 1)
         ]
 
+    def node(self, place: int) -> int:
+        """Return the node of the medium whose transmitter is that of hop number *place* of those that are on it."""
+        return NEAR if place == 0 else OTHERS + self._about.senders - 2 + place
+
     def turns(self, node: int) -> Turns:
         """Return when *node* may send."""
         about = self._about

@@ -1,25 +1,28 @@
 """Fills into a hop's configuration what its budget comes to, before a run: the core is given figures alone."""
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 from link.channel.loss.codewords import CodewordLoss
 from link.errors import UsageError
-from link.hops import HopConfig
+from link.hops import HopConfig, ReturnHop
 from link.physics.media import come_to
 
+_AnyHop = TypeVar("_AnyHop", HopConfig, ReturnHop)
 
-def reckon_budget(hop: HopConfig) -> HopConfig:
-    """Return *hop* with what its budget comes to filled in: rate, losses, steps. Without a budget it stays as it is.
+
+def reckon_budget(hop: _AnyHop) -> _AnyHop:
+    """Return *hop*, or the way back, with what its budget comes to filled in; without one it stays as it is.
 
     Raise UsageError where the budget cannot be reckoned, or the hop says another rate or other losses beside it.
     """
     if hop.budget is None:
         return hop
+    name = f"hop {hop.name}" if isinstance(hop, HopConfig) else "the return"
     try:
         found = come_to(hop.budget)
     except UsageError as error:
-        raise UsageError(f"hop {hop.name}: budget: {error}") from None
+        raise UsageError(f"{name}: budget: {error}") from None
     blocks = None
     if found.block_bits is not None and found.error_rate > 0.0:
         blocks = CodewordLoss(
@@ -35,7 +38,7 @@ def reckon_budget(hop: HopConfig) -> HopConfig:
     for key, value in full.items():
         if (given := getattr(hop, key)) and not _alike(given, value):
             raise UsageError(
-                f"hop {hop.name}: {key} is not what its budget comes to: leave it out; a rate of one's own is "
+                f"{name}: {key} is not what its budget comes to: leave it out; a rate of one's own is "
                 "budget.rate_bps"
             )
     return hop.model_copy(update=full)

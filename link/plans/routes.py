@@ -1,10 +1,8 @@
 """Routes over a contact plan: contact graph routing by earliest arrival.
 
-A bundle of B bytes at a contact's near side at t leaves from st = max(t, start) and is sent by st + 8 B/rate, which
-must not be after the contact's end, and is at the far side *delay* later. What was promised to other bundles is taken
-from the contact: a bundle is sent in the first gap between promises that is long enough. Waiting helps no bundle to
-arrive earlier (first in, first out), so that Dijkstra's search on the arrival of the last bit is exact. (Contact graph
-routing: Araniti et al. 2015, "Contact graph routing in DTN space networks"; CCSDS 734.3-B-1. Alternatives: Yen 1971.)
+The search is that of `link.plans.timetable`; here are names, alternatives (Yen 1971), and what was promised of contacts
+to other bundles: one is sent in the first gap between promises that is long enough. (Nodes of a run promise their own
+contacts by class: `link.channel.promises`.)
 
     router = Router(plan)
     route = router.find("rover", "earth", 125_000, at_ns=0)
@@ -13,14 +11,13 @@ routing: Araniti et al. 2015, "Contact graph routing in DTN space networks"; CCS
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Set
+from collections.abc import Collection
 from dataclasses import dataclass
-from fractions import Fraction
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop
 
+from link.channel.rate import ConstantRate
 from link.plans.plan import ContactPlan
-
-_NEVER = 1 << 62
+from link.plans.timetable import FOREVER_NS, Timetable
 
 
 @dataclass(frozen=True)
@@ -57,72 +54,29 @@ class Route:
         return self.arrival_ns, len(self.legs), self.contacts
 
 
-class _Pair:
-    """The contacts of one pair of nodes, in the order of their start, in columns."""
-
-    def __init__(self, to: int) -> None:
-        self.to = to
-        self.rows: list[tuple[int, int, int, int, int]] = []
-        """(start, number, end, rate, delay)."""
-        self.latest_end: list[int] = []
-        """Of each and of all before it: what is not after the present may be passed over."""
-        self.least_delay = _NEVER
-        self.best_rate = 0
-
-    def close(self, rates: list[tuple[int, int]]) -> None:
-        """Put the rows in order, once all are there."""
-        self.rows.sort()
-        latest = 0
-        for _, _, end, _, delay in self.rows:
-            latest = max(latest, end)
-            self.latest_end.append(latest)
-            self.least_delay = min(self.least_delay, delay)
-        used = {row[3] for row in self.rows}
-        self.best_rate = min(used, key=lambda rate: Fraction(rates[rate][1], rates[rate][0]))
-
-
-class _Airs(dict[int, int]):
-    """How long a bundle is on the transmitter, in ns, by the number of the rate; reckoned where it is asked for."""
-
-    def __init__(self, size: int, rates: list[tuple[int, int]]) -> None:
-        self._size, self._rates = size, rates
-
-    def __missing__(self, rate: int) -> int:
-        scale, per_byte = self._rates[rate]
-        air = self[rate] = -(-self._size * per_byte // scale)
-        return air
-
-
-_Label = tuple[int, int, int, int, int, int, int]
-"""(arrival, hops, contact, node, label before, start, end)."""
-
-
 class Router:
     """Finds routes over *plan*, and keeps what was promised of its contacts and which of them failed."""
 
     def __init__(self, plan: ContactPlan) -> None:
         self.plan = plan
-        self._places = {name: place for place, name in enumerate(plan.nodes)}
         self._names = plan.nodes
-        self._rates: list[
-            tuple[int, int]
-        ] = []  # (scale, per byte): a byte takes per byte / scale ns, exactly
-        self._pairs: list[list[_Pair]] = [[] for _ in self._names]
-        pairs: dict[tuple[int, int], _Pair] = {}
-        known: dict[float, int] = {}
-        for number, row in enumerate(plan.contacts):
-            if row.rate_bps not in known:
-                known[row.rate_bps] = len(known)
-                rate = Fraction(row.rate_bps).limit_denominator(1_000_000)
-                self._rates.append((rate.numerator, 8_000_000_000 * rate.denominator))
-            near, far = self._places[row.from_], self._places[row.to]
-            if (near, far) not in pairs:
-                pairs[near, far] = _Pair(far)
-                self._pairs[near].append(pairs[near, far])
-            start, end = row.window_ns
-            pairs[near, far].rows.append((start, number, end, known[row.rate_bps], row.delay_ns))
-        for pair in pairs.values():
-            pair.close(self._rates)
+        self._places = {name: place for place, name in enumerate(plan.nodes)}
+        paces = {row.rate_bps: ConstantRate(row.rate_bps) for row in plan.contacts}
+        rates = {rate_bps: place for place, rate_bps in enumerate(paces)}
+        self._table = Timetable(
+            len(plan.nodes),
+            (
+                (
+                    self._places[row.from_],
+                    self._places[row.to],
+                    *row.window_ns,
+                    rates[row.rate_bps],
+                    row.delay_ns,
+                )
+                for row in plan.contacts
+            ),
+            [(pace.scale, pace.per_byte) for pace in paces.values()],
+        )
         self._taken: dict[
             int, list[tuple[int, int]]
         ] = {}  # by contact: (start, end) promised, apart, in order
@@ -148,9 +102,17 @@ class Router:
         near, far = self._place(source), self._place(destination)
         if near == far:
             return Route((), size_bytes, at_ns)
-        labels = self._search(
-            near, far, size_bytes, at_ns, frozenset(without), [self._place(n) for n in avoid]
-        )
+        skip = frozenset(without)
+
+        def begin(contact: int, start: int, air: int) -> int:
+            start = self._free(contact, start, air)
+            failed = contact in skip or start + air > self._cut.get(contact, FOREVER_NS)
+            return FOREVER_NS if failed else start
+
+        labels = self._table.search(
+            near, far, size_bytes, at_ns, begin=begin, touched=self._touched | skip if skip else self._touched,
+            avoid=[self._place(node) for node in avoid],
+        )  # fmt: skip
         if labels is None:
             return None
         legs: list[Leg] = []
@@ -167,80 +129,6 @@ class Router:
             return self._places[node]
         except KeyError:
             raise ValueError(f"the contact plan has no node {node}") from None
-
-    def _search(
-        self, near: int, far: int, size: int, at: int, without: frozenset[int], avoid: list[int]
-    ) -> list[_Label] | None:
-        """Return what was reached, *far* last; None where it cannot be.
-
-        A node counts again where it is reached later but in fewer legs: with a wait behind it that may come to the same
-        arrival.
-        """
-        airs = _Airs(size, self._rates)
-        settled = [_NEVER] * len(self._names)  # by node: the fewest legs of its labels
-        for node in avoid:
-            settled[node] = -1
-        early: list[tuple[int, int, int]] = [(_NEVER, _NEVER, 0)] * len(self._names)
-        heap: list[_Label] = [(at, 0, -1, near, -1, at, at)]
-        labels: list[_Label] = []
-        touched = without | self._touched if without else self._touched
-        bound = _NEVER
-        while heap:
-            label = heappop(heap)
-            time, hops, _, node, _, _, _ = label
-            if settled[node] <= hops:
-                continue
-            settled[node] = hops
-            labels.append(label)
-            if node == far:
-                return labels
-            hops += 1
-            for pair in self._pairs[node]:
-                to = pair.to
-                if settled[to] <= hops:
-                    continue
-                best, number, start, end = self._first(pair, time, bound, airs, touched, without)
-                if number < 0 or ((best, hops, number) >= (known := early[to]) and hops >= known[1]):
-                    continue
-                if best <= known[0]:
-                    early[to] = (best, hops, number)
-                if to == far:
-                    bound = best
-                heappush(heap, (best, hops, number, to, len(labels) - 1, start, end))
-        return None
-
-    def _first(
-        self,
-        pair: _Pair,
-        time: int,
-        bound: int,
-        airs: "_Airs",
-        touched: Set[int],
-        without: Set[int],
-    ) -> tuple[int, int, int, int]:
-        """Return (arrival, contact, start, end) of the earliest arrival over a pair, from *time* to *bound*."""
-        best, found, first, last = bound, -1, 0, 0
-        least = airs[pair.best_rate] + pair.least_delay
-        rows = pair.rows
-        for place in range(bisect_left(pair.latest_end, time), len(rows)):
-            start, number, closes, rate, delay = rows[place]
-            if start < time:
-                start = time
-            if start + least > best:
-                break
-            air = airs[rate]
-            if number in touched:
-                if number in without:
-                    continue
-                start = self._free(number, start, air)
-                closes = min(closes, self._cut.get(number, closes))
-            end = start + air
-            if end > closes:
-                continue
-            arrival = end + delay
-            if arrival < best or (arrival == best and (found < 0 or number < found)):
-                best, found, first, last = arrival, number, start, end
-        return best, found, first, last
 
     def _free(self, number: int, start: int, air: int) -> int:
         """Return from when on a contact has *air* ns free, *start* at the earliest; its end is not looked at."""

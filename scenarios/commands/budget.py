@@ -22,7 +22,7 @@ def budget(
     name: Scenario,
     settings: Settings = None,
     hop: Annotated[
-        str | None, typer.Option(help="One hop by its name; all that have a budget without it.")
+        str | None, typer.Option(help="One hop by its name, or `return`; all that have a budget without it.")
     ] = None,
     at: Annotated[
         float | None,
@@ -50,24 +50,27 @@ def budget(
 
     with clean_errors(as_json):
         plan = schema.load(name, settings or [])
-        hops = [one for one in plan.link.hops if hop in (None, one.name)]
-        if not hops:
-            raise UsageError(
-                f"--hop: no hop is called {hop!r}; there are {', '.join(h.name for h in plan.link.hops)}"
-            )
-        found = [(one.name, one.budget, one.delay_s) for one in hops if one.budget is not None]
+        ways = [(one.name, one.budget) for one in plan.link.hops]
+        if plan.link.return_ is not None:
+            ways.append(("return", plan.link.return_.budget))
+        every = ", ".join(label for label, _ in ways)
+        if hop is not None:
+            ways = [way for way in ways if way[0] == hop]
+        if not ways:
+            raise UsageError(f"--hop: no hop is called {hop!r}; there are {every}")
+        found = [(label, about) for label, about in ways if about is not None]
         if not found:
             raise UsageError(
-                f"{name}: none of its hops has a budget: {', '.join(one.name for one in hops)} say rates and losses "
+                f"{name}: none of its hops has a budget: {', '.join(label for label, _ in ways)} say rates and losses "
                 "themselves"
             )
         time_s = at or 0.0
-        assessed = [(label, about, about.at(time_s)) for label, about, _ in found]
+        assessed = [(label, about, about.at(time_s)) for label, about in found]
         if figure is not None:
             from scenarios.report import margins
 
-            span = max(max(about.times_s()) for _, about, _ in found)
-            drawn = margins.draw([(label, about) for label, about, _ in found], span, _POINTS)
+            span = max(max(about.times_s()) for _, about in found)
+            drawn = margins.draw(found, span, _POINTS)
             margins.write(drawn, figure)
             say(f"{figure}: {drawn.alt}")
         if as_json:

@@ -127,7 +127,7 @@ def _of_scenario(scenario: "Scenario", folder: Path) -> _Listed:
     for name, near, far, hop in hops:
         at = next((item.at for item in (*(hop.contacts or ()), hop.delay) if item and item.at), None)
         zero = zero or at
-        rate_bps = hop_rate_bps(hop, schema.traces(scenario)) if isinstance(hop, HopConfig) else hop.rate_bps
+        rate_bps = hop_rate_bps(hop, schema.traces(scenario)) if isinstance(hop, HopConfig) else hop.known_bps
         gaps: list[tuple[float, float]] = []
         if (outage := hop.outage) is not None:
             gaps = list(outage.windows_s)

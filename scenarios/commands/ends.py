@@ -124,11 +124,13 @@ def send(
         if source is not None:
             camera = session.camera.model_copy(update={"source": source})
             session = session.model_copy(update={"camera": camera})
-        elif not is_allowed(session.camera.source, allow_source or []):
-            raise UsageError(
-                f"the link chooses the source {session.camera.source!r}, which this sender does not allow; "
-                "give --source, or --allow-source PATTERN"
-            )
+        for place in range(len(session.origins)):
+            chosen = session.camera_of(place)[0].source
+            if chosen != source and not is_allowed(chosen, allow_source or []):
+                raise UsageError(
+                    f"the link chooses the source {chosen!r}, which this sender does not allow; "
+                    "give --source, or --allow-source PATTERN"
+                )
         return build(session, times)
 
     with clean_errors():
@@ -213,7 +215,7 @@ def link(
         failure: FarlinkError | None = None
         with runs.claim(out, plan, overwrite=overwrite) as folder:
             with Bar(arrivals=realtime is not None) as bar:
-                bar.begin(plan.name, "the sender's source", plan.camera.frames)
+                bar.begin(plan.name, "the sender's source", plan.all_frames)
                 try:
                     timings = serve(
                         plan.session(), runs.head(plan), folder / "run.mcap", bind,

@@ -76,6 +76,8 @@ def run(
 
         farlink run --source world:mars --set 'analysis=[segmentation, depth, detection]'
 
+        farlink run rover-day --set 'senders=[{name: spirit}, {name: opportunity}]'
+
         farlink run underwater-acoustic --source dive.mp4 --realtime 10 --json
 
         farlink run --again runs/underwater-acoustic
@@ -99,7 +101,7 @@ def run(
             runs.check_source(plan)
             say_unanalysed(scenario, settings, plan)
             folder = stack.enter_context(runs.claim(out, plan, overwrite=overwrite))
-            bar.begin(plan.name, plan.camera.source, plan.camera.frames)
+            bar.begin(plan.name, plan.camera.source, plan.all_frames)
             outcome = runs.run(plan, folder, transport=transport.value, factor=realtime, progress=bar)
         print_metrics(outcome.metrics, as_json)
     with clean_errors():

@@ -149,6 +149,8 @@ def _all(session: Session, loaded: Sequence[str]) -> Iterator[tuple[str, Group, 
             yield f"link.hops.{at}.{part}", "link", at, control
     if link.return_ is not None:
         for part, control in HOP.items():
+            if part in OF_BUDGETS and link.return_.budget is not None:
+                continue
             if part != "loss.mean_burst" or hasattr(link.return_.loss, "mean_burst"):
                 yield f"link.return.{part}", "link", -1, control
     for group, table in _GROUPS.items():

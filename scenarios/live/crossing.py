@@ -14,12 +14,10 @@ from link import fragment, packet
 from link.events import Fate, Row
 from link.packet import Kind
 from scenarios.results.hop_packets import split_segment
-from scenarios.results.traffic import uses
+from scenarios.results.traffic import RADIATED, USELESS, uses
 
 MOST_FLYING = 1 << 15
 """Packets without an end that are remembered."""
-_RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
-_USELESS = (Fate.DUPLICATE, Fate.DEADLINE)
 _BORN = {Fate.SENT, Fate.REPEATED, Fate.REPORTED, Fate.DUPLICATED}
 OVERHEAD = ("header", "fec", "repair", "feedback")
 
@@ -196,7 +194,7 @@ class Crossing:
         if passing is None or value in _BORN:
             return None
         fate = Fate(value)
-        first_air = hop in (0, -1) and fate in _RADIATED and passing.by_end and not passing.on_air
+        first_air = hop in (0, -1) and fate in RADIATED and passing.by_end and not passing.on_air
         if first_air:
             passing.on_air = True
             self._count_air(passing)
@@ -221,7 +219,7 @@ class Crossing:
             self._add(passing.frame, section if what == "payload" else what, size)
 
     def _count_end(self, passing: Passing, fate: Fate) -> None:
-        self.lost += fate.is_drop and fate not in _USELESS
+        self.lost += fate.is_drop and fate not in USELESS
         account = self.accounts.get(passing.frame if passing.frame is not None else -1)
         if account is not None:
             account.without_end -= 1

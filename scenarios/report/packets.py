@@ -58,6 +58,7 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
     nodes = [node["name"] for node in scenario["link"].get("nodes", ())]
     ways = _ways(run)
     sent = {item.number: item for item in traffic.packets(run)}
+    whose = traffic.senders_of(run)
     by_hops = {own.number: own for own in traffic.by_hops(run, sent.values())}
     speak = {own.hop for own in by_hops.values() if own.segment}
     origins = _origins(ways, sent)
@@ -79,6 +80,11 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
             **(
                 {"ltp": ltp.describe(run.data[number])}
                 if own is not None and own.hop in speak and (own.report or own.segment)
+                else {}
+            ),
+            **(
+                {"sender": whose.get(about.frame)}
+                if whose and about is not None and about.frame is not None
                 else {}
             ),
             **({} if item is None else _content(run.data[item.number], scenario)),
@@ -230,6 +236,7 @@ def lines(run: Run, *, frame: int | None = None, drops: bool = False) -> Iterato
 def _shown_lines(run: Run, frame: int | None) -> Iterator[str]:
     """Yield a line for each frame, or for *frame* alone, that says when its pictures were shown."""
     told: dict[int, list[str]] = {}
+    whose = traffic.senders_of(run)
     for event in run.events:
         if event["kind"] == "decoded" and frame in (None, event["frame"]):
             how = ("refined" if event.get("refines") else "shown") + ("" if event["complete"] else " in part")
@@ -238,7 +245,8 @@ def _shown_lines(run: Run, frame: int | None) -> Iterator[str]:
                 had = f" with {sum(have)} section{'' if sum(have) == 1 else 's'}"
             told.setdefault(event["frame"], []).append(f"{how}{had} at {_s(event['time_ns'])} s")
     for number, moments in sorted(told.items()):
-        yield f"frame {number}: {', '.join(moments)}"
+        of = f" of {whose[number]}" if number in whose else ""
+        yield f"frame {number}{of}: {', '.join(moments)}"
 
 
 def _packet_lines(record: dict[str, Any]) -> Iterator[str]:
@@ -284,6 +292,8 @@ def _carried(record: dict[str, Any]) -> list[str]:
     parts = [f"copy of {record['copy_of']}"] if record["copy_of"] is not None else []
     if (request := record.get("request")) is not None:
         return [*parts, _request_text(request)]
+    if record.get("sender"):
+        parts.append(record["sender"])
     if "sections" not in record:
         return [*parts, "copy of ?" if record["frame"] is None else "repair symbol"]
     kind = None

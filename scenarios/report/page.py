@@ -225,12 +225,17 @@ def _hop_words(hop: Mapping[str, Any], others: Sequence[str] = ()) -> dict[str, 
 def _shared_words(hop: Mapping[str, Any], link: Mapping[str, Any]) -> list[str]:
     """Say who else is on the channel of *hop*."""
     medium = link.get("medium")
-    if not medium or (medium.get("hop") or link["hops"][0]["name"]) != hop["name"]:
+    if not medium:
+        return []
+    on_it = [medium.get("hop") or link["hops"][0]["name"], *medium.get("hops", ())]
+    if hop["name"] not in on_it:
         return []
     access = {"aloha": "who send when they will", "slotted": "who send in slots", "csma": "who listen first"}
     parts = []
     if medium["senders"] > 1:
         parts.append(f"shared by {medium['senders']} senders {access[medium['access']]}")
+    if len(on_it) > 1:
+        parts.append(f"on one channel with {', '.join(name for name in on_it if name != hop['name'])}")
     if medium["duty_cycle"] < 1.0:
         parts.append(f"each sends {percent(medium['duty_cycle'])} of the time at most")
     if medium["duplex"] == "half":

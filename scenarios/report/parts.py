@@ -18,7 +18,7 @@ from scenarios.results.cell import RunResult
 from scenarios.results.judge import INVENTS
 from scenarios.results.traffic import scenario
 from scenarios.scoring.segmentation import RARE
-from scenarios.words import percent
+from scenarios.words import duration, percent, size
 
 ENVIRONMENT = make_environment("scenarios.report")
 
@@ -38,6 +38,20 @@ def _tasks(result: RunResult) -> Iterable[Piece]:
     told = (result.figures["tasks"].get(INVENTS) or {}).get("truth") or {}
     rare = percent(RARE) if told.get("invented") is not None else None
     return [_html("tasks.html.j2", tasks=rows, rare=rare)] if rows else []
+
+
+def _senders(result: RunResult) -> Iterable[Piece]:
+    """Give a table of what became of each sender's frames, where there are several."""
+    lines = [
+        (
+            name,
+            *(f"{about['frames'][status]:,}" for status in ("sent", "complete", "partial", "lost")),
+            size(about["on_air_bytes"]),
+            *("" if about[key] is None else duration(about[key]) for key in ("latency_s", "age_s")),
+        )
+        for name, about in result.figures.get("senders", {}).items()
+    ]
+    return [_html("senders.html.j2", senders=lines)] if lines else []
 
 
 def _packets(result: RunResult) -> Iterable[Piece]:
@@ -76,7 +90,8 @@ def _drops(result: RunResult) -> Iterable[Piece]:
 
 def _budgets(result: RunResult) -> Iterable[Piece]:
     """Give a table of each hop's link budget, and the margin over the run where a distance changes."""
-    hops = scenario(result.run)["link"]["hops"]
+    link = scenario(result.run)["link"]
+    hops = [*link["hops"], *([{**back, "name": "the return"}] if (back := link.get("return")) else [])]
     tables = budgets.tables(hops)
     if not tables:
         return []
@@ -97,4 +112,4 @@ def _html(template: str, **context: Any) -> Markup:
     return Markup(ENVIRONMENT.get_template(template).render(**context))
 
 
-PARTS: list[Part] = [_tasks, _packets, _contacts, _stores, _drops, _budgets, _figures]
+PARTS: list[Part] = [_tasks, _senders, _packets, _contacts, _stores, _drops, _budgets, _figures]

@@ -74,6 +74,7 @@ def frame_columns() -> dict[str, str]:
         "height": "INTEGER",
         "frame": "INTEGER",
         "name": "VARCHAR",
+        "sender": "VARCHAR",
         "captured_s": "DOUBLE",
         "shown_s": "DOUBLE",
         "refined_s": "DOUBLE",
@@ -208,7 +209,7 @@ def frames(result: RunResult) -> list[dict[str, Any]]:
 
 
 def _frame(row: FrameRow, judged: Analysis) -> dict[str, Any]:
-    same = ("frame", "name", "latency_s", "status", "sections_sent", "sections_received", "payload_bytes",
+    same = ("frame", "name", "sender", "latency_s", "status", "sections_sent", "sections_received", "payload_bytes",
             "on_air_bytes", "packets_sent", "packets_lost", "resent")  # fmt: skip
     return {
         **{name: getattr(row, name) for name in same},

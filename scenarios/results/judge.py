@@ -18,7 +18,7 @@ from link.analysis import analyst, findings
 from link.analysis.analyst import AnalysisModel, Cache, Chosen
 from link.analysis.findings import DepthMap, Detections, FindingError, Found, Record, Segments
 from link.config import TASKS as TASK_NAMES
-from link.config import Camera, ProfileConfig
+from link.config import ProfileConfig
 from link.errors import FarlinkError
 from link.frame import Pixels
 from link.journal import Run
@@ -27,7 +27,8 @@ from scenarios.results.frame_stats import stats_of, true_of
 from scenarios.scoring.bootstrap import intervals as intervals_of
 from scenarios.scoring.stats import Stats
 from scenarios.scoring.tasks import TASKS
-from scenarios.truth.truth import Truths, open_truth
+from scenarios.truth.senders import open_truths, signed
+from scenarios.truth.truth import Truths
 
 REFERENCES = ("truth", "original", "ideal")
 INVENTS = "segmentation"
@@ -83,9 +84,11 @@ class Judge:
         self.notes: dict[str, str] = {}
         if not self._tasks:
             return
-        self._truths = truths or self._open(about["camera"])
+        self._truths = truths or self._open(about)
         self._names = {
-            event["frame"]: str(event.get("name", "")) for event in run.events if event["kind"] == "captured"
+            event["frame"]: signed(str(event.get("name", "")), str(event.get("sender", "")))
+            for event in run.events
+            if event["kind"] == "captured"
         }
         self._frames = sorted(event["frame"] for event in run.events if event["kind"] == "encoded")
         self._looks = _looks(run)
@@ -99,13 +102,12 @@ class Judge:
 
     def _open(self, about: Mapping[str, Any]) -> Truths | None:
         try:
-            camera = Camera.model_validate(about)
-            truths = open_truth(camera, self._seed)
+            truths = open_truths(about, self._seed)
         except (ValueError, FarlinkError) as error:  # of another version; or not on this machine
             self.notes["tasks.truth"] = " ".join(str(error).split())
             return None
         if truths is None:
-            self.notes["tasks.truth"] = f"camera.source {camera.source!r} has no truth"
+            self.notes["tasks.truth"] = f"camera.source {self._source!r} has no truth"
         return truths
 
     def judged(self) -> Analysis:

@@ -11,7 +11,7 @@ from link.journal import Run
 from scenarios.results.age import Age as Age
 from scenarios.results.age import age as age
 from scenarios.results.judge import Analysis
-from scenarios.results.traffic import Breakdown, Traffic, scenario
+from scenarios.results.traffic import Breakdown, Traffic, scenario, senders_of
 from scenarios.scoring import pictures
 from scenarios.scoring.pairs import Scores
 from scenarios.words import scaling
@@ -33,6 +33,8 @@ class FrameRow:
 
     frame: int
     name: str
+    sender: str
+    """Whose it is, of several senders; empty of one."""
     captured_ns: int
     shown_ns: int | None
     """When a picture of it was first shown."""
@@ -103,6 +105,7 @@ def frame_rows(run: Run, sent: Traffic, scores: Scores) -> list[FrameRow]:
             FrameRow(
                 frame=number,
                 name=captured.get("name", ""),
+                sender=captured.get("sender", ""),
                 captured_ns=captured["time_ns"],
                 shown_ns=None if decoded is None else _there_ns(decoded),
                 refined_ns=refined.get(number),
@@ -144,6 +147,27 @@ def unfit(run: Run) -> list[str]:
     ]
 
 
+def sender_figures(run: Run, rows: Iterable[FrameRow]) -> dict[str, Any]:
+    """Return what became of the frames of each of several senders, by name, in their order; empty of one sender.
+
+    `latency_s` and `age_s` are means; that of the run counts whatever picture is the newest, from whomever.
+    """
+    whose = senders_of(run)
+    figures: dict[str, Any] = {}
+    for about in scenario(run).get("senders", ()):
+        mine = [row for row in rows if whose.get(row.frame) == about["name"]]
+        status = Counter(row.status for row in mine)
+        waits = [wait for row in mine if (wait := row.latency_s) is not None]
+        shown = [(row.shown_ns, row.captured_ns) for row in mine if row.shown_ns is not None]
+        figures[about["name"]] = {
+            "frames": {"sent": len(mine), **{name: status[name] for name in STATUSES}},
+            "on_air_bytes": sum(row.on_air_bytes for row in mine),
+            "latency_s": sum(waits) / len(waits) if waits else None,
+            "age_s": age(shown, end_ns(run)).mean_s,
+        }
+    return figures
+
+
 def measure(
     run: Run, sent: Traffic, rows: list[FrameRow], scores: Scores, analysis: Analysis
 ) -> dict[str, Any]:
@@ -179,6 +203,7 @@ def measure(
         "feedback": None if link.get("return") is None else dict(sent.back),
         "hops": dict(sent.hops),
         **({"nodes": dict(sent.nodes)} if sent.nodes else {}),
+        **({"senders": by_sender} if (by_sender := sender_figures(run, rows)) else {}),
         "bytes": {
             "on_air": cost.on_air,
             "payload": dict(cost.payload),

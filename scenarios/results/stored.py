@@ -114,11 +114,18 @@ class _LinkRecord(Recorded):
     repair: _RepairRecord
 
 
+class _SenderRecord(Recorded):
+    name: Text
+    source: Text | None = None
+    node: Text | None = None
+
+
 class _ScenarioRecord(Recorded):
     name: Text
     title: Text | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 64)]
     camera: _CameraRecord
+    senders: Annotated[list[_SenderRecord], Field(max_length=64)] = Field(default=[])
     codec: _CodecRecord
     link: _LinkRecord
     profile: dict[str, Any] = Field(default={})

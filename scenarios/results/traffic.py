@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
 """Rows at a hop that say that a packet left its transmitter."""
-_USELESS = (Fate.DUPLICATE, Fate.DEADLINE)  # these reached the far end intact, and were of no use to it
+USELESS = (Fate.DUPLICATE, Fate.DEADLINE)
+"""Drops of packets that reached the far end intact, and were of no use to it."""
 _FATES: Mapping[int, Fate] = {int(fate): fate for fate in Fate}
 _KINDS: Mapping[int, Kind] = {int(kind): kind for kind in Kind}
 
@@ -60,7 +61,7 @@ class Sent:
     @property
     def lost(self) -> bool:
         """Whether it never came to the far end in one piece."""
-        return self.end.is_drop and self.end not in _USELESS
+        return self.end.is_drop and self.end not in USELESS
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,14 @@ def packets(run: "Run") -> list[Sent]:
     times, numbers, forward = born[:, 0], born[:, 1], born[:, 3] >= 0
     data = [run.data[number] for number in numbers.tolist()]
     kinds, low, index = packet.heads(data, scenario(run)["link"]["framing"]).T
-    first_hop = np.isin(rows[:, 3], [-1, *first_hops(scenario(run)["link"])])
+    first_hop = np.isin(rows[:, 3], [-1, *first_hops(scenario(run))])
     on_air = np.isin(numbers, rows[first_hop & np.isin(rows[:, 2], RADIATED), 1])
     shots = [(event["time_ns"], event["frame"]) for event in run.events if event["kind"] == "captured"]
     captured = np.array(shots, np.int64).reshape(-1, 2)
     # Nobody sends or asks for a frame that is not yet captured.
     places = np.searchsorted(captured[:, 0], times, side="right") - 1
-    newest = np.where(places >= 0, captured[:, 1][places] if len(captured) else 0, 0)
+    # Of several senders one may be ahead of the others.
+    newest = np.where(places >= 0, np.maximum.accumulate(captured[:, 1])[places] if len(captured) else 0, 0)
     frames = newest - (newest - low) % packet.FRAMES  # `packet.frame_until` for all at once
     keys = np.where(forward, frames * packet.MAX_PACKETS + index, -1 - np.arange(len(numbers)))
     again = np.ones(len(numbers), bool)
@@ -213,11 +215,22 @@ def packets(run: "Run") -> list[Sent]:
     ]
 
 
-def first_hops(link: Mapping[str, Any]) -> list[int]:
-    """Return the numbers of the hops of *link*, as a resolved scenario holds it, that leave the sender."""
+def first_hops(about: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of the hops of *about*, a resolved scenario, that leave the sender, or one of several."""
+    link = about["link"]
     nodes = [node["name"] for node in link.get("nodes", ())]
+    origins = {one.get("node") or nodes[0] for one in about.get("senders", ()) if nodes} or set(nodes[:1])
     between = [hop.get("between") for hop in link["hops"]]
-    return [at for at, pair in enumerate(between) if (pair[0] == nodes[0] if pair else at == 0)]
+    return [at for at, pair in enumerate(between) if (pair[0] in origins if pair else at == 0)]
+
+
+def senders_of(run: "Run") -> dict[int, str]:
+    """Return whose each captured frame is, by its number; empty where the run has one sender, which has no name."""
+    return {
+        event["frame"]: str(event["sender"])
+        for event in run.events
+        if event["kind"] == "captured" and event.get("sender")
+    }
 
 
 def _end(ends: Mapping[int, int], number: int) -> Fate:

@@ -176,6 +176,8 @@ def cells(request: Request) -> list[Cell]:
 def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any], opened: set[str]) -> Cell:
     try:
         scenario = _load(request, overrides)
+        if scenario.senders:
+            raise UsageError("senders: a sweep has one camera")
         if is_live(scenario.camera.source):
             raise UsageError("camera.source: a sweep needs a source that shows the same frames again")
         scenario, used = _relevant(scenario, settings)
