@@ -16,6 +16,7 @@ from scenarios.commands import (
     inspect,
     live,
     models,
+    plan,
     run,
     scenarios,
     sweep,
@@ -24,7 +25,7 @@ from scenarios.commands import (
 from scenarios.commands.options import name_sources
 from scenarios.commands.printing import drop_output, os_error, say, say_error
 
-COMMANDS = (run, live, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
+COMMANDS = (run, live, inspect, scenarios, doctor, compare, ends, files, models, sweep, plan, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""
 
 app = typer.Typer(
