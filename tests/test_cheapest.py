@@ -20,7 +20,7 @@ from scenarios.cheapest.question import Question
 from scenarios.cheapest.trial import share_kept
 from scenarios.cheapest.walk import walk
 from scenarios.cli import app
-from scenarios.sweep import cells, work
+from scenarios.sweep import cells, plan, work
 
 IDEAL, FRAMES = 0.9, 12
 LADDER = [20, 50, 100, 200, 500, 1000]
@@ -89,7 +89,9 @@ def test_one_setting_is_bisected():
         grid = {(0, rung): Made((float(rung), 0.0), rung >= least) for rung in range(64)}
         known, looked = asked(grid, settings=1, rungs=64, own=20)
         assert costs_of(known) == ([(float(least), 0.0)] if least < 64 else [])
-        assert len(looked) <= 2 + math.ceil(math.log2(64)) + 1, "the first two, the halves, one above the answer"
+        assert len(looked) <= 2 + math.ceil(math.log2(64)) + 1, (
+            "the first two, the halves, one above the answer"
+        )
         if least < 63:
             assert (0, least + 1) in known, "the rung above is looked at too"
 
@@ -205,14 +207,23 @@ def test_settings_of_every_codec_are_walked_and_what_is_set_stays():
         "link.repair.protection": ("equal", "unequal"),
     }
     assert len(found.settings) == 7 * 5, "without repair packets there is nothing to split"
-    assert found.settings[0].told == {"codec.channels": 8, "link.repair.fec": 0.2, "link.repair.protection": "equal"}
+    assert found.settings[0].told == {
+        "codec.channels": 8,
+        "link.repair.fec": 0.2,
+        "link.repair.protection": "equal",
+    }
     assert found.ladder.path == "link.rate_bps"
     own = found.ladder.values
     assert own[found.ladder.own] == 500.0
-    assert own[0] * 0.8 * 60 / 8 <= 32 and own[-1] * 0.8 * 60 >= 256 * 192, "32 bytes a frame to a bit per pixel"
+    assert own[0] * 0.8 * 60 / 8 <= 32 and own[-1] * 0.8 * 60 >= 256 * 192, (
+        "32 bytes a frame to a bit per pixel"
+    )
     assert walk(question(codecs=("jpeg",))).walked == {"link.repair.fec": (0.0, 0.2, 0.4)}
     several = walk(question(codecs=("findings", "gsc"), settings=("link.repair.fec=0.1", "codec.channels=4")))
-    assert several.walked == {"codec.name": ("findings", "gsc"), "link.repair.protection": ("equal", "unequal")}
+    assert several.walked == {
+        "codec.name": ("findings", "gsc"),
+        "link.repair.protection": ("equal", "unequal"),
+    }
     lossless = walk(question(scenario="bandwidth", codecs=("webp",)))
     assert len(lossless.settings) == 1
     assert "nothing is lost on the way, so no repair is sent" in lossless.notes
@@ -223,13 +234,18 @@ def test_settings_of_every_codec_are_walked_and_what_is_set_stays():
 def test_of_a_physical_link_the_power_is_walked():
     found = walk(question(scenario="orbiter-uhf", source="world:moon", task="depth", codecs=("webp",)))
     hop = schema.load("orbiter-uhf").link.hops[0]
-    assert (found.ladder.path, found.ladder.unit, found.ladder.words(found.ladder.own)) == ("power", "dB", "+0 dB")
+    assert (found.ladder.path, found.ladder.unit, found.ladder.words(found.ladder.own)) == (
+        "power",
+        "dB",
+        "+0 dB",
+    )
     powers = [rung["link.hops.0.budget.power_w"] for rung in found.ladder.rungs]
     assert powers[found.ladder.own] == pytest.approx(hop.budget.power_w)
     assert powers == sorted(powers) and powers[-1] / powers[0] == pytest.approx(10**2.4)
     assert any("follow from the budget" in note for note in found.notes)
     rates = [
-        schema.load("orbiter-uhf", [], rung).link.hops[0].rate_bps for rung in (found.ladder.rungs[0], found.ladder.rungs[-1])
+        schema.load("orbiter-uhf", [], rung).link.hops[0].rate_bps
+        for rung in (found.ladder.rungs[0], found.ladder.rungs[-1])
     ]
     assert rates[0] < rates[1], "more power, more rate"
     one = walk(question(scenario="cellular-degraded", source="world:mars", codecs=("webp",)))
@@ -455,7 +471,7 @@ def test_the_command_prints_writes_and_draws(made, tmp_path):
         "closest", "walked", "cells", "assumed", "trials", "out", "figure",
     }  # fmt: skip
     assert set(chosen) == {
-        "rung", "settings", "on_air_bps", "rate_bps", "bytes_per_frame", "kept", "latency_p50_s", "age_mean_s",
+        "rung", "settings", "on_air_bps", "way_out_bps", "rate_bps", "bytes_per_frame", "kept", "latency_p50_s", "age_mean_s",
         "enough", "why_not", "failed", "cells", "same",
     }  # fmt: skip
     assert len(tree["trials"]) == tree["cells"]["looked_at"]
@@ -464,7 +480,7 @@ def test_the_command_prints_writes_and_draws(made, tmp_path):
     assert {hop.rate_bps for hop in written.link.hops} == {chosen["rung"]}
     assert written.analysis == ("segmentation",) and written.camera.frames == FRAMES
     assert yaml.safe_load(out.read_text())["link"]["repair"]["fec"] == chosen["settings"]["link.repair.fec"]
-    (cell,) = work.plan.cells(work.Request(str(out)))
+    (cell,) = plan.cells(plan.Request(str(out)))
     assert cell.id == chosen["cells"][0], "what is written is what was run"
     assert picture.read_bytes().startswith(b"<?xml")
 

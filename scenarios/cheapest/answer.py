@@ -1,6 +1,6 @@
 """From a question to its answer: the cheapest link, the three that come next, and how much was looked at for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Advice:
         """Why it is not all that was asked for; None where it is."""
         if self.spent.cut:
             return PartialError(
-                f"--budget: {self.spent.run} cells were run, and the search is not over; the same command goes on with it"
+                f"--budget: {self.spent.run} cells were run, and the search is not over; the same command goes on"
             )
         if self.best:
             return None
@@ -72,7 +72,9 @@ def name(walk: Walk, trial: Trial) -> str:
     parts = [walk.ladder.words(trial.place[1])]
     for path, value in trial.settings.items():
         field = path.rpartition(".")[2]
-        parts.append(str(value) if field == "name" else f"{field} {value:g}" if _number(value) else f"{field} {value}")
+        parts.append(
+            str(value) if field == "name" else f"{field} {value:g}" if _number(value) else f"{field} {value}"
+        )
     return ", ".join(parts)
 
 
@@ -96,20 +98,26 @@ def find(
     walked = walk(question)
     with Runner(question, walked, workers=workers, cache=cache, budget=budget, watch=watch) as runner:
         runner.check()
-        known = search(len(walked.settings), len(walked.ladder.values), walked.ladder.own, WANTED, runner.look)
+        known = search(
+            len(walked.settings), len(walked.ladder.values), walked.ladder.own, WANTED, runner.look
+        )
         return _answer(question, walked, runner, known)
 
 
 def everything(question: Question, watch: Watch = lambda _spent, _trial: None) -> Advice:
     """Return the same by looking at the whole grid: what tests and benchmarks hold `find` against."""
     walked = walk(question)
-    places = [(setting, rung) for setting in range(len(walked.settings)) for rung in range(len(walked.ladder.values))]
+    places = [
+        (setting, rung)
+        for setting in range(len(walked.settings))
+        for rung in range(len(walked.ladder.values))
+    ]
     with Runner(question, walked, workers=0, cache=True, budget=None, watch=watch) as runner:
         runner.check()
         return _answer(question, walked, runner, runner.look(places))
 
 
-def _answer(question: Question, walked: Walk, runner: Runner, known: dict[Place, Looked] | dict[Place, Trial]) -> Advice:
+def _answer(question: Question, walked: Walk, runner: Runner, known: Mapping[Place, Looked]) -> Advice:
     trials = runner.trials
     groups = distinct(ranked(known), lambda place: (trials[place].cost, trials[place].kept))[:WANTED]
     best = tuple((trials[first], tuple(trials[place] for place in rest)) for first, rest in groups)
@@ -162,6 +170,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "rung": trial.rung,
         "settings": dict(trial.settings),
         "on_air_bps": trial.on_air_bps,
+        "way_out_bps": trial.way_out_bps,
         "rate_bps": trial.rate_bps,
         "bytes_per_frame": trial.bytes_per_frame,
         "kept": kept,
@@ -196,10 +205,14 @@ def lines(advice: Advice) -> list[str]:
     if advice.breaks:
         checked = f"{len(advice.breaks)} of {advice.pairs} pairs of rungs were not as the search assumes"
     share = f" of a grid of {spent.grid}" if spent.grid else ""
-    out.append(f"{spent.looked_at} cells{share} ({spent.run} run, {spent.cached} from this machine's cache); {checked}")
+    out.append(
+        f"{spent.looked_at} cells{share} ({spent.run} run, {spent.cached} from this machine's cache); {checked}"
+    )
     out += [f"  {_told_break(advice, one)}" for one in advice.breaks]
     if advice.best and advice.best[0][0].place[1] == 0 and len(walked.ladder.values) > 1:
-        out.append(f"the lowest rung of the ladder is enough already: less may do (--vary {_example(walked)})")
+        out.append(
+            f"the lowest rung of the ladder is enough already: less may do (--vary {_example(walked)})"
+        )
     failed = [trial for trial in advice.trials.values() if trial.failed]
     out += [f"could not be run: {name(walked, trial)}: {trial.why_not}" for trial in failed]
     out += list(walked.notes)
@@ -212,7 +225,7 @@ def _example(walked: Walk) -> str:
 
 
 def _table(advice: Advice) -> list[str]:
-    head = f"{'':8}{'on the air':>13}{'bytes/frame':>13}{'kept':>7}  {'interval':15}{'age':>10}  link"
+    head = f"{'':8}{'both ways':>13}{'bytes/frame':>13}{'kept':>7}  {'interval':15}{'age':>10}  link"
     rows = [head]
     for at, (trial, same) in enumerate(advice.best):
         kept = trial.kept
@@ -231,7 +244,9 @@ def _table(advice: Advice) -> list[str]:
 def _told_break(advice: Advice, one: Break) -> str:
     lower, higher = advice.trials[one.lower], advice.trials[one.higher]
     if one.what == "cost":
-        return f"{name(advice.walk, higher)} costs less than the rung {advice.walk.ladder.words(one.lower[1])}"
+        return (
+            f"{name(advice.walk, higher)} costs less than the rung {advice.walk.ladder.words(one.lower[1])}"
+        )
     return (
         f"{name(advice.walk, lower)} is enough, the rung {advice.walk.ladder.words(one.higher[1])} above it is not: "
         f"{higher.why_not}"

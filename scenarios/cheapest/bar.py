@@ -49,4 +49,6 @@ class SearchBar:
         best = self._best
         if best is None or best.kept is None or best.on_air_bps is None:
             return f"{cells}, none keeps enough yet"
-        return f"{cells}, cheapest so far {rate(best.on_air_bps)} on the air, keeps {percent(best.kept.share)}"
+        return (
+            f"{cells}, cheapest so far {rate(best.on_air_bps)} on the air, keeps {percent(best.kept.share)}"
+        )

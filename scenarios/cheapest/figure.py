@@ -34,8 +34,10 @@ def draw(advice: Advice) -> Drawing:
             axes.axhline(question.keep, color=BLACK, lw=1.2, ls="--", zorder=2)
             if advice.best:
                 chosen = advice.best[0][0]
-                assert chosen.kept is not None
-                axes.plot([chosen.on_air_bps], [chosen.kept.share], "*", ms=17, color=BLUE, mec="white", zorder=6)
+                assert chosen.kept is not None and chosen.on_air_bps is not None
+                axes.plot(
+                    [chosen.on_air_bps], [chosen.kept.share], "*", ms=17, color=BLUE, mec="white", zorder=6
+                )
             tops = [trial.kept.high for trial in known if trial.kept]
             axes.set_ylim(0.0, min(max([*tops, question.keep]) * 1.08, 2.0))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -46,8 +48,8 @@ def draw(advice: Advice) -> Drawing:
         return figure
 
     caption = (
-        f"Each mark is a link that was run, its bar the {question.confident:.0%} interval; a line joins the rungs of one "
-        "setting. Enough is what has its bar's lower end on the dashed line or above it, and fits the link."
+        f"Each mark is a link that was run, its bar the {question.confident:.0%} interval; a line joins the rungs of "
+        "one setting. Enough is what has its bar's lower end on the dashed line or above it, and fits the link."
     )
     return drawing("plan", title, caption, _alt(advice), paint)
 
@@ -60,8 +62,8 @@ def _line(axes: Axes, line: list[Trial], colour: str | None) -> None:
     for trial in line:
         if trial.kept is None or trial.on_air_bps is None:
             continue
-        edge = [trial.on_air_bps] * 2
-        axes.plot(edge, [trial.kept.low, trial.kept.high], color=shade, lw=1.3, alpha=0.9 if colour else 0.35, zorder=depth)
+        edge, bar = [trial.on_air_bps] * 2, [trial.kept.low, trial.kept.high]
+        axes.plot(edge, bar, color=shade, lw=1.3, alpha=0.9 if colour else 0.35, zorder=depth)
         axes.plot(
             [trial.on_air_bps], [trial.kept.share], "o", ms=5.5, color=shade, zorder=depth + 0.2,
             mfc=shade if trial.enough else "white", alpha=1.0 if colour else 0.55,
@@ -85,7 +87,9 @@ def _alt(advice: Advice) -> str:
         return f"no link keeps {percent(advice.question.keep)}"
     trial = advice.best[0][0]
     assert trial.kept is not None and trial.on_air_bps is not None
-    return f"{name(advice.walk, trial)} keeps {percent(trial.kept.share)} at {rate(trial.on_air_bps)} on the air"
+    return (
+        f"{name(advice.walk, trial)} keeps {percent(trial.kept.share)} at {rate(trial.on_air_bps)} on the air"
+    )
 
 
 def write(advice: Advice, path: Path) -> None:

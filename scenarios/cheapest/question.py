@@ -47,7 +47,9 @@ class Question:
         if not 0.0 < self.keep <= 1.0:
             raise UsageError(f"--keep {self.keep:g}: a share above 0 and at most 1 was expected, as in 0.8")
         if not 0.0 < self.confident < 1.0:
-            raise UsageError(f"--confident {self.confident:g}: a level between 0 and 1 was expected, as in 0.95")
+            raise UsageError(
+                f"--confident {self.confident:g}: a level between 0 and 1 was expected, as in 0.95"
+            )
         if self.age_s is not None and self.age_s <= 0.0:
             raise UsageError(f"--age {self.age_s:g}: seconds above 0 were expected")
 

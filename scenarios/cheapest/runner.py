@@ -6,15 +6,16 @@ share, finds it there.
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from link.errors import UsageError
 from scenarios.cheapest.question import Question
 from scenarios.cheapest.search import BATCH, Place
 from scenarios.cheapest.trial import Trial, measure, refused
-from scenarios.cheapest.walk import Walk, base
+from scenarios.cheapest.walk import Overrides, Walk
 from scenarios.sweep import caches, outcomes, plan, schedule, stamps, work
 from scenarios.sweep.caches import Store
 from scenarios.sweep.cells import Outcome, fatal, job
@@ -52,7 +53,14 @@ class Runner:
     """
 
     def __init__(
-        self, question: Question, walk: Walk, *, workers: int | None, cache: bool, budget: int | None, watch: Watch
+        self,
+        question: Question,
+        walk: Walk,
+        *,
+        workers: int | None,
+        cache: bool,
+        budget: int | None,
+        watch: Watch,
     ) -> None:
         self._question, self._walk, self._watch = question, walk, watch
         self._options = work.Options(workers=workers, cache=cache)
@@ -82,9 +90,8 @@ class Runner:
 
     def check(self) -> None:
         """Raise UsageError, or ModelMissingError, for what is wrong with the scenario wherever it is looked at."""
-        common = base(self._question)
         for seed in self._seeds:
-            self._cell(common if not self._question.codecs else {**common, "codec.name": self._question.codecs[0]}, {}, seed)
+            self._cell(self._walk.settings[0].overrides, {}, seed)
 
     def cells(self, place: Place) -> list[Cell]:
         """Return the cells of *place*, one a seed. Raise UsageError where it does not hold together."""
@@ -92,9 +99,9 @@ class Runner:
         ladder, own = self._walk.ladder, self._walk.settings[setting]
         return [self._cell({**own.overrides, **ladder.rungs[rung]}, own.told, seed) for seed in self._seeds]
 
-    def _cell(self, overrides: dict[str, object], told: object, seed: int | None) -> Cell:
+    def _cell(self, overrides: Overrides, told: Mapping[str, Any], seed: int | None) -> Cell:
         seeded = overrides if seed is None else {**overrides, "seed": seed}
-        return plan.cell(self._request, seeded, dict(told), self._opened)  # type: ignore[call-overload]
+        return plan.cell(self._request, seeded, told, self._opened)
 
     def look(self, places: Sequence[Place]) -> dict[Place, Trial]:
         """Return the trials of *places*; the first ones alone where the budget does not reach for all.
@@ -107,7 +114,9 @@ class Runner:
         for place in places:
             try:
                 cells = self.cells(place)
-            except UsageError as error:  # a rate that this link or codec cannot have is one that is not enough
+            except (
+                UsageError
+            ) as error:  # a rate that this link or codec cannot have is one that is not enough
                 found[place] = refused(self._walk, place, str(error))
                 continue
             new = {cell.key: cell for cell in cells if not self._known(cell)}
@@ -141,7 +150,9 @@ class Runner:
         if not cells:
             return
         if self._executor is None:
-            most = [cells[0]] * (BATCH * len(self._seeds))  # of a round, whatever is to be run of the first one
+            most = [cells[0]] * (
+                BATCH * len(self._seeds)
+            )  # of a round, whatever is to be run of the first one
             self._executor = work.open_executor(self._options, most, self._work)
         limit = caches.limit_bytes()
 

@@ -45,6 +45,8 @@ class Trial:
     kept: Kept | None
     on_air_bps: float | None
     """Of both ways, all bytes that crossed the channel over the time that the camera ran."""
+    way_out_bps: float | None
+    """Of the way out alone, which its rate has to carry."""
     bytes_per_frame: float | None
     """On the air."""
     rate_bps: float | None
@@ -68,7 +70,7 @@ def refused(walk: Walk, place: Place, why: str, cells: Sequence[Cell] = (), *, f
     ids = tuple(cell.id for cell in cells)
     return Trial(
         place, walk.settings[setting].told, walk.ladder.values[rung], ids,
-        None, None, None, None, None, None, None, why, failed,
+        None, None, None, None, None, None, None, None, why, failed,
     )  # fmt: skip
 
 
@@ -98,8 +100,8 @@ def measure(
     cost = (on_air, value, -kept.low) if question.by == "on-air" else (value, on_air, -kept.low)
     return Trial(
         place, walk.settings[setting].told, value, tuple(cell.id for cell in cells), cost, kept, on_air,
-        figures["on_air_bytes_per_frame"], figures["rate_bps"], figures["latency_p50_s"], figures["age_mean_s"],
-        _why_not(question, kept, figures),
+        figures["way_out_bps"], figures["on_air_bytes_per_frame"], figures["rate_bps"], figures["latency_p50_s"],
+        figures["age_mean_s"], _why_not(question, kept, figures),
     )  # fmt: skip
 
 
@@ -115,7 +117,11 @@ def _why_not(question: Question, kept: Kept, figures: Mapping[str, float | None]
     if sent is not None and rate_bps is not None and sent > rate_bps:
         return f"the link does not keep up: {sent:.4g} bit/s are sent over {rate_bps:.4g} bit/s"
     if question.age_s is not None and (age_s is None or age_s > question.age_s):
-        return "too few pictures are shown" if age_s is None else f"what is shown is {age_s:.4g} s old in the mean"
+        return (
+            "too few pictures are shown"
+            if age_s is None
+            else f"what is shown is {age_s:.4g} s old in the mean"
+        )
     return None
 
 
@@ -136,8 +142,14 @@ def share_kept(question: Question, seeds: Sequence[Sequence[Mapping[str, Any]]])
     rows = [seeds[seed][at] for _, seed, at in ordered]
     rows = [row for row in rows if row.get(one) is not None and row.get(other) is not None]
     if not rows:
-        told = "no truth of it" if question.reference == "truth" else "nothing that the model finds in its originals"
-        hint = ": --against original takes what the model finds there" if question.reference == "truth" else ""
+        told = (
+            "no truth of it"
+            if question.reference == "truth"
+            else "nothing that the model finds in its originals"
+        )
+        hint = (
+            ": --against original takes what the model finds there" if question.reference == "truth" else ""
+        )
         raise UsageError(f"--task {question.task}: the source has {told}{hint}")
     received: list[Stats] = [dict(row[one]) for row in rows]
     originals: list[Stats] = [dict(row[other]) for row in rows]
@@ -145,13 +157,17 @@ def share_kept(question: Question, seeds: Sequence[Sequence[Mapping[str, Any]]])
     score = task.scores(received)[key] or 0.0
     drawn = bootstrap.resampled(task, [received, originals], clusters, SEED, moments=moments)
     if drawn is None:
-        raise UsageError(f"--frames: an interval takes three frames at least, and {len(set(moments))} are scored")
+        raise UsageError(
+            f"--frames: an interval takes three frames at least, and {len(set(moments))} are scored"
+        )
     if question.reference == "original":  # the model agrees with itself
         ideal, best = 1.0, np.ones_like(drawn[1][key])
     else:
         ideal, best = task.scores(originals)[key] or 0.0, drawn[1][key]
     if ideal == 0.0:
-        raise UsageError(f"--task {question.task}: {question.score} of the originals is 0, so nothing can be kept of it")
+        raise UsageError(
+            f"--task {question.task}: {question.score} of the originals is 0: nothing can be kept of it"
+        )
     above, below = drawn[0][key], best
     if not task.higher_is_better[key]:
         above, below = below, above

@@ -53,7 +53,9 @@ class Ladder:
     def words(self, rung: int) -> str:
         """Return a rung as people say it."""
         value = self.values[rung]
-        return rate(value) if self.unit == "bit/s" else f"{value:+g} dB" if self.unit == "dB" else f"{value:g} W"
+        return (
+            rate(value) if self.unit == "bit/s" else f"{value:+g} dB" if self.unit == "dB" else f"{value:g} W"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ class Walk:
 def base(question: Question) -> Overrides:
     """Return what holds for all that is walked: the task alone is analysed, and payloads follow from the rate."""
     fixed: Overrides = {"codec.unfit": "skip", "codec.frame_bytes": None, "analysis": [question.task]}
-    kept = {key: value for key, value in fixed.items() if key not in question.given and key not in question.vary}
+    kept = {
+        key: value for key, value in fixed.items() if key not in question.given and key not in question.vary
+    }
     own = {"camera.source": question.source, "camera.frames": question.frames}
     return {**{key: value for key, value in own.items() if value is not None}, **kept}
 
@@ -95,7 +99,9 @@ def walk(question: Question) -> Walk:
     common = base(question)
     ladder_paths = [path for path in question.vary if _RATE.fullmatch(path) or _POWER.fullmatch(path)]
     if len(ladder_paths) > 1:
-        raise UsageError(f"--vary {ladder_paths[1]}: one ladder is walked, and {ladder_paths[0]} is it already")
+        raise UsageError(
+            f"--vary {ladder_paths[1]}: one ladder is walked, and {ladder_paths[0]} is it already"
+        )
     names = question.codecs or tuple(str(name) for name in question.vary.get(NAME, ())) or (None,)
     notes: dict[str, None] = {}
     found: list[Overrides] = []
@@ -104,7 +110,9 @@ def walk(question: Question) -> Walk:
         own = common if name is None else {**common, NAME: name}
         scenario = schema.load(question.scenario, question.settings, own)
         if question.task not in scenario.analysis:
-            raise UsageError(f"analysis {list(scenario.analysis)}: {question.task} is not among it; leave it out")
+            raise UsageError(
+                f"analysis {list(scenario.analysis)}: {question.task} is not among it; leave it out"
+            )
         scenarios.append(scenario)
         axes = _axes(question, scenario, notes)
         named = {} if name is None else {NAME: scenario.codec.name}
@@ -113,7 +121,11 @@ def walk(question: Question) -> Walk:
         grid = [row for row in grid if _holds(row, scenario)]
         grid.sort(key=lambda row: sum(value != own_values[path] for path, value in row.items()))
         found += [{**named, **row} for row in grid]
-    found.sort(key=lambda row: sum(value != _value(scenarios[0], path) for path, value in row.items() if path != NAME))
+    found.sort(
+        key=lambda row: sum(
+            value != _value(scenarios[0], path) for path, value in row.items() if path != NAME
+        )
+    )
     paths = list(dict.fromkeys(path for row in found for path in row))
     values = {path: tuple(dict.fromkeys(row[path] for row in found if path in row)) for path in paths}
     several = {path: _in_order(kept) for path, kept in values.items() if len(kept) > 1}
@@ -162,18 +174,22 @@ def _axes(question: Question, scenario: Scenario, notes: dict[str, None]) -> dic
         notes["nothing is lost on the way, so no repair is sent"] = None
     if question.age_s is not None:
         if scenario.camera.period_s is None:
-            raise UsageError("--age walks camera.period_s, which this scenario leaves to the source: give it by --set")
+            raise UsageError(
+                "--age walks camera.period_s, which this scenario leaves to the source: give it by --set"
+            )
         periods = [scenario.camera.period_s * share for share in PERIODS]
         # Between two pictures a mean age grows by half the time between them.
         axes[PERIOD] = [period for period in periods if period / 2 <= question.age_s] or periods[:1]
     elif PERIOD not in question.vary:
-        notes["camera.period_s stays: a longer one always costs less, and --age says how old pictures may be"] = None
-    for path, values in question.vary.items():
+        notes[
+            "camera.period_s stays: a longer one always costs less, and --age says how old pictures may be"
+        ] = None
+    for path, asked in question.vary.items():
         if path == NAME or _RATE.fullmatch(path) or _POWER.fullmatch(path):
             continue
         group, _, name = path.partition(".")
         if group != "codec" or syntax.facts.reads(name):
-            axes[path] = list(dict.fromkeys(values))
+            axes[path] = list(dict.fromkeys(asked))
     return {path: values for path, values in axes.items() if path not in question.given}
 
 
@@ -213,7 +229,9 @@ def _ladder(
             rungs.append({f"link.hops.{at}.budget.power_w": power for at, power in powers.items()})
         return Ladder("power", "dB", POWER_DB, tuple(rungs), POWER_DB.index(0.0))
     if any(hop.trace is not None for hop in hops):
-        notes["the rate is that of a trace and stays; --vary link.rate_bps=... walks rates in its place"] = None
+        notes["the rate is that of a trace and stays; --vary link.rate_bps=... walks rates in its place"] = (
+            None
+        )
         return Ladder(EVERY_HOP, "bit/s", (own_bps,), ({},), 0)
     least, most = _span(scenario, own_bps, periods)
     values = _series(least, most)

@@ -14,7 +14,8 @@ def plan(
     scenario: Scenario,
     task: Annotated[str, typer.Option(help="segmentation, depth or detection.")],
     keep: Annotated[
-        float, typer.Option(help="Share of the task's headline score on the originals, above 0 and at most 1.")
+        float,
+        typer.Option(help="Share of the task's headline score on the originals, above 0 and at most 1."),
     ],
     confident: Annotated[
         float,
@@ -38,12 +39,16 @@ def plan(
     age: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="How old what is shown may be in the mean; frame periods are walked as well."
+            metavar="SECONDS",
+            help="How old what is shown may be in the mean; frame periods are walked as well.",
         ),
     ] = None,
     codec: Annotated[
         list[str] | None,
-        typer.Option(help="Codec; repeatable: the cheapest of all. Default: the scenario's.", autocompletion=complete_codecs),
+        typer.Option(
+            help="Codec; repeatable: the cheapest of all. Default: the scenario's.",
+            autocompletion=complete_codecs,
+        ),
     ] = None,
     vary: Vary = None,
     settings: Settings = None,
@@ -68,7 +73,8 @@ def plan(
         bool, typer.Option("--cache/--no-cache", help="Whether this machine's cache is read and written.")
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="Write the scenario of the cheapest link: farlink run takes it.")
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Write the scenario of the cheapest link, for farlink run."),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw what is kept against the rate: .svg or .png.")
@@ -128,7 +134,9 @@ def plan(
         if out is not None and found.scenario is not None:
             _write(found.scenario, out)
         if as_json:
-            show_json({**answer.tree(found), "out": _path(out if found.scenario else None), "figure": _path(figure)})
+            show_json(
+                {**answer.tree(found), "out": _path(out if found.scenario else None), "figure": _path(figure)}
+            )
         else:
             show(answer.lines(found))
     with clean_errors():
@@ -159,7 +167,10 @@ def _question(
     from scenarios.cheapest.question import Question
     from scenarios.sweep import plan
 
-    for option, value, known in (("--by", by, ("on-air", "link")), ("--against", against, ("truth", "original"))):
+    for option, value, known in (
+        ("--by", by, ("on-air", "link")),
+        ("--against", against, ("truth", "original")),
+    ):
         if value not in known:
             raise UsageError(f"{option} {value!r}: {' or '.join(known)} was expected")
     return Question(
@@ -219,8 +230,8 @@ def _tell_walk(walked: Any, question: Any, as_json: bool) -> None:
     show(
         [
             *(f"{path:24}{values}" for path, values in rows),
-            f"{len(walked.settings)} settings on {len(ladder.values)} rungs: a grid of {walked.places * seeds} cells, of "
-            "which the search runs what it needs",
+            f"{len(walked.settings)} settings on {len(ladder.values)} rungs: a grid of {walked.places * seeds} cells, "
+            "of which the search runs what it needs",
             *walked.notes,
         ]
     )

@@ -4,8 +4,8 @@
 of a cell is computed, so that runs, sweeps, reports, curves and `compare` say the same of one journal.
 
 Bytes and bit/s on the air count both directions, requests and receipts included: all that crossed the channel, over
-the time that the camera ran. So bytes a frame times frames a second is bit/s. Rate and loss are those of the way out, and
-`way_out_bps` is what it had to carry: all on the air but feedback.
+the time that the camera ran. So bytes a frame times frames a second is bit/s. Rate and loss are those of the way out,
+and `way_out_bps` is what it had to carry: all on the air but feedback.
 """
 
 from collections.abc import Callable, Mapping
