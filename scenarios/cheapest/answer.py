@@ -197,7 +197,7 @@ def lines(advice: Advice) -> list[str]:
     if told is not None and told.kept is not None:
         out.append(
             f"{question.task} ({question.score} against {against}): {told.kept.ideal:.3f} on the originals; at least "
-            f"{percent(question.keep)} of it at the lower end of the {question.confident:.0%} interval"
+            f"{percent(question.keep)} of it at the lower end of the {100 * question.confident:g} % interval"
         )
     if advice.best:
         out += _table(advice)

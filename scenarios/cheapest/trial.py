@@ -113,7 +113,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _why_not(question: Question, kept: Kept, figures: Mapping[str, float | None]) -> str | None:
     sent, rate_bps, age_s = figures["way_out_bps"], figures["rate_bps"], figures["age_mean_s"]
     if kept.low < question.keep:
-        return f"it keeps {kept.share:.1%}, {kept.low:.1%} at the interval's lower end"
+        return f"it keeps {100 * kept.share:.1f} %, {100 * kept.low:.1f} % at the interval's lower end"
     if sent is not None and rate_bps is not None and sent > rate_bps:
         return f"the link does not keep up: {sent:.4g} bit/s are sent over {rate_bps:.4g} bit/s"
     if question.age_s is not None and (age_s is None or age_s > question.age_s):
