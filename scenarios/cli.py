@@ -38,8 +38,8 @@ app = typer.Typer(
 
 Start with **farlink run** and open the report it names. Results go to stdout (JSON with --json), progress to stderr.
 
-Exit codes: 0 ok, 1 finished with failed cells or without a link that keeps enough (plan), 2 usage or configuration, 3 the run was cut short, 4 model missing,
-5 the ends disagree (fingerprint), 74 disk, 130 interrupted.""",
+Exit codes: 0 ok, 1 finished with failed cells, or without a link that keeps enough (plan), 2 usage or configuration,
+3 the run was cut short, 4 model missing, 5 the ends disagree (fingerprint), 74 disk, 130 interrupted.""",
 )
 
 

@@ -20,6 +20,7 @@ from scenarios.cheapest.question import Question
 from scenarios.cheapest.trial import share_kept
 from scenarios.cheapest.walk import walk
 from scenarios.cli import app
+from scenarios.scoring.tasks import TASKS
 from scenarios.sweep import cells, plan, work
 
 IDEAL, FRAMES = 0.9, 12
@@ -365,7 +366,7 @@ def test_the_answer_is_that_of_the_whole_grid_for_a_share_of_its_cells(made, kee
     run = made()
     found = answer.find(asked)
     cells_run = len(run)
-    whole = answer.everything(asked)
+    whole = answer.find(asked, whole_grid=True)
     assert whole.spent.looked_at == 21 * len(LADDER), "15 settings of gsc, three of each other codec"
     assert [trial.cost for trial, _ in found.best] == [trial.cost for trial, _ in whole.best]
     assert found.best[0][0] == whole.best[0][0]
@@ -426,7 +427,7 @@ def test_a_budget_bounds_the_cells_that_are_run(made):
 def test_what_cannot_be_reached_says_what_comes_nearest(made):
     found = answer.find(Question(**{**vars(wide()), "keep": 0.97}))
     assert found.best == () and found.scenario is None
-    whole = answer.everything(Question(**{**vars(wide()), "keep": 0.97}))
+    whole = answer.find(Question(**{**vars(wide()), "keep": 0.97}), whole_grid=True)
     assert found.closest.kept.low == max(trial.kept.low for trial in whole.trials.values() if trial.kept)
     assert found.error.exit_code == 1
     assert "keeps most" in str(found.error) and "97 % asked for" in str(found.error)
@@ -438,7 +439,7 @@ def test_an_age_is_kept_to_and_walks_the_period(made):
     assert found.best and all(trial.age_mean_s <= 20.0 for trial, _ in found.best)
     assert {trial.settings["camera.period_s"] for trial in found.trials.values()} == {15.0, 30.0}
     assert any("old in the mean" in (trial.why_not or "") for trial in found.trials.values())
-    whole = answer.everything(asked)
+    whole = answer.find(asked, whole_grid=True)
     assert [trial.cost for trial, _ in whole.best] == [trial.cost for trial, _ in found.best]
 
 
@@ -475,6 +476,8 @@ def test_the_command_prints_writes_and_draws(made, tmp_path):
         "enough", "why_not", "failed", "cells", "same",
     }  # fmt: skip
     assert len(tree["trials"]) == tree["cells"]["looked_at"]
+    grid = json.loads(invoke(*ASKED, "--keep", 0.55, "--json", "--whole-grid").stdout)
+    assert grid["cells"]["looked_at"] == 108 and grid["chosen"] == chosen and grid["next"] == tree["next"]
     written = schema.load(str(out))
     assert written.codec.channels == chosen["settings"]["codec.channels"]
     assert {hop.rate_bps for hop in written.link.hops} == {chosen["rung"]}
@@ -538,8 +541,25 @@ def test_real_runs_come_to_the_answer_of_the_whole_grid():
         "bandwidth", "depth", 0.8, codecs=("webp", "findings"), frames=4,
         settings=("camera.width=64", "camera.height=48"), vary={"link.rate_bps": [300, 600, 1200, 2400]},
     )  # fmt: skip
-    found, whole = answer.find(asked, workers=0), answer.everything(asked)
+    found, whole = answer.find(asked, workers=0), answer.find(asked, whole_grid=True, workers=0)
     assert whole.spent.run + whole.spent.cached == 8 and whole.spent.run == 8 - found.spent.looked_at
     assert found.best and found.best[0][0] == whole.best[0][0]
     assert [trial.cost for trial, _ in found.best] == [trial.cost for trial, _ in whole.best]
     assert not found.spent.failed
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("codec", ["gsc", "jpeg", "findings"])
+def test_every_task_is_answered_with_every_kind_of_codec(codec, task):
+    asked = Question(
+        "mars-relay", task, 0.1, codecs=(codec,), frames=4,
+        settings=("camera.width=128", "camera.height=96", "codec.steps=1", "link.repair.protection=equal"),
+        vary={"link.rate_bps": [10, 50, 400, 2000], "codec.channels": [1, 8], "link.repair.fec": [0, 0.2]},
+    )  # fmt: skip
+    found = answer.find(asked, workers=0)
+    assert found.best and not found.spent.failed
+    assert found.best[0][0].kept.low >= 0.1
+    whole = answer.find(asked, whole_grid=True, workers=0)
+    if not whole.breaks:
+        assert found.best[0][0] == whole.best[0][0]

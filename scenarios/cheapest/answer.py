@@ -85,36 +85,28 @@ def _number(value: object) -> bool:
 def find(
     question: Question,
     *,
+    whole_grid: bool = False,
     workers: int | None = None,
     cache: bool = True,
     budget: int | None = None,
     watch: Watch = lambda _spent, _trial: None,
 ) -> Advice:
-    """Return the answer to *question*, its cells run or taken from the cache.
+    """Return the answer to *question*, its cells run or taken from the cache; *whole_grid*: all of them.
 
     Raise UsageError where it cannot be answered, ModelMissingError where a model is missing, StorageError where the
     disk is full. What was run by then is kept.
     """
     walked = walk(question)
+    settings, rungs = len(walked.settings), len(walked.ladder.values)
     with Runner(question, walked, workers=workers, cache=cache, budget=budget, watch=watch) as runner:
         runner.check()
-        known = search(
-            len(walked.settings), len(walked.ladder.values), walked.ladder.own, WANTED, runner.look
-        )
+        if whole_grid:
+            known: Mapping[Place, Looked] = runner.look(
+                [(setting, rung) for setting in range(settings) for rung in range(rungs)]
+            )
+        else:
+            known = search(settings, rungs, walked.ladder.own, WANTED, runner.look)
         return _answer(question, walked, runner, known)
-
-
-def everything(question: Question, watch: Watch = lambda _spent, _trial: None) -> Advice:
-    """Return the same by looking at the whole grid: what tests and benchmarks hold `find` against."""
-    walked = walk(question)
-    places = [
-        (setting, rung)
-        for setting in range(len(walked.settings))
-        for rung in range(len(walked.ladder.values))
-    ]
-    with Runner(question, walked, workers=0, cache=True, budget=None, watch=watch) as runner:
-        runner.check()
-        return _answer(question, walked, runner, runner.look(places))
 
 
 def _answer(question: Question, walked: Walk, runner: Runner, known: Mapping[Place, Looked]) -> Advice:

@@ -48,8 +48,8 @@ def draw(advice: Advice) -> Drawing:
         return figure
 
     caption = (
-        f"Each mark is a link that was run, its bar the {100 * question.confident:g} % interval; a line joins the rungs of "
-        "one setting. Enough is what has its bar's lower end on the dashed line or above it, and fits the link."
+        f"Each mark is a link that was run, its bar the {100 * question.confident:g} % interval; a line joins the "
+        "rungs of one setting. Enough is what has its bar's lower end at the dashed line or above, and fits the link."
     )
     return drawing("plan", title, caption, _alt(advice), paint)
 

@@ -62,6 +62,9 @@ def plan(
         int | None,
         typer.Option(min=1, help="Run this many cells at most; the same command then goes on where it was."),
     ] = None,
+    whole_grid: Annotated[
+        bool, typer.Option("--whole-grid", help="Run every cell, whatever the search would assume of it.")
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -94,9 +97,11 @@ def plan(
     A link keeps enough where the lower end of the interval of its share reaches --keep (what arrived and the originals
     are resampled alike), what is sent fits its rate, and --age holds. For each setting the least rate is found by
     bisection: assumed is that more rate keeps no less and costs no less, which is checked on all that was run.
+    Chance alone breaks that where frames are few; --whole-grid assumes nothing.
+
     Each cell is a run of a sweep and is kept in this machine's cache: give the command again after a kill, or with
-    another --keep, and nothing is run twice. Of the few frames of a preset intervals are wide and somewhat too
-    narrow at once: give more --frames or --seeds before a link is bought.
+    another --keep, and nothing is run twice. The intervals of a preset's few frames are wide, and hold the truth less
+    often than they say: give more --frames or --seeds before a link is bought.
 
     Exit codes: 0 found, 1 no link keeps enough (the best reached is told), 2 usage, or no truth, 3 --budget was spent.
 
@@ -123,7 +128,9 @@ def plan(
             return
         try:
             with SearchBar() as bar:
-                found = answer.find(question, workers=workers, cache=cache, budget=budget, watch=bar)
+                found = answer.find(
+                    question, whole_grid=whole_grid, workers=workers, cache=cache, budget=budget, watch=bar
+                )
         except KeyboardInterrupt:
             kept = "; what was run is kept, and the same command goes on with it" if cache else ""
             error = FarlinkError(f"interrupted{kept}")

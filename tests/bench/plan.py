@@ -11,7 +11,6 @@ import tempfile
 from scenarios.cheapest import answer
 from scenarios.cheapest.question import Question
 
-
 RATES = (5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500)
 
 
@@ -43,7 +42,7 @@ def main() -> None:
         for keep in (0.8, 0.95, 0.99):
             question = ask(keep, options.frames, codecs)
             found = answer.find(question, workers=0)
-            whole = answer.everything(question)
+            whole = answer.find(question, whole_grid=True, workers=0)
             rates = [best[0][0].on_air_bps if best else None for best in (found.best, whole.best)]
             share = found.spent.looked_at / whole.spent.grid
             print(
