@@ -19,7 +19,7 @@ SEED = 1  # of the resamples: the same frames give the same interval
 
 
 @dataclass(frozen=True)
-class Kept:
+class ShareKept:
     """What is left of a task."""
 
     score: float
@@ -42,7 +42,7 @@ class Trial:
     """The ladder's value."""
     cells: tuple[str, ...]
     cost: Cost | None
-    kept: Kept | None
+    kept: ShareKept | None
     on_air_bps: float | None
     """Of both ways, all bytes that crossed the channel over the time that the camera ran."""
     way_out_bps: float | None
@@ -110,7 +110,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _why_not(question: Question, kept: Kept, figures: Mapping[str, float | None]) -> str | None:
+def _why_not(question: Question, kept: ShareKept, figures: Mapping[str, float | None]) -> str | None:
     sent, rate_bps, age_s = figures["way_out_bps"], figures["rate_bps"], figures["age_mean_s"]
     if kept.low < question.keep:
         return f"it keeps {100 * kept.share:.1f} %, {100 * kept.low:.1f} % at the interval's lower end"
@@ -125,7 +125,7 @@ def _why_not(question: Question, kept: Kept, figures: Mapping[str, float | None]
     return None
 
 
-def share_kept(question: Question, seeds: Sequence[Sequence[Mapping[str, Any]]]) -> Kept:
+def share_kept(question: Question, seeds: Sequence[Sequence[Mapping[str, Any]]]) -> ShareKept:
     """Return the share of the task that the frames of *seeds* keep, rows as `scenarios.results.cell.frames` has them.
 
     What arrived and the originals are resampled alike, so the interval is that of the share.
@@ -176,4 +176,4 @@ def share_kept(question: Question, seeds: Sequence[Sequence[Mapping[str, Any]]])
     share = score / ideal if task.higher_is_better[key] else ideal / score
     if found is None:
         raise UsageError(f"--task {question.task}: {question.score} of the originals is 0 in every resample")
-    return Kept(score, ideal, share, *found)
+    return ShareKept(score, ideal, share, *found)
