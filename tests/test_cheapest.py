@@ -249,6 +249,7 @@ def test_of_a_physical_link_the_power_is_walked():
         for rung in (found.ladder.rungs[0], found.ladder.rungs[-1])
     ]
     assert rates[0] < rates[1], "more power, more rate"
+    assert "--by link takes the least" in found.notes[-1]
     one = walk(question(scenario="cellular-degraded", source="world:mars", codecs=("webp",)))
     assert one.ladder.values[0] > 0 and len(one.ladder.values) == 1
     assert any("trace" in note for note in one.notes)

@@ -21,28 +21,39 @@ _COLOURS = (BLUE, GREEN, ORANGE, PURPLE)
 def draw(advice: Advice) -> Drawing:
     """Return the figure of *advice*, some trial of which has figures."""
     question = advice.question
+    by_rate = advice.walk.ladder.unit == "bit/s"
     known = [trial for trial in advice.trials.values() if trial.kept is not None and trial.on_air_bps]
     named = {trial.place[0]: at for at, (trial, _) in enumerate(advice.best)}
-    title = f"What is kept of {question.task}, by bit/s on the air"
+    across = (
+        "bit/s, on the air"
+        if by_rate
+        else f"{advice.walk.ladder.path.rpartition('.')[2]}, {advice.walk.ladder.unit}"
+    )
+    title = f"What is kept of {question.task} against {across}"
 
     def paint(narrow: bool) -> Figure:
         with sheet(narrow, 4.8) as (figure, (axes,)):
-            log_x(axes, [trial.on_air_bps for trial in known if trial.on_air_bps])
+            if by_rate:
+                log_x(axes, [trial.on_air_bps for trial in known if trial.on_air_bps])
             for setting in sorted({trial.place[0] for trial in known}, key=lambda one: one in named):
                 line = sorted((one for one in known if one.place[0] == setting), key=lambda one: one.place[1])
-                _line(axes, line, _COLOURS[named[setting] % len(_COLOURS)] if setting in named else None)
+                _line(
+                    axes,
+                    line,
+                    _COLOURS[named[setting] % len(_COLOURS)] if setting in named else None,
+                    by_rate,
+                )
             axes.axhline(question.keep, color=BLACK, lw=1.2, ls="--", zorder=2)
             if advice.best:
                 chosen = advice.best[0][0]
-                assert chosen.kept is not None and chosen.on_air_bps is not None
-                axes.plot(
-                    [chosen.on_air_bps], [chosen.kept.share], "*", ms=17, color=BLUE, mec="white", zorder=6
-                )
+                assert chosen.kept is not None
+                place = [_x(chosen, by_rate)]
+                axes.plot(place, [chosen.kept.share], "*", ms=17, color=BLUE, mec="white", zorder=6)
             tops = [trial.kept.high for trial in known if trial.kept]
             axes.set_ylim(0.0, min(max([*tops, question.keep]) * 1.08, 2.0))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_ylabel(f"kept of {question.score} on the originals")
-            axes.set_xlabel("bit/s, on the air")
+            axes.set_xlabel(across)
             axes.set_title(f"{question.scenario}: {question.task}", loc="left", fontsize=10)
             legend(axes, _handles(advice), narrow, columns=2)
         return figure
@@ -54,18 +65,23 @@ def draw(advice: Advice) -> Drawing:
     return drawing("plan", title, caption, _alt(advice), paint)
 
 
-def _line(axes: Axes, line: list[Trial], colour: str | None) -> None:
-    x = [trial.on_air_bps or 0.0 for trial in line]
+def _x(trial: Trial, by_rate: bool) -> float:
+    """Return what a trial is drawn over: bit/s on the air, or the power where that is walked."""
+    return (trial.on_air_bps or 0.0) if by_rate else trial.rung
+
+
+def _line(axes: Axes, line: list[Trial], colour: str | None, by_rate: bool) -> None:
+    x = [_x(trial, by_rate) for trial in line]
     shares = [trial.kept.share for trial in line if trial.kept]
     shade, depth = colour or GREY, 4 if colour else 3
     axes.plot(x, shares, "-", color=shade if colour else PALE, lw=1.4 if colour else 0.9, zorder=depth - 0.5)
     for trial in line:
-        if trial.kept is None or trial.on_air_bps is None:
+        if trial.kept is None:
             continue
-        edge, bar = [trial.on_air_bps] * 2, [trial.kept.low, trial.kept.high]
+        edge, bar = [_x(trial, by_rate)] * 2, [trial.kept.low, trial.kept.high]
         axes.plot(edge, bar, color=shade, lw=1.3, alpha=0.9 if colour else 0.35, zorder=depth)
         axes.plot(
-            [trial.on_air_bps], [trial.kept.share], "o", ms=5.5, color=shade, zorder=depth + 0.2,
+            edge[:1], [trial.kept.share], "o", ms=5.5, color=shade, zorder=depth + 0.2,
             mfc=shade if trial.enough else "white", alpha=1.0 if colour else 0.55,
         )  # fmt: skip
 

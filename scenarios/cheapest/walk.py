@@ -222,7 +222,9 @@ def _ladder(
         return Ladder(EVERY_HOP, "bit/s", (own_bps,), ({},), 0)
     if physical:
         named = ", ".join(hops[at].name for at in physical)
-        notes[f"rate and losses of {named} follow from the budget: its power is walked, in dB"] = None
+        notes[
+            f"rate and losses of {named} follow from the budget: its power is walked, in dB; --by link takes the least"
+        ] = None
         rungs = []
         for gain_db in POWER_DB:
             powers = {at: hops[at].budget.power_w * 10.0 ** (gain_db / 10.0) for at in physical}  # type: ignore[union-attr]
