@@ -16,6 +16,7 @@ from scenarios.commands import (
     inspect,
     live,
     models,
+    plan,
     run,
     scenarios,
     sweep,
@@ -24,7 +25,7 @@ from scenarios.commands import (
 from scenarios.commands.options import name_sources
 from scenarios.commands.printing import drop_output, os_error, say, say_error
 
-COMMANDS = (run, live, inspect, scenarios, doctor, compare, ends, files, models, sweep, train)
+COMMANDS = (run, live, inspect, scenarios, doctor, compare, ends, files, models, sweep, plan, train)
 """The modules that have commands, in the order of the help; each adds its own by `register`."""
 
 app = typer.Typer(
@@ -37,8 +38,8 @@ app = typer.Typer(
 
 Start with **farlink run** and open the report it names. Results go to stdout (JSON with --json), progress to stderr.
 
-Exit codes: 0 ok, 1 finished with failed cells, 2 usage or configuration, 3 the run was cut short, 4 model missing,
-5 the ends disagree (fingerprint), 74 disk, 130 interrupted.""",
+Exit codes: 0 ok, 1 finished with failed cells, or without a link that keeps enough (plan), 2 usage or configuration,
+3 the run was cut short, 4 model missing, 5 the ends disagree (fingerprint), 74 disk, 130 interrupted.""",
 )
 
 

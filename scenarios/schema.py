@@ -1,11 +1,13 @@
 """Scenarios: YAML or preset -> checked, resolved, frozen. Nothing here touches a socket or a clock."""
 
+import copy
 import difflib
 import json
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -129,11 +131,17 @@ def asks_for_all(name: str, settings: Iterable[str] = (), overrides: Mapping[str
     return bool(_tree(name, settings, overrides)[0].get("analysis") == "all")
 
 
+@lru_cache(maxsize=8)
+def _parsed(text: str, name: str) -> Any:
+    """Return what a scenario's *text* says, which a sweep asks for once a cell; nobody may change it."""
+    return document.parse(text, name)
+
+
 def _tree(
     name: str, settings: Iterable[str], overrides: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], Path | None]:
     text, folder = source_text(name)
-    tree = document.parse(text, name)
+    tree = copy.deepcopy(_parsed(text, name))
     if not isinstance(tree, dict):
         raise UsageError(f"{_plain(name)}: a mapping of keys was expected, not {quote(tree)}")
     given: list[tuple[str, Any]] = []

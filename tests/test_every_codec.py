@@ -31,7 +31,7 @@ from scenarios import schema
 from scenarios.results.cell import RunResult, make
 from scenarios.results.judge import Analysis
 from sender.codecs import ENCODERS, EncoderRow
-from sender.encoder import Adjustable, Quality
+from sender.encoder import Adjustable, Quality, Weighed
 
 SIZE = (64, 48)
 SLOW_S = 2.0
@@ -112,6 +112,7 @@ def test_what_a_codec_says_of_itself_holds(name):
     assert facts.tiles is None or facts.tiles in facts.kinds
     assert all(kind.isidentifier() and words for kind, words in facts.kinds.items())
     assert facts.adjustable == isinstance(ENCODERS[name](one.plan), Adjustable)
+    assert facts.weighed == isinstance(ENCODERS[name](one.plan), Weighed)
     assert not SYNTAXES[name].batched(one.plan) or hasattr(one.decoder, "decode_many")
     assert facts.reads("channels") or SYNTAXES[name].most_channels(one.plan) is None
     for row in (ENCODERS[name], DECODERS[name]):

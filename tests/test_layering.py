@@ -170,7 +170,7 @@ def test_others_classes_read_folders_in_one_place():
 
 
 def test_the_rooms_of_scenarios_are_those_of_the_design():
-    rooms = "commands curves live models presets report results scoring sweep training traces truth".split()
+    rooms = "cheapest commands curves live models presets report results scoring sweep training traces truth".split()
     modules = "cli document drawing packet_file pages processes run schema words".split()
     tracked = {path for path in (ROOT / "scenarios").iterdir() if path.name not in ("__pycache__", "stories")}
     assert sorted(path.name for path in tracked if path.is_dir()) == sorted(rooms)

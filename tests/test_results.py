@@ -80,7 +80,8 @@ def rows_of(path: Path) -> list[dict]:
 def test_a_run_and_a_cell_of_one_journal_have_equal_columns(tmp_path):
     sweep, run, alone = both(toy(), tmp_path)
     (of_sweep,) = rows_of(tmp_path / "sweep" / "cells.parquet")
-    of_run = json.loads((alone / "summary.json").read_text())["cell"]
+    whole = json.loads((alone / "summary.json").read_text())
+    of_run = whole["cell"]
     assert set(cell.columns()) <= set(of_run)
     for name in of_run:
         assert of_run[name] == of_sweep[name], name
@@ -96,6 +97,8 @@ def test_a_run_and_a_cell_of_one_journal_have_equal_columns(tmp_path):
     assert of_run["loss"] == pytest.approx(0.19)
     assert of_run["rate_bps"] == 1000  # 2,000 bit/s for half of the time
     assert of_run["on_air_bps"] == pytest.approx(of_run["on_air_bytes_per_frame"] * 8 / 60)
+    feedback_bps = whole["bytes"]["feedback"] / of_run["frames_sent"] * 8 / 60
+    assert of_run["way_out_bps"] == pytest.approx(of_run["on_air_bps"] - feedback_bps)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ FACTS = CodecFacts(
         "noise_seed", "guidance", "control_scale", "strength",
     }),
     adjustable=True,
+    weighed=True,
     fills_packets=False,
 )  # fmt: skip
 
@@ -96,9 +97,15 @@ class GscSyntax(PayloadSyntax):
         kinds = ["caption"] * has_caption(codec) + ["ids"] * (codec.order == "ssim" and codec.channels > 0)
         return kinds[number] if number < len(kinds) else "channels"
 
-    def most_channels(self, session: Session) -> int | None:
+    def most_channels(self, session: Session) -> int:
         """Return the channels of the session's transform."""
         return transform.channels(transform_folder(session))
+
+    def choices(self, session: Session) -> Mapping[str, tuple[int, ...]]:
+        """Return numbers of channels, doubled from one to all that the transform has; with captions none as well."""
+        most = self.most_channels(session)
+        doubled = [1 << power for power in range(most.bit_length()) if 1 << power < most]
+        return {"channels": (*([0] if has_caption(session.codec) else []), *doubled, most)}
 
     def check(self, codec: Codec) -> None:
         """Raise ValueError where neither caption nor channels are sent."""

@@ -32,6 +32,8 @@ class CodecFacts:
     """Fields of `codec` that it reads besides `EVERY_CODEC`; with `profile` among them it has neural parts."""
     adjustable: bool = False
     """Whether its encoder is a `sender.encoder.Adjustable`, so that `codec.rate_control` has a say."""
+    weighed: bool = False
+    """Whether its encoder is a `sender.encoder.Weighed`, so that `link.repair.protection` has a say."""
     fills_packets: bool = True
     """Whether what it sends depends on how much a packet holds."""
 
@@ -87,6 +89,14 @@ class PayloadSyntax:
 
     def check(self, codec: Codec) -> None:
         """Raise ValueError, in one line, where the settings do not hold together."""
+
+    def choices(self, session: Session) -> Mapping[str, tuple[int, ...]]:
+        """Return the fields of `codec` that say how much of a picture is sent, each with values worth trying, rising.
+
+        None for most codecs: they fill `frame_bytes`, which follows from the link's rate.
+        Raise ModelMissingError where a model is not on this machine.
+        """
+        return {}
 
     def likely_bytes(self, session: Session) -> int:
         """Return how large a frame's payload gets: the budget, which most codecs fill."""

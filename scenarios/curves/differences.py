@@ -113,24 +113,17 @@ def _seed(point: Point, row: FrameValues) -> int | None:
 def _paired(
     one: list[FrameValues], two: list[FrameValues], column: str, metric: Metric, resamples: int
 ) -> tuple[float, float] | None:
-    weights = bootstrap.weights(
-        [row.sequence for row in one], SEED, resamples, moments=[row.name for row in one]
-    )
+    clusters, moments = [row.sequence for row in one], [row.name for row in one]
+    if metric.task != PICTURE:
+        stats = [parse_stats(rows, column) for rows in (one, two)]
+        drawn = bootstrap.resampled(TASKS[metric.task], stats, clusters, SEED, resamples, moments=moments)
+        return None if drawn is None else bootstrap.span(drawn[1][metric.key] - drawn[0][metric.key])
+    weights = bootstrap.weights(clusters, SEED, resamples, moments=moments)
     if weights is None:
         return None
-    values = []
-    for rows in (one, two):
-        if metric.task == PICTURE:
-            numbers = np.array([row.values[column] for row in rows], np.float64)
-            values.append(weights @ numbers / weights.sum(1))
-        else:
-            values.append(TASKS[metric.task].pool(parse_stats(rows, column)).scores(weights)[metric.key])
-    change = values[1] - values[0]
-    change = change[np.isfinite(change)]
-    if not change.size:
-        return None
-    low, high = np.quantile(change, (0.025, 0.975))
-    return float(low), float(high)
+    numbers = [np.array([row.values[column] for row in rows], np.float64) for rows in (one, two)]
+    total = weights.sum(1)
+    return bootstrap.span(weights @ numbers[1] / total - weights @ numbers[0] / total)
 
 
 def records(rows: Sequence[Difference]) -> list[Mapping[str, object]]:

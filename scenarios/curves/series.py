@@ -335,8 +335,7 @@ def _mean_score(rows: Sequence[FrameValues], key: str, resamples: int) -> Score 
     low = high = None
     if weights is not None:
         total = weights.sum(1)
-        means = (weights @ values)[total > 0] / total[total > 0]
-        low, high = (float(edge) for edge in np.quantile(means, (0.025, 0.975)))
+        low, high = bootstrap.span((weights @ values)[total > 0] / total[total > 0]) or (None, None)
     return Score(float(values.mean()), low, high, len(known), len(set(clusters)))
 
 

@@ -4,7 +4,8 @@
 of a cell is computed, so that runs, sweeps, reports, curves and `compare` say the same of one journal.
 
 Bytes and bit/s on the air count both directions, requests and receipts included: all that crossed the channel, over
-the time that the camera ran. So bytes a frame times frames a second is bit/s. Rate and loss are those of the way out.
+the time that the camera ran. So bytes a frame times frames a second is bit/s. Rate and loss are those of the way out,
+and `way_out_bps` is what it had to carry: all on the air but feedback.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ def columns() -> dict[str, str]:
         "payload_bytes_per_frame": "DOUBLE",
         "on_air_bytes_per_frame": "DOUBLE",
         "on_air_bps": "DOUBLE",
+        "way_out_bps": "DOUBLE",
         "bpp_payload": "DOUBLE",
         "bpp_on_air": "DOUBLE",
         **dict.fromkeys(pictures.table(), "DOUBLE"),
@@ -172,6 +174,7 @@ def _came_to(run: Run, figures: Mapping[str, Any], rows: list[FrameRow]) -> dict
         "payload_bytes_per_frame": sum(row.payload_bytes for row in rows) / count if count else None,
         "on_air_bytes_per_frame": figures["bytes"]["on_air"] / count if count else None,
         "on_air_bps": figures["on_air_bps"],
+        "way_out_bps": _way_out_bps(figures),
         "bpp_payload": figures["bpp"]["payload"],
         "bpp_on_air": figures["bpp"]["on_air"],
         **figures["quality"],
@@ -179,6 +182,14 @@ def _came_to(run: Run, figures: Mapping[str, Any], rows: list[FrameRow]) -> dict
         "age_mean_s": figures["age_s"]["mean"],
         "age_peak_s": figures["age_s"]["peak"],
     }
+
+
+def _way_out_bps(figures: Mapping[str, Any]) -> float | None:
+    """Return what the way out has to carry: all on the air but what answers it."""
+    on_air, size = figures["on_air_bps"], figures["bytes"]
+    if on_air is None or not size["on_air"]:
+        return None if on_air is None else 0.0
+    return float(on_air * (size["on_air"] - size["feedback"]) / size["on_air"])
 
 
 def _tasks(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,21 +67,41 @@ def intervals(
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level}; between 0 and 1 expected")
-    drawn = weights(clusters, seed, resamples, moments=moments)
-    if len(frames) != len(clusters):
-        raise ValueError(f"{len(frames)} frames have {len(clusters)} clusters")
+    drawn = resampled(task, [frames], clusters, seed, resamples, moments=moments)
     if drawn is None:
         return dict.fromkeys(task.higher_is_better)
-    scores = task.pool(frames).scores(drawn)
-    edges = ((1.0 - level) / 2.0, (1.0 + level) / 2.0)
-    answer: dict[str, Interval | None] = {}
-    for key in task.higher_is_better:
-        known = scores[key][~np.isnan(scores[key])]
-        answer[key] = None
-        if known.size:
-            low, high = np.quantile(known, edges)
-            answer[key] = (float(low), float(high))
-    return answer
+    return {key: span(drawn[0][key], level) for key in task.higher_is_better}
+
+
+def resampled(
+    task: Task,
+    columns: Sequence[Sequence[Stats]],
+    clusters: Sequence[Hashable],
+    seed: int,
+    resamples: int = RESAMPLES,
+    *,
+    moments: Sequence[Hashable] | None = None,
+) -> list[dict[str, NDArray[np.float64]]] | None:
+    """Return the scores, (resamples,) each, of every one of *columns*; None where there are too few frames.
+
+    *columns* are of the same frames, and all are drawn alike (paired bootstrap): what is computed of two columns'
+    scores, resample by resample, is without what frames differ among themselves.
+    Raise ValueError where the lengths differ.
+    """
+    drawn = weights(clusters, seed, resamples, moments=moments)
+    for frames in columns:
+        if len(frames) != len(clusters):
+            raise ValueError(f"{len(frames)} frames have {len(clusters)} clusters")
+    return None if drawn is None else [task.pool(frames).scores(drawn) for frames in columns]
+
+
+def span(values: NDArray[np.float64], level: float = LEVEL) -> Interval | None:
+    """Return the interval that holds the share *level* of what is finite in *values*; None where nothing is."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return None
+    low, high = np.quantile(known, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
+    return float(low), float(high)
 
 
 def weights(

@@ -21,8 +21,9 @@ from link.errors import UsageError
 from link.terminal import escape
 
 DEFAULT_BYTES = 4_000_000_000
-KINDS = ("shots", "payloads", "pictures", "scores", "findings", "stats", "cells")
-"""What is kept: camera frames, what encoders and decoders made, comparisons, what models found, whole cells."""
+KINDS = ("shots", "payloads", "pictures", "scores", "findings", "stats", "cells", "unfit")
+"""What is kept: camera frames, what encoders and decoders made, comparisons, what models found, whole cells, and those
+that could not be made as small as asked."""
 _RECENT_BYTES = 64 << 20
 _DIGEST = 32
 _AFTER = 0.9  # of the limit are left when entries are thrown away

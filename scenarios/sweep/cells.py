@@ -29,7 +29,8 @@ Job = dict[str, Any]
 """`key`, `scenario`, `cache` (folder or None), `cache_bytes`, `work` (folder for journals or None), `keep` (a folder
 or None): JSON, so that it travels to any worker."""
 Outcome = dict[str, Any]
-"""`ok` (`cell`: figures, `frames`: rows) or `failed` (one line) with `exit_code`; `wall_s`; `hits`, `misses`."""
+"""`ok` (`cell`: figures, `frames`: rows) or `failed` (one line) with `exit_code`, and `unfit` where the codec could
+make no frame as small as asked; `wall_s`; `hits`, `misses`."""
 
 
 def job(cell: Cell, store: Path | None, cache_bytes: int, work: Path | None, keep: Path | None) -> Job:
@@ -70,6 +71,8 @@ def attempt(job: Job, clock: Callable[[], float]) -> Outcome:
         if not isinstance(error, FarlinkError):
             line = f"{type(error).__name__}: {line}"
         outcome = {"failed": line[:500], "exit_code": code}
+        if isinstance(error, BudgetError):
+            outcome["unfit"] = True
     counts = {"hits": dict(bench.store.hits), "misses": dict(bench.store.misses)}
     return {**outcome, **counts, "wall_s": clock() - started}
 

@@ -167,13 +167,19 @@ def cells(request: Request) -> list[Cell]:
             settings = {**row, **dict(zip(vary, values, strict=True))}
             for seed in request.seeds or (None,):
                 overrides = {**given, **settings} | ({} if seed is None else {"seed": seed})
-                cell = _cell(request, overrides, settings, opened)
-                by_key.setdefault(cell.key, cell)
-    order = {group: at for at, group in enumerate(dict.fromkeys(cell.group for cell in by_key.values()))}
-    return sorted(by_key.values(), key=lambda cell: order[cell.group])
+                found = cell(request, overrides, settings, opened)
+                by_key.setdefault(found.key, found)
+    order = {group: at for at, group in enumerate(dict.fromkeys(one.group for one in by_key.values()))}
+    return sorted(by_key.values(), key=lambda one: order[one.group])
 
 
-def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any], opened: set[str]) -> Cell:
+def cell(
+    request: Request, overrides: Mapping[str, Any], settings: Mapping[str, Any], opened: set[str]
+) -> Cell:
+    """Return the cell of *request* with *overrides* laid over it, which *settings* are told of.
+
+    *opened* holds the stamps of frames whose source was looked at. Raise as `cells` does.
+    """
     try:
         scenario = _load(request, overrides)
         if scenario.senders:
@@ -192,14 +198,14 @@ def _cell(request: Request, overrides: dict[str, Any], settings: dict[str, Any],
     return Cell(key, scenario, used, group, repeatable)
 
 
-def _load(request: Request, overrides: dict[str, Any]) -> Scenario:
+def _load(request: Request, overrides: Mapping[str, Any]) -> Scenario:
     try:
         return schema.load(request.scenario, request.settings, overrides)
     except UsageError as error:
         raise UsageError(str(error).replace("--set ", "", 1)) from None
 
 
-def _relevant(scenario: Scenario, settings: dict[str, Any]) -> tuple[Scenario, dict[str, Any]]:
+def _relevant(scenario: Scenario, settings: Mapping[str, Any]) -> tuple[Scenario, dict[str, Any]]:
     """Return *scenario* and *settings* without what its codec does not read."""
     facts = SYNTAXES[scenario.codec.name].facts
     unread = [name for name in Codec.model_fields if not facts.reads(name)]

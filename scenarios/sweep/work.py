@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from link.errors import FarlinkError, StorageError, UsageError
 from link.timing import air_bytes, likely_bytes
 from scenarios import document
 from scenarios.results.folder import locked
-from scenarios.sweep import caches, plan, schedule, state, tables
+from scenarios.sweep import caches, outcomes, plan, schedule, state, tables
 from scenarios.sweep.caches import Store
 from scenarios.sweep.cells import Outcome, fatal, job
 from scenarios.sweep.plan import Cell, Request
+from scenarios.sweep.schedule import Executor
 from scenarios.sweep.state import State
 from scenarios.sweep.workers import Here, Local, gpus_used, how_many
 
@@ -181,8 +181,8 @@ def _run(
         kept.add(cell.key, outcome)
         if "ok" in outcome:
             tally.done += 1
-            if options.cache and cell.cacheable:
-                store.put("cells", cell.key, _packed(outcome))
+            if options.cache:
+                outcomes.remember(cell, outcome, store)
         else:
             tally.failed += 1
         tally.hits.update(outcome.get("hits", {}))
@@ -196,11 +196,15 @@ def _run(
         keep = (out / "cells" / cell.id).resolve() if options.keep_journals else None
         return job(cell, folder, limit, work, keep)
 
-    with contextlib.closing(_executor(options, todo, work)) as executor:
+    with contextlib.closing(open_executor(options, todo, work)) as executor:
         schedule.drive(todo, executor, told_of, told)
 
 
-def _executor(options: Options, cells: Sequence[Cell], work: Path) -> Any:
+def open_executor(options: Options, cells: Sequence[Cell], work: Path) -> Executor:
+    """Return the workers that *options* ask for, for such *cells*; what they say goes into the folder *work*.
+
+    Raise UsageError for a device that is not there.
+    """
     if options.ray is not None:
         from scenarios.sweep.cluster import Cluster
 
@@ -238,14 +242,9 @@ def _lacks_journal(cell: Cell, options: Options, out: Path) -> bool:
 
 
 def _from_cache(cell: Cell, options: Options, store: Store) -> Outcome | None:
-    if not options.cache or options.fresh or options.keep_journals or not cell.cacheable:
+    if not options.cache or options.fresh or options.keep_journals:
         return None
-    data = store.get("cells", cell.key)
-    return None if data is None else json.loads(zlib.decompress(data))
-
-
-def _packed(outcome: Outcome) -> bytes:
-    return zlib.compress(json.dumps({"ok": outcome["ok"], "wall_s": outcome["wall_s"]}).encode(), 6)
+    return outcomes.recall(cell, store)
 
 
 def _failures(cells: Sequence[Cell], kept: State) -> list[tuple[Cell, str]]:
