@@ -29,7 +29,7 @@ from link.hops import Link, Outage
 from link.packet import Kind, Packet
 from link.seeds import generator
 from scenarios import schema
-from scenarios.report import page as report
+from scenarios.report.hop_words import hop_words
 from scenarios.results import cell
 
 ALPHA = 0.001
@@ -235,10 +235,7 @@ def test_a_new_loss_model_is_a_class_and_a_row(monkeypatch, tmp_path):
         0.6
     )
     # Its words, in the report.
-    assert (
-        "loses every other packet"
-        in report._hop_words(plan.session().model_dump()["link"]["hops"][0])["words"]
-    )
+    assert "loses every other packet" in hop_words(plan.session().model_dump()["link"])[0]["words"]
     # It runs.
     link = channel({"rate_bps": 1e6, "loss": tree})
     for number in range(10):

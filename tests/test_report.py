@@ -31,6 +31,7 @@ from scenarios import drawing
 from scenarios.commands import progress
 from scenarios.report import overlays, timeline
 from scenarios.report import page as report
+from scenarios.report.hop_words import hop_words
 from scenarios.results import cell, traffic
 from scenarios.results import table as results
 from scenarios.scoring.pairs import Scores
@@ -317,7 +318,7 @@ def test_links_in_words() -> None:
         "outage": {"windows_s": [(60, 120)], "up_s": None, "down_s": None, "random": False, "hold": True},
         "bit_error_rate": 1e-5, "duplicate_ratio": 0.01, "jitter": {"model": "uniform", "scale_s": 0.5},
     }  # fmt: skip
-    found = report._hop_words(hop)
+    (found,) = hop_words({"hops": [hop]})
     assert found["rate"] == "the rate of a trace (b.down)"
     assert found["words"] == (
         "no delay, jitter of 500 ms (uniform), loses 5 % of packets, in bursts of about 4, flips 1e-05 of "

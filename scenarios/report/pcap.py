@@ -42,13 +42,12 @@ def on_air(run: Run) -> list[tuple[int, int, bytes]]:
     the first hop speaks LTP its segments are there in place of the packets in them; of segments of hops further on
     there is what they add, their headers.
     """
-    rows = run.rows
+    rows, firsts = run.rows, traffic.first_hops(traffic.scenario(run))
     # Of a packet's rows at its first hop, the one that it left the transmitter with alone tells of waiting.
-    first = rows[((rows[:, 3] == 0) | (rows[:, 3] == -1)) & (rows[:, 4] > 0)]
+    first = rows[np.isin(rows[:, 3], [-1, *firsts]) & (rows[:, 4] > 0)]
     waited = dict(zip(first[:, 1].tolist(), first[:, 4].tolist(), strict=True))
     begun = rows[np.isin(rows[:, 2], BY_HOPS)][:, :4].tolist()
-    link = traffic.scenario(run)["link"]
-    speak = {hop for _, _, fate, hop in begun if fate == Fate.SEGMENT} & set(traffic.first_hops(link))
+    speak = {hop for _, _, fate, hop in begun if fate == Fate.SEGMENT} & set(firsts)
     aired = rows[np.isin(rows[:, 3], list(speak)) & np.isin(rows[:, 2], traffic.RADIATED)]
     within = set(aired[:, 1].tolist())
     found = [
