@@ -26,7 +26,7 @@ from scenarios.results.judge import REFERENCES, analyse
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
 from scenarios.truth.names import NONE, match_classes
-from scenarios.truth.truth import Truth, open_truth
+from scenarios.truth.truth import Truth
 
 SIZE = (64, 48)
 FRAMES = 4
@@ -338,15 +338,15 @@ def test_without_the_truth_the_originals_are_still_compared(done, read):
 
 def scored(read, monkeypatch, task, **changed):
     """Return the analysis of *read* with another truth."""
-    given = open_truth
+    given = analyses.open_truths
 
-    def other(camera, seed):
-        truths = given(camera, seed)
+    def other(about, seed):
+        truths = given(about, seed)
         for name, value in changed.items():
             monkeypatch.setattr(truths, name, value)
         return truths
 
-    monkeypatch.setattr(analyses, "open_truth", other)
+    monkeypatch.setattr(analyses, "open_truths", other)
     return analyse(read, intervals=False)
 
 

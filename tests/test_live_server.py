@@ -125,7 +125,7 @@ def path(tmp_path):
     return tmp_path / "run.mcap"
 
 
-SHARES = (0.7013, 0.2017, 1.0, 0.5019, 0.0)
+SHARES = (0.7013, 0.0517, 1.0, 0.5019, 0.0)
 
 
 class Clock:
