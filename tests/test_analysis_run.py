@@ -25,6 +25,7 @@ from scenarios.results import judge as analyses
 from scenarios.results.judge import REFERENCES, analyse
 from scenarios.scoring.boxes import Boxes
 from scenarios.scoring.tasks import TASKS
+from scenarios.truth import senders
 from scenarios.truth.names import NONE, match_classes
 from scenarios.truth.truth import Truth
 
@@ -338,7 +339,7 @@ def test_without_the_truth_the_originals_are_still_compared(done, read):
 
 def scored(read, monkeypatch, task, **changed):
     """Return the analysis of *read* with another truth."""
-    given = analyses.open_truths
+    given = senders.open_truths
 
     def other(about, seed):
         truths = given(about, seed)
