@@ -75,6 +75,30 @@ _CODEC = "Codec: {} (the default), {} or {}.".format(
 )
 Codec = Annotated[str | None, typer.Option(help=_CODEC, autocompletion=complete_codecs)]
 Frames = Annotated[int | None, typer.Option(min=1, help="How many frames at most.")]
+Vary = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vary",
+        metavar="PATH=VALUE,VALUE,...",
+        help="Values of any field of the scenario, in YAML; `source` is camera.source, `link.rate_bps` the rate of "
+        "every hop. Repeatable: the grid is the product.",
+        autocompletion=complete_fields,
+    ),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(metavar="N|N,N,...", help="Seeds 1 to N, or those listed; default: the scenario's."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Processes; default: one a GPU where models run there, else one a core. 0: all in this process.",
+    ),
+]
+Cache = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Whether this machine's cache is read and written.")
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random in the channel.")]
 Realtime = Annotated[
     float | None,

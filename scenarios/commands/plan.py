@@ -5,9 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import Frames, Json, Scenario, Settings, Source, clean_errors, complete_codecs
+from scenarios.commands.options import (
+    Cache,
+    Frames,
+    Json,
+    Scenario,
+    Seeds,
+    Settings,
+    Source,
+    Vary,
+    Workers,
+    clean_errors,
+    complete_codecs,
+)
 from scenarios.commands.printing import say, show, show_json
-from scenarios.commands.sweep import Vary
 
 
 def plan(
@@ -54,10 +65,7 @@ def plan(
     settings: Settings = None,
     source: Source = None,
     frames: Frames = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(metavar="N|N,N,...", help="Seeds 1 to N, or those listed; default: the scenario's."),
-    ] = None,
+    seeds: Seeds = None,
     budget: Annotated[
         int | None,
         typer.Option(min=1, help="Run this many cells at most; the same command then goes on where it was."),
@@ -65,16 +73,8 @@ def plan(
     whole_grid: Annotated[
         bool, typer.Option("--whole-grid", help="Run every cell, whatever the search would assume of it.")
     ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Processes; default: one a GPU where models run there, else one a core. 0: all in this process.",
-        ),
-    ] = None,
-    cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Whether this machine's cache is read and written.")
-    ] = True,
+    workers: Workers = None,
+    cache: Cache = True,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.yaml", help="Write the scenario of the cheapest link, for farlink run."),

@@ -5,20 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.options import Codec, Frames, Json, Settings, Source, clean_errors, complete_fields
+from scenarios.commands.options import (
+    Cache,
+    Codec,
+    Frames,
+    Json,
+    Seeds,
+    Settings,
+    Source,
+    Vary,
+    Workers,
+    clean_errors,
+)
 from scenarios.commands.options import Scenario as ScenarioArgument
 from scenarios.commands.printing import say, show, show_json
-
-Vary = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--vary",
-        metavar="PATH=VALUE,VALUE,...",
-        help="Values of any field of the scenario, in YAML; `source` is camera.source, `link.rate_bps` the rate of "
-        "every hop. Repeatable: the grid is the product.",
-        autocompletion=complete_fields,
-    ),
-]
 
 
 def sweep(
@@ -36,17 +36,8 @@ def sweep(
     source: Source = None,
     codec: Codec = None,
     frames: Frames = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(metavar="N|N,N,...", help="Seeds 1 to N, or those listed; default: the scenario's."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Processes; default: one a GPU where models run there, else one a core. 0: all in this process.",
-        ),
-    ] = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -68,9 +59,7 @@ def sweep(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what the folder has, and compute every cell anew.")
     ] = False,
-    cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Whether this machine's cache is read and written.")
-    ] = True,
+    cache: Cache = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done; touches nothing.")
     ] = False,

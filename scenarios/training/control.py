@@ -5,6 +5,7 @@ then loses some of those and, one time in ten, its caption. So one model serves 
 choice of them and every loss, where the paper trains one for each number. The loss is the flow's own.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,21 @@ NO_CAPTION = 0.1
 SAMPLES = 6
 
 
+@dataclass(frozen=True)
+class ControlSetup:
+    """What the trainings of a ControlNet have in common."""
+
+    examples: ExampleSource
+    held_out: ExampleSource
+    parts: Parts
+    """`transformer`, `vae` and `scheduler`; the ControlNet is the training's own."""
+    text: TextEncoder
+    synthesis: nn.Module
+    batch: int
+    start: Path | None = None
+    """A ControlNet to begin from; None: a copy of the transformer's first blocks."""
+
+
 class Control:
     """Trains the ControlNet; transformer, text encoders, VAE and synthesis stay as they are.
 
@@ -41,20 +57,10 @@ class Control:
 
     name = "control"
 
-    def __init__(
-        self,
-        examples: ExampleSource,
-        held_out: ExampleSource,
-        parts: Parts,
-        text: TextEncoder,
-        synthesis: nn.Module,
-        batch: int,
-        start: Path | None = None,
-        layers: tuple[int, int] = (2, 1),
-        guidance: float = 1.0,
-    ) -> None:
-        self._examples, self._held_out = examples, held_out
-        self._text, self._synthesis, self._batch = text, synthesis, batch
+    def __init__(self, setup: ControlSetup, layers: tuple[int, int] = (2, 1), guidance: float = 1.0) -> None:
+        examples, parts, start = setup.examples, setup.parts, setup.start
+        self._examples, self._held_out = examples, setup.held_out
+        self._text, self._synthesis, self._batch = setup.text, setup.synthesis, setup.batch
         channels = examples.channels
         if start is None:
             control = ChannelControlNet.from_base(parts.transformer, channels, *layers)

@@ -31,7 +31,7 @@ from receiver.generator import encode
 from receiver.parts import Parts
 from receiver.text_encoder import TextEncoder
 from scenarios.training import tiny
-from scenarios.training.control import Control, parts_of
+from scenarios.training.control import Control, ControlSetup, parts_of
 from scenarios.training.data import Cut, Pictures, to_tensor, whole_cut
 from scenarios.training.examples import Rows, stamp, store
 from scenarios.training.loop import Recipe
@@ -87,7 +87,7 @@ def control(request: TrainingRequest, batch: int) -> Control:
     analysis = transform_files.load(transform, "analysis")
     for photos in (learned, shown):
         photos.keep(vae.to(state.device), analysis.to(state.device), state)
-    part = Control(
+    setup = ControlSetup(
         learned,
         shown,
         Parts(transformer, None, vae, scheduler),
@@ -95,9 +95,8 @@ def control(request: TrainingRequest, batch: int) -> Control:
         transform_files.load(transform, "synthesis"),
         batch,
         None if request.init is None else find(request.folder("init"), "controlnet", "--init"),
-        LAYERS,
-        GUIDANCE,
     )
+    part = Control(setup, LAYERS, GUIDANCE)
     for module in (transformer, part.controlnet):
         module.enable_gradient_checkpointing()
     return part

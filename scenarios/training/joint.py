@@ -8,12 +8,10 @@ arrived it is the flow's own.
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from receiver.parts import Parts
-from receiver.text_encoder import TextEncoder, embed
-from scenarios.training.control import Control
-from scenarios.training.examples import ExampleSource
+from receiver.text_encoder import embed
+from scenarios.training.control import Control, ControlSetup
 from scenarios.training.flow import save_text
 
 
@@ -22,19 +20,12 @@ class Joint(Control):
 
     name = "joint"
 
-    def __init__(
-        self,
-        examples: ExampleSource,
-        held_out: ExampleSource,
-        parts: Parts,
-        text: TextEncoder,
-        synthesis: nn.Module,
-        batch: int,
-        start: Path | None = None,
-    ) -> None:
-        super().__init__(examples, held_out, parts, text, synthesis, batch, start)
-        clip, t5 = text.modules()
-        self.modules.update({"transformer": parts.transformer, "text_encoder": clip, "text_encoder_2": t5})
+    def __init__(self, setup: ControlSetup) -> None:
+        super().__init__(setup)
+        clip, t5 = setup.text.modules()
+        self.modules.update(
+            {"transformer": setup.parts.transformer, "text_encoder": clip, "text_encoder_2": t5}
+        )
         self.modules.requires_grad_(True).train()
 
     def _told(self, captions: list[str]) -> tuple[Tensor, Tensor]:

@@ -20,14 +20,12 @@ from torch import Tensor, nn
 
 from link.seeds import generator
 from receiver.generator import Flow, decode, encode, pack, unpack
-from receiver.parts import Parts
-from receiver.text_encoder import TextEncoder
 from scenarios.scoring.perceptual import Lpips
 from scenarios.training.autoencoder import Draw, compare, grid, score
-from scenarios.training.control import NO_CAPTION, mask_first
+from scenarios.training.control import NO_CAPTION, ControlSetup, mask_first
 from scenarios.training.data import Cut, draw_mixed, to_tensor
 from scenarios.training.drawn import CELL
-from scenarios.training.examples import WORDS, ExampleSource, caption
+from scenarios.training.examples import WORDS, caption
 from scenarios.training.joint import Joint
 from scenarios.training.loop import Losses
 
@@ -53,13 +51,7 @@ class Shown(Joint):
 
     def __init__(
         self,
-        examples: ExampleSource,
-        held_out: ExampleSource,
-        parts: Parts,
-        text: TextEncoder,
-        synthesis: nn.Module,
-        batch: int,
-        start: Path | None,
+        setup: ControlSetup,
         draws: list[Draw],
         scored: list[Cut],
         analysis: nn.Module,
@@ -67,13 +59,13 @@ class Shown(Joint):
         judge: nn.Module | None,
         noise: Tensor,
     ) -> None:
-        super().__init__(examples, held_out, parts, text, synthesis, batch, start)
+        super().__init__(setup)
         self._draws, self._analysis, self._eye, self._judge = draws, analysis, eye, judge
         self._scored, self._told_of_scored = to_tensor(scored), [caption(cut, MOST_WORDS) for cut in scored]
         self._default_noise = noise
-        self.modules["decoder"] = parts.vae.decoder
-        if parts.vae.post_quant_conv is not None:
-            self.modules["post_quant_conv"] = parts.vae.post_quant_conv
+        self.modules["decoder"] = setup.parts.vae.decoder
+        if setup.parts.vae.post_quant_conv is not None:
+            self.modules["post_quant_conv"] = setup.parts.vae.post_quant_conv
         self.modules.requires_grad_(True)
 
     def to(self, device: torch.device) -> None:

@@ -15,7 +15,7 @@ from receiver.text_encoder import TextEncoder
 from receiver.transform import Synthesis
 from scenarios.scoring.perceptual import SMALLEST
 from scenarios.training.autoencoder import Draw
-from scenarios.training.control import Control, parts_of
+from scenarios.training.control import Control, ControlSetup, parts_of
 from scenarios.training.decoder import DecoderTraining
 from scenarios.training.drawn import CELL, DrawnLatents
 from scenarios.training.drawn import load_or_draw as drawn_latents
@@ -69,7 +69,7 @@ def control(request: TrainingRequest, batch: int) -> Control:
     text = TextEncoder.from_pretrained(folders, torch.float32)
     synthesis = transform_files.load(folders["transform"], "synthesis")
     parts = Parts(base, None, vae, scheduler)
-    return Control(examples, held, parts, text, synthesis, batch, request.start("controlnet"))
+    return Control(ControlSetup(examples, held, parts, text, synthesis, batch, request.start("controlnet")))
 
 
 def joint(request: TrainingRequest, batch: int) -> Joint:
@@ -87,7 +87,8 @@ def joint(request: TrainingRequest, batch: int) -> Joint:
     base, vae, scheduler = parts_of(folders)
     text = extend_vocabulary(TextEncoder.from_pretrained(folders, torch.float32))
     synthesis = transform_files.load(folders["transform"], "synthesis")
-    return Joint(examples, held, Parts(base, None, vae, scheduler), text, synthesis, batch, start)
+    parts = Parts(base, None, vae, scheduler)
+    return Joint(ControlSetup(examples, held, parts, text, synthesis, batch, start))
 
 
 def shown(request: TrainingRequest, batch: int) -> Shown:
@@ -108,14 +109,10 @@ def shown(request: TrainingRequest, batch: int) -> Shown:
     streets = require_labels(open_streets(request), request.folder("streets"))
     draws, _ = open_captioned_draws(request, streets, open_held_out(request))
     features = base.config.in_channels
+    synthesis = transform_files.load(folders["transform"], "synthesis")
+    parts = Parts(base, None, vae, scheduler)
     return Shown(
-        examples,
-        held,
-        Parts(base, None, vae, scheduler),
-        text,
-        transform_files.load(folders["transform"], "synthesis"),
-        batch,
-        folders["controlnet"],
+        ControlSetup(examples, held, parts, text, synthesis, batch, folders["controlnet"]),
         draws,
         choose_shown(request),
         transform_files.load(folders["transform"], "analysis"),
