@@ -71,6 +71,11 @@ class Codec(Model):
     """`task`: whose accuracy; `mean`: of all in the rate table."""
     profile: Annotated[Literal["tiny", "flux"], _BOTH_ENDS] = "tiny"
     """Which models: those that come with farlink, or the paper's own scale after `farlink models pull flux`."""
+    generator: Annotated[
+        Literal["flux", "sd21"], Field(exclude_if=lambda name: name == "flux"), Affects.DECODING
+    ] = "flux"
+    """Who draws: FLUX's kind, which both profiles have, or Stable Diffusion 2.1 in the folder `profile.generator`, else
+    where models are pulled to (`sd21/generator`)."""
     channels: Annotated[int, Field(ge=0, le=4096), _BOTH_ENDS] = 8
     """How many latent channels are sent; fewer where `frame_bytes` is reached. 0: the caption alone."""
     max_channels: Annotated[Annotated[int, Field(ge=0, le=4096)] | None, Affects.ENCODING, Steers.SENDER] = (

@@ -16,6 +16,9 @@ class Conditioning:
     """Shape (channels,): which did."""
     caption: str = ""
     """Empty: none."""
+    latent: NDArray[np.float32] | None = None
+    """Latents of the generator's VAE that a codec sent in place of channels, normalised, shape (latent channels, 2 x
+    rows, 2 x columns); None: it sent none."""
 
     def __post_init__(self) -> None:
         """Check that the shapes fit each other."""
@@ -23,4 +26,10 @@ class Conditioning:
             raise ValueError(
                 f"maps {self.maps.shape} and arrived {self.arrived.shape}: expected (channels, rows, columns) "
                 "and (channels,)"
+            )
+        if self.latent is not None and self.latent.shape[1:] != tuple(
+            2 * side for side in self.maps.shape[1:]
+        ):
+            raise ValueError(
+                f"latent {self.latent.shape} beside maps {self.maps.shape}: expected twice their size"
             )

@@ -3,19 +3,23 @@
 from pathlib import Path
 
 from link.config import Session
-from link.models import bundled, place, transform_folder
+from link.models import bundled, home, place, transform_folder
 
 WEIGHTS = Path(__file__).parent / "weights"
 GENERATOR = (
     "transformer", "controlnet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
 )  # fmt: skip
 """The folders of the generator's parts."""
+SD_PARTS = ("unet", "controlnet", "vae", "scheduler", "text_encoder", "tokenizer")
+"""The folders of Stable Diffusion's parts."""
 TEXT = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
 def part_folders(session: Session) -> dict[str, Path]:
     """Return the folder of each of the generator's parts: the user's own, else the bundle's, else the profile's."""
     name, profile = session.codec.profile, session.profile
+    if session.codec.generator == "sd21":
+        return _sd_folders(session)
     whole = place(name, "generator", profile.generator, WEIGHTS / "tiny")
     folders = {part: whole / part for part in GENERATOR}
     if profile.generator is None:
@@ -28,6 +32,13 @@ def part_folders(session: Session) -> dict[str, Path]:
     if profile.text is not None:
         folders |= {part: Path(profile.text) / part for part in TEXT}
     return folders
+
+
+def _sd_folders(session: Session) -> dict[str, Path]:
+    profile = session.profile
+    whole = Path(profile.generator) if profile.generator else home() / "sd21" / "generator"
+    own = {"controlnet": profile.controlnet, "vae": profile.vae}
+    return {part: Path(own.get(part) or whole / part) for part in SD_PARTS}
 
 
 def of_gsc(session: Session) -> dict[str, Path]:

@@ -47,7 +47,9 @@ class Sampling:
 class Generator:
     """Draws pictures. Keeps the latents of the last one for `Sampling.strength` below 1."""
 
-    def __init__(self, parts: Parts, text: TextEncoder, synthesis: Synthesis, sampling: Sampling) -> None:
+    def __init__(
+        self, parts: Parts, text: TextEncoder, synthesis: Synthesis | None, sampling: Sampling
+    ) -> None:
         self._parts, self._text, self._synthesis = parts, text, synthesis
         self._sampling = sampling
         self._device = parts.transformer.device
@@ -97,14 +99,27 @@ class Generator:
         arrived = torch.from_numpy(np.stack([item.arrived for item in conditionings])).to(self._device)
         some = arrived.any(1)
         scale = self._sampling.control_scale
+        sent = torch.tensor([item.latent is not None for item in conditionings], device=self._device)
+        some = some | sent
         if not self._parts.takes_channels() and not some.any():
             return None, scale
-        pictures = torch.stack([self._synthesis(item.maps) for item in conditionings])
-        packed = pack(encode(self._parts.vae, pictures.to(self._device, self._dtype)))
+        packed = pack(torch.cat([self._shown(item) for item in conditionings]))
         if not self._parts.takes_channels():
             return packed, scale * some.to(self._dtype)[:, None, None]
         maps = torch.from_numpy(np.stack([item.maps for item in conditionings])).float()
-        return self._parts.controlnet.control(maps.to(self._device, self._dtype), arrived, packed), scale
+        return self._parts.controlnet.control(
+            maps.to(self._device, self._dtype), arrived, packed, some
+        ), scale
+
+    def _shown(self, item: Conditioning) -> Tensor:
+        """Return the latents (1, channels, height, width) of what is known of a picture without any caption."""
+        if item.latent is not None:
+            return torch.from_numpy(item.latent)[None].to(self._device, self._dtype)
+        if self._synthesis is None:
+            shape = (1, self._parts.vae.config.latent_channels, *(2 * side for side in item.maps.shape[1:]))
+            return torch.zeros(shape, device=self._device, dtype=self._dtype)
+        picture = self._synthesis(item.maps)[None]
+        return encode(self._parts.vae, picture.to(self._device, self._dtype))
 
     def _sample(
         self, flow: "Flow", control: Tensor | None, captions: list[str], rows: int, columns: int

@@ -1,4 +1,4 @@
-"""The generator's parts from their folders: the only file that imports diffusers.
+"""The parts of FLUX from their folders; `receiver.sd_parts` is the like of Stable Diffusion.
 
 FOLDER/
   transformer/    FluxTransformer2DModel
@@ -112,17 +112,20 @@ class ChannelControlNet(FluxControlNetModel):  # type: ignore[misc]
                 own.load_state_dict(copied.state_dict())
         return control
 
-    def control(self, channels: Tensor, arrived: Tensor, picture: Tensor) -> Tensor:
+    def control(
+        self, channels: Tensor, arrived: Tensor, picture: Tensor, shown: Tensor | None = None
+    ) -> Tensor:
         """Return the control tokens, shape (batch, rows x columns, features).
 
         *channels* (batch, codec_channels, rows, columns) are rounded latents, *arrived* (batch,
         codec_channels) ones and zeros, *picture* (batch, rows x columns, in_channels) packed latents of the
-        synthesis. Where nothing arrived all three are taken as zero.
+        synthesis. Where nothing arrived all three are taken as zero, but for a *picture* that is *shown* (batch,) all
+        the same: a reference that came without channels.
         """
         mask = arrived[:, :, None, None].to(channels.dtype)
         scaled = channels * mask * self.channel_scale.to(channels)[:, None, None]
         maps = torch.cat((scaled, mask.expand_as(scaled)), 1).flatten(2).transpose(1, 2)
-        some = arrived.any(1)[:, None, None]
+        some = (arrived.any(1) if shown is None else shown)[:, None, None]
         return torch.cat((maps, picture * some), 2)
 
 
@@ -151,12 +154,10 @@ class Parts:
         or where an optional package is not installed.
         """
         profile = profile or ProfileConfig()
-        diffusers.utils.logging.disable_progress_bar()
-        # It warns of settings that ChannelControlNet inherits; what matters is checked in `_load`.
-        diffusers.utils.logging.set_verbosity_error()
+        quiet()
         weights: dict[str, Any] = {"torch_dtype": dtype}
         packed = weights | _quantization(profile.quantize, dtype)
-        transformer = _load([FluxTransformer2DModel], folders["transformer"], packed)
+        transformer = load_part([FluxTransformer2DModel], folders["transformer"], packed)
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # diffusers, of its own import
             controlnet = _load_control(folders["controlnet"], packed, profile.control)
         if profile.lora is not None:
@@ -164,17 +165,17 @@ class Parts:
         if profile.quantize == "fp8_storage":
             for model in (transformer, controlnet):
                 model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-        vae = _load([AutoencoderKL], folders["vae"], weights)
+        vae = load_part([AutoencoderKL], folders["vae"], weights)
         if profile.vae_tiles:
             vae.enable_tiling()
         return cls(
             transformer,
             controlnet,
             vae,
-            _load([FlowMatchEulerDiscreteScheduler], folders["scheduler"], {}, "scheduler_config.json"),
+            load_part([FlowMatchEulerDiscreteScheduler], folders["scheduler"], {}, "scheduler_config.json"),
             None
             if profile.preview_vae is None
-            else _load([AutoencoderTiny], Path(profile.preview_vae), weights),
+            else load_part([AutoencoderTiny], Path(profile.preview_vae), weights),
             _union_mode(controlnet, folders["controlnet"], profile.control_mode),
             profile.cache,
             profile.cache_threshold,
@@ -225,7 +226,7 @@ class Parts:
 def _load_control(folder: Path, options: dict[str, Any], wanted: str) -> Any:
     """Return the ControlNet in *folder*, of the class that its config names, if that is what is *wanted*."""
     kinds = {"channels": [ChannelControlNet], "picture": [FluxControlNetModel]}
-    control = _load(kinds.get(wanted, [ChannelControlNet, FluxControlNetModel]), folder, options)
+    control = load_part(kinds.get(wanted, [ChannelControlNet, FluxControlNetModel]), folder, options)
     if control.input_hint_block is not None:
         raise ModelMissingError(
             f"{folder}: this ControlNet takes pixels; one that takes latents was expected"
@@ -241,19 +242,37 @@ def _union_mode(controlnet: Any, folder: Path, mode: str) -> int | None:
     return UNION_MODES[mode]
 
 
-def _load(kinds: list[Any], folder: Path, options: dict[str, Any], config: str = "config.json") -> Any:
-    """Return the model in *folder*, of the one of *kinds* that its *config* names, with all its weights."""
+def quiet() -> None:
+    """Keep diffusers' bars and remarks out of the way: what matters is checked in `load_part`."""
+    diffusers.utils.logging.disable_progress_bar()
+    # It warns of settings that ChannelControlNet inherits.
+    diffusers.utils.logging.set_verbosity_error()
+
+
+def load_part(
+    kinds: list[Any],
+    folder: Path,
+    options: dict[str, Any],
+    config: str = "config.json",
+    key: str | None = "_class_name",
+) -> Any:
+    """Return the model in *folder*, of the one of *kinds* that its *config* names at *key*, with all its weights.
+
+    *key* None: the first of *kinds*, whatever is named. Raise ModelMissingError where it is not there, or not whole.
+    """
     names = " or ".join(kind.__name__ for kind in kinds)
     if not folder.is_dir():
         raise ModelMissingError(f"{folder}: no such folder; a {names} was expected there{pull_hint(folder)}")
     try:
-        named = json.loads((folder / config).read_text()).get("_class_name")
+        held = json.loads((folder / config).read_text())
+        named = kinds[0].__name__ if key is None else held.get(key)
+        named = named[0] if isinstance(named, list) and named else named
         # diffusers would make any class of any folder, with random weights where names differ.
         kind = next((kind for kind in kinds if kind.__name__ == named), None)
         if kind is None:
             raise ModelMissingError(f"{folder}: a {names} was expected there, but it holds a {named}")
         if not issubclass(kind, nn.Module):
-            return load_settings(kind, folder)
+            return load_settings(kind, folder, **options)
         return load_weights(kind, folder, **options)
     except ModelMissingError:
         raise

@@ -91,7 +91,7 @@ def test_picture_control_is_spread_as_in_diffusers_own_pipeline(home, monkeypatc
     monkeypatch.setattr(Drawn, "sample", lambda self, generator=None: self.mode())
     session = fluxes.session()
     decoder = GscDecoder.from_session(session)
-    own = decoder._generator
+    own: Any = decoder._generator
     own._sampling = Sampling(steps=3, guidance=3.5)
     parts, text = own._parts, own._text
     clip, t5 = text.modules()
@@ -381,7 +381,7 @@ def test_no_code_of_a_model_folder_is_run(home, tmp_path):
 
 def test_a_batch_is_as_large_as_memory_allows(home, monkeypatch):
     decoder = GscDecoder.from_session(fluxes.session())
-    generator = decoder._generator
+    generator: Any = decoder._generator
     each = working_bytes(generator._parts, ROWS, COLUMNS)
     assert each > 4 * ROWS * COLUMNS * 256 * 4, "some maps of the picture's size in single precision"
     sizes = []

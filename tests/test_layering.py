@@ -54,9 +54,9 @@ def test_sockets_are_where_processes_meet():
     assert where("aiohttp") == {"scenarios/live/server.py", "scenarios/live/viewer_camera.py"}
 
 
-def test_diffusers_is_in_one_place_of_the_receiver():
+def test_diffusers_is_where_the_parts_of_generators_are_loaded():
     found = {path for path in where("diffusers") if not path.startswith("scenarios/training/")}
-    assert found == {"receiver/parts.py"}
+    assert found == {"receiver/parts.py", "receiver/sd_parts.py"}  # a file for each generator
 
 
 def test_the_link_computes_with_networks_in_one_place():
@@ -165,7 +165,7 @@ def test_others_classes_read_folders_in_one_place():
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 if node.func.attr == "from_pretrained":
                     calls.append((str(path.relative_to(ROOT)), ast.unparse(node.func.value)))
-    assert own == {"AnalysisTransform", "FcosDetector", "Parts", "Synthesis", "TextEncoder"}
+    assert own == {"AnalysisTransform", "FcosDetector", "Parts", "SdParts", "Synthesis", "TextEncoder"}
     assert {path for path, name in calls if name not in own} == {"link/pretrained.py"}
 
 

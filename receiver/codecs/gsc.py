@@ -10,16 +10,14 @@ from link.bitstream import latent
 from link.codecs import SYNTAXES, gsc
 from link.codecs.gsc import Transmission
 from link.config import Codec, Session
-from link.device import pick_device
 from link.frame import Payload, Pixels, scale
 from link.models import transform_folder
 from link.transform import grid
 from receiver.conditioning import Conditioning
-from receiver.device import pick_dtype
+from receiver.diffusion import Diffusion
 from receiver.folders import part_folders
-from receiver.generator import Generator, Sampling
-from receiver.parts import Parts
-from receiver.text_encoder import TextEncoder
+from receiver.generator import Generator
+from receiver.generators import open_generator, sampling
 from receiver.transform import Synthesis
 
 __all__ = ["BATCH", "GscDecoder", "part_folders"]
@@ -39,7 +37,7 @@ class GscDecoder:
         size: tuple[int, int],
         coded: tuple[int, int],
         tables: latent.LatentTables,
-        generator: Generator,
+        generator: Generator | Diffusion,
     ) -> None:
         self._codec, self._tables, self._generator = codec, tables, generator
         self._size, self._coded = size, coded
@@ -51,24 +49,15 @@ class GscDecoder:
         folder = transform_folder(session)
         tables = gsc.load_tables(folder, transform.channels(folder))
         gsc.load_caption_tables(session.codec)
-        synthesis = Synthesis.from_pretrained(folder)
-        device = pick_device(session.profile.device)
-        dtype = pick_dtype(session.profile.dtype, device)
-        folders = part_folders(session)
-        profile = session.profile
-        parts = (
-            Parts.from_pretrained(folders, dtype, profile).to(device, profile.offload).hasten(profile.compile)
-        )
-        text = TextEncoder.from_pretrained(folders, dtype).to(device, profile.offload)
         codec = session.codec
         size = (session.camera.width, session.camera.height)
         coded = SYNTAXES[codec.name].coded_size(session)
-        return cls(codec, size, coded, tables, Generator(parts, text, synthesis, _sampling(codec)))
+        return cls(codec, size, coded, tables, open_generator(session, Synthesis.from_pretrained(folder)))
 
     def adjust(self, session: Session) -> None:
         """See `receiver.decoder.SteeredPart.adjust`."""
         self._codec = session.codec
-        self._generator.adjust(_sampling(session.codec))
+        self._generator.adjust(sampling(session.codec))
 
     def decode(self, payload: Payload) -> Pixels | None:
         """Return the picture that the sections at hand steer to; None where none of them can be used.
@@ -128,7 +117,3 @@ class GscDecoder:
             maps[channel] = channel_map
             there[channel] = True
         return Conditioning(maps, there, arrived.caption or "")
-
-
-def _sampling(codec: Codec) -> Sampling:
-    return Sampling(codec.steps, codec.guidance, codec.control_scale, codec.strength, codec.noise_seed)
