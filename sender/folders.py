@@ -1,11 +1,14 @@
-"""Where the models of GSC's sending end lie. Apart from what loads them, which takes seconds to import."""
+"""Where the models of GSC's and SEDIC's sending ends lie. Apart from what loads them, which takes seconds to import."""
 
 from pathlib import Path
 
+from link.analysis import analyst
 from link.config import Session
 from link.models import place, transform_folder
 
 WEIGHTS = Path(__file__).parent / "weights"
+DETECTOR = "detection-world"
+"""Who confirms that a planet's rocks and machines are there."""
 
 
 def captioner_place(session: Session) -> Path | str | None:
@@ -19,6 +22,26 @@ def captioner_place(session: Session) -> Path | str | None:
     if caption == "vlm":
         return place("flux", "captioner", profile.captioner, WEIGHTS, profile.bundle)
     return profile.caption_model
+
+
+def grounder_place(session: Session) -> Path | None:
+    """Return where lies what finds a named object's mask; None: no object is looked for.
+
+    Where the captions are of the closed grammar it is the shipped segmentation model, whose classes their nouns are.
+    """
+    codec, profile = session.codec, session.profile
+    if codec.caption == "none" or not codec.objects:
+        return None
+    if codec.caption == "grammar" or (codec.profile == "tiny" and profile.grounder is None):
+        return place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter", profile.bundle)
+    return place("flux", "grounder", profile.grounder, WEIGHTS, profile.bundle)
+
+
+def of_sedic(session: Session) -> dict[str, Path | str]:
+    """Return where transform, captioner and what finds masks lie."""
+    grounder = grounder_place(session)
+    found = {} if grounder is None else {"grounder": grounder, "detector": analyst.place(DETECTOR)}
+    return {**of_gsc(session), **found}
 
 
 def of_gsc(session: Session) -> dict[str, Path | str]:
