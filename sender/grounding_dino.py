@@ -36,7 +36,9 @@ class DinoGrounder:
 
     def __init__(self, folder: Path, device: "str | torch.device" = "cpu") -> None:
         _LOGGING.disable_progress_bar()
-        self._detector, self._words = _load(GroundingDinoForObjectDetection, AutoProcessor, folder / "detector")
+        self._detector, self._words = _load(
+            GroundingDinoForObjectDetection, AutoProcessor, folder / "detector"
+        )
         self._masker, self._points = _load(SamModel, SamProcessor, folder / "masker")
         self._device = device
         for model in (self._detector, self._masker):
@@ -63,7 +65,9 @@ class DinoGrounder:
     def _box(self, pixels: Pixels, name: str) -> list[float] | None:
         """Return the surest box of *name*: left, top, right, bottom in pixels."""
         # the form that it was trained on: lower case, a full stop after each phrase
-        given = self._words(images=pixels.copy(), text=f"{name.lower()}.", return_tensors="pt").to(self._device)
+        given = self._words(images=pixels.copy(), text=f"{name.lower()}.", return_tensors="pt").to(
+            self._device
+        )
         out = self._detector(**given)
         found = self._words.post_process_grounded_object_detection(
             out, given["input_ids"], threshold=LEAST_SCORE, text_threshold=TEXT_SCORE,

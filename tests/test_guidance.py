@@ -62,7 +62,7 @@ def test_the_maps_are_what_diffusers_attends_with(monkeypatch):
     course = open_course(made)
     block, texts = made.parts.transformer.transformer_blocks[1].attn, 12
     queries = []
-    attend = transformer_flux.dispatch_attention_fn
+    attend = vars(transformer_flux)["dispatch_attention_fn"]
 
     def keep(query, key, value, **options):
         queries.append((query, key))
@@ -165,7 +165,7 @@ def test_guidance_lowers_the_energy_at_every_step(kind, eta):
 
 def test_a_gradient_that_is_no_number_moves_nothing():
     latents = torch.ones(1, 4, 4, 4)
-    moved, _ = guide(latents, lambda held: (held[0] * float("nan")), torch.ones(4, 4), 1.0)
+    moved, _ = guide(latents, lambda held: held[0] * float("nan"), torch.ones(4, 4), 1.0)
     assert torch.equal(moved, latents)
 
 
@@ -206,7 +206,11 @@ def test_guidance_is_for_the_first_steps_alone(kind):
     restore(course, CARS, None, Guidance(ETA, 0.5))
     assert asked == [(0, "cars"), (1, "cars")]
     asked.clear()
-    for item, how in ((CARS, Guidance(0.0)), (CARS, Guidance(ETA, 0.0)), (replace(CARS, mask=MASK * 0), Guidance())):
+    for item, how in (
+        (CARS, Guidance(0.0)),
+        (CARS, Guidance(ETA, 0.0)),
+        (replace(CARS, mask=MASK * 0), Guidance()),
+    ):
         free = restore(course, item, None, how)
         assert not asked and torch.equal(free[-1], finish(course)), "without guidance it is a plain pass"
 
@@ -237,9 +241,7 @@ def test_objects_change_the_picture_and_the_same_wish_gives_the_same_one(kind):
     latents = {name: staged(made).latents(item) for name, item in drawn.items()}
     latents["unguided"] = staged(made, 0.0).latents(drawn["two"])
     names = list(latents)
-    assert not any(
-        torch.allclose(latents[one], latents[two]) for one in names for two in names if one < two
-    )
+    assert not any(torch.allclose(latents[one], latents[two]) for one in names for two in names if one < two)
     first, again = (staged(made).generate([drawn["two"]])[0] for _ in range(2))
     assert np.array_equal(first, again)
 

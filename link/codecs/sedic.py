@@ -49,7 +49,7 @@ class MaskedObject:
 
 
 @dataclass(frozen=True)
-class Heard:
+class SedicPayload:
     """What arrived of a frame."""
 
     overall: str | None
@@ -239,7 +239,7 @@ def _channels(
         return ()
 
 
-def read(codec: Codec, payload: Payload, size: tuple[int, int], tables: latent.LatentTables) -> Heard:
+def read(codec: Codec, payload: Payload, size: tuple[int, int], tables: latent.LatentTables) -> SedicPayload:
     """Return what the sections that arrived hold; what is no text, channel or mask counts as lost.
 
     *size* is (width, height) of the coded pictures.
@@ -261,7 +261,7 @@ def read(codec: Codec, payload: Payload, size: tuple[int, int], tables: latent.L
             mask = _attempt(lambda data: maps.decode_mask(data, shape), masked)
             if said is not None or mask is not None:
                 things.append(MaskedObject(said, mask))
-    return Heard(overall, reference, tuple(things))
+    return SedicPayload(overall, reference, tuple(things))
 
 
 def _reference_sections(codec: Codec) -> int:

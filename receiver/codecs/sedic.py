@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from link import transform
 from link.bitstream import latent
 from link.codecs import SYNTAXES, gsc, objects, sedic
-from link.codecs.sedic import Heard
+from link.codecs.sedic import SedicPayload
 from link.config import Codec, Session
 from link.errors import UsageError
 from link.frame import Payload, Pixels, scale
@@ -71,7 +71,7 @@ class SedicDecoder:
         width, height = self._coded
         return scale(self._generator.generate([self.condition(heard)])[0][:height, :width], self._size)
 
-    def condition(self, heard: Heard) -> Conditioning:
+    def condition(self, heard: SedicPayload) -> Conditioning:
         """Return what *heard* tells the generator.
 
         An object is restored where both its text and its mask arrived. Where the overall text was lost, what is said
