@@ -259,5 +259,5 @@ def test_a_mask_lies_on_the_latents_and_beyond_the_edge_is_as_at_it():
 
 def test_caches_of_steps_are_refused_where_guidance_moves_latents():
     plan = fluxes.session({"cache": "taylorseer"}, {"name": "sedic"})
-    with pytest.raises(UsageError, match="codec.attention=0 or profile.cache=none"):
+    with pytest.raises(UsageError, match=r"codec.attention=0 or profile.cache=none"):
         SedicDecoder.from_session(plan)
