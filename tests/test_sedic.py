@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import fluxes
 import groundings
 import numpy as np
 import pytest
+import torch
 from campaigns import bounded, mutate, seed, sizes
+from compressai.models import Cheng2020Attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from link import transform
 from link.analysis.findings import Detections
 from link.bitstream import grammar, huffman, maps, text
 from link.bitstream.latent import LatentTables
@@ -24,6 +28,7 @@ from link.config import Codec
 from link.errors import BudgetError, ModelMissingError, PartialError, UsageError
 from link.frame import Frame, Payload
 from link.models import transform_folder
+from receiver.transform import Synthesis
 from scenarios import schema
 from sender.captioner import CLASSES
 from sender.codecs.sedic import SedicEncoder, shrink_mask
@@ -453,3 +458,28 @@ def test_the_flux_profile_asks_for_a_grounder(tmp_path, monkeypatch):
     assert grounder_place(plan) == tmp_path / "flux" / "grounder"
     assert grounder_place(fluxes.session({}, {"name": "sedic", "objects": 0})) is None
     assert grounder_place(fluxes.session({}, {"name": "sedic", "caption": "none"})) is None
+
+
+# The paper's reference codec
+
+
+def test_the_reference_may_be_of_cheng2020_attention(tmp_path, monkeypatch):
+    """At toy width: its analysis on one end, its synthesis on the other, its channels between them."""
+    torch.manual_seed(0)
+    transform.save(tmp_path, Cheng2020Attention(8), {"N": 8})
+    assert json.loads((tmp_path / "config.json").read_text())["_class_name"] == "Cheng2020Attention"
+    assert transform.channels(tmp_path) == 8
+    pixels = np.random.default_rng(2).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    found = AnalysisTransform.from_pretrained(tmp_path)(pixels)
+    assert found.shape == (8, 3, 4)
+    plan, tables = codec(channels=8, frame_bytes=4000), gsc.load_tables(tmp_path, 8)
+    whole = Transmission(None, tuple(range(8)), found)
+    payload = sedic.write(plan, OVERALL, whole, [CAR], tables, range(8))
+    heard = sedic.read(plan, payload, SIZE, tables)
+    assert np.array_equal(heard.reference.maps, found) and len(heard.objects) == 1
+    assert Synthesis.from_pretrained(tmp_path)(heard.reference.maps).shape == (3, 48, 64)
+    monkeypatch.setitem(sys.modules, "compressai", None)
+    with pytest.raises(
+        ModelMissingError, match=r"no usable analysis half: it needs compressai \(pip install"
+    ):
+        AnalysisTransform.from_pretrained(tmp_path)
