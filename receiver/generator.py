@@ -201,10 +201,16 @@ class Generator:
         """The same noise for every picture of a size: a still scene stays still."""
         if (rows, columns) not in self._noise:
             features = self._parts.transformer.config.in_channels
-            rng = seeded(self._sampling.seed, f"noise/{rows}x{columns}")
-            drawn = rng.standard_normal((1, rows * columns, features), np.float32)
-            self._noise[rows, columns] = torch.from_numpy(drawn).to(self._device)
+            self._noise[rows, columns] = draw_noise(self._sampling.seed, rows, columns, features).to(
+                self._device
+            )
         return self._noise[rows, columns]
+
+
+def draw_noise(seed: int, rows: int, columns: int, features: int) -> Tensor:
+    """Return the noise that pictures of a size are drawn from, shape (1, rows x columns, features)."""
+    rng = seeded(seed, f"noise/{rows}x{columns}")
+    return torch.from_numpy(rng.standard_normal((1, rows * columns, features), np.float32))
 
 
 class Flow:

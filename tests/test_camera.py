@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from shots import camera, items_of, plain, refusal, shots_of, video
 
 import sender.camera.picture
+import sender.camera.testcard
 from link.config import Camera
 from sender.camera import PREFIXES, Shot, Skipped, open_source
 from sender.camera.picture import MAX_SCANS, PictureError, count_scans, fit, read_rgb

@@ -285,7 +285,15 @@ def test_a_part_that_is_ended_before_its_samples_draws_them_when_it_goes_on(tmp_
 def test_shares_and_examples():
     parts = PARTS["tiny"]
     assert all(stage.part in parts for stage in STAGES)
-    assert {"world", "text", "grammar", "detection-threshold", "all"} == set(parts) - {s.part for s in STAGES}
+    untimed = {
+        "world",
+        "text",
+        "grammar",
+        "detection-threshold",
+        "shown",
+        "all",
+    }  # "shown": nothing ships by it yet
+    assert untimed == set(parts) - {s.part for s in STAGES}
     assert sum(stage.anew for stage in STAGES) == pytest.approx(1.0)
     assert sum(stage.adapted for stage in STAGES) == pytest.approx(1.0)
     stage = Stage("flow", 1.0, 0.0, examples=(48, 8000))
@@ -317,6 +325,9 @@ def test_each_stage_builds_on_what_was_made_before_it_last(tmp_path):
     assert request.out == tmp_path / "decoder" and request.batch == 3 and request.hours is None
     later = request_for(stage, entry, asked, tmp_path, (*made, "joint"), False)
     assert later.part("controlnet") == tmp_path / "joint" / "model" / "controlnet"
+    last = request_for(stage, entry, asked, tmp_path, (*made, "joint", "shown"), False)
+    assert last.part("controlnet") == tmp_path / "shown" / "model" / "controlnet"
+    assert last.part("vae") == tmp_path / "shown" / "model" / "vae"
     gently = request_for(stage, entry, asked, tmp_path, ("transform",), True)
     assert gently.part("vae") == gently.start("vae") == SHIPPED["vae"]
 

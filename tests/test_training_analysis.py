@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from diffusers import AutoencoderKL
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -253,6 +254,29 @@ def test_flow_and_control_train_together(world, tmp_path):
     assert "lander" in TextEncoder.from_pretrained(texts, torch.float32).tokenizers()[0].get_vocab()
     places = ship(tmp_path, tmp_path / "packages")
     assert "receiver/weights/tiny/transformer" in places and "receiver/weights/tiny/controlnet" in places
+
+
+@pytest.mark.slow
+def test_what_is_drawn_is_trained_by_how_it_looks(world, tmp_path):
+    streets = tmp_path / "streets"
+    for name in ("train", "val"):
+        for what in ("", "_labels"):
+            (streets / f"{name}{what}").mkdir(parents=True)
+        pixels, labels, _, _ = view(1)
+        Image.fromarray(pixels).save(streets / name / "0.png")
+        Image.fromarray(labels).save(streets / f"{name}_labels" / "0.png")
+    out = tmp_path / "shown"
+    options = ("--streets", streets / "train", "--world", world / "train", "--examples", 4, "--size", "64x64")
+    assert trained("shown", "--out", out, *options, "--seed", 3, "--steps", 2, "--batch", 2)["step"] == 2
+    last = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()][-1]
+    assert 0.0 < last["val_lpips"] < 2.0
+    packages = tmp_path / "packages"
+    places = ship(tmp_path, packages)
+    assert {f"receiver/weights/tiny/{name}" for name in ("transformer", "controlnet", "vae")} <= set(places)
+    old = AutoencoderKL.from_pretrained(SHIPPED["vae"]).state_dict()
+    new = AutoencoderKL.from_pretrained(packages / "receiver/weights/tiny/vae").state_dict()
+    changed = {name for name, value in old.items() if not torch.equal(value, new[name].to(value.dtype))}
+    assert changed and not any(name.startswith("encoder") for name in changed), "latents stay as they are"
 
 
 @pytest.mark.slow

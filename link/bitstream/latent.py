@@ -101,7 +101,7 @@ class _Channel:
     @cached_property
     def costs(self) -> Array:
         """What each symbol costs, by cell, in parts of a bit."""
-        return np.rint((BITS - np.log2(self.frequencies)) * _COST).astype(np.int64)
+        return np.asarray(np.rint((BITS - np.log2(self.frequencies)) * _COST).astype(np.int64))
 
     @cached_property
     def to_read(self) -> tuple[list[_Row], list[int], list[int], list[list[int]]]:

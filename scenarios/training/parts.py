@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from scenarios.training import detection, gsc, tiny
+from scenarios.training import detection, gsc, tiny, tiny_generator
 from scenarios.training.everything import train_all
 from scenarios.training.loop import Recipe
 from scenarios.training.request import Entry, Fitted, Trained, TrainingRequest, Whole
@@ -74,30 +74,37 @@ PARTS: dict[str, dict[str, Entry]] = {
         "decoder": Trained(
             Recipe(2000, 4e-4, warmup=50, final=0.03, ema=0.995, save_every=100, sample_every=200),
             batch=8,
-            build=tiny.decoder,
+            build=tiny_generator.decoder,
             needs=("out", "streets"),
             takes=(*_EXAMPLES, "perceptual"),
         ),
         "flow": Trained(
             Recipe(4000, 6e-4, warmup=200, final=0.05, ema=0.999),
             batch=16,
-            build=tiny.flow,
+            build=tiny_generator.flow,
             needs=("out", "streets"),
             takes=_EXAMPLES,
         ),
         "control": Trained(
             Recipe(2500, 5e-4, warmup=100, final=0.05, ema=0.999),
             batch=12,
-            build=tiny.control,
+            build=tiny_generator.control,
             needs=("out", "streets"),
             takes=_EXAMPLES,
         ),
         "joint": Trained(
             Recipe(2000, 4e-4, warmup=100, final=0.05, ema=0.998),
             batch=12,
-            build=tiny.joint,
+            build=tiny_generator.joint,
             needs=("out", "streets"),
             takes=_EXAMPLES,
+        ),
+        "shown": Trained(
+            Recipe(1500, 2e-4, warmup=50, final=0.05, ema=0.995, save_every=100, sample_every=200),
+            batch=6,
+            build=tiny_generator.shown,
+            needs=("out", "streets"),
+            takes=(*_EXAMPLES, "perceptual"),
         ),
         "segmentation-street": Trained(
             Recipe(3000, 1.5e-3, warmup=100, final=0.02, ema=0.995),

@@ -173,11 +173,10 @@ def find(folder: Path, name: str, option: str) -> Path:
 
 def seek(folder: Path, name: str) -> Path | None:
     """Return where part *name* lies in *folder*, as `find` does; None where it is at none of these places."""
-    made, inside = SOURCES[name].split("/", 1)
-    later = folder / ship.INSTEAD.get(made, made) / inside
-    for place in (folder / SOURCES[name], folder / name, folder / inside, later):
-        if place.is_dir():
-            return place
+    inside = SOURCES[name].split("/", 1)[1]
+    for place in (*ship.places(SOURCES[name]), name, inside):
+        if (folder / place).is_dir():
+            return folder / place
     return folder if inside == "model" and (folder / "config.json").is_file() else None
 
 

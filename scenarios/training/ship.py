@@ -2,7 +2,7 @@
 
     DIR/transform/model                 -> link/weights/tiny      (both ends hash it into the fingerprint)
     DIR/segmenter/model                 -> sender/weights/tiny/segmenter
-    DIR/{autoencoder,flow,control}/model -> receiver/weights/tiny; DIR/decoder, DIR/joint take their place
+    DIR/{autoencoder,flow,control}/model -> receiver/weights/tiny; DIR/decoder, joint, shown take their place
 
 What both ends hash, the transform, is stored as it is, all else in half precision. Each package's
 SHA256SUMS lists what is under its weights; `farlink models verify` checks it.
@@ -38,8 +38,12 @@ PARTS = {
 PLACE = re.compile(r' *"_name_or_path": "[^"]*",\n')
 """Where weights were loaded from on the machine that trained: nobody else has that place."""
 HALVED = ("receiver/", "sender/", "link/weights/analysis")
-INSTEAD = {"flow": "joint", "control": "joint", "autoencoder": "decoder"}
-"""What takes a part's place where DIR has it too: `joint` trains flow and control, `decoder` half of the VAE."""
+LATER = {
+    "flow/": ("shown/", "joint/"),
+    "control/": ("shown/", "joint/"),
+    "autoencoder/model": ("shown/model/vae", "decoder/model"),
+}
+"""How the keys of `PARTS` begin of which a later training makes another, and how those begin, the last one first."""
 
 
 def ship(trained: Path, root: Path = ROOT) -> list[str]:
@@ -55,12 +59,17 @@ def ship(trained: Path, root: Path = ROOT) -> list[str]:
     return written
 
 
+def places(source: str) -> list[str]:
+    """Return where the part *source*, a key of `PARTS`, may lie below a folder of trainings, the last made first."""
+    for begin, later in LATER.items():
+        if source.startswith(begin):
+            return [*(f"{one}{source.removeprefix(begin)}" for one in later), source]
+    return [source]
+
+
 def locate(trained: Path, source: str) -> Path | None:
     """Return where the part *source*, a key of `PARTS`, lies under *trained*; None where it is not there."""
-    made, _, rest = source.partition("/")
-    if made in INSTEAD and (trained / INSTEAD[made] / rest).is_dir():
-        return trained / INSTEAD[made] / rest
-    return trained / source if (trained / source).is_dir() else None
+    return next((trained / place for place in places(source) if (trained / place).is_dir()), None)
 
 
 def copy(folder: Path, place: Path, *, halve: bool) -> None:

@@ -57,10 +57,9 @@ class StageRequest(TrainingRequest):
 
     def part(self, name: str) -> Path:
         """Return the folder of an earlier part, the last one that was made of it."""
-        made, inside = SOURCES[name].split("/", 1)
-        for maker in (ship.INSTEAD.get(made), made):
-            if maker in self.made and self.earlier is not None:
-                return self.earlier / str(maker) / inside
+        for place in ship.places(SOURCES[name]):
+            if place.split("/", 1)[0] in self.made and self.earlier is not None:
+                return self.earlier / place
         return SHIPPED[name]
 
     def start(self, name: str) -> Path | None:
