@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from link.bitstream import grammar
-from link.bitstream.grammar import Caption
+from link.bitstream.grammar import SCENES, Caption
 from link.codecs.objects import ObjectText, object_text
 from link.errors import UsageError
 from sender.captioner import Finder, Pixels, describe
 from sender.vlm import trim
+
+_ALL = 1 << 16
+"""More words than a caption of the grammar has."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,17 @@ class GrammarDescriber:
         self._finder, self._limits = finder, limits
 
     def describe(self, pixels: Pixels, most: int) -> Description:
-        """Return the caption, and its items; all of them, since those that are struck leave the caption as well."""
-        caption = describe(self._finder.segment(pixels), pixels, self._limits.overall)
-        alone = (Caption(caption.scene, caption.level, caption.tint, (item,)) for item in caption.items)
+        """Return the caption, and every item that there is, whether or not the caption has room for it.
+
+        Striking things come first: what the scene's table gives a weight for, whatever its area. A caption begins with
+        the ground and the sky, which are no objects.
+        """
+        caption = describe(self._finder.segment(pixels), pixels, _ALL)
+        weights = SCENES[caption.scene].nouns
+        striking = sorted(caption.items, key=lambda item: -weights[item.noun])
+        alone = (Caption(caption.scene, caption.level, caption.tint, (item,)) for item in striking)
         texts = (ObjectText(one.items[0].noun, one.sentence()) for one in alone)
-        return Description(caption.sentence(), tuple(texts) if most else ())
+        return Description(caption.cut(self._limits.overall).sentence(), tuple(texts) if most else ())
 
     def strike(self, said: Description, imagined: Sequence[ObjectText]) -> Description:
         """See `Describer.strike`."""

@@ -301,7 +301,11 @@ def test_names_that_no_detector_confirms_are_struck_from_objects_and_overall_tex
     describer = GrammarDescriber(finder, LIMITS)
     grounder = ClassGrounder(finder, Boxes((0, 0.9, (2, 18, 15, 44)), (1, 0.2, (40, 20, 60, 40))))
     said = describer.describe(PIXELS, 3)
-    assert {"rock", "lander", "sand", "sky"} <= {item.name for item in said.objects}
+    assert [item.name for item in said.objects] == ["lander", "rock", "sky", "sand"], "striking things first"
+    short = GrammarDescriber(finder, WordLimits(2, 4, 20)).describe(PIXELS, 3)
+    assert short.objects == said.objects and short.overall.split()[-1] == "planet", (
+        "l_all is no limit on objects"
+    )
     found = {item.name: grounder.find(PIXELS, item.name) for item in said.objects}
     assert found["lander"] is None, "its box is not sure enough"
     assert found["rock"] is not None and found["rock"].sum() == 20 * (15 - 4), "what of it the box holds"
