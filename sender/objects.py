@@ -50,6 +50,9 @@ class Describer(Protocol):
     def strike(self, said: Description, imagined: Sequence[ObjectText]) -> Description:
         """Return *said* without the objects that are not in the picture."""
 
+    def adjust(self, limits: WordLimits) -> None:
+        """Keep to *limits* from the next picture on."""
+
 
 class GrammarDescriber:
     """Describes in the closed grammar what *finder* finds: each item of the caption is an object."""
@@ -79,6 +82,10 @@ class GrammarDescriber:
         shorter = Caption(caption.scene, caption.level, caption.tint, kept)
         return Description(shorter.sentence(), tuple(item for item in said.objects if item.name not in names))
 
+    def adjust(self, limits: WordLimits) -> None:
+        """See `Describer.adjust`."""
+        self._limits = limits
+
 
 @runtime_checkable
 class Asked(Protocol):
@@ -103,6 +110,10 @@ class FreeDescriber:
     def strike(self, said: Description, imagined: Sequence[ObjectText]) -> Description:
         """See `Describer.strike`. The overall text stays: its sentences cannot be told apart by object."""
         return Description(said.overall, tuple(item for item in said.objects if item not in imagined))
+
+    def adjust(self, limits: WordLimits) -> None:
+        """See `Describer.adjust`."""
+        self._limits = limits
 
 
 def question(most: int, limits: WordLimits) -> str:

@@ -412,6 +412,9 @@ def test_what_an_encoder_sends_is_there_and_what_was_imagined_is_not():
     assert item.mask is not None
     assert np.array_equal(item.mask, shrink_mask(labels == CLASSES["street"][8], 8))
     assert asked.asked[0][1] == 24 + 3 * 24
+    made.adjust(own.model_copy(update={"caption_words": 3}))
+    fewer = sedic.read(own, made.encode(Frame(1, 0, PIXELS, "drawn")), SIZE, tables)
+    assert fewer.overall == "A quiet street"
     with pytest.raises(BudgetError, match=r"frame 1 .drawn.: codec sedic: frame_bytes 3 is too small"):
         made.adjust(own.model_copy(update={"frame_bytes": 3}))
         made.encode(Frame(1, 0, PIXELS, "drawn"))

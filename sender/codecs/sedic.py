@@ -61,8 +61,10 @@ class SedicEncoder:
         return cls(codec, analysis, tables, *_open_eyes(session), size)
 
     def adjust(self, codec: Codec) -> None:
-        """See `sender.encoder.SteeredEncoder.adjust`; bytes are all that can change."""
+        """See `sender.encoder.SteeredEncoder.adjust`; bytes and words are all that can change."""
         self._codec = codec
+        if self._describer is not None:
+            self._describer.adjust(_limits(codec))
 
     def encode(self, frame: Frame) -> Payload:
         """Return the sections of *frame*.
@@ -121,7 +123,7 @@ def _open_eyes(session: Session) -> tuple[Describer | None, Grounder | None]:
     codec, where, own = session.codec, grounder_place(session), captioner_place(session)
     if own is None:
         return None, None
-    limits = WordLimits(codec.caption_words, codec.name_words, codec.object_words)
+    limits = _limits(codec)
     if codec.caption == "grammar":
         finder = RememberingFinder(Segmenter(Path(own)))
         return GrammarDescriber(finder, limits), None if where is None else _own_grounder(session, finder)
@@ -136,6 +138,10 @@ def _open_eyes(session: Session) -> tuple[Describer | None, Grounder | None]:
 
         return describer, DinoGrounder(where, pick_device(session.profile.device))
     return describer, _own_grounder(session, RememberingFinder(Segmenter(where)))
+
+
+def _limits(codec: Codec) -> WordLimits:
+    return WordLimits(codec.caption_words, codec.name_words, codec.object_words)
 
 
 def _own_grounder(session: Session, finder: RememberingFinder) -> Grounder:
