@@ -10,7 +10,13 @@ import torch
 from diffusers.models.transformers import transformer_flux
 from fluxes import COLUMNS, ROWS, wish
 
+from link.codecs import gsc, sedic
+from link.codecs.gsc import Transmission
+from link.codecs.objects import object_text
+from link.codecs.sedic import MaskedObject
 from link.errors import UsageError
+from link.frame import Payload
+from link.models import transform_folder
 from receiver.attention import joint_attention
 from receiver.codecs.gsc import GscDecoder
 from receiver.codecs.sedic import SedicDecoder, spread_mask
@@ -257,7 +263,35 @@ def test_a_mask_lies_on_the_latents_and_beyond_the_edge_is_as_at_it():
     assert spread_mask(fine, 4, (2, 3)).shape == (4, 6)
 
 
-def test_caches_of_steps_are_refused_where_guidance_moves_latents():
-    plan = fluxes.session({"cache": "taylorseer"}, {"name": "sedic"})
-    with pytest.raises(UsageError, match=r"codec.attention=0 or profile.cache=none"):
-        SedicDecoder.from_session(plan)
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [({"cache": "taylorseer"}, "profile.cache=none"), ({"compile": True}, "profile.compile=false")],
+)
+def test_what_hides_or_foretells_attention_is_refused_where_it_is_guided(profile, said):
+    with pytest.raises(UsageError, match=f"codec.attention=0 or {said}"):
+        SedicDecoder.from_session(fluxes.session(profile, {"name": "sedic"}))
+
+
+@both
+def test_sections_become_a_picture_on_either_generator(kind):
+    """Real sections on toy weights: caption, channels, an object; each of them lost in turn."""
+    plan = fluxes.session({}, {"name": "sedic", "generator": kind, "steps": 2, "mask_px": 4, "objects": 1})
+    decoder = SedicDecoder.from_session(plan)
+    folder = transform_folder(plan)
+    rng = np.random.default_rng(4)
+    channels = Transmission(None, (0, 1, 3, 5), rng.integers(-3, 4, (4, ROWS, COLUMNS)).astype(np.int32))
+    mask = np.zeros(sedic.mask_shape(plan.codec, (72, 40)), np.bool_)
+    mask[2:8, 3:11] = True
+    thing = MaskedObject(object_text("cars", "under grey sky"), mask)
+    tables = gsc.load_tables(folder, fluxes.CHANNELS)
+    payload = sedic.write(plan.codec, SENTENCE, channels, [thing], tables, (0, 1, 3, 5))
+    assert len(payload.sections) == 8
+    whole = decoder.decode(payload)
+    assert whole is not None and whole.shape == (40, 72, 3)
+    for lost in range(8):
+        shown = decoder.decode(
+            Payload(tuple(None if at == lost else one for at, one in enumerate(payload.sections)))
+        )
+        assert shown is not None and shown.shape == whole.shape
+        assert not np.array_equal(shown, whole), "each has a say"
+    assert decoder.decode(Payload((None,) * 7 + payload.sections[7:])) is None, "a mask alone shows nothing"

@@ -40,15 +40,11 @@ class SedicDecoder:
     def from_session(cls, session: Session) -> "SedicDecoder":
         """Return the decoder of *session*.
 
-        Raise ModelMissingError where a model is not here, UsageError where masks would be too large or a cache of
-        steps would be asked about latents that guidance has moved.
+        Raise ModelMissingError where a model is not here, UsageError where masks would be too large, or attention
+        could not be guided.
         """
         codec, folder = session.codec, transform_folder(session)
-        if codec.attention and session.profile.cache != "none":
-            raise UsageError(
-                f"profile.cache {session.profile.cache} foretells steps that attention guidance changes: give "
-                "codec.attention=0 or profile.cache=none"
-            )
+        _check_guided(session)
         coded = SYNTAXES[codec.name].coded_size(session)
         sedic.check_masks(codec, coded)
         tables = gsc.load_tables(folder, transform.channels(folder))
@@ -105,6 +101,19 @@ def spread_mask(mask: NDArray[np.bool_], px: int, shape: tuple[int, int]) -> NDA
     )
     covered = mask[down][:, across].reshape(rows, many, columns, many).mean((1, 3))
     return np.asarray(covered >= 0.5, np.float32)
+
+
+def _check_guided(session: Session) -> None:
+    """Raise UsageError where attention is to be guided and cannot be."""
+    if session.codec.attention and session.profile.cache != "none":
+        raise UsageError(
+            f"profile.cache {session.profile.cache} foretells steps that attention guidance changes: give "
+            "codec.attention=0 or profile.cache=none"
+        )
+    if session.codec.attention and session.profile.compile:
+        raise UsageError(
+            "profile.compile leaves no attention to be seen: give codec.attention=0 or profile.compile=false"
+        )
 
 
 def _staging(codec: Codec) -> tuple[int, Guidance]:
