@@ -252,6 +252,33 @@ def test_objects_change_the_picture_and_the_same_wish_gives_the_same_one(kind):
     assert np.array_equal(first, again)
 
 
+@both
+def test_each_stage_is_shown_what_the_one_before_drew(kind):
+    """Algorithm 1's line 3: the picture, decoded and encoded, not the latents themselves."""
+    generator = drawer(kind)
+    made = staged(generator)
+    shown, drawn = [], []
+    opened, looked = made._open, generator.look_again
+
+    def keep(item, steps):
+        shown.append((item.latent, item.caption, steps))
+        return opened(item, steps)
+
+    def look(latents):
+        drawn.append(looked(latents))
+        return drawn[-1]
+
+    made._open, generator.look_again = keep, look
+    item = replace(wish(caption="under grey sky"), objects=(CARS, CARS))
+    made.latents(item)
+    assert [told for _, *told in shown] == [[SENTENCE, 4], [SENTENCE, 4], ["under grey sky", 3]]
+    assert np.array_equal(shown[0][0], generator.reference(item))
+    assert shown[1][0] is drawn[0] and shown[2][0] is drawn[1]
+    shown.clear()
+    made.latents(replace(item, maps=item.maps * 0, arrived=item.arrived & False))
+    assert shown[0][0] is None and shown[1][0] is not None
+
+
 def test_a_mask_lies_on_the_latents_and_beyond_the_edge_is_as_at_it():
     mask = np.array([[1, 0], [0, 1]], np.bool_)
     coarse = spread_mask(mask, 16, (2, 3))
