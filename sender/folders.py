@@ -32,16 +32,27 @@ def grounder_place(session: Session) -> Path | None:
     codec, profile = session.codec, session.profile
     if codec.caption == "none" or not codec.objects:
         return None
-    if codec.caption == "grammar" or (codec.profile == "tiny" and profile.grounder is None):
+    if not finds_any_name(session):
         return place("tiny", "segmenter", profile.segmenter, WEIGHTS / "tiny" / "segmenter", profile.bundle)
     return place("flux", "grounder", profile.grounder, WEIGHTS, profile.bundle)
+
+
+def finds_any_name(session: Session) -> bool:
+    """Return whether Grounding DINO and SAM look for named objects, not the shipped models for their own nouns."""
+    codec = session.codec
+    return codec.caption != "grammar" and (codec.profile == "flux" or session.profile.grounder is not None)
 
 
 def of_sedic(session: Session) -> dict[str, Path | str]:
     """Return where transform, captioner and what finds masks lie."""
     grounder = grounder_place(session)
-    found = {} if grounder is None else {"grounder": grounder, "detector": analyst.place(DETECTOR)}
-    return {**of_gsc(session), **found}
+    if grounder is None:
+        return of_gsc(session)
+    own = {"detector": analyst.place(DETECTOR), "masker": grounder}
+    return {
+        **of_gsc(session),
+        **({part: grounder / part for part in own} if finds_any_name(session) else own),
+    }
 
 
 def of_gsc(session: Session) -> dict[str, Path | str]:

@@ -459,10 +459,13 @@ def test_a_box_of_the_detector_becomes_a_mask(tmp_path, monkeypatch):
 def test_the_flux_profile_asks_for_a_grounder(tmp_path, monkeypatch):
     monkeypatch.setenv("FARLINK_MODELS", str(tmp_path))
     fluxes.build(tmp_path)
-    from sender.folders import grounder_place
+    from sender.folders import grounder_place, of_sedic
 
     plan = fluxes.session({}, {"name": "sedic"})
     assert grounder_place(plan) == tmp_path / "flux" / "grounder"
+    models = of_sedic(plan)
+    assert models["detector"] == tmp_path / "flux/grounder/detector"
+    assert models["masker"] == tmp_path / "flux/grounder/masker"
     assert grounder_place(fluxes.session({}, {"name": "sedic", "objects": 0})) is None
     assert grounder_place(fluxes.session({}, {"name": "sedic", "caption": "none"})) is None
 

@@ -14,7 +14,7 @@ from scenarios.schema import with_local_models
 OPENED: dict[str, tuple[str, ...]] = {
     "sender": (
         "bundle", "transform", "segmenter", "captioner", "grounder", "caption_url", "caption_model", "rate_table",
-    ),  # fmt: skip
+    ),
     "receiver": (
         "bundle", "transform", "generator", "transformer", "controlnet", "vae", "text", "lora", "preview_vae", *TASKS,
     ),

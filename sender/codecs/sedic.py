@@ -16,7 +16,7 @@ from link.frame import Frame, Payload, scale
 from link.models import transform_folder
 from sender.captioner import Pixels
 from sender.codecs.gsc import choose, open_captioner
-from sender.folders import DETECTOR, captioner_place, grounder_place
+from sender.folders import DETECTOR, captioner_place, finds_any_name, grounder_place
 from sender.grounding import ClassGrounder, Grounder, Mask, RememberingFinder
 from sender.objects import Asked, Describer, Description, FreeDescriber, GrammarDescriber, WordLimits
 from sender.segmenter import Segmenter
@@ -133,7 +133,7 @@ def _open_eyes(session: Session) -> tuple[Describer | None, Grounder | None]:
     describer = FreeDescriber(captioner, limits)
     if where is None:
         return describer, None
-    if codec.profile == "flux" or session.profile.grounder is not None:
+    if finds_any_name(session):
         from sender.grounding_dino import DinoGrounder
 
         return describer, DinoGrounder(where, pick_device(session.profile.device))
