@@ -81,7 +81,10 @@ def save(folder: Path, model: Any, settings: dict[str, Any], trained_on: Sequenc
 def _model(settings: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # it still uses torch.jit.script
-        from compressai import models
+        try:
+            from compressai import models
+        except ImportError as error:
+            raise ValueError(f"it needs compressai (pip install compressai): {error}") from None
 
     arguments = {key: value for key, value in settings.items() if not key.startswith("_")}
     return getattr(models, settings["_class_name"])(**arguments)
@@ -94,7 +97,8 @@ def _hint(folder: Path) -> str:
 def channels(folder: Path) -> int:
     """Return how many channels the transform in *folder* has. Raise ModelMissingError where it does not say."""
     try:
-        return int(json.loads((folder / "config.json").read_text())["M"])
+        settings = json.loads((folder / "config.json").read_text())
+        return int(settings["M"] if "M" in settings else settings["N"])  # one width for all of cheng2020's
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelMissingError(
             f"transform {folder}: no usable config.json: {error}{_hint(folder)}"

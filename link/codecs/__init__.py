@@ -28,6 +28,12 @@ def _findings() -> "PayloadSyntax":
     return FindingsSyntax()
 
 
+def _sedic() -> "PayloadSyntax":
+    from link.codecs.sedic import SedicSyntax
+
+    return SedicSyntax()
+
+
 class SyntaxTable(MutableMapping[str, "PayloadSyntax"]):
     """Syntaxes by codec name, each made when it is first asked for: the command line lists names without numpy."""
 
@@ -63,6 +69,7 @@ SYNTAXES = SyntaxTable(
         "avif": _classical("avif"),
         "jpeg": _classical("jpeg"),
         "findings": _findings,
+        "sedic": _sedic,
     }
 )
 """The first is the default of `codec.name`."""
