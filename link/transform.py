@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from link.errors import ModelMissingError
+from link.frame import Pixels
 from link.models import pull_hint
 
 if TYPE_CHECKING:
@@ -37,6 +40,13 @@ Size = tuple[int, int]
 def grid(width: int, height: int) -> tuple[int, int]:
     """Return rows and columns of the latents of a picture; its edges are filled up to whole cells."""
     return -(-height // CELL), -(-width // CELL)
+
+
+def whole_cells(pixels: Pixels) -> Pixels:
+    """Return *pixels* with their right and lower edges repeated up to whole cells."""
+    height, width = pixels.shape[:2]
+    rows, columns = grid(width, height)
+    return np.pad(pixels, ((0, rows * CELL - height), (0, columns * CELL - width), (0, 0)), mode="edge")
 
 
 def load(folder: Path, half: Half) -> "nn.Module":

@@ -22,7 +22,7 @@ from link.seeds import generator as seeded
 from link.threads import one_thread
 from receiver.conditioning import Conditioning
 from receiver.device import how_many_fit
-from receiver.generator import Sampling, decode, encode, encode_again, to_array, to_pixels
+from receiver.generator import Sampling, decode, encode, encode_again, to_array, to_picture, to_pixels
 from receiver.sd_parts import LENGTH, SdParts, watch_attention
 from receiver.text_encoder import word_places
 from receiver.transform import Synthesis
@@ -142,6 +142,11 @@ class Diffusion:
     def look_again(self, latents: Tensor) -> NDArray[np.float32]:
         """As of `receiver.generator.Generator`."""
         return to_array(encode_again(self._parts.vae, latents))
+
+    def see(self, pixels: Pixels) -> NDArray[np.float32]:
+        """As of `receiver.generator.Generator`."""
+        vae = self._parts.vae
+        return to_array(encode(vae, to_picture(pixels).to(self._device, vae.dtype)))
 
     def picture(self, latents: Tensor) -> Pixels:
         """As of `receiver.generator.Generator`."""

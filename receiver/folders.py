@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from link.analysis import analyst
 from link.config import Session
 from link.models import bundled, home, place, transform_folder
 
@@ -12,6 +13,8 @@ GENERATOR = (
 """The folders of the generator's parts."""
 SD_PARTS = ("unet", "controlnet", "vae", "scheduler", "text_encoder", "tokenizer")
 """The folders of Stable Diffusion's parts."""
+MASK_MODELS = {"street": "segmentation-street", "planet": "segmentation-world"}
+"""The model that finds the nouns of each scene of the closed grammar; its classes are called as they are."""
 TEXT = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
@@ -39,6 +42,35 @@ def _sd_folders(session: Session) -> dict[str, Path]:
     whole = Path(profile.generator) if profile.generator else home() / "sd21" / "generator"
     own = {"controlnet": profile.controlnet, "vae": profile.vae}
     return {part: Path(own.get(part) or whole / part) for part in SD_PARTS}
+
+
+def finds_any_words(session: Session) -> bool:
+    """Return whether CLIPSeg looks for named objects, not the shipped models for their own nouns."""
+    return session.codec.profile == "flux" or session.profile.mask_finder is not None
+
+
+def mask_finder_places(session: Session) -> dict[str, Path]:
+    """Return where what finds named objects in a decoded picture lies; nothing where none are named.
+
+    DynDiff asks it as well how well picture and text agree.
+    """
+    codec = session.codec
+    if codec.caption == "none" or not (codec.objects or codec.adaptive):
+        return {}
+    if finds_any_words(session):
+        return {"mask_finder": place("flux", "mask-finder", session.profile.mask_finder, WEIGHTS)}
+    return {f"mask_finder_{scene}": analyst.place(name) for scene, name in MASK_MODELS.items()}
+
+
+def dyndiff_place(session: Session) -> Path:
+    """Return where lies what foretells steps and guidance for `codec.adaptive`."""
+    return place(session.codec.profile, "dyndiff", session.profile.dyndiff, WEIGHTS / "tiny" / "dyndiff")
+
+
+def of_sggic(session: Session) -> dict[str, Path]:
+    """Return where everything lies that SGGIC's decoder loads."""
+    foretold = {"dyndiff": dyndiff_place(session)} if session.codec.adaptive else {}
+    return {**of_gsc(session), **mask_finder_places(session), **foretold}
 
 
 def of_gsc(session: Session) -> dict[str, Path]:

@@ -180,6 +180,15 @@ class Generator:
         """Return the latents of the picture that *latents* are decoded to (Algorithm 1's line 3)."""
         return to_array(encode_again(self._parts.vae, latents))
 
+    @property
+    def codec_channels(self) -> int:
+        """How many channels of a codec it is shown; 1 where it knows none, and is shown zeros."""
+        return int(self._parts.controlnet.config.codec_channels) if self._parts.takes_channels() else 1
+
+    def see(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Return the latents of *pixels* in whole cells, as `Conditioning.latent`."""
+        return to_array(encode(self._parts.vae, to_picture(pixels).to(self._device, self._dtype)))
+
     def picture(self, latents: Tensor) -> Pixels:
         """Return the picture of one picture's *latents*."""
         return to_pixels(decode(self._parts.preview or self._parts.vae, latents)[0])
@@ -362,6 +371,11 @@ def decode(vae: torch.nn.Module, latents: Tensor) -> Tensor:
 def encode_again(vae: torch.nn.Module, latents: Tensor) -> Tensor:
     """Return the normalised latents of the picture that *latents* are decoded to."""
     return encode(vae, decode(vae, latents).clamp(0, 1).to(vae.dtype))  # type: ignore[arg-type]
+
+
+def to_picture(pixels: Pixels) -> Tensor:
+    """Return *pixels* (height, width, 3) as (1, 3, height, width), 0 to 1."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255.0
 
 
 def to_array(latents: Tensor) -> NDArray[np.float32]:

@@ -100,9 +100,14 @@ class StagedGenerator:
         return finish(self._open(replace(wish, latent=shown), self._steps))
 
     def _open(self, wish: Conditioning, steps: int) -> GuidedCourse:
-        if isinstance(self._generator, Diffusion):
-            return DiffusionCourse(self._generator, wish, steps)
-        return FlowCourse(self._generator, wish, steps)
+        return open_course(self._generator, wish, steps)
+
+
+def open_course(generator: Generator | Diffusion, wish: Conditioning, steps: int) -> GuidedCourse:
+    """Return the way of the picture of *wish* in *steps* steps."""
+    if isinstance(generator, Diffusion):
+        return DiffusionCourse(generator, wish, steps)
+    return FlowCourse(generator, wish, steps)
 
 
 def _at_each_step(course: GuidedCourse, shown: NDArray[np.float32]) -> list[Tensor]:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from link.analysis.analyst import AnalysisModel
 from link.analysis.findings import Detections
-from link.bitstream.grammar import SCENES
+from link.bitstream.grammar import SCENES, find_noun
 from sender.captioner import CLASSES, LEAST_SHARE, Finder, Labels, Pixels
-from sender.segmenter import SYNONYMS
 
 Mask = NDArray[np.bool_]
 """Shape (height, width) of a picture."""
@@ -59,7 +58,7 @@ class ClassGrounder:
         """
         labels = self._finder.segment(pixels)
         scene = main_scene(labels)
-        noun = noun_of(name, scene)
+        noun = find_noun(name, scene)
         if noun is None:
             return None
         nouns = list(SCENES[scene].nouns)
@@ -95,14 +94,3 @@ def main_scene(labels: Labels) -> str:
     """Return the scene that most pixels are of, as `sender.captioner.describe` names it."""
     counts = np.bincount(labels.ravel(), minlength=256)
     return max(CLASSES, key=lambda scene: (int(counts[CLASSES[scene]].sum()), scene == "picture"))
-
-
-def noun_of(name: str, scene: str) -> str | None:
-    """Return the noun of *scene* that free words such as `red cars` mean, None where it has none."""
-    nouns = SCENES[scene].nouns
-    for word in reversed(name.lower().split()):
-        for form in (word, word.removesuffix("s"), word.removesuffix("es")):
-            noun = SYNONYMS.get(form, form)
-            if noun in nouns:
-                return noun
-    return None

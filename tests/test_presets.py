@@ -67,6 +67,7 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
         "sedic-table-2": "clic:data/clic",
         "sedic-table-3": "kodak:data/kodak",
         "sedic-table-5": "clic:data/clic",
+        "sggic-table-1": "clic:data/clic",
     }
     assert plan.camera.source == sources.get(name, "testcard")
     assert plan.codec.frame_bytes is not None
@@ -118,6 +119,17 @@ def test_sedics_tables_are_at_its_settings_and_cut_nothing(
     assert (codec.frame_bytes or 0) > 10 * bpp * size[0] * size[1] / 8
     text, _ = schema.source_text(plan.name)
     assert f"{bpp:.4f}".lstrip("0") in text
+
+
+def test_sggics_table_is_at_its_settings_and_cuts_nothing() -> None:
+    plan = schema.load("sggic-table-1")
+    codec = plan.codec
+    assert (plan.camera.width, plan.camera.height, plan.camera.frames) == (512, 512, 20)
+    assert (codec.name, codec.profile, codec.caption, codec.adaptive) == ("sggic", "flux", "vlm", False)
+    assert (codec.objects, codec.caption_words, codec.object_words) == (3, 50, 10), "as its question asks for"
+    (hop,) = plan.link.hops
+    assert not (hop.loss or hop.bit_error_rate or hop.outage)
+    assert (codec.frame_bytes or 0) > 10 * 0.077 * 512 * 512 / 8
 
 
 def test_there_are_presets_for_every_kind_of_link() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from link import transform
 from link.analysis.findings import Detections
 from link.bitstream import grammar, huffman, maps, text
+from link.bitstream.grammar import find_noun
 from link.bitstream.latent import LatentTables
 from link.codecs import SYNTAXES, gsc, objects, sedic
 from link.codecs.gsc import Transmission
@@ -32,7 +33,7 @@ from receiver.transform import Synthesis
 from scenarios import schema
 from sender.captioner import CLASSES
 from sender.codecs.sedic import SedicEncoder, shrink_mask
-from sender.grounding import ClassGrounder, RememberingFinder, noun_of
+from sender.grounding import ClassGrounder, RememberingFinder
 from sender.objects import FreeDescriber, GrammarDescriber, WordLimits, question, read_answer
 from sender.transform import AnalysisTransform
 
@@ -330,9 +331,9 @@ def test_a_picture_is_looked_at_once():
 
 
 def test_free_names_are_found_by_their_nouns_or_not_at_all():
-    assert noun_of("three red Cars", "street") == "car"
-    assert noun_of("buses", "street") == "car" and noun_of("person", "street") == "pedestrian"
-    assert noun_of("unicorn", "street") is None and noun_of("", "street") is None
+    assert find_noun("three red Cars", "street") == "car"
+    assert find_noun("buses", "street") == "car" and find_noun("person", "street") == "pedestrian"
+    assert find_noun("unicorn", "street") is None and find_noun("", "street") is None
     grounder = ClassGrounder(Sees(planet()))
     assert grounder.find(PIXELS, "big rocks") is not None
     assert grounder.find(PIXELS, "unicorn") is None and grounder.find(PIXELS, "flag") is None

@@ -34,6 +34,12 @@ def _sedic() -> "PayloadSyntax":
     return SedicSyntax()
 
 
+def _sggic() -> "PayloadSyntax":
+    from link.codecs.sggic import SggicSyntax
+
+    return SggicSyntax()
+
+
 class SyntaxTable(MutableMapping[str, "PayloadSyntax"]):
     """Syntaxes by codec name, each made when it is first asked for: the command line lists names without numpy."""
 
@@ -70,6 +76,7 @@ SYNTAXES = SyntaxTable(
         "jpeg": _classical("jpeg"),
         "findings": _findings,
         "sedic": _sedic,
+        "sggic": _sggic,
     }
 )
 """The first is the default of `codec.name`."""

@@ -54,9 +54,16 @@ def _sedic(session: Session) -> Decoder:
     return SedicDecoder.from_session(session)
 
 
+def _sggic(session: Session) -> Decoder:
+    from receiver.codecs.sggic import SggicDecoder
+
+    return SggicDecoder.from_session(session)
+
+
 DECODERS: dict[str, DecoderRow] = {
     "gsc": DecoderRow(_gsc, folders.of_gsc),
     **{name: DecoderRow(ClassicalDecoder.from_session) for name in NAMES},
     "findings": DecoderRow(_findings, analyst.places, _findings_reader),
     "sedic": DecoderRow(_sedic, folders.of_gsc),
+    "sggic": DecoderRow(_sggic, folders.of_sggic),
 }

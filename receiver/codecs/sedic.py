@@ -3,15 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from link import transform
 from link.bitstream import latent
-from link.codecs import SYNTAXES, gsc, objects, sedic
-from link.codecs.sedic import SedicPayload
+from link.codecs import objects, sedic
 from link.config import Codec, Session
 from link.errors import UsageError
-from link.frame import Payload, Pixels, scale
+from link.frame import Payload
 from link.models import transform_folder
 from link.transform import CELL, grid
+from receiver.codecs.objectwise import ObjectwiseDecoder, open_tables, spread_channels
 from receiver.conditioning import Conditioning
 from receiver.generators import open_generator, sampling
 from receiver.guidance import Guidance, ObjectWish
@@ -22,7 +21,7 @@ _LATENT = CELL // 2
 """Pixels along a side that a latent of the generator stands for."""
 
 
-class SedicDecoder:
+class SedicDecoder(ObjectwiseDecoder[Conditioning]):
     """Draws at *coded* (width, height) and shows at *size*. Any section may be missing."""
 
     def __init__(
@@ -33,8 +32,8 @@ class SedicDecoder:
         tables: latent.LatentTables,
         generator: StagedGenerator,
     ) -> None:
-        self._codec, self._size, self._coded = codec, size, coded
-        self._tables, self._generator = tables, generator
+        super().__init__(codec, size, coded, tables, generator)
+        self._staged = generator
 
     @classmethod
     def from_session(cls, session: Session) -> "SedicDecoder":
@@ -43,42 +42,29 @@ class SedicDecoder:
         Raise ModelMissingError where a model is not here, UsageError where masks would be too large, or attention
         could not be guided.
         """
-        codec, folder = session.codec, transform_folder(session)
+        codec = session.codec
         _check_guided(session)
-        coded = SYNTAXES[codec.name].coded_size(session)
+        tables, size, coded = open_tables(session)
         sedic.check_masks(codec, coded)
-        tables = gsc.load_tables(folder, transform.channels(folder))
-        objects.load_text_tables(codec)
-        generator = open_generator(session, Synthesis.from_pretrained(folder))
-        size = (session.camera.width, session.camera.height)
-        staged = StagedGenerator(generator, sampling(codec), *_staging(codec))
-        return cls(codec, size, coded, tables, staged)
+        generator = open_generator(session, Synthesis.from_pretrained(transform_folder(session)))
+        return cls(codec, size, coded, tables, StagedGenerator(generator, sampling(codec), *_staging(codec)))
 
     def adjust(self, session: Session) -> None:
         """See `receiver.decoder.SteeredPart.adjust`."""
         self._codec = session.codec
-        self._generator.adjust(sampling(session.codec), *_staging(session.codec))
+        self._staged.adjust(sampling(session.codec), *_staging(session.codec))
 
-    def decode(self, payload: Payload) -> Pixels | None:
-        """Return the picture that the sections at hand steer to; None where none of them can be used."""
-        heard = sedic.read(self._codec, payload, self._coded, self._tables)
-        if not heard.anything:
-            return None
-        width, height = self._coded
-        return scale(self._generator.generate([self.condition(heard)])[0][:height, :width], self._size)
-
-    def condition(self, heard: SedicPayload) -> Conditioning:
-        """Return what *heard* tells the generator.
+    def wish(self, payload: Payload) -> Conditioning | None:
+        """Return what the sections at hand tell the generator; None where none of them can be used.
 
         An object is restored where both its text and its mask arrived. Where the overall text was lost, what is said
         of the objects stands for it.
         """
+        heard = sedic.read(self._codec, payload, self._coded, self._tables)
+        if not heard.anything:
+            return None
+        maps, there = spread_channels(heard.reference, self._tables.n, self._coded)
         shape = grid(*self._coded)
-        maps = np.zeros((self._tables.n, *shape), np.int32)
-        there = np.zeros(self._tables.n, np.bool_)
-        for channel, channel_map in zip(heard.reference.channels, heard.reference.maps, strict=True):
-            maps[channel] = channel_map
-            there[channel] = True
         wishes = tuple(
             ObjectWish(item.text.prompt, item.text.name, spread_mask(item.mask, self._codec.mask_px, shape))
             for item in heard.objects
