@@ -54,7 +54,7 @@ class Look:
     @property
     def grey(self) -> Grey:
         """Brightness, 0 to 255."""
-        return self.pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+        return np.asarray(self.pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
 
 
 def detect_edges(grey: Grey) -> NDArray[np.bool_]:
@@ -79,7 +79,7 @@ def normalise(grey: Grey) -> Grey:
     """Return brightness less its surroundings' mean, over their deviation and one (Mittal et al. 2012, eq. 1)."""
     mean = ndimage.gaussian_filter(grey, _WINDOW, mode="nearest")
     square = ndimage.gaussian_filter(grey * grey, _WINDOW, mode="nearest")
-    return (grey - mean) / (np.sqrt(np.maximum(square - mean * mean, 0.0)) + 1.0)
+    return np.asarray((grey - mean) / (np.sqrt(np.maximum(square - mean * mean, 0.0)) + 1.0))
 
 
 def _peak(look: Look) -> float:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from link.analysis import analyst
 from link.config import Session
+from link.errors import UsageError
 from link.models import bundled, home, place, transform_folder
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -62,15 +63,25 @@ def mask_finder_places(session: Session) -> dict[str, Path]:
     return {f"mask_finder_{scene}": analyst.place(name) for scene, name in MASK_MODELS.items()}
 
 
-def dyndiff_place(session: Session) -> Path:
-    """Return where lies what foretells steps and guidance for `codec.adaptive`."""
-    return place(session.codec.profile, "dyndiff", session.profile.dyndiff, WEIGHTS / "tiny" / "dyndiff")
+def dyndiff_place(session: Session) -> Path | None:
+    """Return where lies what foretells steps and guidance; None: they are fixed.
+
+    Raise UsageError where they are to be foretold and no folder is named: none comes with farlink.
+    """
+    if not session.codec.adaptive:
+        return None
+    if session.profile.dyndiff is None:
+        raise UsageError(
+            "codec.adaptive needs profile.dyndiff=DIR, as farlink train dyndiff leaves it: none comes with farlink"
+        )
+    return Path(session.profile.dyndiff)
 
 
 def of_sggic(session: Session) -> dict[str, Path]:
     """Return where everything lies that SGGIC's decoder loads."""
-    foretold = {"dyndiff": dyndiff_place(session)} if session.codec.adaptive else {}
-    return {**of_gsc(session), **mask_finder_places(session), **foretold}
+    foretold = dyndiff_place(session)
+    own = {} if foretold is None else {"dyndiff": foretold}
+    return {**of_gsc(session), **mask_finder_places(session), **own}
 
 
 def of_gsc(session: Session) -> dict[str, Path]:

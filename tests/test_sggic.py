@@ -191,7 +191,7 @@ def home(tmp_path_factory):
     clipsegs.build(folder / "flux" / "mask-finder")
     ranges = Ranges(tuple(FEATURES), (0.0,) * 6, (1.0, 1.0, 3000.0, 1.0, 1.0, 1.0), (1, 5), (1.0, 4.0))
     torch.manual_seed(1)
-    DynDiff(ranges).save(folder / "flux" / "dyndiff")
+    DynDiff(ranges).save(folder / "dyndiff")
     return folder
 
 
@@ -349,8 +349,8 @@ def test_dyndiff_chooses_within_its_ranges_and_is_read_as_it_was_written(tmp_pat
 
 
 @pytest.mark.usefixtures("pulled")
-def test_steps_and_guidance_are_those_foretold_of_what_arrived():
-    decoder = toy(adaptive=True)
+def test_steps_and_guidance_are_those_foretold_of_what_arrived(home):
+    decoder = toy(adaptive=True, profile={"dyndiff": str(home / "dyndiff")})
     payload, refining = sent(decoder), decoder.refining
     shown = decoder.decode(payload)
     foretold = refining.chosen
@@ -370,8 +370,12 @@ def test_what_dyndiff_needs_is_said_where_it_is_missing(tmp_path, monkeypatch):
     fluxes.build(tmp_path)
     with pytest.raises(ModelMissingError, match=r"mask-finder: no such folder"):
         toy()
-    with pytest.raises(ModelMissingError, match=r"dyndiff: no usable DynDiff"):
-        toy(objects=0, profile={"mask_finder": str(tmp_path)}, caption="none", adaptive=True)
+    with pytest.raises(
+        UsageError, match=r"codec.adaptive needs profile.dyndiff=DIR, as farlink train dyndiff leaves"
+    ):
+        toy(objects=0, caption="none", adaptive=True)
+    with pytest.raises(ModelMissingError, match=r"elsewhere: no usable DynDiff"):
+        toy(objects=0, caption="none", adaptive=True, profile={"dyndiff": str(tmp_path / "elsewhere")})
     assert toy(objects=0).refining.parts.finder is None
 
 

@@ -19,7 +19,7 @@ Wish = TypeVar("Wish")
 Size = tuple[int, int]
 
 
-class Drawer(Protocol):
+class WishDrawer(Protocol):
     """Draws pictures in whole cells."""
 
     def generate(self, wishes: list[Any], /) -> list[Pixels]:
@@ -30,7 +30,7 @@ class ObjectwiseDecoder(Generic[Wish]):
     """Draws at *coded* (width, height) and shows at *size*. Any section may be missing."""
 
     def __init__(
-        self, codec: Codec, size: Size, coded: Size, tables: latent.LatentTables, generator: Drawer
+        self, codec: Codec, size: Size, coded: Size, tables: latent.LatentTables, generator: WishDrawer
     ) -> None:
         self._codec, self._size, self._coded = codec, size, coded
         self._tables, self._generator = tables, generator

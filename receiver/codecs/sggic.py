@@ -29,7 +29,7 @@ class SggicDecoder(ObjectwiseDecoder[RefinementWish]):
 
     @classmethod
     def from_session(cls, session: Session) -> "SggicDecoder":
-        """Return the decoder of *session*. Raise ModelMissingError where a model is not here."""
+        """Return the decoder of *session*. Raise as `open_refining` does."""
         tables, size, coded = open_tables(session)
         return cls(session.codec, size, coded, tables, open_refining(session))
 
@@ -53,8 +53,11 @@ class SggicDecoder(ObjectwiseDecoder[RefinementWish]):
 
 
 def open_refining(session: Session) -> RefiningGenerator:
-    """Return what draws the pictures of *session*. Raise ModelMissingError where a model is not here."""
-    codec, folder = session.codec, transform_folder(session)
+    """Return what draws the pictures of *session*.
+
+    Raise ModelMissingError where a model is not here, UsageError where steps are to be foretold and nothing does.
+    """
+    codec, folder, foretold = session.codec, transform_folder(session), dyndiff_place(session)
     synthesis = Synthesis.from_pretrained(folder)
     generator = open_generator(session, synthesis)
     knows = isinstance(generator, Generator) and generator.parts.takes_channels()
@@ -63,7 +66,7 @@ def open_refining(session: Session) -> RefiningGenerator:
         synthesis,
         _open_finder(session),
         Reanalysis.from_pretrained(folder) if knows else None,
-        DynDiff.from_pretrained(dyndiff_place(session)) if codec.adaptive else None,
+        None if foretold is None else DynDiff.from_pretrained(foretold),
     )
     coded = SYNTAXES[codec.name].coded_size(session)
     return RefiningGenerator(parts, coded, sggic.half_size(coded), sampling(codec), codec.object_steps)

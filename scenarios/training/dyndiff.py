@@ -114,17 +114,17 @@ def dyndiff(request: TrainingRequest, say: Say) -> Path:
     """
     out = request.out
     assert out is not None
-    search = Search.open(open_session(frame_size(request)), load_eye(request))
     count = request.examples or EXAMPLES
     taught = [pick(open_streets(request), count)]
     if request.world is not None:
         taught.append(pick(Pictures.open(request.folder("world")), count))
     held = pick(open_tests(request), HELD_OUT)
+    if sum(len(part.indices) for part in taught) < 2:
+        raise UsageError("a single picture to learn from: at least 2 are needed")
+    search = Search.open(open_session(frame_size(request)), load_eye(request))
     kept = out / "search.jsonl"
     rows = [row for part in taught for row in search_all(search, part, request, kept, say)]
     tests = search_all(search, held, request, kept, say)
-    if len(rows) < 2:
-        raise UsageError(f"{len(rows)} pictures to learn from: at least 2 are needed")
     made = learn(rows, request.seed, request.steps or EPOCHS)
     with storing(out):
         made.save(out / "model")
@@ -249,7 +249,8 @@ def fit(
     for _ in range(epochs):
         for at in torch.randperm(len(given), generator=order).tolist():
             optimizer.zero_grad()
-            loss(network(given[at]), wanted[at], penalty).backward()
+            off: Any = loss(network(given[at]), wanted[at], penalty)
+            off.backward()
             optimizer.step()
 
 
