@@ -20,7 +20,7 @@ from link.codecs import SYNTAXES, gsc, sggic
 from link.codecs.gsc import Transmission
 from link.codecs.objects import ObjectText, object_text
 from link.config import Codec
-from link.errors import ModelMissingError, UsageError
+from link.errors import BudgetError, ModelMissingError, PartialError, UsageError
 from link.frame import Frame, Payload
 from link.models import transform_folder
 from receiver.clipseg import ClipSegFinder
@@ -33,6 +33,8 @@ from scenarios import schema
 from scenarios.training import dyndiff as training
 from scenarios.training.request import TrainingRequest
 from sender.codecs.sggic import SggicEncoder
+from sender.objects import FreeDescriber, WordLimits
+from sender.transform import AnalysisTransform
 
 TABLES = LatentTables.generic(6)
 HALF = (32, 24)
@@ -95,6 +97,39 @@ def test_the_reference_is_of_half_the_size():
     contents = SYNTAXES["sggic"].reader(plan)
     assert contents is not None
     assert np.array_equal(contents(payload).maps[3], heard.reference.maps[3])
+
+
+class Answers:
+    """A vision language model with one answer."""
+
+    def __init__(self, answer):
+        self.answer, self.words = answer, []
+
+    def ask(self, _pixels, _question, words):
+        self.words.append(words)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_what_is_said_of_objects_is_sent_and_where_they_are_is_not():
+    plan = schema.load("mars-relay", (), {"codec.name": "sggic"}).session()
+    folder = transform_folder(plan)
+    own = codec(caption="vlm", channels=3, frame_bytes=2000)
+    asked = Answers("OVERALL: A quiet street.\nOBJECT: Red car | small, rusty\nOBJECT: Unicorn | white")
+    tables, analysis = gsc.load_tables(folder, 32), AnalysisTransform.from_pretrained(folder)
+    made = SggicEncoder(own, analysis, tables, FreeDescriber(asked, WordLimits(24, 4, 20)), (64, 48))
+    payload = made.encode(Frame(1, 0, np.full((48, 64, 3), 120, np.uint8), "drawn"))
+    heard = sggic.read(own, payload, HALF, tables)
+    assert heard.overall == "A quiet street."
+    assert [item.prompt for item in heard.texts] == ["Red car: small, rusty", "Unicorn: white"]
+    assert len(payload.sections) == 1 + 3 + 2 and asked.words == [24 + 3 * 24]
+    made.adjust(own.model_copy(update={"frame_bytes": 3}))
+    with pytest.raises(BudgetError, match=r"frame 1 .drawn.: codec sggic: frame_bytes 3 is too small"):
+        made.encode(Frame(1, 0, np.full((48, 64, 3), 120, np.uint8), "drawn"))
+    asked.answer = OSError("no route")
+    with pytest.raises(PartialError, match=r"frame 1 .drawn.: no description: no route"):
+        made.encode(Frame(1, 0, np.full((48, 64, 3), 120, np.uint8), "drawn"))
 
 
 # Masks by name
