@@ -90,8 +90,41 @@ class Codec(Model):
     caption: Annotated[Literal["grammar", "vlm", "endpoint", "none"], _BOTH_ENDS] = "grammar"
     """Who writes it: a segmentation model in a closed grammar, a vision language model, an endpoint, nobody."""
     caption_words: Annotated[int, Field(ge=2, le=200), Affects.ENCODING, Steers.SENDER] = 24
+    objects: Annotated[int, Field(ge=0, le=3, exclude_if=lambda count: count == 3), Affects.ENCODING] = 3
+    """`sedic`, `sggic`: how many objects are sent at most, each with its name and details (the papers' J), and for
+    `sedic` its mask."""
+    name_words: Annotated[int, Field(ge=1, le=20, exclude_if=lambda words: words == 4), Affects.ENCODING] = 4
+    """Of an object's name, at most (l_n, which the paper does not state)."""
+    object_words: Annotated[
+        int, Field(ge=1, le=100, exclude_if=lambda words: words == 20), Affects.ENCODING
+    ] = 20
+    """Of an object's details, at most (l_d; the paper: 10 to 30)."""
+    text_coder: Annotated[
+        Literal["shared", "huffman"], Field(exclude_if=lambda name: name == "shared"), _BOTH_ENDS
+    ] = "shared"
+    """`sedic`, `sggic`: how words become bytes: as GSC's, or by the Huffman code of SEDIC's paper, whose table is sent
+    and counted."""
+    mask_px: Annotated[Literal[1, 2, 4, 8, 16], Field(exclude_if=lambda px: px == 8), _BOTH_ENDS] = 8
+    """`sedic`: pixels along a side of a mask's cell. 8 is what a latent of the generator stands for: it sees no finer
+    one. The paper's is 1."""
     steps: Annotated[int, Field(ge=1, le=1000), Affects.DECODING, Steers.RECEIVER] = 8
     """Euler steps of the decoder."""
+    object_steps: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None,
+        Field(exclude_if=lambda steps: steps is None), Affects.DECODING, Steers.RECEIVER,
+    ] = None  # fmt: skip
+    """`sedic`, `sggic`: steps of the pass for each object (SEDIC: 10); None: as many as the whole takes."""
+    attention: Annotated[
+        float, Field(ge=0.0, le=1e6, exclude_if=lambda eta: eta == 40.0), Affects.DECODING, Steers.RECEIVER
+    ] = 40.0
+    """`sedic`: how far attention guidance moves the latent along its gradient (the paper's eta, 30 to 50); 0: off."""
+    attention_ratio: Annotated[
+        float, Field(ge=0.0, le=1.0, exclude_if=lambda share: share == 0.5), Affects.DECODING, Steers.RECEIVER
+    ] = 0.5
+    """The share of an object's steps, those nearest to noise, that are guided (T', which the paper does not state)."""
+    adaptive: Annotated[bool, Field(exclude_if=lambda on: not on), Affects.DECODING] = False
+    """`sggic`: whether steps and guidance are foretold for each picture (the paper's DynDiff), in place of `steps` and
+    `guidance`."""
     noise_seed: Annotated[int, Field(ge=0, lt=1 << 63), Affects.DECODING, Steers.RECEIVER] = 1
     """Of the noise that the decoder draws from: not the scenario's seed, so that equal sections are equal pictures."""
     guidance: Annotated[float, Field(ge=0.0, le=100.0), Affects.DECODING, Steers.RECEIVER] = 1.0
@@ -127,6 +160,12 @@ class ProfileConfig(Model):
     """The sender's segmentation model, for `codec.caption: grammar`."""
     captioner: ModelPlace = None
     """The sender's vision language model, for `codec.caption: vlm`."""
+    grounder: Annotated[ModelPlace, Field(exclude_if=lambda folder: folder is None)] = None
+    """Finds the masks of named objects for `sedic`: a folder with `detector` (Grounding DINO) and `masker` (SAM)."""
+    mask_finder: Annotated[ModelPlace, Field(exclude_if=lambda folder: folder is None)] = None
+    """Finds named objects in decoded pictures for `sggic`: a folder with CLIPSeg and its processor."""
+    dyndiff: Annotated[ModelPlace, Field(exclude_if=lambda folder: folder is None)] = None
+    """Foretells steps and guidance for `codec.adaptive`: a folder that `farlink train dyndiff` leaves."""
     caption_url: ModelPlace = None
     """An OpenAI-compatible endpoint, for `codec.caption: endpoint`, as in http://127.0.0.1:8000/v1."""
     caption_model: Annotated[Text, Affects.PLACE] = "Qwen/Qwen2.5-VL-7B-Instruct"

@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from link.errors import ModelMissingError
+from link.frame import Pixels
 from link.models import pull_hint
 
 if TYPE_CHECKING:
@@ -37,6 +40,13 @@ Size = tuple[int, int]
 def grid(width: int, height: int) -> tuple[int, int]:
     """Return rows and columns of the latents of a picture; its edges are filled up to whole cells."""
     return -(-height // CELL), -(-width // CELL)
+
+
+def whole_cells(pixels: Pixels) -> Pixels:
+    """Return *pixels* with their right and lower edges repeated up to whole cells."""
+    height, width = pixels.shape[:2]
+    rows, columns = grid(width, height)
+    return np.pad(pixels, ((0, rows * CELL - height), (0, columns * CELL - width), (0, 0)), mode="edge")
 
 
 def load(folder: Path, half: Half) -> "nn.Module":
@@ -81,7 +91,10 @@ def save(folder: Path, model: Any, settings: dict[str, Any], trained_on: Sequenc
 def _model(settings: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # it still uses torch.jit.script
-        from compressai import models
+        try:
+            from compressai import models
+        except ImportError as error:
+            raise ValueError(f"it needs compressai (pip install compressai): {error}") from None
 
     arguments = {key: value for key, value in settings.items() if not key.startswith("_")}
     return getattr(models, settings["_class_name"])(**arguments)
@@ -94,7 +107,8 @@ def _hint(folder: Path) -> str:
 def channels(folder: Path) -> int:
     """Return how many channels the transform in *folder* has. Raise ModelMissingError where it does not say."""
     try:
-        return int(json.loads((folder / "config.json").read_text())["M"])
+        settings = json.loads((folder / "config.json").read_text())
+        return int(settings["M"] if "M" in settings else settings["N"])  # one width for all of cheng2020's
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelMissingError(
             f"transform {folder}: no usable config.json: {error}{_hint(folder)}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from receiver.guidance import ObjectWish
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -19,6 +21,8 @@ class Conditioning:
     latent: NDArray[np.float32] | None = None
     """Latents of the generator's VAE that a codec sent in place of channels, normalised, shape (latent channels, 2 x
     rows, 2 x columns); None: it sent none."""
+    objects: tuple[ObjectWish, ...] = ()
+    """What is drawn one by one before the whole, by `receiver.stages.StagedGenerator`; others draw the whole alone."""
 
     def __post_init__(self) -> None:
         """Check that the shapes fit each other."""

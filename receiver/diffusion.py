@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from link.frame import Pixels
@@ -21,8 +22,9 @@ from link.seeds import generator as seeded
 from link.threads import one_thread
 from receiver.conditioning import Conditioning
 from receiver.device import how_many_fit
-from receiver.generator import Sampling, decode, encode, to_pixels
-from receiver.sd_parts import SdParts, watch_attention
+from receiver.generator import Sampling, decode, encode, encode_again, to_array, to_picture, to_pixels
+from receiver.sd_parts import LENGTH, SdParts, watch_attention
+from receiver.text_encoder import word_places
 from receiver.transform import Synthesis
 
 Control = tuple[Tensor | None, Tensor]
@@ -69,13 +71,20 @@ class Diffusion:
             ]
             latents = scheduler.add_noise(self._last.expand_as(noise), noise, timesteps[:1])
         for timestep in timesteps:
-            told = self.predict(latents, timestep, tokens, control)
-            if settings.guidance != 1.0:
-                plain = self.predict(latents, timestep, blank, control)
-                told = plain + settings.guidance * (told - plain)
-            latents = scheduler.step(told, timestep, latents, eta=0.0).prev_sample
+            latents = self.step(latents, timestep, tokens, blank, control)
         self._last = latents[-1:]
         return latents
+
+    def step(
+        self, latents: Tensor, timestep: Tensor, tokens: Tensor, blank: Tensor, control: Control
+    ) -> Tensor:
+        """Return *latents* after the step at *timestep*, which the scheduler's `set_timesteps` has named."""
+        told = self.predict(latents, timestep, tokens, control)
+        if self._sampling.guidance != 1.0:
+            plain = self.predict(latents, timestep, blank, control)
+            told = plain + self._sampling.guidance * (told - plain)
+        after: Tensor = self._parts.scheduler.step(told, timestep, latents, eta=0.0).prev_sample
+        return after
 
     def predict(self, latents: Tensor, timestep: Tensor, tokens: Tensor, control: Control) -> Tensor:
         """Return what the UNet predicts (`scheduler.config.prediction_type`), shape of *latents*, float32."""
@@ -123,6 +132,26 @@ class Diffusion:
         shape = (len(mean), len(chosen), -(-height // factor), -(-width // factor))
         return mean.transpose(1, 2).reshape(shape)
 
+    def reference(self, wish: Conditioning) -> NDArray[np.float32] | None:
+        """As of `receiver.generator.Generator`."""
+        if wish.latent is not None or not wish.arrived.any() or self._synthesis is None:
+            return wish.latent
+        picture = self._synthesis(wish.maps)[None].to(self._device, self._parts.vae.dtype)
+        return to_array(encode(self._parts.vae, picture))
+
+    def look_again(self, latents: Tensor) -> NDArray[np.float32]:
+        """As of `receiver.generator.Generator`."""
+        return to_array(encode_again(self._parts.vae, latents))
+
+    def see(self, pixels: Pixels) -> NDArray[np.float32]:
+        """As of `receiver.generator.Generator`."""
+        vae = self._parts.vae
+        return to_array(encode(vae, to_picture(pixels).to(self._device, vae.dtype)))
+
+    def picture(self, latents: Tensor) -> Pixels:
+        """As of `receiver.generator.Generator`."""
+        return to_pixels(decode(self._parts.vae, latents)[0])
+
     def most_at_once(self, rows: int, columns: int, most: int) -> int:
         """Return how many pictures of rows x columns cells the device's memory has room for together: 1 to *most*."""
         widest = 4 * 2 * min(self._parts.vae.config.block_out_channels) * rows * columns * 256
@@ -154,3 +183,42 @@ class Diffusion:
         rng = seeded(self._sampling.seed, f"noise/{rows}x{columns}")
         shape = (1, self._parts.unet.config.in_channels, 2 * rows, 2 * columns)
         return torch.from_numpy(rng.standard_normal(shape, np.float32)).to(self._device)
+
+
+class DiffusionCourse:
+    """The way of one picture as `receiver.guidance` takes it; see `GuidedCourse` there."""
+
+    def __init__(self, generator: Diffusion, wish: Conditioning, steps: int) -> None:
+        self._generator, self._caption, self.steps = generator, wish.caption, steps
+        self._parts = generator._parts
+        self._control = generator._control([wish])
+        self._tokens, self._blank = (
+            self._parts.embed([text]).to(generator._dtype) for text in (wish.caption, "")
+        )
+        self._noise = generator._noise_of(*wish.maps.shape[1:])
+        self._parts.scheduler.set_timesteps(steps, device=generator._device)
+        self._timesteps = self._parts.scheduler.timesteps
+
+    def start(self) -> Tensor:
+        """Return the noise that it starts from."""
+        return self._noise
+
+    def noised(self, latents: Tensor, at: int) -> Tensor:
+        """Return what clean *latents* are before step *at*."""
+        if at == self.steps:
+            return latents
+        made: Tensor = self._parts.scheduler.add_noise(latents, self._noise, self._timesteps[at : at + 1])
+        return made
+
+    def step(self, latents: Tensor, at: int) -> Tensor:
+        """Return *latents* after step *at*."""
+        return self._generator.step(latents, self._timesteps[at], self._tokens, self._blank, self._control)
+
+    def attention(self, latents: Tensor, at: int, words: str) -> Tensor:
+        """Return the cross-attention of the middle up block: (tokens, rows, columns)."""
+        length = min(LENGTH, int(self._parts.tokenizer.model_max_length))
+        chosen = word_places(self._parts.tokenizer, self._caption, words, length)
+        maps = self._generator.attention_maps(
+            latents, self._timesteps[at], [self._caption], chosen, self._control
+        )
+        return maps[0]

@@ -25,6 +25,7 @@ from link.seeds import generator as seeded
 from link.threads import one_thread
 from receiver.acceleration import FirstBlockCache, Residuals
 from receiver.conditioning import Conditioning
+from receiver.course import Course, usable
 from receiver.device import how_many_fit
 from receiver.parts import Parts
 from receiver.text_encoder import TextEncoder
@@ -50,7 +51,9 @@ class Generator:
     def __init__(
         self, parts: Parts, text: TextEncoder, synthesis: Synthesis | None, sampling: Sampling
     ) -> None:
-        self._parts, self._text, self._synthesis = parts, text, synthesis
+        self.parts = self._parts = parts
+        self.text = self._text = text
+        self._synthesis = synthesis
         self._sampling = sampling
         self._device = parts.transformer.device
         self._dtype = parts.transformer.dtype
@@ -124,38 +127,76 @@ class Generator:
     def _sample(
         self, flow: "Flow", control: Tensor | None, captions: list[str], rows: int, columns: int
     ) -> Tensor:
-        count, settings = len(captions), self._sampling
-        noise = self._noise_of(rows, columns).expand(count, -1, -1)
-        timesteps, sigmas = self._schedule(rows * columns)
-        latents = noise
-        if settings.strength < 1.0 and self._last is not None and self._last.shape[1:] == noise.shape[1:]:
-            first = min(len(timesteps) - 1, round(len(timesteps) * (1.0 - settings.strength)))
-            timesteps, sigmas = timesteps[first:], sigmas[first:]
-            latents = (1.0 - sigmas[0]) * self._last + sigmas[0] * noise
-        tokens, pooled = (item.to(self._device, self._dtype) for item in self._text.encode(captions))
-        embedded = self._parts.transformer.config.guidance_embeds
-        guidance = torch.full((count,), settings.guidance, device=self._device) if embedded else None
-        free = not embedded and settings.guidance != 1.0
-        blank = (
-            [item.to(self._device, self._dtype) for item in self._text.encode([""] * count)] if free else []
-        )
+        settings = self._sampling
+        course = self._course(flow, control, captions, rows, columns, settings.steps)
+        first, latents = 0, course.noise
+        if settings.strength < 1.0 and self._last is not None and self._last.shape[1:] == latents.shape[1:]:
+            first = min(course.steps - 1, round(course.steps * (1.0 - settings.strength)))
+            latents = course.noised(self._last, first)
         # The latents stay in float32: eight roundings to bfloat16 show.
         latents = latents.float()
-        for at, timestep in enumerate(timesteps):
-            time = (timestep / 1000.0).expand(count).to(self._device, self._dtype)
-            velocity = flow(latents.to(self._dtype), time, tokens, pooled, control, guidance).float()
-            if free:
-                plain = flow(
-                    latents.to(self._dtype), time, blank[0], blank[1], control, None, "plain"
-                ).float()
-                velocity = plain + settings.guidance * (velocity - plain)
-            latents = latents + (sigmas[at + 1] - sigmas[at]) * velocity
+        for at in range(first, course.steps):
+            latents = course.step(latents, at)
         return latents
 
-    def _schedule(self, tokens: int) -> tuple[Tensor, Tensor]:
+    def _course(
+        self,
+        flow: "Flow",
+        control: Tensor | None,
+        captions: list[str],
+        rows: int,
+        columns: int,
+        steps: int,
+    ) -> Course:
+        """Return the way of some pictures, of *captions*, from noise to latents in *steps* steps."""
+        count, settings = len(captions), self._sampling
+        embedded = self._parts.transformer.config.guidance_embeds
+        free = not embedded and settings.guidance != 1.0
+        texts = [self._embed(captions), self._embed([""] * count)] if free else [self._embed(captions)]
+        told = torch.full((count,), settings.guidance, device=self._device) if embedded else None
+        noise = usable(self._noise_of(rows, columns)).expand(count, -1, -1)
+        return Course(
+            flow, control, texts, told, settings.guidance, *self._schedule(rows * columns, steps), noise
+        )
+
+    def _embed(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        tokens, pooled = self._text.encode(captions)
+        return usable(tokens.to(self._device, self._dtype)), usable(pooled.to(self._device, self._dtype))
+
+    def course(self, wish: Conditioning, steps: int) -> Course:
+        """Return the way of one picture in *steps* steps, for `receiver.stages`."""
+        rows, columns = wish.maps.shape[1:]
+        control, scale = self._control([wish])
+        flow = Flow(self._parts, scale, rows, columns)
+        return self._course(flow, control, [wish.caption], rows, columns, steps)
+
+    def reference(self, wish: Conditioning) -> NDArray[np.float32] | None:
+        """Return the latents of the picture that arrived for *wish*, as `Conditioning.latent`; None for none."""
+        if wish.latent is None and not wish.arrived.any():
+            return None
+        return to_array(self._shown(wish))
+
+    def look_again(self, latents: Tensor) -> NDArray[np.float32]:
+        """Return the latents of the picture that *latents* are decoded to (Algorithm 1's line 3)."""
+        return to_array(encode_again(self._parts.vae, latents))
+
+    @property
+    def codec_channels(self) -> int:
+        """How many channels of a codec it is shown; 1 where it knows none, and is shown zeros."""
+        return int(self._parts.controlnet.config.codec_channels) if self._parts.takes_channels() else 1
+
+    def see(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Return the latents of *pixels* in whole cells, as `Conditioning.latent`."""
+        return to_array(encode(self._parts.vae, to_picture(pixels).to(self._device, self._dtype)))
+
+    def picture(self, latents: Tensor) -> Pixels:
+        """Return the picture of one picture's *latents*."""
+        return to_pixels(decode(self._parts.preview or self._parts.vae, latents)[0])
+
+    def _schedule(self, tokens: int, steps: int | None = None) -> tuple[Tensor, Tensor]:
         """Return timesteps (0 to 1000) and the noise shares before and after each, as the scheduler sets them."""
         scheduler = self._parts.scheduler
-        steps = self._sampling.steps
+        steps = steps or self._sampling.steps
         options = {}
         if scheduler.config.use_dynamic_shifting:
             config = scheduler.config
@@ -325,6 +366,21 @@ def decode(vae: torch.nn.Module, latents: Tensor) -> Tensor:
     raw = latents / config.scaling_factor + (config.shift_factor or 0.0)  # type: ignore[union-attr, operator]
     pictures: Tensor = vae.decode(raw.to(vae.dtype)).sample  # type: ignore[operator, arg-type]
     return pictures.float() / 2 + 0.5
+
+
+def encode_again(vae: torch.nn.Module, latents: Tensor) -> Tensor:
+    """Return the normalised latents of the picture that *latents* are decoded to."""
+    return encode(vae, decode(vae, latents).clamp(0, 1).to(vae.dtype))  # type: ignore[arg-type]
+
+
+def to_picture(pixels: Pixels) -> Tensor:
+    """Return *pixels* (height, width, 3) as (1, 3, height, width), 0 to 1."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255.0
+
+
+def to_array(latents: Tensor) -> NDArray[np.float32]:
+    """Return one picture's *latents*, shape (1, channels, height, width), without the first axis."""
+    return np.asarray(latents[0].float().cpu().numpy())
 
 
 def to_pixels(picture: Tensor) -> NDArray[np.uint8]:

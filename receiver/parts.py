@@ -143,6 +143,8 @@ class Parts:
     """What a union ControlNet is told it is shown; None for any other."""
     cache: Literal["none", "first_block", "taylorseer"] = "none"
     cache_threshold: float = 0.0
+    offloaded: bool = False
+    """Whether layers visit the device one by one, in the order of whole forward passes."""
 
     @classmethod
     def from_pretrained(
@@ -187,6 +189,7 @@ class Parts:
         With *offload* transformer and ControlNet stay in main memory, and each layer visits *device* when it is
         its turn.
         """
+        self.offloaded = offload
         for model in (self.transformer, self.controlnet):
             if offload:
                 # The stream fetches the next layer ahead, but only knows the order of whole forward passes.

@@ -91,6 +91,25 @@ class TextEncoder:
         ).input_ids
         return t5, clip
 
+    def places(self, caption: str, words: str) -> list[int]:
+        """Return which tokens of *caption* `words` are, as T5 has them; all of its text where they are none of it."""
+        return word_places(self._t5_tokens, caption, words, self._length)
+
+
+def word_places(tokenizer: Any, caption: str, words: str, length: int) -> list[int]:
+    """Return the places in *caption*'s tokens, at most *length*, of those that *words* are made of, as a row.
+
+    Where they are not in it as a row (cut off, or tokenised otherwise within the sentence) it is every token that is
+    neither padding nor a mark.
+    """
+    marks = set(tokenizer.all_special_ids)
+    given = tokenizer([caption], max_length=length, truncation=True).input_ids[0]
+    sought = [one for one in tokenizer([words]).input_ids[0] if one not in marks]
+    for at in range(len(given) - len(sought) + 1):
+        if sought and given[at : at + len(sought)] == sought:
+            return list(range(at, at + len(sought)))
+    return [at for at, one in enumerate(given) if one not in marks] or [0]
+
 
 def embed(encoder: TextEncoder, captions: list[str]) -> tuple[Tensor, Tensor]:
     """Return embeddings by token and pooled, without keeping them; gradients flow where they are on."""

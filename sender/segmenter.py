@@ -14,25 +14,11 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 from transformers.utils import logging
 
-from link.bitstream.grammar import SCENES
+from link.bitstream.grammar import SCENES, SYNONYMS
 from link.errors import ModelMissingError, UsageError
 from link.pretrained import BROKEN, first_line, load_settings, load_weights
 from link.threads import one_thread
 from sender.captioner import CLASSES, UNKNOWN, Labels, Pixels
-
-SYNONYMS = {
-    "sidewalk": "pavement",
-    "vegetation": "tree",
-    "traffic sign": "sign",
-    "traffic light": "sign",
-    "wall": "fence",
-    "truck": "car",
-    "bus": "car",
-    "person": "pedestrian",
-    "rider": "cyclist",
-    "bicycle": "cyclist",
-}
-"""What other data sets call our classes."""
 
 _MODELS: Any = AutoModelForSemanticSegmentation
 _PROCESSORS: Any = AutoImageProcessor

@@ -10,7 +10,7 @@ from torch import nn
 from link import transform
 from link.frame import Pixels
 from link.threads import one_thread
-from link.transform import CELL, grid
+from link.transform import whole_cells
 
 Maps = NDArray[np.int32]
 """Shape (channels, rows, columns): rounded latents, one for each cell of 16x16 pixels."""
@@ -35,13 +35,6 @@ class AnalysisTransform:
             picture = torch.from_numpy(whole_cells(pixels)).permute(2, 0, 1)[None].float().div_(255.0)
             latent = self._network(picture)[0].round_()
         return np.asarray(latent.to(torch.int32).numpy())
-
-
-def whole_cells(pixels: Pixels) -> Pixels:
-    """Return *pixels* with their right and lower edges repeated up to whole cells."""
-    height, width = pixels.shape[:2]
-    rows, columns = grid(width, height)
-    return np.pad(pixels, ((0, rows * CELL - height), (0, columns * CELL - width), (0, 0)), mode="edge")
 
 
 @one_thread()

@@ -88,14 +88,18 @@ class QwenCaptioner:
             raise UsageError(f"{name}: cannot be read as a Qwen2.5-VL model: {first_line(error)}") from None
         self._words = words
 
-    @one_thread()
     def caption(self, pixels: Pixels) -> str:
         """Return what the model says of *pixels*."""
+        return trim(self.ask(pixels, prompt(self._words), self._words), self._words)
+
+    @one_thread()
+    def ask(self, pixels: Pixels, question: str, words: int) -> str:
+        """Return the model's answer to *question* about *pixels*, of about *words* words, as it is."""
         import torch
 
         content = [
             {"type": "image", "image": Image.fromarray(pixels)},
-            {"type": "text", "text": prompt(self._words)},
+            {"type": "text", "text": question},
         ]
         given = self._processor.apply_chat_template(
             [{"role": "user", "content": content}],
@@ -106,10 +110,11 @@ class QwenCaptioner:
         ).to(self._model.device)
         with torch.inference_mode():
             said = self._model.generate(
-                **given, max_new_tokens=_TOKENS_PER_WORD * self._words, do_sample=False, num_beams=1
+                **given, max_new_tokens=_TOKENS_PER_WORD * words, do_sample=False, num_beams=1
             )
         new = said[0, given["input_ids"].shape[1] :]
-        return trim(self._processor.tokenizer.decode(new, skip_special_tokens=True), self._words)
+        answer: str = self._processor.tokenizer.decode(new, skip_special_tokens=True)
+        return answer
 
 
 def device_map(device: str, weights_bytes: int, memory_bytes: int) -> str | dict[str, str]:
@@ -156,23 +161,29 @@ class EndpointCaptioner:
 
         Raise UsageError for an answer that is no caption or a refusal, OSError where none comes in time.
         """
-        picture = base64.b64encode(png.encode(pixels)).decode()
-        content = [
-            {"type": "text", "text": prompt(self._words)},
-            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
-        ]
-        question = {
-            "model": self._model,
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": _TOKENS_PER_WORD * self._words,
-            "temperature": 0,
-        }
-        request = Request(self._url, json.dumps(question).encode(), self._headers, method="POST")
-        answer = run_within(self._timeout_s, lambda: self._post(request), self._shown)
-        caption = trim(self._text(answer), self._words)
+        caption = trim(self.ask(pixels, prompt(self._words), self._words), self._words)
         if not caption:
             raise UsageError(f"{self._shown}: the answer holds no caption")
         return caption
+
+    def ask(self, pixels: Pixels, question: str, words: int) -> str:
+        """Return the server's answer to *question* about *pixels*, of about *words* words, as it is.
+
+        Raise UsageError for an answer that is no text or a refusal, OSError where none comes in time.
+        """
+        picture = base64.b64encode(png.encode(pixels)).decode()
+        content = [
+            {"type": "text", "text": question},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
+        ]
+        asked = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": _TOKENS_PER_WORD * words,
+            "temperature": 0,
+        }
+        request = Request(self._url, json.dumps(asked).encode(), self._headers, method="POST")
+        return self._text(run_within(self._timeout_s, lambda: self._post(request), self._shown))
 
     def _post(self, request: Request) -> bytes:
         try:

@@ -36,7 +36,7 @@ from sender.encoder import Adjustable, Quality, Weighed
 SIZE = (64, 48)
 SLOW_S = 2.0
 CODECS = [*SYNTAXES, "bands"]
-SETTINGS = {"codec.channels": 3, "codec.steps": 1}
+SETTINGS = {"codec.channels": 3, "codec.steps": 1, "codec.objects": 1}
 """Little work for those that read them."""
 
 

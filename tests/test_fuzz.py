@@ -182,7 +182,7 @@ class Blank:
 
 def decoder_of(plan):
     decoder: Any = DECODERS[plan.codec.name](plan)
-    if plan.codec.name == "gsc":
+    if hasattr(decoder, "_generator"):
         decoder._generator = Blank()  # what is read of bad bytes is on trial, not the drawing of it
     return decoder
 

@@ -2,17 +2,20 @@
 
 import random
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from campaigns import bounded, mutate, seed, sizes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from link.bitstream import maps
 from link.bitstream.maps import decode, decode_mask, encode, encode_mask
 
 WAYS = [name for name, _ in maps.WAYS]
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def things(height=48, width=64, classes=6):
@@ -84,6 +87,37 @@ def test_masks_take_less_than_half_of_raw_run_lengths():
             coded += len(encode_mask(mask))
             raw += raw_run_bytes(mask)
     assert 0.1 < coded / raw < 0.4
+
+
+def largest_masks(path, void, cell):
+    """Return the masks of the three largest classes of a labelled picture, every *cell*-th pixel of it."""
+    labels = np.array(Image.open(path))[::cell, ::cell]
+    counts = np.bincount(labels.ravel(), minlength=256)
+    counts[list(void)] = 0
+    return [labels == kind for kind in np.argsort(-counts)[:3] if counts[kind] >= 0.005 * labels.size]
+
+
+@pytest.mark.parametrize(
+    ("folder", "void", "cell", "expected"),
+    [
+        ("coco128/masks", (0, 255), 4, 0.28),
+        ("coco128/masks", (0, 255), 8, 0.37),
+        ("camvid/val_labels", (11,), 4, 0.29),
+        ("camvid/val_labels", (11,), 8, 0.35),
+    ],
+)
+def test_masks_of_real_things_take_less_than_half_of_raw_run_lengths(folder, void, cell, expected):
+    """COCO128's and CamVid's, at a quarter of their sides and on the latents' grid."""
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"no shared {folder}")
+    coded = raw = 0
+    for path in sorted((SHARED / folder).iterdir())[5 :: 40 if cell == 4 else 20]:
+        for mask in largest_masks(path, void, cell):
+            data = encode_mask(mask)
+            assert np.array_equal(decode_mask(data, mask.shape), mask)
+            coded += len(data)
+            raw += raw_run_bytes(mask)
+    assert expected - 0.06 < coded / raw < min(0.5, expected + 0.06)
 
 
 def test_a_blank_mask_is_next_to_nothing_and_noise_is_not_blown_up():

@@ -54,14 +54,18 @@ def test_the_lists_that_are_made_of_the_marks():
         "task",
         "caption_words",
         "max_channels",
+        "objects",
+        "name_words",
+        "object_words",
     }
-    receiver = {"steps", "noise_seed", "guidance", "control_scale", "strength"}
-    draws = {"generator"}  # what another one needs of the sender is in the models that are hashed
+    receiver = {"steps", "noise_seed", "guidance", "control_scale", "strength",
+                "object_steps", "attention", "attention_ratio"}  # fmt: skip
+    draws = {"generator", "adaptive"}  # what another one needs of the sender is in the models that are hashed
     assert fields_unmarked(Codec, Affects.SYNTAX) == sender | receiver | draws
     assert fields_unmarked(Codec, Affects.DECODING) == sender
     assert fields_unmarked(Codec, Affects.ENCODING) == receiver | draws
     assert fields_marked(ProfileConfig, Affects.PLACE) == {
-        "bundle", "transform", "segmenter", "captioner", "caption_model", "caption_url", "generator", "transformer",
+        "bundle", "transform", "segmenter", "captioner", "grounder", "mask_finder", "dyndiff", "caption_model", "caption_url", "generator", "transformer",
         "controlnet", "vae", "text", "lora", "preview_vae", "rate_table", "segmentation", "depth", "detection",
     }  # fmt: skip
     assert fields_unmarked(ProfileConfig, Affects.RUNNING) - fields_marked(ProfileConfig, Affects.PLACE) == {

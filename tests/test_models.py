@@ -97,6 +97,7 @@ def test_the_table_is_complete():
         "flux/captioner",
     ]
     assert models.select_parts("flux/preview") == ["flux/preview"]
+    assert models.select_parts("flux/grounder") == ["flux/grounder/detector", "flux/grounder/masker"]
     with pytest.raises(UsageError, match="flux/lora-turbo"):
         models.select_parts("fluxx")
 
@@ -105,7 +106,7 @@ def test_most_revisions_are_pinned():
     free = {name for name, part in CATALOGUE.items() if part.revision is None}
     assert free == {
         "flux/controlnet", "flux/controlnet-upscaler", "flux/lora-hyper", "flux/lora-turbo", "flux/segmentation",
-        "flux/detection-r101",
+        "flux/detection-r101", "flux/grounder/detector", "flux/grounder/masker", "flux/mask-finder",
     }, "the lock file has these from the first pull on"  # fmt: skip
     revisions = [part.revision for part in CATALOGUE.values() if part.revision]
     assert len(set(revisions)) == len(revisions)

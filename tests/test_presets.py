@@ -63,6 +63,11 @@ def test_a_preset_loads_and_survives_being_written(name: str, tmp_path: Path) ->
         "gsc-table-1": "kitti:data/kitti",
         "gsc-table-2": "cityscapes:data/cityscapes",
         "gsc-table-3": "coco:data/coco",
+        "sedic-table-1": "clic:data/clic",
+        "sedic-table-2": "clic:data/clic",
+        "sedic-table-3": "kodak:data/kodak",
+        "sedic-table-5": "clic:data/clic",
+        "sggic-table-1": "clic:data/clic",
     }
     assert plan.camera.source == sources.get(name, "testcard")
     assert plan.codec.frame_bytes is not None
@@ -94,6 +99,37 @@ def test_the_papers_tables_lose_and_cut_nothing(name: int, task: str, bpp: float
     papers_bytes = bpp * plan.camera.width * plan.camera.height / 8
     assert (plan.codec.frame_bytes or 0) > 50 * papers_bytes
     assert plan.codec.channels == 16
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "bpp"), [(1, (768, 768), 0.0439), (2, (768, 768), 0.0439), (3, (768, 512), 0.0457),
+                                (5, (768, 768), 0.0439)]
+)  # fmt: skip
+def test_sedics_tables_are_at_its_settings_and_cut_nothing(
+    number: int, size: tuple[int, int], bpp: float
+) -> None:
+    plan = schema.load(f"sedic-table-{number}")
+    codec = plan.codec
+    assert (plan.camera.width, plan.camera.height) == size
+    assert (codec.name, codec.profile, codec.caption) == ("sedic", "flux", "vlm")
+    assert (codec.objects, codec.caption_words, codec.object_words) == (3, 50, 30), "of about .04 to .05 bpp"
+    assert (codec.attention, codec.object_steps, codec.steps, codec.mask_px) == (40.0, 10, 20, 8)
+    (hop,) = plan.link.hops
+    assert not (hop.loss or hop.bit_error_rate or hop.outage)
+    assert (codec.frame_bytes or 0) > 10 * bpp * size[0] * size[1] / 8
+    text, _ = schema.source_text(plan.name)
+    assert f"{bpp:.4f}".lstrip("0") in text
+
+
+def test_sggics_table_is_at_its_settings_and_cuts_nothing() -> None:
+    plan = schema.load("sggic-table-1")
+    codec = plan.codec
+    assert (plan.camera.width, plan.camera.height, plan.camera.frames) == (512, 512, 20)
+    assert (codec.name, codec.profile, codec.caption, codec.adaptive) == ("sggic", "flux", "vlm", False)
+    assert (codec.objects, codec.caption_words, codec.object_words) == (3, 50, 10), "as its question asks for"
+    (hop,) = plan.link.hops
+    assert not (hop.loss or hop.bit_error_rate or hop.outage)
+    assert (codec.frame_bytes or 0) > 10 * 0.077 * 512 * 512 / 8
 
 
 def test_there_are_presets_for_every_kind_of_link() -> None:
@@ -129,6 +165,7 @@ NO_UNIT = {
     "eccentricity", "nodes",  # a ratio by definition, and names
     "alpha", "beta", "noise_seed",  # weights, and a number
     "spreading", "shipping", "spreading_factor", "coding", "order", "word_symbols",  # of budgets: factors, counts
+    "objects", "name_words", "object_words", "object_steps", "attention",  # counts, and a factor
     "budget_steps",  # rows of a time, a rate and an error rate
 }  # fmt: skip
 

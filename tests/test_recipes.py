@@ -131,7 +131,7 @@ def test_every_setting_is_read_by_some_codec():
 
 
 def test_the_help_and_the_readme_name_the_codecs_of_the_table():
-    assert options._CODEC == "Codec: gsc (the default), jpeg2000, webp, avif, jpeg or findings."
+    assert options._CODEC == "Codec: gsc (the default), jpeg2000, webp, avif, jpeg, findings, sedic or sggic."
     assert Codec().name == next(iter(SYNTAXES))
     table = re.search(
         r"\| codec \| how it travels \|\n\| --- \| --- \|\n((?:\|.*\n)+)", (ROOT / "README.md").read_text()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import (
     MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING,
     MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING,
@@ -54,3 +55,21 @@ class SegmentationModel:
         size = [(pixels.shape[0], pixels.shape[1])]
         labels = self._processor.post_process_semantic_segmentation(out, target_sizes=size)[0]
         return Segments(labels.cpu().numpy().astype(np.uint8), self.names)
+
+    @one_thread()
+    @torch.inference_mode()
+    def shares(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Return how surely each pixel is of each class: (classes, height, width), 0 to 1, sums of 1.
+
+        Of masks with classes their product counts, as in Mask2Former (Cheng et al. 2022).
+        """
+        given = self._processor(images=pixels.copy(), return_tensors="pt", input_data_format="channels_last")
+        out = self._model(pixel_values=given["pixel_values"].to(self._device))
+        if getattr(out, "logits", None) is not None:
+            sure = out.logits.softmax(1)
+        else:
+            kinds = out.class_queries_logits.softmax(-1)[..., :-1]
+            sure = torch.einsum("bqc,bqhw->bchw", kinds, out.masks_queries_logits.sigmoid())
+        size = (pixels.shape[0], pixels.shape[1])
+        sure = torch.nn.functional.interpolate(sure.float(), size, mode="bilinear")[0]
+        return np.asarray((sure / sure.sum(0).clamp_min(1e-6)).cpu().numpy())

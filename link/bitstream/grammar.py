@@ -102,6 +102,32 @@ SCENES = {
 """The scenes by name. The place of a noun in its scene is its number on the wire and among the labels."""
 
 
+SYNONYMS = {
+    "sidewalk": "pavement",
+    "vegetation": "tree",
+    "traffic sign": "sign",
+    "traffic light": "sign",
+    "wall": "fence",
+    "truck": "car",
+    "bus": "car",
+    "person": "pedestrian",
+    "rider": "cyclist",
+    "bicycle": "cyclist",
+}
+"""What others call what `SCENES` has a noun for."""
+
+
+def find_noun(name: str, scene: str) -> str | None:
+    """Return the noun of *scene* that free words such as `red cars` mean, None where it has none."""
+    nouns = SCENES[scene].nouns
+    for word in reversed(name.lower().split()):
+        for form in (word, word.removesuffix("s"), word.removesuffix("es")):
+            noun = SYNONYMS.get(form, form)
+            if noun in nouns:
+                return noun
+    return None
+
+
 @dataclass(frozen=True)
 class Item:
     """One thing in the picture. *size* and *place* are empty in scenes that have none."""

@@ -28,6 +28,18 @@ def _findings() -> "PayloadSyntax":
     return FindingsSyntax()
 
 
+def _sedic() -> "PayloadSyntax":
+    from link.codecs.sedic import SedicSyntax
+
+    return SedicSyntax()
+
+
+def _sggic() -> "PayloadSyntax":
+    from link.codecs.sggic import SggicSyntax
+
+    return SggicSyntax()
+
+
 class SyntaxTable(MutableMapping[str, "PayloadSyntax"]):
     """Syntaxes by codec name, each made when it is first asked for: the command line lists names without numpy."""
 
@@ -63,6 +75,8 @@ SYNTAXES = SyntaxTable(
         "avif": _classical("avif"),
         "jpeg": _classical("jpeg"),
         "findings": _findings,
+        "sedic": _sedic,
+        "sggic": _sggic,
     }
 )
 """The first is the default of `codec.name`."""

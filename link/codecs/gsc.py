@@ -72,19 +72,7 @@ class GscSyntax(PayloadSyntax):
 
     def tables(self, session: Session) -> bytes:
         """Return the digests of the transform, its tables and the caption tables."""
-        captions = ""
-        if session.codec.caption == "grammar":
-            words = (
-                grammar.SCENES,
-                grammar.SIZES,
-                grammar.PLACES,
-                grammar.COLOURS,
-                grammar.LEVELS,
-                grammar.TINTS,
-            )
-            captions = digest(grammar.TABLE) + repr(words)
-        elif has_caption(session.codec):
-            captions = digest(text.TABLE)
+        captions = caption_stamp(session.codec)
         weights = model_digest(transform_folder(session))
         return f"gsc/{SYNTAX_VERSION}/{captions}/{weights}".encode()
 
@@ -162,6 +150,21 @@ class GscSyntax(PayloadSyntax):
 def has_caption(codec: Codec) -> bool:
     """Return whether section 0 is a caption."""
     return codec.caption != "none"
+
+
+def caption_stamp(codec: Codec) -> str:
+    """Return what changes when the tables of the captions or the words of their grammar do."""
+    if codec.caption == "grammar":
+        words = (
+            grammar.SCENES,
+            grammar.SIZES,
+            grammar.PLACES,
+            grammar.COLOURS,
+            grammar.LEVELS,
+            grammar.TINTS,
+        )
+        return digest(grammar.TABLE) + repr(words)
+    return digest(text.TABLE) if has_caption(codec) else ""
 
 
 def write(codec: Codec, sent: Transmission, tables: latent.LatentTables, priority: Sequence[int]) -> Payload:

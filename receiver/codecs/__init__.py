@@ -48,8 +48,22 @@ def _findings_reader(session: Session) -> SectionOnlooker:
     return FindingsReader.from_session(session)
 
 
+def _sedic(session: Session) -> Decoder:
+    from receiver.codecs.sedic import SedicDecoder
+
+    return SedicDecoder.from_session(session)
+
+
+def _sggic(session: Session) -> Decoder:
+    from receiver.codecs.sggic import SggicDecoder
+
+    return SggicDecoder.from_session(session)
+
+
 DECODERS: dict[str, DecoderRow] = {
     "gsc": DecoderRow(_gsc, folders.of_gsc),
     **{name: DecoderRow(ClassicalDecoder.from_session) for name in NAMES},
     "findings": DecoderRow(_findings, analyst.places, _findings_reader),
+    "sedic": DecoderRow(_sedic, folders.of_gsc),
+    "sggic": DecoderRow(_sggic, folders.of_sggic),
 }

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from link import transform
@@ -13,6 +12,7 @@ from link.config import Codec, Session
 from link.frame import Payload, Pixels, scale
 from link.models import transform_folder
 from link.transform import grid
+from receiver.codecs.objectwise import spread_channels
 from receiver.conditioning import Conditioning
 from receiver.diffusion import Diffusion
 from receiver.folders import part_folders
@@ -111,9 +111,5 @@ class GscDecoder:
 
     def condition(self, arrived: Transmission) -> Conditioning:
         """Return what *arrived* tells the generator."""
-        maps = np.zeros((self._tables.n, *grid(*self._coded)), np.int32)
-        there = np.zeros(self._tables.n, np.bool_)
-        for channel, channel_map in zip(arrived.channels, arrived.maps, strict=True):
-            maps[channel] = channel_map
-            there[channel] = True
+        maps, there = spread_channels(arrived, self._tables.n, self._coded)
         return Conditioning(maps, there, arrived.caption or "")

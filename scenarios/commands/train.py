@@ -28,7 +28,8 @@ Part = Annotated[
     typer.Argument(
         metavar="PART",
         help="world, text, segmenter, grammar, transform, tables, autoencoder, decoder, flow, control, joint, "
-        "segmentation-street, segmentation-world, depth-world, detection-world, detection-threshold or rate; "
+        "segmentation-street, segmentation-world, depth-world, detection-world, detection-threshold, dyndiff or "
+        "rate; "
         "all: each of them in turn; "
         "for flux tables, control or rate.",
     ),
@@ -135,6 +136,8 @@ def train(
         farlink train control --streets camvid/train --from runs --init receiver/weights/tiny --out runs/control
 
         farlink train tables --transform runs/transform/model --pictures photos
+
+        farlink train dyndiff --streets camvid/train --leave-out 0006R0 --out runs/dyndiff
 
         farlink train rate --source world:mars:9 --out rate.json
 

@@ -12,7 +12,9 @@ from link.marks import Affects, fields_marked
 from scenarios.schema import with_local_models
 
 OPENED: dict[str, tuple[str, ...]] = {
-    "sender": ("bundle", "transform", "segmenter", "captioner", "caption_url", "caption_model", "rate_table"),
+    "sender": (
+        "bundle", "transform", "segmenter", "captioner", "grounder", "caption_url", "caption_model", "rate_table",
+    ),
     "receiver": (
         "bundle", "transform", "generator", "transformer", "controlnet", "vae", "text", "lora", "preview_vae", *TASKS,
     ),

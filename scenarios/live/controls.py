@@ -111,6 +111,15 @@ DRAWING: Mapping[str, SteeringControl] = {
     "codec.control_scale": SteeringControl(
         "weight of the channels", "range", "", 0, 3, step=0.05, shown=_switched("control_scale")
     ),
+    "codec.object_steps": SteeringControl(
+        "steps of an object", "range", "", 1, 64, "log", 1, shown=lambda s: s.codec.object_steps is not None
+    ),
+    "codec.attention": SteeringControl(
+        "attention guidance", "range", "", 0, 400, step=5, shown=_switched("attention")
+    ),
+    "codec.attention_ratio": SteeringControl(
+        "steps that are guided", "range", "%", 0, 1, step=0.05, shown=_switched("attention_ratio")
+    ),
     "codec.noise_seed": SteeringControl("noise", "range", "", 0, 100, step=1, shown=_switched("noise_seed")),
     "link.repair.show_early": SteeringControl(
         "show what is there", "switch", note="while the rest is asked for", shown=lambda s: s.link.repair.arq

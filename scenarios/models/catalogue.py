@@ -13,6 +13,7 @@ FLUX_LICENCE = "FLUX.1-dev non-commercial"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.json")
 """What a model folder needs: no pickled weights are fetched, ever."""
 TOKENS = ("*.json", "*.txt", "*.model")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,44 @@ CATALOGUE: Mapping[str, CataloguePart] = {
         folder="flux/captioner-72b",
         files=(*WEIGHTS, "merges.txt"),
         use="captions as in the GSC paper (profile.captioner=FOLDER)",
+        by_profile=False,
+    ),
+    "flux/grounder/detector": CataloguePart(
+        source="IDEA-Research/grounding-dino-tiny",
+        revision=None,
+        licence="Apache-2.0",
+        size_bytes=700_000_000,
+        folder="flux/grounder/detector",
+        files=("config.json", "model.safetensors", "preprocessor_config.json", *_TOKENIZER),
+        use="sedic: boxes of named objects (Swin-T, as in the paper's code)",
+        by_profile=False,
+    ),
+    "flux/grounder/masker": CataloguePart(
+        source="facebook/sam-vit-huge",
+        revision=None,
+        licence="Apache-2.0",
+        size_bytes=2_570_000_000,
+        folder="flux/grounder/masker",
+        files=("config.json", "model.safetensors", "preprocessor_config.json"),
+        use="sedic: masks in those boxes (ViT-H, as in the paper's code)",
+        by_profile=False,
+    ),
+    "flux/mask-finder": CataloguePart(
+        source="CIDAS/clipseg-rd64-refined",
+        revision=None,
+        licence="Apache-2.0",
+        size_bytes=605_000_000,
+        folder="flux/mask-finder",
+        files=(
+            "config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "vocab.json",
+            "merges.txt",
+        ),
+        use="sggic: masks of named objects in decoded pictures (CLIPSeg, the paper's)",
         by_profile=False,
     ),
     "flux/controlnet-upscaler": CataloguePart(

@@ -50,8 +50,12 @@ class ModelSource(Protocol):
 
 
 def select_parts(name: str) -> list[str]:
-    """Return the parts that *name* stands for: a profile, or one part. Raise UsageError for neither."""
-    names = [key for key, part in CATALOGUE.items() if key.startswith(f"{name}/") and part.by_profile]
+    """Return the parts that *name* stands for: a profile, one part, or what one is made of. Raise UsageError else."""
+    names = [
+        key
+        for key, part in CATALOGUE.items()
+        if key.startswith(f"{name}/") and (part.by_profile or "/" in name)
+    ]
     if not names and name in CATALOGUE:
         names = [name]
     if not names:

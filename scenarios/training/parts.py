@@ -26,6 +26,12 @@ def _rate(profile: str) -> Fitted:
     return Fitted(fit, needs=("out",), takes=_RATE)
 
 
+def _dyndiff(request: TrainingRequest, say: tiny.Say) -> Path:
+    from scenarios.training.dyndiff import dyndiff  # both ends, which no other part needs
+
+    return dyndiff(request, say)
+
+
 def _train_all(request: TrainingRequest, clock: Callable[[], float], say: tiny.Say) -> Path:
     return train_all(PARTS["tiny"], request, clock, say)
 
@@ -135,6 +141,11 @@ PARTS: dict[str, dict[str, Entry]] = {
             takes=("size",),
         ),
         "detection-threshold": Fitted(detection.fit_threshold, needs=("world",), takes=("init", "earlier")),
+        "dyndiff": Fitted(
+            _dyndiff,
+            needs=("out", "streets"),
+            takes=("world", "held_out", "leave_out", "examples", "steps", "size", "perceptual"),
+        ),
         "rate": _rate("tiny"),
         "all": Whole(
             _train_all,

@@ -46,8 +46,22 @@ def _findings(session: Session) -> Encoder:
     return FindingsEncoder.from_session(session)
 
 
+def _sedic(session: Session) -> Encoder:
+    from sender.codecs.sedic import SedicEncoder
+
+    return SedicEncoder.from_session(session)
+
+
+def _sggic(session: Session) -> Encoder:
+    from sender.codecs.sggic import SggicEncoder
+
+    return SggicEncoder.from_session(session)
+
+
 ENCODERS: dict[str, EncoderRow] = {
     "gsc": EncoderRow(_gsc, folders.of_gsc),
     **{name: EncoderRow(_classical) for name in NAMES},
     "findings": EncoderRow(_findings, analyst.places),
+    "sedic": EncoderRow(_sedic, folders.of_sedic),
+    "sggic": EncoderRow(_sggic, folders.of_gsc),
 }
