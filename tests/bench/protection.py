@@ -104,7 +104,10 @@ def tell(source: str, sweep: Sweep) -> None:
     for share, own in SHARES.items():
         kinds += [(f"{share:.0%} equal", settings(share)), (f"{share:.0%} unequal", settings(own, "unequal"))]
     held = {name: frames(sweep, fields) for name, fields in kinds}
-    print(f"{source}, {len(held['none'])} frames\n{'':20}{'bytes':>7}{'shown':>7}", *(f"{n:>9}" for n in COLUMNS))
+    print(
+        f"{source}, {len(held['none'])} frames\n{'':20}{'bytes':>7}{'shown':>7}",
+        *(f"{n:>9}" for n in COLUMNS),
+    )
     for name, rows in held.items():
         sent = np.mean([row.on_air_bytes for row in rows.values()])
         shown = np.mean([row.values["psnr_db"] is not None for row in rows.values()])
@@ -148,7 +151,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=101)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--out", type=Path, help="folder of the sweeps, to go on in; default: a temporary one")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the sweeps, to go on in; default: a temporary one"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         out = given.out or Path(temporary)
