@@ -336,6 +336,15 @@ def unwrap(data: bytes, framing: str) -> bytes:
     return _unwrap_space_packet(data)
 
 
+def rewrap(data: bytes, packet: bytes, framing: str) -> bytes:
+    """Return *data*, which `wrap` made, with *packet* in place of the one in it, which is as long."""
+    if framing == "bp":
+        return data[: bundled.payload_at(data)] + packet + data[-1:]  # the payload block has no checksum
+    if framing == "uslp":
+        return uslp.rewrap(data, data[uslp.BEFORE_BYTES :][:CCSDS_HEADER_BYTES] + packet)
+    return data[: overhead(framing) - HEADER_BYTES] + packet
+
+
 def _unwrap_space_packet(data: bytes) -> bytes:
     if len(data) < CCSDS_HEADER_BYTES + HEADER_BYTES:
         raise TruncatedError(f"{len(data)} bytes; at least {CCSDS_HEADER_BYTES + HEADER_BYTES} expected")

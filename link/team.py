@@ -70,8 +70,7 @@ class Team:
         return whose, self._renumbered(data, inner, frame)
 
     def _renumbered(self, data: bytes, inner: packet.Packet, frame: int) -> bytes:
-        head = packet.overhead(self._framing) - packet.HEADER_BYTES
-        return data[:head] + replace(inner, frame=frame).pack(self._short)
+        return packet.rewrap(data, replace(inner, frame=frame).pack(self._short), self._framing)
 
     def _add(self, out: Output, place: int, member: _Member, more: Output) -> None:
         """Add to *out* what the core at *place* answered, its frames by the numbers that all know them by."""

@@ -40,7 +40,15 @@ def _head(size: int, count: int, *, feedback: bool) -> bytes:
 
 def wrap(space_packet: bytes, count: int, *, feedback: bool) -> bytes:
     """Return *space_packet* in the *count*-th frame of its virtual channel."""
-    frame = _head(len(space_packet), count % COUNTS, feedback=feedback) + space_packet
+    return _checked(_head(len(space_packet), count % COUNTS, feedback=feedback) + space_packet)
+
+
+def rewrap(data: bytes, space_packet: bytes) -> bytes:
+    """Return the frame *data* with *space_packet* in place of the one in it, which is as long."""
+    return _checked(data[:BEFORE_BYTES] + space_packet)
+
+
+def _checked(frame: bytes) -> bytes:
     return frame + crc_hqx(frame[len(MARKER) :], 0xFFFF).to_bytes(_CHECK_BYTES, "big")
 
 

@@ -3,16 +3,18 @@
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from campaigns import bounded, seed, sizes
 from test_metrics import result_of
-from toys import ToyDecoder, ToyEncoder, run, sections, session
+from toys import ToyDecoder, ToyEncoder, play, run, sections, session, teams
 
 from link.config import Session
 from link.events import Fate
-from link.journal import digest, read
+from link.frame import Frame, Payload
+from link.journal import Run, digest, read
 from scenarios.report import pcap
 from scenarios.results import traffic
 
@@ -126,8 +128,51 @@ def add_nodes(rng: random.Random, link: dict[str, Any]) -> None:
         link["lifetime_s"] = rng.choice([20.0, 200.0, 2000.0])
 
 
+def add_robots(rng: random.Random, link: dict[str, Any]) -> None:
+    """Make *link* one of several robots, each with a hop of its own, on one channel or not, to what leads on."""
+    names = [f"robot{at}" for at in range(rng.randrange(2, 5))]
+    last = link["hops"][-1]
+    rate_bps, delay_s = rng.choice([500.0, 4000.0]), rng.choice([0.0, 0.2, 30.0])
+    nodes = [*names, "gate"]
+    hops = [
+        {**random_way(rng, rate_bps), "name": f"{name}-gate", "between": [name, "gate"], "delay_s": delay_s}
+        for name in names
+    ]
+    if rng.random() < 0.5:
+        nodes.append("earth")
+        hops.append({**last, "name": "down", "between": ["gate", "earth"]})
+        if rng.random() < 0.5:
+            hops[-1]["contacts_s"] = random_contacts(rng)
+    link |= {"hops": hops, "nodes": [{"name": name} for name in nodes]}
+    if rng.random() < 0.7:
+        medium = random_medium(rng, [hops[0]])
+        if medium.get("duplex") == "half":
+            medium = {key: value for key, value in medium.items() if key not in ("duplex", "turnaround_s")}
+        link["medium"] = {**medium, "hops": [hop["name"] for hop in hops[1 : len(names)]]}
+
+
+def random_senders(rng: random.Random, link: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return several senders, each at the first node or at another that sends; robots first, where there are some."""
+    nodes = [node["name"] for node in link.get("nodes", [])]
+    robots = [name for name in nodes if name.startswith("robot")]
+    senders: list[dict[str, Any]] = [{"name": name, "node": name} for name in robots]
+    for at in range(rng.choice([0, 1]) if robots else rng.randrange(2, 6)):
+        sender = {"name": f"sender{at}"}
+        if nodes and rng.random() < 0.6:
+            sender["node"] = rng.choice(nodes[:-1])
+        senders.append(sender)
+    return senders
+
+
 class HalvingEncoder(ToyEncoder):
-    """Each of its sections is worth half of the one before."""
+    """Each of its sections is worth half of the one before. Frames of senders are told apart as on the wire."""
+
+    def __init__(self, count: int, size: int, sender: int = 0, stride: int = 1) -> None:
+        super().__init__(count, size)
+        self._sender, self._stride = sender, stride
+
+    def encode(self, frame: Frame) -> Payload:
+        return Payload(sections(frame.number * self._stride + self._sender, self.count, self.size))
 
     def gains(self, sections: int) -> tuple[float, ...]:
         return tuple(0.5**number for number in range(sections))
@@ -169,9 +214,13 @@ def random_session(rng: random.Random, number: int) -> Session:
         link["return"] = random_way(rng, rng.choice([16.0, 200.0, 2000.0]))
         link["repair"]["arq"] = rng.random() < 0.8
         link["repair"]["arq_rounds"] = rng.choice([1, 2, 4])
-    if rng.random() < 0.35:
+    several = rng.random() < 0.3
+    if several and rng.random() < 0.5:
+        add_robots(rng, link)
+        hops = link["hops"]
+    elif rng.random() < 0.35:
         add_nodes(rng, link)
-    if rng.random() < 0.25:
+    if "medium" not in link and rng.random() < 0.25:
         link["medium"] = random_medium(rng, hops)
     if link["repair"]["fec"]:
         link["repair"]["fec_spread"] = rng.choice([1, 1, link["repair"]["fec_frames"]])
@@ -181,9 +230,23 @@ def random_session(rng: random.Random, number: int) -> Session:
         link["repair"] |= rng.choice([{}, {"red": rng.choice([0.0, 0.3, 1.0])}])
     if rng.random() < 0.2:
         link["deadline_s"] = rng.choice([1.0, 30.0, 500.0])
-    return session(
+    made = session(
         link, seed=number, frame_bytes=rng.choice([60, 300, 900]), period_s=rng.choice([1.0, 10.0, 60.0])
     )
+    if not several:
+        return made
+    tree = made.model_dump(by_alias=True)
+    tree["camera"]["frames"] = rng.randrange(1, 7)
+    return Session.model_validate({**tree, "senders": random_senders(rng, link)})
+
+
+def run_any(plan: Session, path: Path, frames: int, pieces: int, each: int) -> tuple[Run, list[ToyDecoder]]:
+    """Run *plan* with as many senders as it has; return its journal and what decoded each one's frames."""
+    if not plan.senders:
+        decoder = ToyDecoder()
+        return run(plan, path, frames, HalvingEncoder(pieces, each), decoder), [decoder]
+    sender, receiver, decoders = teams(plan, frames, lambda at: HalvingEncoder(pieces, each, at, plan.stride))
+    return play(plan, path, sender, receiver), decoders
 
 
 @pytest.mark.slow
@@ -194,18 +257,18 @@ def test_what_is_sent_is_delivered_or_dropped_for_a_reason(request, tmp_path, si
     with bounded(20.0, 256) as meter:
         for number in range(size):
             plan = next(random_sessions(rng, number))
-            frames, pieces, each = rng.randrange(1, 7), rng.randrange(1, 8), rng.randrange(1, 150)
-            decoder, path = ToyDecoder(), tmp_path / "run.mcap"
+            pieces, each, path = rng.randrange(1, 8), rng.randrange(1, 150), tmp_path / "run.mcap"
+            frames = plan.camera.frames or rng.randrange(1, 7)
             with meter.input(plan.model_dump_json(by_alias=True).encode()):
-                found = run(plan, path, frames, HalvingEncoder(pieces, each), decoder)
+                found, decoders = run_any(plan, path, frames, pieces, each)
                 traffic.check_conservation(found)
                 seen |= {Fate(fate).name for fate in set(found.rows[:, 2].tolist())}
                 check_bytes(found)
-                check_frames(found, decoder, frames, pieces, each)
+                check_frames(found, decoders, plan, frames, pieces, each)
             assert found.complete
             if number % 10 == 0:
                 again = tmp_path / "again.mcap"
-                run(plan, again, frames, HalvingEncoder(pieces, each))
+                run_any(plan, again, frames, pieces, each)
                 assert digest(again) == digest(path)
                 assert read(again).rows.tolist() == found.rows.tolist()
     print(f"{', '.join(sorted(seen))}")
@@ -265,21 +328,28 @@ def check_stores(found: Any) -> None:
         assert held == 0 and peak <= node["store"]["limit_bytes"]
 
 
-def check_frames(found: Any, decoder: ToyDecoder, frames: int, pieces: int, each: int) -> None:
-    """No section came through changed, and what is called complete is."""
-    sent = [sections(number, pieces, each) for number in range(frames)]
+def check_frames(
+    found: Any, decoders: list[ToyDecoder], plan: Session, frames: int, pieces: int, each: int
+) -> None:
+    """No section came through changed or as another sender's, and what is called complete is."""
     closed = [event for event in found.events if event["kind"] == "closed"]
     assert len({event["frame"] for event in closed}) == len(closed), "a frame is closed once"
-    assert all(event["frame"] < frames for event in closed)
-    for payload in decoder.payloads:
-        assert any(
-            all(
-                section is None or section == each[at]
-                for at, section in enumerate(payload.sections)
-                if at < pieces
+    for sender, decoder in enumerate(decoders):
+        own = {
+            number: sections(number, pieces, each)
+            for number in range(sender, frames * plan.stride, plan.stride)
+        }
+        for payload in decoder.payloads:
+            assert any(
+                all(
+                    section is None or section == parts[at]
+                    for at, section in enumerate(payload.sections)
+                    if at < pieces
+                )
+                for parts in own.values()
             )
-            for each in sent
-        )
-    whole = [payload.sections for payload in decoder.payloads if payload.complete]
-    done = [event["frame"] for event in closed if event["complete"]]
-    assert sorted(whole) == sorted(sent[frame] for frame in done)
+        whole = [payload.sections for payload in decoder.payloads if payload.complete]
+        done = [event["frame"] for event in closed if event["complete"] and event["frame"] in own]
+        assert sorted(whole) == sorted(own[number] for number in done)
+    assert all(event["frame"] // plan.stride < frames for event in closed)
+    assert all(event["frame"] % plan.stride < len(decoders) for event in closed)

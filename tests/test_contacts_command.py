@@ -39,6 +39,57 @@ def test_a_plan_is_exported_and_what_was_lost_is_said(plan):
     assert [row["owlt"] for row in rows] == [1, 3]
 
 
+TURNS = """
+name: turns
+camera: {{width: 64, height: 48, period_s: 10, frames: 10}}
+codec: {{name: jpeg2000, frame_bytes: 300}}
+link:
+  hops: [{{name: down, rate_bps: 8000, outage: {{up_s: 20, down_s: 30, hold: true, random: {random}}}}}]
+  return: {{rate_bps: 100, outage: {{up_s: 40, down_s: 60, hold: true}}}}
+"""
+
+
+@pytest.mark.parametrize("random", ["false", "true"])
+def test_both_ways_have_their_full_rate_while_they_are_up(tmp_path, random):
+    """Outages in turn are gaps between contacts, and take nothing from the rate of the time between them."""
+    path = tmp_path / "turns.yaml"
+    path.write_text(TURNS.format(random=random))
+    rows = json.loads(ask(path, "--json").stdout)["contacts"]
+    down, back = ([row for row in rows if row["from"] == near] for near in "12")
+    assert {row["rate_bps"] for row in down} == {8000.0}
+    assert {row["rate_bps"] for row in back} == {100.0}
+    assert [back[0]["start_s"], back[0]["end_s"]] == [0.0, 40.0]
+    whole = down[-1]["end_s"]
+    if random == "false":
+        assert down[0]["end_s"] == 20.0
+        assert sum(row["end_s"] - row["start_s"] for row in down) <= 20.0 * (1 + whole // 50)
+    else:
+        assert len(down) == 1
+
+
+def test_the_contacts_of_nodes_are_listed_as_they_stand(tmp_path):
+    hops = [
+        {"name": "up", "between": ["rover", "orbiter"], "rate_bps": 800, "contacts_s": [[5, 20], [50, 900]]},
+        {"name": "by", "between": ["rover", "earth"], "rate_bps": 80, "outage": {"windows_s": [[10, 30]]}},
+        {"name": "down", "between": ["orbiter", "earth"], "rate_bps": 400},
+    ]
+    link = {"nodes": [{"name": name} for name in ("rover", "orbiter", "earth")], "hops": hops}
+    path = tmp_path / "nodes.yaml"
+    path.write_text(json.dumps({
+        "name": "nodes", "camera": {"frames": 2, "period_s": 10, "width": 64, "height": 48},
+        "codec": {"name": "jpeg2000", "frame_bytes": 300}, "link": link,
+    }))  # fmt: skip
+    rows = json.loads(ask(path, "--json").stdout)["contacts"]
+    told = [(row["from"], row["to"], row["start_s"], row["end_s"], row["rate_bps"]) for row in rows]
+    assert told == [
+        ("1", "2", 5.0, 20.0, 800.0),
+        ("1", "2", 50.0, 900.0, 800.0),
+        ("1", "3", 0.0, 10.0, 80.0),
+        ("1", "3", 30.0, 900.0, 80.0),
+        ("2", "3", 0.0, 900.0, 400.0),
+    ]
+
+
 def test_the_passes_of_a_scenario_are_drawn(tmp_path):
     done = ask("orbiter-pass", "--figure", tmp_path / "passes.svg")
     assert done.exit_code == 0, done.stderr

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from scipy import stats
 from test_metrics import result_of
-from toys import ToyDecoder, kinds, no_clock, sections, session, shots
+from toys import ToyDecoder, kinds, play, sections, session, teams
 from toys import run as run_one
 from typer.testing import CliRunner
 
-from link import journal, packet, timing
+from link import journal, packet
 from link.channel import NS as S
 from link.channel.channel import Channel
-from link.conductor import Conductor
 from link.config import Session
 from link.errors import UsageError
 from link.events import Fate
@@ -24,15 +23,12 @@ from link.fingerprint import fingerprint, short
 from link.frame import Frame, Payload
 from link.hops import Link
 from link.packet import Kind, Packet
-from link.team import Team
-from receiver.receiver import Receiver
 from scenarios import run as runs
 from scenarios import schema
 from scenarios.cli import app
 from scenarios.report import packets, parts
 from scenarios.results import traffic
 from scenarios.truth.senders import open_truths, signed
-from sender.sender import Sender
 
 HOPS = [
     {"name": "a-relay", "between": ["a", "relay"], "rate_bps": 4000, "contacts_s": [[5, 400]]},
@@ -67,22 +63,9 @@ def plan_of(
     return Session.model_validate({**tree, "senders": senders, **more})
 
 
-def teams(plan: Session) -> tuple[Team, Team, list[ToyDecoder]]:
-    own = fingerprint(plan)
-    waits = timing.times(plan, {})
-    count = len(plan.senders)
-    decoders = [ToyDecoder() for _ in range(count)]
-    out = [Sender(plan, waits, shots(FRAMES), OwnEncoder(at), own, no_clock) for at in range(count)]
-    back = [Receiver(plan, waits, decoder, own, no_clock) for decoder in decoders]
-    return Team(plan, out, short(own), 0), Team(plan, back, short(own), None), decoders
-
-
 def run(plan: Session, path: Path) -> tuple[journal.Run, list[ToyDecoder]]:
-    sender, receiver, decoders = teams(plan)
-    head = {"scenario": plan.model_dump(mode="json", by_alias=True), "seed": plan.seed}
-    with journal.Journal(path, head) as book:
-        Conductor(plan, {}, sender, receiver, book).run()
-    return journal.read(path), decoders
+    sender, receiver, decoders = teams(plan, FRAMES, OwnEncoder)
+    return play(plan, path, sender, receiver), decoders
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +122,7 @@ def test_the_same_seed_has_the_same_journal(found, tmp_path):
     assert again.rows.tolist() == found[0].rows.tolist() and again.events == found[0].events
 
 
-@pytest.mark.parametrize("framing", ["compact", "ccsds"])
+@pytest.mark.parametrize("framing", ["compact", "ccsds", "uslp", "bp"])
 def test_what_is_asked_for_reaches_who_sent_it(tmp_path, framing):
     hops = [{**hop, "loss": {"model": "bernoulli", "loss": 0.2}} for hop in HOPS]
     repair = {"fec": 0.2, "fec_frames": 3, "arq": True, "arq_rounds": 8}
@@ -165,7 +148,7 @@ def test_one_sender_alone_is_as_without_a_list(tmp_path):
 
 def test_a_packet_of_nobody_is_dropped_and_damage_is_found():
     plan = plan_of(ROW, [{"name": name} for name in "abc"])
-    _, receiver, _ = teams(plan)
+    _, receiver, _ = teams(plan, FRAMES, OwnEncoder)
     own = short(fingerprint(plan))
     forged = Packet(Kind.DATA, 7, 0, bytes(20)).pack(own)  # the fourth's, of three
     broken = bytearray(Packet(Kind.DATA, 1, 0, bytes(20)).pack(own))
@@ -176,7 +159,7 @@ def test_a_packet_of_nobody_is_dropped_and_damage_is_found():
 
 def test_numbers_on_the_wire_are_those_of_the_journal():
     plan = plan_of({**ROW, "framing": "ccsds"}, [{"name": "a"}, {"name": "b"}])
-    sender, _, _ = teams(plan)
+    sender, _, _ = teams(plan, FRAMES, OwnEncoder)
     out = sender.step(0, [])
     inner = [packet.parse(packet.unwrap(data, "ccsds"), short(fingerprint(plan))) for data in out.packets]
     assert {item.frame for item in inner} == {0, 1} == {event.frame for event in out.events}
@@ -264,6 +247,21 @@ def test_robots_that_are_real_meet_on_one_channel():
         assert through + ends[Fate.COLLISION, robot] == rounds
         assert stats.binomtest(through, rounds, (1 - 2 * duty) ** (count - 1)).pvalue > 0.001
     assert {row[3] for row in channel.rows if row[2] == Fate.CROSSED} == set(range(count))
+
+
+@pytest.mark.parametrize("framing", ["compact", "uslp", "bp"])
+def test_what_is_no_packet_or_nobodys_goes_where_the_first_sender_is(framing):
+    link = Link.model_validate({**star(3), "framing": framing})
+    channel = Channel(link, 1, origins=range(3))
+    wrapper = packet.Wrapper(framing, feedback=False)
+    for at, data in enumerate((b"short", bytes(60), wrapper.wrap(Packet(Kind.DATA, 3, 0, b"x").pack(0), 0))):
+        now = at * 100 * S
+        channel.advance(now)
+        number = channel.send(data, now)
+        while (when := channel.next_ns) is not None:
+            channel.advance(when)
+        crossed = [row[3] for row in channel.rows if row[1] == number and row[2] == Fate.CROSSED]
+        assert crossed == [0], "robot0's hop"
 
 
 def test_robots_that_listen_first_lose_less(tmp_path):

@@ -1,6 +1,6 @@
 """Small stand-ins for cameras and codecs, and ways to run cores without processes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 from link import journal, timing
 from link.conductor import Conductor
 from link.config import Session
-from link.fingerprint import fingerprint
+from link.end import Core
+from link.fingerprint import fingerprint, short
 from link.frame import Frame, Payload, Pixels
+from link.team import Team
 from receiver.receiver import Receiver
 from scenarios import schema
 from sender.camera.picture import Shot
@@ -76,7 +78,21 @@ def cores(plan: Session, frames: int, encoder: Any = None, decoder: Any = None) 
 
 def run(plan: Session, path: Path, frames: int = 6, encoder: Any = None, decoder: Any = None) -> journal.Run:
     """Run *plan* in one process and return its journal."""
-    sender, receiver = cores(plan, frames, encoder, decoder)
+    return play(plan, path, *cores(plan, frames, encoder, decoder))
+
+
+def teams(plan: Session, frames: int, encoder: Callable[[int], Any]) -> tuple[Team, Team, list[ToyDecoder]]:
+    """Return the two ends of a session with several senders, each with the *encoder* of its number."""
+    own = fingerprint(plan)
+    waits = timing.times(plan, schema.traces(plan))
+    decoders = [ToyDecoder() for _ in plan.senders]
+    out = [Sender(plan, waits, shots(frames), encoder(at), own, no_clock) for at in range(len(plan.senders))]
+    back = [Receiver(plan, waits, decoder, own, no_clock) for decoder in decoders]
+    return Team(plan, out, short(own), 0), Team(plan, back, short(own), None), decoders
+
+
+def play(plan: Session, path: Path, sender: Core, receiver: Core) -> journal.Run:
+    """Run *plan* between two ends in one process and return its journal."""
     head = {"scenario": plan.model_dump(mode="json", by_alias=True), "seed": plan.seed}
     with journal.Journal(path, head) as book:
         Conductor(plan, schema.traces(plan), sender, receiver, book).run()

@@ -60,8 +60,12 @@ class Network:
         return self._enter
 
     def _enter(self, number: int, data: bytes, now: int) -> None:
-        frame = packet.peek(packet.unwrap(data, self._framing)).frame
-        self._nodes[self._origins[frame & self._low_bits]].put(number, data, now)
+        """Give a packet to the node of whose it is; what is none, or nobody's, to the first sender's."""
+        try:
+            whose = packet.peek(packet.unwrap(data, self._framing)).frame & self._low_bits
+        except ValueError:
+            whose = 0
+        self._nodes[self._origins[whose if whose < len(self._origins) else 0]].put(number, data, now)
 
     def adjust(self, link: Link) -> None:
         """Reckon with the rates and delays of *link* from now on."""

@@ -106,7 +106,6 @@ def _of_scenario(scenario: "Scenario", folder: Path) -> _Listed:
     """Return the contacts of a resolved scenario: each hop's, and the way back's."""
     from link.channel import NS
     from link.channel.delay import MovingDelay
-    from link.channel.path import hop_rate_bps
     from link.hops import HopConfig, ReturnHop
     from link.physics.geometry import find_passes
     from link.places import iso
@@ -117,22 +116,26 @@ def _of_scenario(scenario: "Scenario", folder: Path) -> _Listed:
     link, notes, zero = scenario.link, [], None
     span_s = schema.run_span_s(scenario)
     hops: list[tuple[str, str, str, HopConfig | ReturnHop]] = [
-        (hop.name, str(at + 1), str(at + 2), hop) for at, hop in enumerate(link.hops)
+        (hop.name, str(near + 1), str(far + 1), hop)
+        for hop, (near, far) in zip(link.hops, link.ends, strict=True)
     ]
-    until_s = max([span_s, *(window[1] for *_, hop in hops if hop.outage for window in hop.outage.windows_s)])
     if link.return_ is not None:
-        hops.append(("return", str(len(hops) + 1), "1", link.return_))
+        hops.append(("return", str(len(link.nodes) or len(hops) + 1), "1", link.return_))
+    planned = [hop.contacts_s for *_, hop in hops if isinstance(hop, HopConfig) and hop.contacts_s]
+    known = [hop.outage.windows_s for *_, hop in hops if hop.outage]
+    until_s = max([span_s, *(end for windows in (*planned, *known) for _, end in windows)])
     rows: list[Contact] = []
     heights = {}
     for name, near, far, hop in hops:
         at = next((item.at for item in (*(hop.contacts or ()), hop.delay) if item and item.at), None)
         zero = zero or at
-        rate_bps = hop_rate_bps(hop, schema.traces(scenario)) if isinstance(hop, HopConfig) else hop.known_bps
+        rate_bps = hop.rate_bps  # while it is up: the gaps say the rest
+        if rate_bps is None:
+            rate_bps = schema.traces(scenario)[name].mean_bps
         gaps: list[tuple[float, float]] = []
         if (outage := hop.outage) is not None:
             gaps = list(outage.windows_s)
             if outage.up_s is not None and outage.down_s is not None:
-                rate_bps /= outage.share_up  # its mean, which the gaps say already
                 turn_s = outage.up_s + outage.down_s
                 if outage.random:
                     notes.append(f"{name}: its outages come at random and are left out")
@@ -148,6 +151,13 @@ def _of_scenario(scenario: "Scenario", folder: Path) -> _Listed:
         moving = MovingDelay(hop.delay_knots_ns) if hop.delay_knots_ns else None
         # After the last pass that was looked for a hop stays as it is, which is no contact.
         windows = [(item.start_s, item.end_s) for item in passes] or open_between(gaps, until_s)
+        if isinstance(hop, HopConfig) and hop.contacts_s is not None:  # which nodes know; outages come on top
+            windows = [
+                (max(start, begin), min(end, stop))
+                for begin, stop in hop.contacts_s
+                for start, end in windows
+                if max(start, begin) < min(end, stop)
+            ]
         for start, end in windows:
             delay_s = hop.delay_s or 0.0 if moving is None else moving.at(round(start * NS)) / NS
             if found := [item for item in passes if abs(item.start_s - start) < 1e-3]:
