@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 2000
 """Rows, and packets, that a message holds at most."""
-_MOST_VERSIONS = 6000  # ten minutes of ticks: who is further behind gets the state anew
+_MOST_VERSIONS = 1800  # three minutes of ticks: who is further behind gets the state anew
 _FATES = {int(fate): fate.name.lower() for fate in Fate}
 
 

@@ -14,7 +14,7 @@ are taken from this machine's cache ($FARLINK_CACHE).
 import argparse
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,18 @@ COLUMNS = {"PSNR dB": "psnr_db", "LPIPS": "lpips", "mIoU": MIOU}
 Rows = dict[tuple[str, str], FrameValues]
 
 
-def settings(share: float, protection: str = "equal", **more: Any) -> dict[str, Any]:
+def settings(
+    share: float, protection: str = "equal", more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the fields of one row of the table."""
-    return {"link.repair.fec": share, "link.repair.protection": protection, **more}
+    return {"link.repair.fec": share, "link.repair.protection": protection, **(more or {})}
 
 
 SHARES = {0.2: 0.15, 0.4: 0.33}
 """Of equal protection, and the share of unequal that comes to the same bytes: a window costs two bytes, for which data
 packets leave room, and packets of 32 bytes feel that."""
 NONE = settings(0.0)
-MORE_CHANNELS = settings(0.0, **{"codec.channels": 32})
+MORE_CHANNELS = settings(0.0, more={"codec.channels": 32})
 
 
 def of_drive(source: str, only: str, place: Path) -> str:
