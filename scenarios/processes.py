@@ -180,9 +180,9 @@ class Processes:
     def _raise_errors(self) -> None:
         """Raise what the run ended with; a process's own words come before the silence of a killed one."""
         codes = {role: child.returncode for role, child in self.children.items()}
-        if not any(codes.values()):
-            return
         codes = {role: code for role, code in codes.items() if role not in self._stopped} or codes
+        if not any(codes.values()):
+            return  # also where an end took too long to leave a run that the link had ended well
         killed = [role for role in codes if codes[role] < 0]
         if killed:
             words = self._last_lines(killed[0])

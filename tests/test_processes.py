@@ -107,6 +107,20 @@ def test_the_error_shows_the_last_words_of_a_process_that_crashed(tmp_path, monk
     assert not left_in(tmp_path / "run")
 
 
+def test_an_end_that_is_slow_to_leave_spoils_no_run_that_the_link_ended_well(tmp_path):
+    """It is killed here, after the link said goodbye: of who is killed by others, and of the link, that is told."""
+    processes = start(plan(frames=1), tmp_path / "run")
+    processes.watch(lambda _record: None)
+    receiver = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    receiver.kill()
+    receiver.wait()
+    processes.children["receiver"] = receiver
+    with pytest.raises(PartialError, match="the receiver was killed"):
+        processes._raise_errors()
+    processes._stopped.add("receiver")
+    processes._raise_errors()
+
+
 def test_load_on_the_machine_changes_nothing(tmp_path):
     burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
