@@ -36,6 +36,7 @@ class Team:
         self._members = [
             _Member(core, sender.name, due_ns) for core, sender in zip(cores, session.senders, strict=True)
         ]
+        self._heard = 0  # whose packet was whole last
 
     def step(self, now: int, arrivals: list[tuple[int, bytes]]) -> Output:
         """See `link.end.Core`: each core has its own packets, and is stepped where it has some or is due."""
@@ -61,12 +62,17 @@ class Team:
             member.adjusted = True
 
     def _take(self, data: bytes) -> tuple[int, bytes]:
-        """Return whose packet *data* is, and the packet as its core numbers it; what is none is the first one's."""
+        """Return whose packet *data* is, and the packet as its core numbers it.
+
+        What is none goes to a core that had one which was whole: it knows that the two ends agree, and takes the rest
+        for damage. Before that it is the first one's.
+        """
         try:
             inner = packet.parse(packet.unwrap(data, self._framing), self._short)
         except ValueError:
-            return 0, data
+            return self._heard, data
         frame, whose = divmod(inner.frame, self._stride)
+        self._heard = whose if whose < len(self._members) else self._heard
         return whose, self._renumbered(data, inner, frame)
 
     def _renumbered(self, data: bytes, inner: packet.Packet, frame: int) -> bytes:

@@ -17,7 +17,7 @@ from link import journal, packet
 from link.channel import NS as S
 from link.channel.channel import Channel
 from link.config import Session
-from link.errors import UsageError
+from link.errors import FingerprintError, UsageError
 from link.events import Fate
 from link.fingerprint import fingerprint, short
 from link.frame import Frame, Payload
@@ -247,6 +247,21 @@ def test_robots_that_are_real_meet_on_one_channel():
         assert through + ends[Fate.COLLISION, robot] == rounds
         assert stats.binomtest(through, rounds, (1 - 2 * duty) ** (count - 1)).pvalue > 0.001
     assert {row[3] for row in channel.rows if row[2] == Fate.CROSSED} == set(range(count))
+
+
+def test_damage_of_one_senders_packets_is_no_other_ends(tmp_path):
+    """The same bit of three packets is flipped, and nothing of the first sender ever comes."""
+    plan = plan_of(ROW, [{"name": "one"}, {"name": "two"}])
+    own = short(fingerprint(plan))
+    whole = [Packet(Kind.DATA, 1, at, bytes([at] * 20)).pack(own) for at in range(4)]
+    damaged = [data[:9] + bytes([data[9] ^ 4]) + data[10:] for data in whole[1:]]
+    _, receiver, _ = teams(plan, FRAMES, OwnEncoder)
+    receiver.step(0, [(0, whole[0])])
+    verdicts = receiver.step(1, list(enumerate(damaged, 1))).verdicts
+    assert verdicts == [(at, int(Fate.BAD_CHECKSUM)) for at in (1, 2, 3)]
+    _, strange, _ = teams(plan, FRAMES, OwnEncoder)
+    with pytest.raises(FingerprintError):
+        strange.step(0, list(enumerate(damaged)))
 
 
 @pytest.mark.parametrize("framing", ["compact", "uslp", "bp"])

@@ -48,18 +48,24 @@ def on_air(run: Run) -> list[tuple[int, int, bytes]]:
     waited = dict(zip(first[:, 1].tolist(), first[:, 4].tolist(), strict=True))
     begun = rows[np.isin(rows[:, 2], BY_HOPS)][:, :4].tolist()
     speak = {hop for _, _, fate, hop in begun if fate == Fate.SEGMENT} & set(firsts)
-    aired = rows[np.isin(rows[:, 3], list(speak)) & np.isin(rows[:, 2], traffic.RADIATED)]
-    within = set(aired[:, 1].tolist())
+    sent = traffic.packets(run)
+    aired = rows[np.isin(rows[:, 3], firsts) & np.isin(rows[:, 2], traffic.RADIATED)]
+    # Where a sender's packets pass by another's node, its hop is their second: what counts is where each left first.
+    numbers, at = np.unique(aired[:, 1], return_index=True)
+    left = dict(zip(numbers.tolist(), aired[at, 3].tolist(), strict=True))
+    within = {item.number for item in sent if item.on_air and left.get(item.number) in speak}
+    whole = {run.data[number] for number in within}
     found = [
         (item.sent_ns + waited.get(item.number, 0), item.number, run.data[item.number])
-        for item in traffic.packets(run)
+        for item in sent
         if item.on_air and item.number not in within
     ]
     for time, number, fate, hop in begun:
         data = run.data[number]
-        if fate == Fate.SEGMENT and hop not in speak:
-            data = split_segment(data)[0]
-        if fate != Fate.REPEATED or hop not in speak:
+        header, inner = split_segment(data) if fate == Fate.SEGMENT else (b"", data)
+        if hop not in speak or inner not in whole:
+            found.append((time, number, header if fate == Fate.SEGMENT else data))
+        elif fate != Fate.REPEATED:
             found.append((time, number, data))
     return sorted(found, key=lambda record: record[:2])
 
