@@ -16,7 +16,8 @@ OPENED: dict[str, tuple[str, ...]] = {
         "bundle", "transform", "segmenter", "captioner", "grounder", "caption_url", "caption_model", "rate_table",
     ),
     "receiver": (
-        "bundle", "transform", "generator", "transformer", "controlnet", "vae", "text", "lora", "preview_vae", *TASKS,
+        "bundle", "transform", "generator", "transformer", "controlnet", "vae", "text", "lora", "preview_vae",
+        "mask_finder", "dyndiff", *TASKS,
     ),
 }  # fmt: skip
 """The fields of `profile` by which each end opens files or addresses; a sender of findings those of TASKS too."""
