@@ -31,6 +31,8 @@ from receiver.codecs import DECODERS, DecoderRow
 from scenarios import schema
 from scenarios.results.cell import RunResult, make
 from scenarios.results.judge import Analysis
+from scenarios.sweep.cached import Workbench, ends
+from scenarios.sweep.caches import Store
 from sender.codecs import ENCODERS, EncoderRow
 from sender.encoder import Adjustable, Quality, Weighed
 from sender.protection import Protection

@@ -24,7 +24,7 @@ class EncoderRow:
     models: Callable[[Session], Models] = lambda _session: {}
     """The models that it runs; loads none of them."""
     worths: Callable[[Session], Callable[[int], tuple[float, ...]]] | None = None
-    """Returns the `gains` of an encoder that is a `sender.encoder.Weighed`, without its models; raises as `make` does."""
+    """Returns the `gains` of an encoder that is a `sender.encoder.Weighed`, loads no models; raises as `make` does."""
 
     def __call__(self, session: Session) -> Encoder:
         """Return the encoder of *session*. Raise as `make` does."""
