@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from link.codecs import gsc
 from link.config import Codec, Session
 from link.errors import ModelMissingError, UsageError
 from link.models import place
@@ -214,6 +215,24 @@ def read(path: Path) -> Calibration:
         return from_json(data.decode())
     except ValueError as error:  # UnicodeDecodeError is one
         raise UsageError(f"rate table {path}: {error}") from None
+
+
+def section_worths(codec: Codec, table: Calibration, sections: int) -> tuple[float, ...]:
+    """Return what each of a frame's *sections* of GSC adds to its quality by *table*, for `codec.task`.
+
+    What a caption alone would show counts for the first channel, which shows it as well: a frame whose caption
+    was lost is hardly worse for it, one without its first channel is another picture. Raise UsageError as
+    `Calibration.tasks` does.
+    """
+    caption, channels = table.section_gains(codec.task)
+    head = [caption] if gsc.has_caption(codec) else []
+    if codec.order == "ssim" and codec.channels:
+        head.append(0.0)
+    count = max(0, sections - len(head))
+    more = [float(gain) for gain in channels[:count]]
+    if head and more:
+        head[0], more[0] = 0.0, caption + more[0]
+    return (*head, *more, *(0.0 for _ in range(count - len(more))))[:sections]
 
 
 def _rounded(array: Floats) -> Any:

@@ -26,12 +26,16 @@ from link.config import TASKS, Codec, Session
 from link.errors import BudgetError
 from link.fingerprint import fingerprint
 from link.frame import Frame, Payload, Pixels
+from link.hops import Repair
 from receiver.codecs import DECODERS, DecoderRow
 from scenarios import schema
 from scenarios.results.cell import RunResult, make
 from scenarios.results.judge import Analysis
+from scenarios.sweep.cached import Workbench, ends
+from scenarios.sweep.caches import Store
 from sender.codecs import ENCODERS, EncoderRow
 from sender.encoder import Adjustable, Quality, Weighed
+from sender.protection import Protection
 
 SIZE = (64, 48)
 SLOW_S = 2.0
@@ -105,6 +109,21 @@ def test_tables_tell_codecs_apart():
 
 
 @every_codec
+def test_a_sweep_protects_as_a_run_does(name):
+    """What stands before the encoder in a sweep, so that payloads are known, can do all that the encoder can."""
+    repair = {"fec": 0.2, "protection": "unequal"}
+    plan = plan_of(name).model_copy(
+        update={"link": plan_of(name).link.model_copy(update={"repair": Repair(**repair)})}
+    )
+    encoder, own = ends(plan, Workbench(Store(None))).encoder, ENCODERS[name](plan)
+    for can in (Weighed, Adjustable):
+        assert isinstance(encoder, can) == isinstance(own, can)
+    if isinstance(encoder, Weighed) and isinstance(own, Weighed):
+        assert encoder.gains(9) == own.gains(9) and sum(own.gains(9)) > 0.5
+        assert Protection.from_link(plan.link, encoder) is not None
+
+
+@every_codec
 def test_what_a_codec_says_of_itself_holds(name):
     facts, one = SYNTAXES[name].facts, pair(name)
     assert facts.title and "\n" not in facts.title and len(facts.title) < 120
@@ -113,6 +132,7 @@ def test_what_a_codec_says_of_itself_holds(name):
     assert all(kind.isidentifier() and words for kind, words in facts.kinds.items())
     assert facts.adjustable == isinstance(ENCODERS[name](one.plan), Adjustable)
     assert facts.weighed == isinstance(ENCODERS[name](one.plan), Weighed)
+    assert facts.weighed == (ENCODERS[name].worths is not None)
     assert not SYNTAXES[name].batched(one.plan) or hasattr(one.decoder, "decode_many")
     assert facts.reads("channels") or SYNTAXES[name].most_channels(one.plan) is None
     for row in (ENCODERS[name], DECODERS[name]):

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from link import png
@@ -132,6 +133,26 @@ class CachedAdjustableEncoder(CachedEncoder):
         return self._known(frame, how, lambda encoder: encoder.encode_at(frame, quality))
 
 
+class CachedWeighedEncoder(CachedAdjustableEncoder):
+    """The same for one that knows what its sections are worth, which *worths* reads without its models."""
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        shelf: Shelf,
+        worths: Callable[[], Callable[[int], tuple[float, ...]]],
+    ) -> None:
+        super().__init__(make, shelf)
+        self._read = worths
+        self._worths: Callable[[int], tuple[float, ...]] | None = None
+
+    def gains(self, sections: int) -> tuple[float, ...]:
+        """See `sender.encoder.Weighed`. Raise what reading its table raises."""
+        if self._worths is None:
+            self._worths = self._read()
+        return self._worths(sections)
+
+
 def pack_payload(payload: Payload) -> bytes:
     """Return *payload* as bytes: the sections' lengths, None for lost ones, and the sections."""
     lengths = [None if section is None else len(section) for section in payload.sections]
@@ -219,6 +240,10 @@ def ends(session: Session, bench: Workbench) -> Ends:
     encoder: Any
     if not syntax.repeatable(session):
         encoder = make_encoder()
+    elif (worths := ENCODERS[name].worths) is not None:
+        encoder = CachedWeighedEncoder(
+            make_encoder, bench.shelf("payloads", coding), partial(worths, session)
+        )
     else:
         kind = CachedAdjustableEncoder if syntax.facts.adjustable else CachedEncoder
         encoder = kind(make_encoder, bench.shelf("payloads", coding))

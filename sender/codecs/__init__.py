@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from link.analysis import analyst
@@ -22,6 +23,8 @@ class EncoderRow:
     """Raise ModelMissingError or UsageError where the session's encoder cannot be made."""
     models: Callable[[Session], Models] = lambda _session: {}
     """The models that it runs; loads none of them."""
+    worths: Callable[[Session], Callable[[int], tuple[float, ...]]] | None = None
+    """Returns the `gains` of an encoder that is a `sender.encoder.Weighed`, loads no models; raises as `make` does."""
 
     def __call__(self, session: Session) -> Encoder:
         """Return the encoder of *session*. Raise as `make` does."""
@@ -32,6 +35,14 @@ def _gsc(session: Session) -> Encoder:
     from sender.codecs.gsc import GscEncoder  # torch takes seconds to import, and classical codecs do without
 
     return GscEncoder.from_session(session)
+
+
+def _gsc_worths(session: Session) -> Callable[[int], tuple[float, ...]]:
+    from sender import calibration
+
+    return partial(
+        calibration.section_worths, session.codec, calibration.read(calibration.table_path(session))
+    )
 
 
 def _classical(session: Session) -> Encoder:
@@ -59,7 +70,7 @@ def _sggic(session: Session) -> Encoder:
 
 
 ENCODERS: dict[str, EncoderRow] = {
-    "gsc": EncoderRow(_gsc, folders.of_gsc),
+    "gsc": EncoderRow(_gsc, folders.of_gsc, _gsc_worths),
     **{name: EncoderRow(_classical) for name in NAMES},
     "findings": EncoderRow(_findings, analyst.places),
     "sedic": EncoderRow(_sedic, folders.of_sedic),

@@ -63,23 +63,13 @@ class GscEncoder:
         return cls(session.codec, analysis, tables, open_captioner(session), size, table)
 
     def gains(self, sections: int) -> tuple[float, ...]:
-        """See `sender.encoder.Weighed`: from the rate table, for `codec.task`.
+        """See `sender.encoder.Weighed`: from the rate table, as `calibration.section_worths` says.
 
-        What a caption alone would show counts for the first channel, which shows it as well: a frame whose caption
-        was lost is hardly worse for it, one without its first channel is another picture.
         Raise UsageError where the encoder was made without a table.
         """
         if self._table is None:
             raise UsageError("link.repair.protection unequal, or red: the encoder has no rate table")
-        caption, channels = self._table.section_gains(self._codec.task)
-        head = [caption] if gsc.has_caption(self._codec) else []
-        if self._codec.order == "ssim" and self._codec.channels:
-            head.append(0.0)
-        count = max(0, sections - len(head))
-        more = [float(gain) for gain in channels[:count]]
-        if head and more:
-            head[0], more[0] = 0.0, caption + more[0]
-        return (*head, *more, *(0.0 for _ in range(count - len(more))))[:sections]
+        return calibration.section_worths(self._codec, self._table, sections)
 
     def adjust(self, codec: Codec) -> None:
         """See `sender.encoder.SteeredEncoder.adjust`."""
