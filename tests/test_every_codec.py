@@ -111,9 +111,10 @@ def test_tables_tell_codecs_apart():
 @every_codec
 def test_a_sweep_protects_as_a_run_does(name):
     """What stands before the encoder in a sweep, so that payloads are known, can do all that the encoder can."""
-    repair = {"fec": 0.2, "protection": "unequal"}
     plan = plan_of(name).model_copy(
-        update={"link": plan_of(name).link.model_copy(update={"repair": Repair(**repair)})}
+        update={
+            "link": plan_of(name).link.model_copy(update={"repair": Repair(fec=0.2, protection="unequal")})
+        }
     )
     encoder, own = ends(plan, Workbench(Store(None))).encoder, ENCODERS[name](plan)
     for can in (Weighed, Adjustable):
