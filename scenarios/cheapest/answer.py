@@ -196,6 +196,8 @@ def lines(advice: Advice) -> list[str]:
     checked = f"{advice.pairs} pairs of rungs were as the search assumes" if not advice.breaks else ""
     if advice.breaks:
         checked = f"{len(advice.breaks)} of {advice.pairs} pairs of rungs were not as the search assumes"
+        if spent.looked_at < spent.grid:
+            checked += "; less may do, which --whole-grid would show"
     share = f" of a grid of {spent.grid}" if spent.grid else ""
     out.append(
         f"{spent.looked_at} cells{share} ({spent.run} run, {spent.cached} from this machine's cache); {checked}"

@@ -97,7 +97,8 @@ def plan(
     A link keeps enough where the lower end of the interval of its share reaches --keep (what arrived and the originals
     are resampled alike), what is sent fits its rate, and --age holds. For each setting the least rate is found by
     bisection: assumed is that more rate keeps no less and costs no less, which is checked on all that was run.
-    Chance alone breaks that where frames are few; --whole-grid assumes nothing.
+    Chance alone breaks that where frames are few and the share is high: then a rung that was passed over may do, of
+    this setting or of another, and the answer is too dear. --whole-grid assumes nothing.
 
     Each cell is a run of a sweep and is kept in this machine's cache: give the command again after a kill, or with
     another --keep, and nothing is run twice. The intervals of a preset's few frames are wide, and hold the truth less
