@@ -6,7 +6,6 @@ import math
 import time
 import typing
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +21,9 @@ from link.channel.loss.pattern import PatternLoss
 from link.channel.outage import ERA_TURNS, Outages
 from link.channel.path import hop_loss, path_loss, path_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
-from link.channel.rate import ConstantRate, Trace, TraceRate, read_trace
+from link.channel.rate import ConstantRate, Trace
 from link.errors import UsageError
-from link.events import BIRTHS, Fate
+from link.events import Fate
 from link.hops import Link, Outage
 from link.packet import Kind, Packet
 from link.seeds import generator
@@ -327,132 +326,6 @@ def test_outages_lose_or_hold():
     assert [when / S for when, *_ in drain(link)] == [1, 21, 22, 23, 24]
 
 
-# A hop that sends again what it lost.
-
-
-def sequenced(loss=None, *, sizes=(100,) * 6, gap_ns=0, until=None, **hop):
-    """Send packets of *sizes* over a hop of 800 bit/s and 5 ms; return the channel, its bytes and the arrivals."""
-    data = []
-    about = {"name": "near", "rate_bps": 800, "delay_s": 0.005, "retransmit": {}, **hop}
-    if loss is not None:
-        about["loss"] = loss if isinstance(loss, dict) else {"model": "pattern", "pattern": loss}
-    link = Channel(Link.model_validate({"hops": [about], "mtu_bytes": 1500}), 1, {}, data)
-    arrivals = []
-    for number, size in enumerate(sizes):
-        arrivals += [(number * gap_ns, *arrival) for arrival in link.advance(number * gap_ns)]
-        link.send(bytes([number % 256]) * size, number * gap_ns)
-    arrivals += drain(link)
-    return link, data, arrivals
-
-
-def accounted(link, data):
-    """Check that every number begins and ends once, and that bytes stand beside the rows that have some."""
-    births = [row[1] for row in link.rows if row[2] in BIRTHS]
-    ends = [row[1] for row in link.rows if Fate(row[2]).is_drop or row[2] == Fate.DELIVERED]
-    arrived = {row[1] for row in link.rows if row[2] == Fate.CROSSED} - set(ends)
-    assert sorted(births) == sorted({*births})
-    assert sorted([*ends, *arrived]) == sorted(births)
-    assert len(data) == sum(row[2] in (Fate.REPEATED, Fate.REPORTED, Fate.SEGMENT) for row in link.rows)
-
-
-def test_a_hop_sends_again_what_it_lost_and_keeps_the_order():
-    link, data, arrivals = sequenced(".x" + "." * 100)
-    assert [(packet, bytes_[0]) for _, packet, _, bytes_ in arrivals] == [(n, n) for n in range(6)]
-    count = fates(link)
-    # The second is lost. The third comes at 3.005 s to a far side that expects the second and says so, by 3.15 s: the
-    # fourth is on the transmitter until 4 s, and comes out of order too. Then the second goes again, and all after it.
-    assert (count[Fate.CHANNEL_LOSS], count[Fate.OUT_OF_ORDER], count[Fate.REPEATED]) == (1, 2, 3)
-    assert [round(when / S, 3) for when, *_ in arrivals] == [1.005, 5.005, 6.005, 7.005, 8.005, 9.005]
-    assert count[Fate.REPORTED] == 8
-    assert {len(item) for item in data} == {14, 100}
-    accounted(link, data)
-
-
-def test_a_report_of_a_gap_has_the_near_side_go_back():
-    """A kilometre of fibre full of packets: the third tells of the second long before a report is overdue."""
-    link, data, arrivals = sequenced(
-        ".x" + "." * 100, rate_bps=1e6, delay_s=0.1, jitter={"model": "pareto", "scale_s": 1e-6}
-    )
-    # Reports follow 0.8 ms apart; the six are out by 4.8 ms, and all but the first are sent again after 0.2 s.
-    assert [packet for _, packet, *_ in arrivals] == [0, 1, 2, 3, 4, 5]
-    assert fates(link)[Fate.OUT_OF_ORDER] == 4
-    assert 0.3 < arrivals[1][0] / S < 0.304
-    accounted(link, data)
-
-
-def test_the_last_packet_is_sent_again_when_no_report_comes():
-    link, data, arrivals = sequenced(".x" + "." * 100, sizes=(100, 100))
-    assert [packet for _, packet, *_ in arrivals] == [0, 1]
-    # A round trip of 10 ms and room for two reports of 140 ms after its end at 2 s.
-    assert arrivals[1][0] == pytest.approx((2 + 0.29 + 1 + 0.005) * S, abs=10)
-    accounted(link, data)
-
-
-def test_a_hop_gives_up_in_the_end_and_goes_on():
-    link, data, arrivals = sequenced(
-        "xxx" + "." * 100, sizes=(100,) * 3, retransmit={"tries": 3, "window": 1}
-    )
-    assert [packet for _, packet, *_ in arrivals] == [1, 2]
-    lost = [row for row in link.rows if row[1] == 0 and row[2] == Fate.CHANNEL_LOSS]
-    assert len(lost) == 1
-    assert fates(link)[Fate.REPEATED] == 2
-    accounted(link, data)
-
-
-def test_lost_reports_cost_attempts_and_no_packet():
-    reports = {"model": "pattern", "pattern": "x"}
-    link, data, arrivals = sequenced(sizes=(100,) * 3, retransmit={"tries": 3, "loss": reports})
-    assert [packet for _, packet, *_ in arrivals] == [0, 1, 2]
-    count = fates(link)
-    assert count[Fate.DUPLICATE] == count[Fate.REPEATED] > 0
-    assert count[Fate.CHANNEL_LOSS] == count[Fate.REPORTED]
-    accounted(link, data)
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        {"loss": {"model": "gilbert_elliott", "loss": 0.2, "mean_burst": 4}},
-        {"bit_error_rate": 3e-4},
-        {"duplicate_ratio": 0.3, "loss": {"model": "bernoulli", "loss": 0.1}},
-        {"jitter": {"model": "exponential", "scale_s": 0.3}, "loss": {"model": "bernoulli", "loss": 0.2}},
-        {"jitter": {"model": "uniform", "scale_s": 4, "reorder": True}},
-        {"outage": {"up_s": 20, "down_s": 7, "random": True}},
-        {"outage": {"up_s": 20, "down_s": 7, "hold": True}, "queue": {"classes": 3}},
-        {"loss": {"model": "bernoulli", "loss": 1}},
-        {"queue": {"limit_bytes": 1500}},
-    ],
-)
-@pytest.mark.parametrize(
-    "about", [{}, {"window": 2, "tries": 4, "loss": {"model": "bernoulli", "loss": 0.4}}]
-)
-def test_every_attempt_of_a_hop_is_accounted_for(trouble, about):
-    link, data, arrivals = sequenced(sizes=(100,) * 80, gap_ns=S // 2, retransmit=about, **trouble)
-    accounted(link, data)
-    count = fates(link)
-    order = [packet for _, packet, *_ in arrivals]
-    if "classes" not in str(trouble):
-        assert order == sorted(order)
-    assert len(order) == len(set(order))
-    if not about and "limit_bytes" not in str(trouble) and trouble.get("loss", {}).get("loss") != 1:
-        assert len(order) == 80
-    assert count[Fate.SENT] == 80
-
-
-def test_what_a_repairing_hop_still_loses_is_what_the_path_says():
-    loss = {"model": "gilbert_elliott", "loss": 0.2, "mean_burst": 4}
-    link, _, arrivals = sequenced(
-        loss, sizes=(10,) * 4000, retransmit={"tries": 3, "window": 1}, rate_bps=1e6
-    )
-    hop = Link.model_validate(
-        {"hops": [{"name": "a", "rate_bps": 1, "loss": loss, "retransmit": {"tries": 3}}]}
-    ).hops[0]
-    assert 1 - len(arrivals) / 4000 == pytest.approx(hop_loss(hop, 10), abs=0.03)
-    # A burst of L loses L // 3 packets, and 16 come through between two bursts.
-    whole = sum(0.75 ** (3 * n - 1) for n in range(1, 99))
-    assert hop_loss(hop, 10) == pytest.approx(whole / (whole + 16))
-
-
 def test_random_outages_have_their_share():
     outage = Outages(Outage(up_s=30, down_s=10, random=True), generator(1, "out"))
     down = [outage.hits(at * S, at * S + 1) for at in range(0, 2_000_000, 10)]
@@ -490,15 +363,6 @@ def test_random_outages_are_the_same_whoever_asks_and_when():
     era_s = 4 * ERA_TURNS
     down = sum(lazy.hits(n * era_s * S, n * era_s * S + 1) for n in range(100, 3100))
     assert stats.binomtest(down, 3000, 0.25).pvalue > ALPHA
-
-
-def test_a_report_that_fits_between_no_outages_is_lost_and_ends_nothing():
-    hop = {
-        "outage": {"up_s": 20, "down_s": 1, "hold": True},
-        "retransmit": {"tries": 2, "report_rate_bps": 1},
-    }
-    link, _data, _arrivals = sequenced(sizes=(100,) * 3, **hop)
-    assert fates(link)[Fate.OUTAGE]
 
 
 def test_copies_are_numbered_and_told():
@@ -547,82 +411,6 @@ def test_a_full_queue_gives_way_to_a_higher_class():
     assert [gone.packet for gone in queue.put(Waiting(4, bytes(100), 0), 2)] == [4]
     assert [gone.packet for gone in queue.put(Waiting(5, bytes(250), 0), 1)] == [5]
     assert [queue.take().packet for _ in range(len(queue))] == [3, 0]
-
-
-def brute_trace(trace, offers):
-    """Replay a trace opportunity by opportunity, as mahimahi's link_queue does."""
-    queue = [[at, size, size, number] for number, (at, size) in enumerate(offers)]
-    done, turn = {}, 0
-    while queue:
-        for ms in trace.times_ms:
-            now, left = (turn * trace.period_ms + ms) * MS, trace.quantum_bytes
-            while queue and left and queue[0][0] <= now:
-                take = min(left, queue[0][2])
-                left -= take
-                queue[0][2] -= take
-                if queue[0][2] == 0:
-                    done[queue[0][3]] = now
-                    queue.pop(0)
-        turn += 1
-    return done
-
-
-def test_a_trace_is_replayed_as_mahimahi_does():
-    trace = Trace((0, 3, 3, 10, 40, 41, 100), 60)
-    rng = np.random.default_rng(2)
-    offers = sorted(
-        (int(at), int(size)) for at, size in zip(rng.integers(0, 3000 * MS, 80), rng.integers(1, 200, 80))
-    )
-    rate = TraceRate(trace)
-    found = {number: rate.finish(at, size)[1] for number, (at, size) in enumerate(offers)}
-    assert found == brute_trace(trace, offers)
-
-
-def test_a_trace_file_is_read_with_its_quantum(tmp_path):
-    path = tmp_path / "narrow"
-    path.write_text("# quantum_bytes: 10\n100\n200\n200\n1000\n")
-    trace = read_trace(path)
-    assert (trace.times_ms, trace.quantum_bytes, trace.mean_bps) == ((100, 200, 200, 1000), 10, 320.0)
-    link = channel({"trace": str(path)}, traces={"h0": trace})
-    link.send(bytes(25), 0)
-    assert drain(link)[0][0] == 200 * MS
-    (tmp_path / "plain").write_text("1\n")
-    assert read_trace(tmp_path / "plain").mean_bps == 1504 * 8000  # the man page calls it 12 Mbit/s
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "above 0"),
-        ("0\n", "above 0"),
-        ("5\n3\n", ":2: 3 ms is before"),
-        ("5\nfive\n", ":2: a time"),
-        ("1.5\n", ":1: a time"),
-        ("1\n# quantum_bytes: 4\n", "before the first time"),
-        ("# quantum_bytes: 0\n1\n", "from 1 to"),
-        ("\n1\n", ":1: a time"),
-        ("1\n" + "9" * 5000 + "\n", ":2: a time"),
-        ("1\n100000000001\n", ":2: a time"),
-        ("# quantum_bytes: " + "9" * 5000 + "\n1\n", ":1: quantum_bytes"),
-        ("# quantum_bytes: 1000000001\n1\n", ":1: quantum_bytes"),
-        ("\0\n", ":1: a time"),
-        ("1\n" * 5_000_001, "over 5000000 lines"),
-        ("\u00b2\n", "not a trace file"),
-    ],
-)
-def test_a_bad_trace_is_named_with_its_line(tmp_path, text, message):
-    path = tmp_path / "trace"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=message) as error:
-        read_trace(path)
-    assert len(str(error.value)) < 300 + len(str(path))
-
-
-@pytest.mark.parametrize("name", ["absent", "x" * 5000, "a/" * 3000, "a\0b", "/dev/zero", "."])
-def test_what_is_no_file_is_no_trace(name):
-    with pytest.raises(UsageError) as error:
-        read_trace(Path(name))
-    assert len(str(error.value)) < 400
 
 
 def test_the_constant_rate_is_what_it_says():

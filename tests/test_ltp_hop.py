@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import toys
 from campaigns import seed, sizes
-from test_channel import accounted, drain
+from test_channel import drain
 from test_metrics import measure
 from test_protection import gsc_encoder
+from test_sequenced import accounted
 
 from link.channel.channel import Channel
 from link.channel.ltp_hop import LtpHop
