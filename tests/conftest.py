@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,15 @@ DATA = Path(__file__).parent / "data"
 def golden() -> Path:
     """The folder of golden bytes."""
     return DATA
+
+
+@pytest.fixture
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The sweeps' cache of a test, which has one of its own."""
+    from scenarios.sweep import cells
+
+    place = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("FARLINK_CACHE", str(place))
+    cells.workbench.cache_clear()
+    yield place / "sweeps"
+    cells.workbench.cache_clear()

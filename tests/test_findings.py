@@ -24,7 +24,7 @@ from scenarios import schema
 from scenarios.cli import app
 from scenarios.commands.trust import with_own_models
 from scenarios.scoring import pictures
-from scenarios.sweep import cells, work
+from scenarios.sweep import work
 from scenarios.sweep.plan import Request
 from sender.codecs.findings import FindingsEncoder, fit_classes, fit_depth
 
@@ -32,12 +32,7 @@ SIZE = (64, 48)
 NAMES = ("sky", "sand", "rock")
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("FARLINK_CACHE", str(tmp_path_factory.mktemp("cache")))
-    cells.workbench.cache_clear()
-    yield
-    cells.workbench.cache_clear()
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def plan_of(**changes):

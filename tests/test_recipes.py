@@ -32,7 +32,7 @@ from scenarios.cli import app
 from scenarios.commands import options
 from scenarios.drawing import Drawing
 from scenarios.report import parts
-from scenarios.sweep import cells, work
+from scenarios.sweep import work
 from scenarios.sweep.plan import Request
 from scenarios.truth import sets, truth
 from scenarios.truth.files import read_labels
@@ -49,12 +49,7 @@ PACKAGES = ("link", "sender", "receiver", "scenarios")
 SMALL = {"camera.width": 64, "camera.height": 48, "camera.source": "testcard", "camera.frames": 3}
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("FARLINK_CACHE", str(tmp_path_factory.mktemp("cache")))
-    cells.workbench.cache_clear()
-    yield
-    cells.workbench.cache_clear()
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def run(out: Path, settings=(), **overrides):

@@ -46,13 +46,7 @@ HERE = work.Options(workers=0)
 WALL = {"wall_s"}
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(tmp_path_factory, monkeypatch):
-    """Every test has a cache of its own."""
-    place = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("FARLINK_CACHE", str(place))
-    cells.workbench.cache_clear()
-    return place / "sweeps"
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def asked(vary=None, settings=(), frames=2, seeds=None, listed=None):
