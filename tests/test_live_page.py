@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from fakelive import FakeServer
-from fakesession import CAPTION, SECOND, SIZE, Session, drawn, landscape
+from fakepictures import SIZE, drawn, landscape
+from fakesession import CAPTION, SECOND, Session
 from PIL import Image
 from ports import free_port
 
