@@ -71,6 +71,8 @@ WITH_BYTES = (Fate.SENT, Fate.REPEATED, Fate.REPORTED, Fate.SEGMENT)
 """The rows beside which a packet's bytes stand in the journal."""
 BIRTHS = (*WITH_BYTES, Fate.DUPLICATED)
 """The rows with which a number begins; each has one end."""
+RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
+"""The rows at a hop that say that a packet left its transmitter."""
 
 KINDS: dict[str, frozenset[str]] = {
     "sender": frozenset(

@@ -23,7 +23,7 @@ from link.channel.path import hop_loss, path_loss
 from link.channel.rate import Trace
 from link.config import Session
 from link.errors import UsageError
-from link.events import Fate
+from link.events import RADIATED, Fate
 from link.hops import HopConfig, Link, ReturnHop
 from link.repair.ltp_sessions import tries
 from link.repair.sight import AnswerTimes
@@ -33,7 +33,6 @@ from link.timing import longest_hold_ns, times
 SENDER, RECEIVER = 1, 2
 """The entities' numbers."""
 MOST_BYTES = 1 << 26
-_RADIATED = frozenset(map(int, (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)))
 _PIECE_BYTES = 13  # of a PDU that are not the file's
 _AIRS = 4
 """After how many air times of a PDU without one a row of them is over."""
@@ -234,7 +233,7 @@ class _TransferRun:
                 self._sizes[number] = direction, 0  # copies are never on a transmitter
             elif (known := self._sizes.get(number)) is None:
                 continue  # of a hop's own
-            elif fate in _RADIATED and hop in self._first:
+            elif fate in RADIATED and hop in self._first:
                 direction, size = known
                 self.counts[direction].on_air_bytes += size
                 self._sizes[number] = direction, 0

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from link import fragment, packet
-from link.events import Fate, Row
+from link.events import RADIATED, Fate, Row
 from link.packet import Kind
 from scenarios.results.hop_packets import split_segment
-from scenarios.results.traffic import RADIATED, USELESS, uses
+from scenarios.results.traffic import USELESS, uses
 
 MOST_FLYING = 1 << 15
 """Packets without an end that are remembered."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from link import packet
 from link.channel import NS
-from link.events import Fate
+from link.events import RADIATED, Fate
 from link.journal import Run
 from scenarios.results import traffic
 from scenarios.results.hop_packets import BY_HOPS, split_segment
@@ -49,7 +49,7 @@ def on_air(run: Run) -> list[tuple[int, int, bytes]]:
     begun = rows[np.isin(rows[:, 2], BY_HOPS)][:, :4].tolist()
     speak = {hop for _, _, fate, hop in begun if fate == Fate.SEGMENT} & set(firsts)
     sent = traffic.packets(run)
-    aired = rows[np.isin(rows[:, 3], firsts) & np.isin(rows[:, 2], traffic.RADIATED)]
+    aired = rows[np.isin(rows[:, 3], firsts) & np.isin(rows[:, 2], RADIATED)]
     # Where a sender's packets pass by another's node, its hop is their second: what counts is where each left first.
     numbers, at = np.unique(aired[:, 1], return_index=True)
     left = dict(zip(numbers.tolist(), aired[at, 3].tolist(), strict=True))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from link import fragment, packet
 from link.codecs import SYNTAXES
 from link.config import Codec
-from link.events import BIRTHS, Fate
+from link.events import BIRTHS, RADIATED, Fate
 from link.packet import Kind
 from scenarios.results.hop_packets import HopPacket, hop_figures, hop_packets
 from scenarios.results.stores import node_figures
@@ -32,8 +32,6 @@ from scenarios.results.stores import node_figures
 if TYPE_CHECKING:
     from link.journal import Run
 
-RADIATED = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE, Fate.COLLISION)
-"""Rows at a hop that say that a packet left its transmitter."""
 USELESS = (Fate.DUPLICATE, Fate.DEADLINE)
 """Drops of packets that reached the far end intact, and were of no use to it."""
 _FATES: Mapping[int, Fate] = {int(fate): fate for fate in Fate}
