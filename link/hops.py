@@ -288,6 +288,12 @@ class Link(Model):
         rates = [(hop.rate_bps or 0.0) * share_open(hop.contacts_s) for hop in self.hops]
         return tuple(self.hops[at] for at in find_widest(self.ends, rates, len(self.nodes)))
 
+    @property
+    def back_delay_s(self) -> float:
+        """The delay of the way back: its own, or the sum of the way's where it has none."""
+        own = self.return_.delay_s if self.return_ is not None else None
+        return own if own is not None else sum(hop.delay_s for hop in self.way)
+
     def seen_from(self, node: int) -> "Link":
         """Return the link as a sender at *node*, by number, has it: that node first, without hops that lead there.
 

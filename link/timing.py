@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from link import packet
 from link.channel import NS, to_ns
-from link.channel.delay import TAIL, tail_ns
+from link.channel.delay import TAIL, longest_down_ns, tail_ns
 from link.channel.path import exchange_loss, hop_rate_bps, path_rate_bps
 from link.channel.rate import Trace
 from link.codecs import SYNTAXES
@@ -60,11 +60,7 @@ def longest_hold_ns(link: Link) -> int:
 
 
 def _outage_ns(outage: Outage | None) -> int:
-    if outage is None or not outage.hold:
-        return 0
-    if outage.down_s is not None:
-        return to_ns(outage.down_s * (TAIL["exponential"] if outage.random else 1.0))
-    return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
+    return longest_down_ns(outage) if outage is not None and outage.hold else 0
 
 
 def _turn_ns(link: Link) -> int:
@@ -118,9 +114,8 @@ def _times(session: Session, link: Link, traces: Mapping[str, Trace]) -> Times:
     round_trip_ns = 0
     if link.return_ is not None:
         out = sum(hop.delay_s for hop in link.way)
-        back = link.return_.delay_s if link.return_.delay_s is not None else out
         feedback_s = packet.request_bytes(link.framing) * 8 / link.return_.known_bps
-        round_trip_ns = to_ns(out + back + feedback_s + link.mtu_bytes * 8 / rate)
+        round_trip_ns = to_ns(out + link.back_delay_s + feedback_s + link.mtu_bytes * 8 / rate)
         round_trip_ns += tail_ns(link.return_.jitter) + jitter_ns
     hold_ns = longest_hold_ns(link)
     fec_span_ns = 0

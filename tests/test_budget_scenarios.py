@@ -10,6 +10,7 @@ from test_metrics import result_of
 from typer.testing import CliRunner
 
 from link import steering
+from link.channel import netem
 from link.channel.loss import read_loss
 from link.channel.loss.gilbert_elliott import GilbertElliottLoss
 from link.channel.netem import gemodel
@@ -134,6 +135,15 @@ def test_netem_says_the_same_link():
     flying = int(hop["command"].split(" limit ")[1].split()[0])
     assert flying == 51_636 + 4096, "what is under way, and a full queue of 4 MiB"
     assert any("up for 480 s and down for 6240 s" in note for note in rows[0]["notes"])
+
+
+def test_netems_way_back_is_as_long_as_the_channels():
+    """Of several routes the way back is as long as one, not as all of their hops."""
+    plan = schema.load("rover-day", (), {"link.return": {"rate_bps": 1000}})
+    out_s = sum(hop.delay_s for hop in plan.link.way)
+    assert out_s < sum(hop.delay_s for hop in plan.link.hops) - 100
+    _, command, _ = list(netem.commands(plan.session(), "eth0"))[-1]
+    assert f"delay {out_s:.3f}s" in command
 
 
 @pytest.mark.parametrize(

@@ -280,16 +280,13 @@ def test_at_mars_a_lost_piece_is_sent_again_once(lost, whole_s, told_s):
 
 @pytest.mark.parametrize("percent", [10, 30])
 def test_nothing_is_ever_stuck(percent):
-    """Losses both ways by a seed: each file comes whole or ends with a condition, and both ends are at rest."""
-    whole = 0
+    """Losses both ways by a seed: each file comes whole, and both ends are at rest."""
     for number in range(60):
         rng = random.Random(number)
         lost = {(way, at) for way in (0, 1) for at in range(400) if rng.random() < percent / 100}
         near, far = sender(tries=20), receiver(tries=20)
         Exchange(near, far, lost).run()
         check(near, far)
-        whole += 1
-    assert whole == 60
 
 
 def test_nobody_there_ends_it_with_a_condition():

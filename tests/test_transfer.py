@@ -118,6 +118,32 @@ def test_a_duty_cycle_is_no_slower_transmitter() -> None:
     assert 12 * 11.3 * 0.8 < found.ended_s < 12 * 11.3 * 2
 
 
+def test_a_duty_cycle_holds_on_every_hop_of_the_channel() -> None:
+    """The robot that sends is on a hop that `medium.hops` names, and sends no faster than the other would."""
+    hops = [{"name": f"r{at}-gate", "between": [f"r{at}", "gate"], "rate_bps": 800} for at in (0, 1)]
+    ended = []
+    for own, other in (("r0-gate", "r1-gate"), ("r1-gate", "r0-gate")):
+        link = {
+            "mtu_bytes": 113,
+            "nodes": [{"name": "r0"}, {"name": "r1"}, {"name": "gate"}],
+            "hops": [{**hop, "queue": {"limit_bytes": 400}} for hop in hops],
+            "medium": {"hop": own, "hops": [other], "senders": 1, "duty_cycle": 0.1},
+        }
+        found = transfer(session(link), {}, FILE[:1000], "a.jpg", acknowledged=False)
+        assert found.missing_bytes == 0 and not found.out.dropped
+        ended.append(found.ended_s)
+    assert ended[0] is not None and ended[0] == ended[1] > 12 * 11.3 * 0.8
+
+
+def test_blackouts_of_the_way_back_are_counted_on() -> None:
+    link = {"mtu_bytes": 113, "hops": [{"name": "air", "rate_bps": 8000}], "return": {"rate_bps": 8000}}
+    calm = transfer(session(link), {}, FILE[:1000], "a.jpg")
+    link["return"] = {"rate_bps": 8000, "outage": {"up_s": 7, "down_s": 13, "random": True}}
+    dark = [transfer(session({**link}, seed=seed), {}, FILE[:1000], "a.jpg") for seed in range(12)]
+    assert calm.tries == 5 and dark[0].tries > 30, "one in a million loses all of them"
+    assert all(found.condition == found.sender_condition == CfdpCondition.NO_ERROR for found in dark)
+
+
 def test_bits_that_flip_are_damage() -> None:
     found = transfer(plan(bit_error_rate=1e-4), {}, FILE * 4, "a.jpg")
     check_counts(found)

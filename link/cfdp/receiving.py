@@ -156,7 +156,7 @@ class CfdpReceiver:
         if self._end is not None and end > self._end.size:
             self._finish(CfdpCondition.FILE_SIZE)
             return
-        if any(True for _ in self._have.gaps(piece.offset, end)):
+        if not self._have.covers(piece.offset, end):
             self._progress = True
             self._have.add(piece.offset, end)
             if len(self._file) < end:

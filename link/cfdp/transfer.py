@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from link import packet
-from link.cfdp.pdus import CfdpChecksum, CfdpCondition, CfdpError, MetadataPdu, PduHead
+from link.cfdp.pdus import CfdpChecksum, CfdpCondition, CfdpError, MetadataPdu, PduHead, most_data
 from link.cfdp.receiving import CfdpReceiver
 from link.cfdp.sending import CfdpSender
 from link.cfdp.waits import CfdpEnd, CfdpSettings
 from link.channel import NS, to_ns
 from link.channel.channel import BACKWARD, FORWARD, Channel
-from link.channel.delay import tail_ns
+from link.channel.delay import longest_down_ns, tail_ns
 from link.channel.outage import Outages
-from link.channel.path import hop_loss, path_loss
+from link.channel.path import duty_share, hop_loss, path_loss
 from link.channel.rate import Trace
 from link.config import Session
 from link.errors import UsageError
@@ -33,7 +33,6 @@ from link.timing import longest_hold_ns, times
 SENDER, RECEIVER = 1, 2
 """The entities' numbers."""
 MOST_BYTES = 1 << 26
-_PIECE_BYTES = 13  # of a PDU that are not the file's
 _AIRS = 4
 """After how many air times of a PDU without one a row of them is over."""
 
@@ -118,10 +117,10 @@ class _Pace:
 def _rate_bps(hop: HopConfig, link: Link, traces: Mapping[str, Trace]) -> float:
     """Return what *hop* carries while it is up."""
     rate = hop.rate_bps if hop.rate_bps is not None else traces[hop.name].mean_bps
-    return rate * (link.medium.duty_cycle if link.medium is not None and hop is link.shared_hop else 1.0)
+    return rate * duty_share(link, hop)
 
 
-def _settings(session: Session, traces: Mapping[str, Trace], size: int) -> CfdpSettings:
+def _settings(session: Session, traces: Mapping[str, Trace], head: PduHead, size: int) -> CfdpSettings:
     link = session.link
     around = packet.overhead(link.framing, link.mtu_bytes) - packet.HEADER_BYTES
     waits = times(session, traces)
@@ -130,19 +129,22 @@ def _settings(session: Session, traces: Mapping[str, Trace], size: int) -> CfdpS
     back, back_ns, loss = link.return_, 0, path_loss(link)
     answer_ns = longest_hold_ns(link)
     if back is not None:
-        delay_s = back.delay_s if back.delay_s is not None else sum(hop.delay_s for hop in link.way)
         air_ns = to_ns(link.mtu_bytes * 8 / back.known_bps)
-        back_ns = to_ns(delay_s) + air_ns + tail_ns(back.jitter)
+        back_ns = to_ns(link.back_delay_s) + air_ns + tail_ns(back.jitter)
         answer_ns += air_ns  # another PDU may be before it
-        as_hop = HopConfig(
-            name="return", rate_bps=back.rate_bps, loss=back.loss, bit_error_rate=back.bit_error_rate
-        )
-        loss = 1.0 - (1.0 - loss) * (1.0 - hop_loss(as_hop, link.mtu_bytes))
+        loss = 1.0 - (1.0 - loss) * (1.0 - hop_loss(back, link.mtu_bytes))
+    most = tries(loss)
+    ways: list[HopConfig | ReturnHop] = [*link.way, *([] if back is None else [back])]
+    dark_ns = max(
+        (longest_down_ns(hop.outage) for hop in ways if hop.outage is not None and not hop.outage.hold),
+        default=0,
+    )
+    answer_ns += dark_ns // (most - 1)  # a blackout must not use up all tries
     return CfdpSettings(
         link.mtu_bytes - around, AnswerTimes(out_ns, back_ns, answer_ns),
         quiet_ns=_AIRS * max(airs) + waits.jitter_ns + longest_hold_ns(link),
-        row_ns=ceil(size / max(1, link.mtu_bytes - around - _PIECE_BYTES)) * max(airs),
-        tries=tries(loss), most_bytes=MOST_BYTES, must_check=True,
+        row_ns=ceil(size / max(1, most_data(link.mtu_bytes - around, head))) * max(airs),
+        tries=most, most_bytes=MOST_BYTES, must_check=True,
     )  # fmt: skip
 
 
@@ -185,17 +187,20 @@ class _TransferRun:
             for direction in range(len(self._paces)):
                 self._send(direction)
             self._account()
-            dues = [end.next_ns for end in self.ends] + [self.channel.next_ns]
-            dues += [free for free in self._free if free > self._now]
-            self._now = max(self._now, min((due for due in dues if due is not None), default=-1))
-            if not any(due is not None for due in dues):
-                return
-            for number, direction, data in self.channel.advance(self._now):
-                self._receive(number, direction, data)
             for number, end in enumerate(self.ends):
-                end.wake(self._now)
                 if self.closed_ns[number] is None and end.condition is not None:
                     self.closed_ns[number] = self._now
+            waits = [end.next_ns for end in self.ends] + [self.channel.next_ns]
+            dues = [due for due in waits if due is not None] + [
+                free for free in self._free if free > self._now
+            ]
+            if not dues:
+                return
+            self._now = max(self._now, min(dues))
+            for number, direction, data in self.channel.advance(self._now):
+                self._receive(number, direction, data)
+            for end in self.ends:
+                end.wake(self._now)
 
     def _send(self, direction: int) -> None:
         end, pace, now = self.ends[direction], self._paces[direction], self._now
@@ -213,8 +218,6 @@ class _TransferRun:
         self.counts[direction].sent += 1
         end.sent(item, now + pace.air_ns(len(data)))
         self._free[direction] = now + max(1, pace.turn_ns(len(data)))
-        if self.closed_ns[direction] is None and end.condition is not None:
-            self.closed_ns[direction] = now
 
     def _receive(self, number: int, direction: int, data: bytes) -> None:
         counts = self.counts[direction]
@@ -257,8 +260,8 @@ def transfer(
         )
     if len(file) > MOST_BYTES:
         raise UsageError(f"a file of {len(file)} bytes; at most {MOST_BYTES}")
-    settings = _settings(session, traces, len(file))
     head = PduHead(SENDER, 1, RECEIVER, acknowledged)
+    settings = _settings(session, traces, head, len(file))
     said = name.encode()[:255]
     try:
         near = CfdpSender(file, MetadataPdu(len(file), said, said, checksum, closure), head, settings)

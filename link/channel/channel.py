@@ -110,7 +110,7 @@ class Channel:
         about: dict[str, Any] = {
             "number": -1,
             "name": "return",
-            "delay_s": _return_delay_s(link),
+            "delay_s": link.back_delay_s,
             "sink": sink,
         }
         rate = pace(back)
@@ -143,8 +143,8 @@ class Channel:
             self._network.adjust(link)
         back = self._back
         if back is not None and link.return_ is not None:
-            delay_s = _return_delay_s(link)
-            if link.return_ != was.return_ or delay_s != _return_delay_s(was):
+            delay_s = link.back_delay_s
+            if link.return_ != was.return_ or delay_s != was.back_delay_s:
                 back.adjust(link.return_, delay_s, turn, now)
 
     def _fresh(self) -> int:
@@ -200,9 +200,3 @@ def pace(hop: HopConfig | ReturnHop) -> Rate:
     if hop.budget_steps is None:
         return ConstantRate(hop.rate_bps)
     return SteppedRate([(to_ns(time_s), bps) for time_s, bps, _ in hop.budget_steps])
-
-
-def _return_delay_s(link: Link) -> float:
-    """Return the delay of the way back: its own, or the sum of the hops' where it has none."""
-    own = link.return_.delay_s if link.return_ is not None else None
-    return own if own is not None else sum(hop.delay_s for hop in link.way)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.channel import NS, to_ns
-from link.hops import Jitter
+from link.hops import Jitter, Outage
 
 _BLOCK = 1024
 _PARETO_SHAPE = 3.0
@@ -20,6 +20,15 @@ TAIL = {"uniform": 1.0, "normal": 4.0, "exponential": 8.0, "pareto": 20.0}
 def tail_ns(config: Jitter | None) -> int:
     """Return the extra delay in nanoseconds that hardly any packet exceeds."""
     return 0 if config is None else to_ns(config.scale_s * TAIL[config.model])
+
+
+def longest_down_ns(outage: Outage | None) -> int:
+    """Return how long *outage* hardly ever lasts longer than, in nanoseconds; 0 for none."""
+    if outage is None:
+        return 0
+    if outage.down_s is not None:
+        return to_ns(outage.down_s * (TAIL["exponential"] if outage.random else 1.0))
+    return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
 
 
 def jitter(config: Jitter, rng: np.random.Generator) -> Callable[[], int]:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from link.channel import to_ns
-from link.channel.delay import TAIL, tail_ns
+from link.channel.delay import longest_down_ns, tail_ns
+from link.channel.outage import windows_up
 from link.events import Fate
 from link.hops import HopConfig
 from link.repair.ltp_segments import HEADER_BYTES, Cancel
 from link.repair.ltp_sessions import LEAST_TRIES
 from link.repair.sight import AnswerTimes, InTurn, Listed, Windows
 
-_FOREVER_NS = 1 << 62
 FAULTS: Mapping[Cancel | None, Fate] = {
     Cancel.UNREACHABLE: Fate.NO_ANSWER,
     Cancel.RETRANSMISSIONS: Fate.NO_ANSWER,
@@ -64,19 +64,7 @@ def known_windows(config: HopConfig, *, nodes: bool) -> Windows | None:
         return None
     if outage.up_s is not None and outage.down_s is not None:
         return None if outage.random else InTurn(to_ns(outage.up_s), to_ns(outage.down_s))
-    edges = [0, *(to_ns(edge) for window in outage.windows_s for edge in window), _FOREVER_NS]
-    pairs = zip(edges[::2], edges[1::2], strict=True)
-    return Listed([(start, end) for start, end in pairs if start < end])
-
-
-def longest_dark_ns(config: HopConfig) -> int:
-    """Return how long an outage of a hop hardly ever lasts longer than."""
-    outage = config.outage
-    if outage is None:
-        return 0
-    if outage.down_s is not None:
-        return to_ns(outage.down_s * (TAIL["exponential"] if outage.random else 1.0))
-    return to_ns(max((end - start for start, end in outage.windows_s), default=0.0))
+    return Listed(windows_up(outage))
 
 
 def make_sights(
@@ -97,7 +85,7 @@ def make_sights(
     segment_ns = to_ns((mtu_bytes + 2 * HEADER_BYTES) * 8 / out_bps)
     if config.outage is not None and not config.outage.hold:
         # A blackout must not use up all tries.
-        dark_ns = longest_dark_ns(config) // (LEAST_TRIES - 1)
+        dark_ns = longest_down_ns(config.outage) // (LEAST_TRIES - 1)
         report_ns, segment_ns = report_ns + dark_ns, segment_ns + dark_ns
     return (
         AnswerTimes(lambda at: delay_at(at) + late, delay_at, report_ns, windows),

@@ -19,9 +19,10 @@ import simpy
 
 from link.channel import to_ns
 from link.channel.custody import Gaps
+from link.channel.delay import longest_down_ns
 from link.channel.hop import Hop
 from link.channel.ltp_back import WayBack
-from link.channel.ltp_blocks import FAULTS, Carried, LtpBlock, longest_dark_ns, make_sights
+from link.channel.ltp_blocks import FAULTS, Carried, LtpBlock, make_sights
 from link.channel.outage import Outages
 from link.channel.path import exchange_loss, hop_rate_bps
 from link.channel.queue import PriorityQueue, Waiting
@@ -60,7 +61,7 @@ class LtpHop(Hop):
         # What is waited for an answer to is lost where either is.
         loss = exchange_loss(config, about, mtu_bytes + HEADER_BYTES, rate.rate_bps)
         # Another block may go before an answer, and an outage that nobody knows of hold it.
-        quiet = to_ns(4 * (about.block_bytes + mtu_bytes) * 8 / mean_bps) + longest_dark_ns(config)
+        quiet = to_ns(4 * (about.block_bytes + mtu_bytes) * 8 / mean_bps) + longest_down_ns(config.outage)
         settings = LtpSettings(MAX_BYTES, mtu_bytes, min(loss, 0.95), least_quiet_ns=quiet)
         near, far = make_sights(config, self.delay_at, mean_bps, rate.rate_bps, mtu_bytes, nodes=custody)
         self._near, self._far = LtpEngine(_NEAR, settings, near), LtpEngine(_FAR, settings, far)

@@ -128,5 +128,4 @@ def commands(plan: Session, device: str) -> Iterator[tuple[str, str, list[str]]]
         yield hop.name, *order(hop, hop.name, hop.delay_s, link.mtu_bytes, device)
     if link.return_ is not None:
         back = link.return_
-        delay_s = back.delay_s if back.delay_s is not None else sum(hop.delay_s for hop in link.hops)
-        yield "return", *order(back, "return", delay_s, link.mtu_bytes, device)
+        yield "return", *order(back, "return", link.back_delay_s, link.mtu_bytes, device)

@@ -7,6 +7,7 @@ from link import packet
 from link.channel import to_ns
 from link.channel.hop import Hop, Sink
 from link.channel.node import Outlet, StoreNode
+from link.channel.outage import windows_up
 from link.channel.promises import Edge, Promises, tabulate
 from link.channel.rate import ConstantRate
 from link.events import Row
@@ -86,7 +87,6 @@ def make_edge(number: int, hop: HopConfig, ends: tuple[int, int]) -> Edge:
         windows = [(to_ns(start), to_ns(end)) for start, end in hop.contacts_s]
     elif hop.contacts and hop.outage is not None:
         # Reckoned from where the ends are: what is between passes is known beforehand, and is no failure.
-        edges = [0, *(to_ns(edge) for window in hop.outage.windows_s for edge in window), FOREVER_NS]
-        windows = [pair for pair in zip(edges[::2], edges[1::2], strict=True) if pair[0] < pair[1]]
+        windows = windows_up(hop.outage)
     starts, stops = [start for start, _ in windows], [end for _, end in windows]
     return Edge(number, *ends, starts, stops, rate.per_byte, rate.scale, to_ns(hop.delay_s))

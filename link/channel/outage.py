@@ -13,8 +13,15 @@ import numpy as np
 
 from link.channel import to_ns
 from link.hops import Outage
+from link.plans.timetable import FOREVER_NS
 
 ERA_TURNS = 1024
+
+
+def windows_up(outage: Outage) -> list[tuple[int, int]]:
+    """Return when the hop is up around the given windows of *outage*: (start, end) in ns, the last for ever."""
+    edges = [0, *(to_ns(edge) for window in outage.windows_s for edge in window), FOREVER_NS]
+    return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 
 
 class Outages:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from math import prod
 
 from link.channel.rate import Trace
-from link.hops import HopConfig, Link
+from link.hops import HopConfig, Link, ReturnHop
 from link.nodes import share_open
 from link.retransmit import LtpRetransmit, Retransmit
 
 
-def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
+def hop_loss(hop: HopConfig | ReturnHop, packet_bytes: int) -> float:
     """Return the mean share, 0 to 1, of packets of *packet_bytes* that *hop* loses.
 
     That is its loss model, bit errors anywhere in the packet, and regular outages that hold nothing; the three are
@@ -17,7 +17,8 @@ def hop_loss(hop: HopConfig, packet_bytes: int) -> float:
     every try. With LTP it is what its segments lose, and its green packets with them.
     Windows of outage are left out: they are known gaps.
     """
-    tries = hop.retransmit.tries if isinstance(hop.retransmit, Retransmit) else 1
+    about = hop.retransmit if isinstance(hop, HopConfig) else None
+    tries = about.tries if isinstance(about, Retransmit) else 1
     kept = 1.0 - (1.0 - (1.0 - hop.bit_error_rate) ** (8 * packet_bytes)) ** tries
     if hop.loss is not None:
         air_s = packet_bytes * 8 / hop.rate_bps if hop.rate_bps is not None else 0.0  # a trace's packets vary
@@ -66,9 +67,10 @@ def path_rate_bps(link: Link, traces: Mapping[str, Trace]) -> float:
 
     A hop whose channel is shared has the share of its rate that the duty cycle leaves.
     """
-    return min(hop_rate_bps(hop, traces) * _duty(link, hop) for hop in link.way)
+    return min(hop_rate_bps(hop, traces) * duty_share(link, hop) for hop in link.way)
 
 
-def _duty(link: Link, hop: HopConfig) -> float:
-    shared = link.medium is not None and any(hop is one for one in link.shared_hops)
+def duty_share(link: Link, hop: HopConfig) -> float:
+    """Return the share of the time, 0 to 1, that the duty cycle of a shared channel leaves a sender on *hop*."""
+    shared = any(hop is one for one in link.shared_hops)
     return link.medium.duty_cycle if link.medium is not None and shared else 1.0

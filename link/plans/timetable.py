@@ -18,7 +18,7 @@ from heapq import heappop, heappush
 
 FOREVER_NS = 1 << 62
 """After all times; until when a contact without an end is there."""
-_NEVER = (FOREVER_NS, FOREVER_NS, 0)
+_NEVER: tuple[int, int, int] = (FOREVER_NS, FOREVER_NS, 0)
 _MOST_SIZES = 1000
 """Of bundles, for which times on the air are kept."""
 
@@ -76,9 +76,8 @@ class _Heap:
         """By node: the fewest legs of the labels that it had."""
         for node in avoid:
             self.fewest[node] = -1
-        self.early: list[tuple[int, int, int]] = [
-            (FOREVER_NS, FOREVER_NS, 0)
-        ] * nodes  # (arrival, legs, contact)
+        self.early = [_NEVER] * nodes
+        """By node: (arrival, legs, contact) of the earliest label."""
         self._far, self._airs, self._touched, self._begin = far, airs, touched, begin
 
     def cross(self, rows: list[Row], time: int, legs: int, index: int) -> None:

@@ -220,7 +220,7 @@ class LtpEngine:
             state.claimed.add(first, min(end, state.red))
         gaps = list(state.claimed.gaps(report.lower, min(report.upper, state.red)))
         self._count(state, report, gaps)
-        if not any(True for _ in state.claimed.gaps(0, state.red)):
+        if state.claimed.covers(0, state.red):
             self.events.append(LtpEvent("delivered", session))
             state.delivered = True
             if state.unsent == 0:
@@ -265,7 +265,7 @@ class LtpEngine:
             self.cancel(session, Cancel.MISCOLORED, now)
             return
         if not segment.red:
-            new = any(True for _ in state.have.gaps(segment.offset, segment.end))
+            new = not state.have.covers(segment.offset, segment.end)
             state.have.add(segment.offset, segment.end)
             state.lowest_green = min(state.lowest_green, segment.offset)
             if segment.type == SegmentType.GREEN_END:
@@ -274,7 +274,7 @@ class LtpEngine:
                 self.events.append(LtpEvent("green", session, segment.data, segment.offset))
             self._close_received(session)
             return
-        if any(True for _ in state.have.gaps(segment.offset, segment.end)):
+        if not state.have.covers(segment.offset, segment.end):
             self.events.append(LtpEvent("piece", session, segment.data, segment.offset))
             state.pieces[segment.offset] = segment.data
             state.have.add(segment.offset, segment.end)
@@ -326,16 +326,14 @@ class LtpEngine:
         if state is None or state.failed is not None or self.timers.of(session, "report"):
             return
         # Green pieces that are lost keep it open until nothing is heard any more.
-        if state.end is not None and not any(True for _ in state.have.gaps(0, state.end)):
+        if state.end is not None and state.have.covers(0, state.end):
             self._drop(session)
 
     # Silence, faults, the end
 
     def _watch(self, session: SessionId, now: int) -> None:
         """Have the session looked after when nothing was heard of it for so long in contact."""
-        span = self._settings.inactivity_ns
-        if span is None:
-            span = max(self._settings.least_quiet_ns, (tries(self.loss) + 2) * self.sight.round_trip_ns(now))
+        span = max(self._settings.least_quiet_ns, (tries(self.loss) + 2) * self.sight.round_trip_ns(now))
         self.timers.begin(("idle", session, 0), None)
         self.timers.plan(("idle", session, 0), self.sight.after(now, span))
 

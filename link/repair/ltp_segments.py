@@ -282,6 +282,10 @@ class Spans:
             if max(low, first) < min(high, end):
                 yield max(low, first), min(high, end)
 
+    def covers(self, first: int, end: int) -> bool:
+        """Return whether nothing is missing between *first* and *end*."""
+        return next(self.gaps(first, end), None) is None
+
     def gaps(self, first: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield what is missing between *first* and *end*."""
         for low, high in self.within(first, end):

@@ -25,15 +25,14 @@ class LtpSettings:
     """What an engine keeps to."""
 
     segment_bytes: int
-    """Data of a segment at most; its headers come on top, 8 to 15 bytes of them."""
+    """Data of a segment at most; its headers come on top, 8 to 16 bytes of them."""
     report_bytes: int = 256
     """A report at most; what takes more is split."""
     loss: float = 0.0
     """Share of segments that the scenario says are lost; what is measured counts where it is more."""
-    inactivity_ns: int | None = None
-    """Contact time without a word after which the rest of a session is given up; None: `least_quiet_ns`, or what all
-    tries of a segment and two more take where that is longer."""
     least_quiet_ns: int = 600_000_000_000
+    """Contact time without a word after which the rest of a session is given up, or what all tries of a segment and two
+    more take where that is longer."""
     most_bytes: int = 1 << 26
     """Of a block that is received."""
     most_sessions: int = 4096
@@ -177,7 +176,7 @@ class Receiving:
     @property
     def whole(self) -> bool:
         """Whether all of the red part is here."""
-        return self.red is not None and not any(True for _ in self.have.gaps(0, self.red))
+        return self.red is not None and self.have.covers(0, self.red)
 
     def join(self) -> bytes:
         """Return the red part from its pieces, which may overlap."""

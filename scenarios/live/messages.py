@@ -67,11 +67,7 @@ def _back(room: Room) -> dict[str, Any] | None:
     link = room.session.link
     if link.return_ is None:
         return None
-    delay_s = link.return_.delay_s
-    return {
-        "rate_bps": link.return_.rate_bps,
-        "delay_s": sum(hop.delay_s for hop in link.hops) if delay_s is None else delay_s,
-    }
+    return {"rate_bps": link.return_.rate_bps, "delay_s": link.back_delay_s}
 
 
 def _trace_name(trace: str | None) -> str | None:
