@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from link.errors import ModelMissingError
 from link.frame import Pixels
 from link.models import pull_hint
+from link.pretrained import first_line
 from link.threads import one_thread
 
 WIDTH, LAYERS = 16, 3
@@ -148,8 +149,9 @@ class DynDiff(nn.Module):
             made = cls(Ranges(**pairs))  # type: ignore[arg-type]
             made.load_state_dict(load_file(folder / "model.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelMissingError(f"{folder}: no usable DynDiff: {line}{pull_hint(folder)}") from None
+            raise ModelMissingError(
+                f"{folder}: no usable DynDiff: {first_line(error)}{pull_hint(folder)}"
+            ) from None
         return made.eval().requires_grad_(False)
 
     def save(self, folder: Path) -> None:
@@ -170,7 +172,13 @@ class DynDiff(nn.Module):
     @torch.inference_mode()
     def choose(self, look: Look) -> tuple[int, float]:
         """Return the steps and the guidance for the picture of *look*."""
-        given = self.ranges.scale({name: FEATURES[name](look) for name in self.ranges.features})
+        return self.foretell({name: FEATURES[name](look) for name in self.ranges.features})
+
+    @one_thread()
+    @torch.inference_mode()
+    def foretell(self, features: Mapping[str, float]) -> tuple[int, float]:
+        """Return the steps and the guidance for a picture of which these *features* were measured."""
+        given = self.ranges.scale(features)
         return self.unscale(float(self.steps(given)), float(self.guidance(given)))
 
     def unscale(self, steps: float, guidance: float) -> tuple[int, float]:

@@ -193,10 +193,9 @@ class Generator:
         """Return the picture of one picture's *latents*."""
         return to_pixels(decode(self._parts.preview or self._parts.vae, latents)[0])
 
-    def _schedule(self, tokens: int, steps: int | None = None) -> tuple[Tensor, Tensor]:
+    def _schedule(self, tokens: int, steps: int) -> tuple[Tensor, Tensor]:
         """Return timesteps (0 to 1000) and the noise shares before and after each, as the scheduler sets them."""
         scheduler = self._parts.scheduler
-        steps = steps or self._sampling.steps
         options = {}
         if scheduler.config.use_dynamic_shifting:
             config = scheduler.config

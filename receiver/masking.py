@@ -83,7 +83,7 @@ class ClassMaskFinder:
 
     def _shares(self, pixels: Pixels, scene: str) -> NDArray[np.float32]:
         """Return the share of each class, looked for once in a picture."""
-        if self._last is None or self._last[0] is not pixels:
+        if self._last is None or not np.array_equal(self._last[0], pixels):
             self._last = pixels, {}
         kept = self._last[1]
         if scene not in kept:

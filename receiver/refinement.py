@@ -24,7 +24,7 @@ from link.transform import grid, whole_cells
 from receiver.conditioning import Conditioning
 from receiver.diffusion import Diffusion
 from receiver.dyndiff import DynDiff, Look
-from receiver.generator import Generator, Sampling, to_pixels
+from receiver.generator import Generator, Sampling, to_picture, to_pixels
 from receiver.guidance import finish
 from receiver.masking import MaskFinder, SoftMask
 from receiver.stages import open_course
@@ -64,8 +64,7 @@ class Reanalysis:
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> NDArray[np.int32]:
         """Return the rounded latents of *pixels*, in whole cells: (channels, rows, columns)."""
-        picture = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().div_(255.0)
-        return np.asarray(self._network(picture)[0].round().to(torch.int32).numpy())
+        return np.asarray(self._network(to_picture(pixels))[0].round().to(torch.int32).numpy())
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,6 @@ class RefiningGenerator:
     ) -> None:
         self.parts, self._size, self._half = parts, size, half
         self.adjust(sampling, object_steps)
-        self.chosen = sampling
-        """How the last picture was drawn."""
 
     def adjust(self, sampling: Sampling, object_steps: int | None) -> None:
         """Draw as the arguments say from the next picture on."""
@@ -112,13 +109,13 @@ class RefiningGenerator:
 
     def _draw(self, wish: RefinementWish) -> Pixels:
         shown = self.reference(wish)
-        self.chosen = self.choose(wish, shown)
-        picture = self.draw(shown, shown, wish.caption, self.chosen)
-        steps = self._object_steps or self.chosen.steps
+        known, how = self.recode(shown), self.choose(wish, shown)
+        picture = self.draw(known, shown, wish.caption, how)
+        steps = self._object_steps or how.steps
         for item in wish.objects:
             mask = self.find(picture if shown is None else shown, item)
             if mask is not None:
-                new = self.draw(shown, picture, item.prompt, replace(self.chosen, steps=steps))
+                new = self.draw(known, picture, item.prompt, replace(how, steps=steps))
                 picture = blend(new, picture, mask)
         return picture
 
@@ -153,23 +150,26 @@ class RefiningGenerator:
             return None
         return np.pad(mask, ((0, pixels.shape[0] - height), (0, pixels.shape[1] - width)), mode="edge")
 
+    def recode(self, shown: Pixels | None) -> NDArray[np.int32] | None:
+        """Return the codec's channels of the reference *shown*, in whole cells; None where the generator knows none."""
+        return None if shown is None or self.parts.reanalysis is None else self.parts.reanalysis(shown)
+
     @one_thread()
     @torch.no_grad()
-    def draw(self, shown: Pixels | None, before: Pixels | None, caption: str, how: Sampling) -> Pixels:
+    def draw(
+        self, known: NDArray[np.int32] | None, before: Pixels | None, caption: str, how: Sampling
+    ) -> Pixels:
         """Return the picture of one pass, steered by *caption* and the picture *before* it.
 
-        *shown* is the reference; both are in whole cells, None where none arrived.
+        *known* is what `recode` makes of the reference; *before* is in whole cells, None where there is none.
         """
-        generator, reanalysis = self.parts.generator, self.parts.reanalysis
+        generator = self.parts.generator
         generator.adjust(how)
-        rows, columns = grid(*self._size)
-        if shown is None or reanalysis is None:
-            maps = np.zeros((generator.codec_channels, rows, columns), np.int32)
-        else:
-            maps = reanalysis(shown)
-        arrived = np.full(len(maps), shown is not None and reanalysis is not None)
+        none = np.zeros((generator.codec_channels, *grid(*self._size)), np.int32)
+        maps, arrived = (none, False) if known is None else (known, True)
         latent = None if before is None else generator.see(before)
-        course = open_course(generator, Conditioning(maps, arrived, caption, latent), how.steps)
+        wish = Conditioning(maps, np.full(len(maps), arrived), caption, latent)
+        course = open_course(generator, wish, how.steps)
         return generator.picture(finish(course))
 
 

@@ -226,7 +226,7 @@ def section_worths(codec: Codec, table: Calibration, sections: int) -> tuple[flo
     """
     caption, channels = table.section_gains(codec.task)
     head = [caption] if gsc.has_caption(codec) else []
-    if codec.order == "ssim" and codec.channels:
+    if gsc.has_ids(codec):
         head.append(0.0)
     count = max(0, sections - len(head))
     more = [float(gain) for gain in channels[:count]]

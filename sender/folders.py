@@ -1,4 +1,4 @@
-"""Where the models of GSC's and SEDIC's sending ends lie. Apart from what loads them, which takes seconds to import."""
+"""Where the models of the generative sending ends lie. Apart from what loads them, which takes seconds to import."""
 
 from pathlib import Path
 

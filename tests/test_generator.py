@@ -159,7 +159,7 @@ def test_a_frame_starts_from_the_last_ones_latents(home, monkeypatch):
     started.clear()
     draw.generate([wish(1)])
     assert len(started) == 2, "half of the steps"
-    _, sigmas = draw._schedule(ROWS * COLUMNS)
+    _, sigmas = draw._schedule(ROWS * COLUMNS, 4)
     assert torch.allclose(started[0], (1 - sigmas[2]) * last + sigmas[2] * noise, atol=1e-6)
     # Another scene changes the picture less when it starts from the last one.
     loose = generator(home, steps=4)
@@ -213,7 +213,7 @@ def test_steps_are_the_pipelines(home):
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 
     draw = generator(home, steps=7)
-    timesteps, sigmas = draw._schedule(1200)
+    timesteps, sigmas = draw._schedule(1200, 7)
     scheduler = draw._parts.scheduler
     shift = calculate_shift(1200, 256, 4096, 0.5, 1.15)
     expected, _ = retrieve_timesteps(

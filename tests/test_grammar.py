@@ -19,6 +19,7 @@ from link.bitstream.grammar import (
     SCENES,
     SIZE_FROM,
     SIZES,
+    SYNONYMS,
     TABLE,
     TINTS,
     Caption,
@@ -26,6 +27,7 @@ from link.bitstream.grammar import (
     arrange,
     decode,
     encode,
+    find_noun,
     parse,
     shapes,
     tables,
@@ -284,3 +286,10 @@ def test_no_network_is_imported():
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_others_call_a_noun_is_found():
+    for other, noun in SYNONYMS.items():
+        assert find_noun(other, "street") == noun, other
+        assert find_noun(f"a red {other}", "street") == noun, other
+    assert find_noun("red cars", "street") == "car" and find_noun("light", "street") is None

@@ -31,6 +31,7 @@ from receiver.masking import ClassMaskFinder
 from receiver.refinement import blend
 from scenarios import schema
 from scenarios.training import dyndiff as training
+from scenarios.training.data import Pictures
 from scenarios.training.request import TrainingRequest
 from sender.codecs.sggic import SggicEncoder
 from sender.objects import FreeDescriber, WordLimits
@@ -158,19 +159,19 @@ def test_things_are_found_by_their_nouns_in_the_scene_that_is_named():
         "planet": Shares(("sky", "rock"), planet),
     }
     finder = ClassMaskFinder(models)
-    found = finder.find(PIXELS, CAR)
+    found = finder.find(PIXELS[:], CAR)
     assert found is not None and np.array_equal(found, street[1])
-    assert finder.find(PIXELS, ObjectText("sky", "dim street, huge white sky across")) is not None
-    both = finder.find(PIXELS, object_text("Skies above the sky", "grey"))
+    assert finder.find(PIXELS[:], ObjectText("sky", "dim street, huge white sky across")) is not None
+    both = finder.find(PIXELS[:], object_text("Skies above the sky", "grey"))
     assert both is not None and np.array_equal(both, np.maximum(street[0], planet[0])), (
         "free words: any scene"
     )
-    assert finder.find(PIXELS, object_text("unicorn", "white")) is None
-    middle = finder.find(PIXELS, ObjectText("middle", "bright picture, green middle"))
+    assert finder.find(PIXELS[:], object_text("unicorn", "white")) is None
+    middle = finder.find(PIXELS[:], ObjectText("middle", "bright picture, green middle"))
     assert middle is not None and middle[:, 0].tolist() == [0, 0, 1, 1, 0, 0]
-    assert finder.find(PIXELS, ObjectText("ground", "bright test card, grey ground")) is None, "all of it"
+    assert finder.find(PIXELS[:], ObjectText("ground", "bright test card, grey ground")) is None, "all of it"
     assert models["street"].looks == models["planet"].looks == 1
-    assert finder.agree(PIXELS, "dim street, small red car right") == pytest.approx(0.75)
+    assert finder.agree(PIXELS[:], "dim street, small red car right") == pytest.approx(0.75)
     assert finder.agree(PIXELS, "") == 0.0
 
 
@@ -316,9 +317,9 @@ def test_a_control_that_knows_channels_is_shown_those_of_the_enlarged_reference(
     refining = channels.refining
     assert refining.parts.reanalysis is not None and toy().refining.parts.reanalysis is None
     shown = refining.reference(channels.wish(sent(channels)))
-    made = refining.draw(shown, shown, "a street", Sampling(2))
+    made = refining.draw(refining.recode(shown), shown, "a street", Sampling(2))
     refining.parts = replace(refining.parts, reanalysis=lambda _: np.full((6, 3, 5), 7, np.int32))
-    other = refining.draw(shown, shown, "a street", Sampling(2))
+    other = refining.draw(refining.recode(shown), shown, "a street", Sampling(2))
     assert made.shape == other.shape and not np.array_equal(made, other)
 
 
@@ -354,7 +355,15 @@ def test_features_are_those_of_their_formulas():
     # of a normal distribution the squared mean over the mean square is 2/pi; a Laplacian adds up 20 variances
     assert 0.5 < FEATURES["peak"](look(noise)) < 0.8
     assert FEATURES["blur"](look(noise)) == pytest.approx(20 * 400, rel=0.1)
-    assert FEATURES["spread"](look(noise)) == pytest.approx(float((normalise(look(noise).grey) ** 2).mean()))
+    assert 0.6 < FEATURES["spread"](look(noise)) < 0.85
+    # One place by hand, by eq. 1 of BRISQUE: a Gaussian window of 11 x 11 with a deviation of 7/6.
+    grey, at = look(noise).grey, np.arange(-5, 6)
+    weights = np.exp(-(at**2) / 2 / (7 / 6) ** 2)
+    weights = np.outer(weights, weights) / weights.sum() ** 2
+    near = grey[43:54, 47:58]
+    mean = (weights * near).sum()
+    deviation = np.sqrt((weights * (near - mean) ** 2).sum())
+    assert normalise(grey)[48, 52] == pytest.approx((grey[48, 52] - mean) / (deviation + 1), rel=1e-3)
 
 
 def test_dyndiff_chooses_within_its_ranges_and_is_read_as_it_was_written(tmp_path):
@@ -388,16 +397,16 @@ def test_steps_and_guidance_are_those_foretold_of_what_arrived(home):
     decoder = toy(adaptive=True, profile={"dyndiff": str(home / "dyndiff")})
     payload, refining = sent(decoder), decoder.refining
     shown = decoder.decode(payload)
-    foretold = refining.chosen
     wish = decoder.wish(payload)
     assert refining.parts.dyndiff is not None
-    seen = refining.look(wish, refining.reference(wish))
+    reference = refining.reference(wish)
+    foretold, seen = refining.choose(wish, reference), refining.look(wish, reference)
     assert seen.bpp == pytest.approx(8 * payload.size_bytes / (72 * 40)) and seen.pixels.shape == (40, 72, 3)
     assert (foretold.steps, foretold.guidance) == refining.parts.dyndiff.choose(seen)
     fixed = toy(steps=foretold.steps, guidance=foretold.guidance)
     assert np.array_equal(shown, fixed.decode(payload)), "what is drawn is what is said"
-    decoder.decode(Payload(payload.sections[:1] + (None,) * 6))
-    assert refining.chosen.steps == 2, "nothing to foretell it from: as the scenario says"
+    bare = decoder.wish(Payload(payload.sections[:1] + (None,) * 6))
+    assert refining.choose(bare, refining.reference(bare)).steps == 2, "nothing to foretell it from"
 
 
 def test_what_dyndiff_needs_is_said_where_it_is_missing(tmp_path, monkeypatch):
@@ -436,12 +445,32 @@ def row(feature, steps, guidance):
 def test_it_learns_what_the_features_say():
     rows = [row(0.1 * n, 16 if n % 10 > 4 else 4, 4.0 if n % 10 > 4 else 1.0) for n in range(10)]
     made = training.learn(rows, 1, 150)
-    low, high = (
-        made.unscale(float(made.steps(given)), float(made.guidance(given)))
-        for given in (made.ranges.scale(rows[at]["features"]) for at in (1, 8))
-    )
+    low, high = (made.foretell(rows[at]["features"]) for at in (1, 8))
     assert low[0] + 3 <= high[0] <= 12, "half of what is best, for the penalty"
     assert low[1] < 1.5 and high[1] > 3.5
+
+
+def test_pictures_of_the_same_name_are_searched_each(tmp_path, monkeypatch):
+    """As `train/000000.png` and `val/000000.png` are."""
+    monkeypatch.setattr(training, "STEPS", (1,))
+    monkeypatch.setattr(training, "GUIDANCE", (1.0,))
+    searched = []
+
+    class Searching:
+        def look(self, pixels, name):
+            searched.append(int(pixels.mean()))
+            return {"name": name, "features": {}, "steps": [0.1], "guidance": [0.1]}
+
+    sets = []
+    for name, shade in (("train", 10), ("val", 240)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (256, 192), (shade,) * 3).save(tmp_path / name / "000000.png")
+        sets.append(training.pick(Pictures.open(tmp_path / name), 3))
+    request, kept = TrainingRequest(out=tmp_path), tmp_path / "search.jsonl"
+    for _ in range(2):
+        for one in sets:
+            training.search_all(Searching(), one, request, kept, lambda _line: None)
+    assert searched == [10, 240], "and a second time none of them"
 
 
 def test_it_is_trained_and_tested_on_different_pictures_and_searches_once(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ one shipped file; both ends count alike on every machine.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from link.bitstream.entropy import ONE, BitCoder, BitReader, BitWriter
@@ -120,7 +121,8 @@ SYNONYMS = {
 def find_noun(name: str, scene: str) -> str | None:
     """Return the noun of *scene* that free words such as `red cars` mean, None where it has none."""
     nouns = SCENES[scene].nouns
-    for word in reversed(name.lower().split()):
+    words = name.lower().split()
+    for word in (*reversed(words), *(" ".join(two) for two in reversed([*pairwise(words)]))):
         for form in (word, word.removesuffix("s"), word.removesuffix("es")):
             noun = SYNONYMS.get(form, form)
             if noun in nouns:

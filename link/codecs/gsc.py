@@ -82,7 +82,7 @@ class GscSyntax(PayloadSyntax):
 
     def kind(self, codec: Codec, number: int) -> str:
         """Return `caption`, `ids` or `channels`."""
-        kinds = ["caption"] * has_caption(codec) + ["ids"] * (codec.order == "ssim" and codec.channels > 0)
+        kinds = ["caption"] * has_caption(codec) + ["ids"] * has_ids(codec)
         return kinds[number] if number < len(kinds) else "channels"
 
     def most_channels(self, session: Session) -> int:
@@ -152,6 +152,11 @@ def has_caption(codec: Codec) -> bool:
     return codec.caption != "none"
 
 
+def has_ids(codec: Codec) -> bool:
+    """Return whether a section says which channels follow."""
+    return codec.order == "ssim" and codec.channels > 0
+
+
 def caption_stamp(codec: Codec) -> str:
     """Return what changes when the tables of the captions or the words of their grammar do."""
     if codec.caption == "grammar":
@@ -198,17 +203,15 @@ def read(codec: Codec, payload: Payload, shape: tuple[int, int], tables: latent.
     caption = None
     if has_caption(codec) and sections:
         first = sections.pop(0)
-        caption = None if first is None else _or_none(lambda: decode_caption(codec, first))
+        caption = attempt(lambda data: decode_caption(codec, data), first)
     ids: Sequence[int] = range(min(tables.n, codec.channels))
-    if codec.order == "ssim" and codec.channels and sections:
-        listed = sections.pop(0)
-        ids = (None if listed is None else _or_none(lambda: _decode_ids(codec, listed, tables.n))) or ()
+    if has_ids(codec) and sections:
+        ids = attempt(lambda data: _decode_ids(codec, data, tables.n), sections.pop(0)) or ()
     maps_by_channel: dict[int, Maps] = {}
     for channel, section in zip(ids, sections, strict=False):
-        if section is not None:
-            decode = partial(latent.decode, [section], [channel], shape, tables)
-            if (maps := _or_none(decode)) is not None:
-                maps_by_channel[channel] = maps
+        decode = partial(_decode_map, channel, shape, tables)
+        if (maps := attempt(decode, section)) is not None:
+            maps_by_channel[channel] = maps
     together = (
         np.concatenate(list(maps_by_channel.values())) if maps_by_channel else np.zeros((0, *shape), np.int32)
     )
@@ -291,8 +294,15 @@ def _decode_ids(codec: Codec, data: bytes, n: int) -> tuple[int, ...]:
     return decode_ids(data[len(data) - own :], n, count)
 
 
-def _or_none(attempt: Callable[[], T]) -> T | None:
+def _decode_map(channel: int, shape: tuple[int, int], tables: latent.LatentTables, data: bytes) -> Maps:
+    return latent.decode([data], [channel], shape, tables)
+
+
+def attempt(decode: Callable[[bytes], T], section: bytes | None) -> T | None:
+    """Return what *decode* makes of *section*; None where it was lost or holds no such thing."""
+    if section is None:
+        return None
     try:
-        return attempt()
+        return decode(section)
     except ValueError:
         return None

@@ -23,6 +23,7 @@ from link.config import Codec, Session
 from link.frame import Payload
 from link.models import digest as model_digest
 from link.models import transform_folder
+from link.transform import Size
 
 MOST_OBJECTS = 3
 """Both papers': more than people keep in mind at a glance."""
@@ -33,7 +34,6 @@ SETTINGS = frozenset({
 """Fields of `codec` that both read."""
 
 T = TypeVar("T")
-Size = tuple[int, int]
 
 
 class ObjectwiseSyntax(PayloadSyntax):
@@ -64,7 +64,9 @@ class ObjectwiseSyntax(PayloadSyntax):
     def kind(self, codec: Codec, number: int) -> str:
         """Return one of `facts.kinds`."""
         head = (
-            ["caption"] * gsc.has_caption(codec) + ["ids"] * _has_ids(codec) + ["channels"] * codec.channels
+            ["caption"] * gsc.has_caption(codec)
+            + ["ids"] * gsc.has_ids(codec)
+            + ["channels"] * codec.channels
         )
         if number < len(head):
             return head[number]
@@ -192,7 +194,7 @@ def read(codec: Codec, payload: Payload, size: Size, tables: latent.LatentTables
     sections = list(payload.sections)
     overall = None
     if gsc.has_caption(codec) and sections:
-        overall = attempt(lambda data: objects.decode_text(codec, data), sections.pop(0))
+        overall = gsc.attempt(lambda data: objects.decode_text(codec, data), sections.pop(0))
     count = _reference_sections(codec)
     own = codec.model_copy(update={"caption": "none"})
     reference = gsc.read(own, Payload(tuple(sections[:count])), transform.grid(*size), tables)
@@ -200,24 +202,10 @@ def read(codec: Codec, payload: Payload, size: Size, tables: latent.LatentTables
     if gsc.has_caption(codec):
         rest = sections[count : count + each * MOST_OBJECTS]
         for at in range(0, len(rest), each):
-            texts.append(attempt(lambda data: objects.decode_object(codec, data), rest[at]))
+            texts.append(gsc.attempt(lambda data: objects.decode_object(codec, data), rest[at]))
             others.append(tuple(rest[at + 1 : at + each]))
     return Pieces(overall, reference, tuple(texts), tuple(others))
 
 
-def attempt(decode: Callable[[bytes], T], section: bytes | None) -> T | None:
-    """Return what *decode* makes of *section*; None where it was lost or holds no such thing."""
-    if section is None:
-        return None
-    try:
-        return decode(section)
-    except ValueError:
-        return None
-
-
 def _reference_sections(codec: Codec) -> int:
-    return codec.channels + _has_ids(codec)
-
-
-def _has_ids(codec: Codec) -> bool:
-    return codec.order == "ssim" and codec.channels > 0
+    return codec.channels + gsc.has_ids(codec)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from link.bitstream import latent, maps
-from link.codecs import objects, objectwise
+from link.codecs import gsc, objects, objectwise
 from link.codecs.gsc import Transmission
 from link.codecs.objects import ObjectText
 from link.codecs.objectwise import MOST_OBJECTS, ObjectwiseSyntax
@@ -141,7 +141,7 @@ def read(codec: Codec, payload: Payload, size: tuple[int, int], tables: latent.L
     things = []
     for said, others in zip(heard.texts, heard.others, strict=True):
         masked = others[0] if others else None
-        mask = objectwise.attempt(lambda data: maps.decode_mask(data, shape), masked)
+        mask = gsc.attempt(lambda data: maps.decode_mask(data, shape), masked)
         if said is not None or mask is not None:
             things.append(MaskedObject(said, mask))
     return SedicPayload(heard.overall, heard.reference, tuple(things))

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from link import transform
 from link.bitstream import latent
@@ -11,8 +13,7 @@ from link.codecs.gsc import Transmission
 from link.config import Codec, Session
 from link.frame import Payload, Pixels, scale
 from link.models import transform_folder
-from link.transform import grid
-from receiver.codecs.objectwise import spread_channels
+from link.transform import Size, grid
 from receiver.conditioning import Conditioning
 from receiver.diffusion import Diffusion
 from receiver.folders import part_folders
@@ -113,3 +114,15 @@ class GscDecoder:
         """Return what *arrived* tells the generator."""
         maps, there = spread_channels(arrived, self._tables.n, self._coded)
         return Conditioning(maps, there, arrived.caption or "")
+
+
+def spread_channels(
+    sent: Transmission, channels: int, size: Size
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return all *channels* of a picture of *size* (width, height), zeros for what did not arrive, and which did."""
+    maps = np.zeros((channels, *grid(*size)), np.int32)
+    there = np.zeros(channels, np.bool_)
+    for channel, channel_map in zip(sent.channels, sent.maps, strict=True):
+        maps[channel] = channel_map
+        there[channel] = True
+    return maps, there

@@ -2,21 +2,17 @@
 
 from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from link import transform
 from link.bitstream import latent
 from link.codecs import SYNTAXES, gsc, objects
-from link.codecs.gsc import Transmission
 from link.config import Codec, Session
 from link.frame import Payload, Pixels, scale
 from link.models import transform_folder
-from link.transform import grid
+from link.transform import Size
 
 Wish = TypeVar("Wish")
 """What a drawer is told."""
-Size = tuple[int, int]
+Drawer = TypeVar("Drawer", bound="WishDrawer")
 
 
 class WishDrawer(Protocol):
@@ -26,11 +22,11 @@ class WishDrawer(Protocol):
         """Return one picture for each of *wishes*."""
 
 
-class ObjectwiseDecoder(Generic[Wish]):
+class ObjectwiseDecoder(Generic[Wish, Drawer]):
     """Draws at *coded* (width, height) and shows at *size*. Any section may be missing."""
 
     def __init__(
-        self, codec: Codec, size: Size, coded: Size, tables: latent.LatentTables, generator: WishDrawer
+        self, codec: Codec, size: Size, coded: Size, tables: latent.LatentTables, generator: Drawer
     ) -> None:
         self._codec, self._size, self._coded = codec, size, coded
         self._tables, self._generator = tables, generator
@@ -58,15 +54,3 @@ def open_tables(session: Session) -> tuple[latent.LatentTables, Size, Size]:
     objects.load_text_tables(session.codec)
     size = (session.camera.width, session.camera.height)
     return tables, size, SYNTAXES[session.codec.name].coded_size(session)
-
-
-def spread_channels(
-    sent: Transmission, channels: int, size: Size
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Return all *channels* of a picture of *size* (width, height), zeros for what did not arrive, and which did."""
-    maps = np.zeros((channels, *grid(*size)), np.int32)
-    there = np.zeros(channels, np.bool_)
-    for channel, channel_map in zip(sent.channels, sent.maps, strict=True):
-        maps[channel] = channel_map
-        there[channel] = True
-    return maps, there

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from link.bitstream import latent
 from link.codecs import objects, sedic
 from link.config import Codec, Session
 from link.errors import UsageError
 from link.frame import Payload
 from link.models import transform_folder
 from link.transform import CELL, grid
-from receiver.codecs.objectwise import ObjectwiseDecoder, open_tables, spread_channels
+from receiver.codecs.gsc import spread_channels
+from receiver.codecs.objectwise import ObjectwiseDecoder, open_tables
 from receiver.conditioning import Conditioning
 from receiver.generators import open_generator, sampling
 from receiver.guidance import Guidance, ObjectWish
@@ -21,19 +21,8 @@ _LATENT = CELL // 2
 """Pixels along a side that a latent of the generator stands for."""
 
 
-class SedicDecoder(ObjectwiseDecoder[Conditioning]):
+class SedicDecoder(ObjectwiseDecoder[Conditioning, StagedGenerator]):
     """Draws at *coded* (width, height) and shows at *size*. Any section may be missing."""
-
-    def __init__(
-        self,
-        codec: Codec,
-        size: tuple[int, int],
-        coded: tuple[int, int],
-        tables: latent.LatentTables,
-        generator: StagedGenerator,
-    ) -> None:
-        super().__init__(codec, size, coded, tables, generator)
-        self._staged = generator
 
     @classmethod
     def from_session(cls, session: Session) -> "SedicDecoder":
@@ -52,7 +41,7 @@ class SedicDecoder(ObjectwiseDecoder[Conditioning]):
     def adjust(self, session: Session) -> None:
         """See `receiver.decoder.SteeredPart.adjust`."""
         self._codec = session.codec
-        self._staged.adjust(sampling(session.codec), *_staging(session.codec))
+        self._generator.adjust(sampling(session.codec), *_staging(session.codec))
 
     def wish(self, payload: Payload) -> Conditioning | None:
         """Return what the sections at hand tell the generator; None where none of them can be used.

@@ -1,12 +1,12 @@
 """SGGIC, receiving end: the whole, then each object where its name is found in what arrived (Section 3)."""
 
-from link.bitstream import latent
 from link.codecs import SYNTAXES, objects, sggic
-from link.config import Codec, Session
+from link.config import Session
 from link.device import pick_device
 from link.frame import Payload
 from link.models import transform_folder
-from receiver.codecs.objectwise import ObjectwiseDecoder, open_tables, spread_channels
+from receiver.codecs.gsc import spread_channels
+from receiver.codecs.objectwise import ObjectwiseDecoder, open_tables
 from receiver.dyndiff import DynDiff
 from receiver.folders import dyndiff_place, finds_any_words, mask_finder_places
 from receiver.generator import Generator
@@ -15,17 +15,9 @@ from receiver.masking import ClassMaskFinder, MaskFinder
 from receiver.refinement import Reanalysis, RefinementParts, RefinementWish, RefiningGenerator
 from receiver.transform import Synthesis
 
-Size = tuple[int, int]
 
-
-class SggicDecoder(ObjectwiseDecoder[RefinementWish]):
+class SggicDecoder(ObjectwiseDecoder[RefinementWish, RefiningGenerator]):
     """Draws at *coded* (width, height) and shows at *size*. Any section may be missing."""
-
-    def __init__(
-        self, codec: Codec, size: Size, coded: Size, tables: latent.LatentTables, generator: RefiningGenerator
-    ) -> None:
-        super().__init__(codec, size, coded, tables, generator)
-        self.refining = generator
 
     @classmethod
     def from_session(cls, session: Session) -> "SggicDecoder":
@@ -33,10 +25,15 @@ class SggicDecoder(ObjectwiseDecoder[RefinementWish]):
         tables, size, coded = open_tables(session)
         return cls(session.codec, size, coded, tables, open_refining(session))
 
+    @property
+    def refining(self) -> RefiningGenerator:
+        """What draws the pictures."""
+        return self._generator
+
     def adjust(self, session: Session) -> None:
         """See `receiver.decoder.SteeredPart.adjust`."""
         self._codec = session.codec
-        self.refining.adjust(sampling(session.codec), session.codec.object_steps)
+        self._generator.adjust(sampling(session.codec), session.codec.object_steps)
 
     def wish(self, payload: Payload) -> RefinementWish | None:
         """Return what the sections at hand tell the generator; None where none of them can be used.

@@ -8,6 +8,7 @@ searched is drawn without objects, whose passes take as many steps. A search is 
 and not made again. The pictures that score are others than those that teach.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from link.config import Session
@@ -25,6 +27,7 @@ from link.threads import one_thread
 from receiver.codecs.sggic import SggicDecoder
 from receiver.dyndiff import FEATURES, DynDiff, Ranges
 from receiver.generator import Sampling, to_picture
+from receiver.generators import sampling
 from receiver.refinement import RefinementWish
 from scenarios import schema
 from scenarios.scoring.perceptual import Lpips
@@ -48,7 +51,18 @@ HELD_OUT = 12
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
-"""A search: `name`, `features`, and LPIPS by candidate, `steps` and `guidance`."""
+"""A search: `stamp` and `name` of the picture, `features`, and LPIPS by candidate, `steps` and `guidance`."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What is drawn of a picture."""
+
+    wish: RefinementWish
+    shown: Pixels
+    """The reference, in whole cells."""
+    known: NDArray[np.int32] | None
+    """The codec's channels of it."""
 
 
 @dataclass
@@ -63,35 +77,29 @@ class Search:
     @classmethod
     def open(cls, session: Session, eye: Lpips) -> "Search":
         """Return the search on *session*. Raise ModelMissingError where a model is not here."""
-        from receiver.generators import sampling
-
         encoder, decoder = SggicEncoder.from_session(session), SggicDecoder.from_session(session)
         return cls(encoder, decoder, eye, sampling(session.codec))
 
-    def receive(self, pixels: Pixels, name: str) -> RefinementWish:
+    def arrive(self, pixels: Pixels, name: str) -> Arrived:
         """Return what arrives of *pixels* where nothing is lost."""
         wish = self.decoder.wish(self.encoder.encode(Frame(0, 0, pixels, name)))
-        assert wish is not None, "everything arrived"
-        return wish
+        shown = None if wish is None else self.decoder.refining.reference(wish)
+        assert wish is not None and shown is not None, "everything arrived"
+        return Arrived(wish, shown, self.decoder.refining.recode(shown))
 
     @one_thread()
     @torch.no_grad()
-    def distance(self, pixels: Pixels, wish: RefinementWish, how: Sampling) -> float:
-        """Return the LPIPS between *pixels* and the picture drawn of *wish*, without its objects."""
-        refining = self.decoder.refining
-        shown = refining.reference(wish)
+    def distance(self, pixels: Pixels, arrived: Arrived, how: Sampling) -> float:
+        """Return the LPIPS between *pixels* and the picture drawn of what *arrived*, without its objects."""
         height, width = pixels.shape[:2]
-        drawn = refining.draw(shown, shown, wish.caption, how)[:height, :width]
-        return float(self.eye(to_picture(pixels), to_picture(drawn))[0])
+        picture = self.decoder.refining.draw(arrived.known, arrived.shown, arrived.wish.caption, how)
+        return float(self.eye(to_picture(pixels), to_picture(picture[:height, :width]))[0])
 
     def look(self, pixels: Pixels, name: str) -> Row:
         """Return the search of one picture."""
-        wish = self.receive(pixels, name)
-        refining = self.decoder.refining
-        shown = refining.reference(wish)
-        assert shown is not None, "everything arrived"
-        seen = refining.look(wish, shown)
-        steps = [self.distance(pixels, wish, replace(self.sampling, steps=one)) for one in STEPS]
+        arrived = self.arrive(pixels, name)
+        seen = self.decoder.refining.look(arrived.wish, arrived.shown)
+        steps = [self.distance(pixels, arrived, replace(self.sampling, steps=one)) for one in STEPS]
         fixed = steps[STEPS.index(self.sampling.steps)]
         return {
             "name": name,
@@ -100,7 +108,7 @@ class Search:
             "guidance": [
                 fixed
                 if one == self.sampling.guidance
-                else self.distance(pixels, wish, replace(self.sampling, guidance=one))
+                else self.distance(pixels, arrived, replace(self.sampling, guidance=one))
                 for one in GUIDANCE
             ],
         }
@@ -179,25 +187,26 @@ def search_all(search: Search, picked: Picked, request: TrainingRequest, kept: P
     rows = []
     for at in picked.indices:
         name, pixels = read(picked, at, frame_size(request))
-        if name not in done:
-            done[name] = search.look(pixels, name)
+        stamp = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
+        if stamp not in done:
+            done[stamp] = {"stamp": stamp, **search.look(pixels, name)}
             with storing(kept.parent):
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 with kept.open("a") as file:
-                    file.write(json.dumps(done[name]) + "\n")
-            say(json.dumps({"searched": name, **best(done[name])}))
-        rows.append(done[name])
+                    file.write(json.dumps(done[stamp]) + "\n")
+            say(json.dumps({"searched": name, **best(done[stamp])}))
+        rows.append(done[stamp])
     return rows
 
 
 def read_searches(kept: Path) -> dict[str, Row]:
-    """Return the searches in *kept* by name; a line that a crash cut short is passed over."""
+    """Return the searches in *kept*, by what is in their picture; a line that a crash cut short is passed over."""
     done: dict[str, Row] = {}
     for line in kept.read_text().splitlines() if kept.is_file() else []:
         try:
             row = json.loads(line)
             if len(row["steps"]) == len(STEPS) and len(row["guidance"]) == len(GUIDANCE):
-                done[row["name"]] = row
+                done[row["stamp"]] = row
         except (ValueError, KeyError, TypeError):
             continue
     return done
@@ -261,13 +270,11 @@ def score(
     drawn, steps, guidances = [], [], []
     for at, row in zip(held.indices, rows, strict=True):
         name, pixels = read(held, at, frame_size(request))
-        given = made.ranges.scale(row["features"])
-        with torch.no_grad():
-            chosen = made.unscale(float(made.steps(given)), float(made.guidance(given)))
-        steps.append(chosen[0])
-        guidances.append(chosen[1])
-        how = replace(search.sampling, steps=chosen[0], guidance=chosen[1])
-        drawn.append(search.distance(pixels, search.receive(pixels, name), how))
+        count, guidance = made.foretell(row["features"])
+        steps.append(count)
+        guidances.append(guidance)
+        how = replace(search.sampling, steps=count, guidance=guidance)
+        drawn.append(search.distance(pixels, search.arrive(pixels, name), how))
     fixed = [row["steps"][STEPS.index(search.sampling.steps)] for row in rows]
     return {
         "lpips": round(float(np.mean(drawn)), 4),

@@ -3,7 +3,7 @@
     python tests/bench/sggic.py CAMVID/train --only 0006R0 --frames 14 --dyndiff runs/dyndiff/model
 
 Prints a row for each way (`alike`: the mean of what was foretold for all), then differences of LPIPS with
-95 % intervals by bootstrap over frames. `--show FILE` writes the first four frames as sent, as they arrived, and as each way draws them.
+95 % intervals by bootstrap over blocks of frames. `--show FILE` writes the first four frames as sent, as they arrived, and as each way draws them.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from receiver.codecs.sggic import SggicDecoder
 from receiver.generator import Sampling
 from receiver.refinement import RefinementWish, RefiningGenerator, blend
 from scenarios import schema
+from scenarios.scoring import bootstrap
 from scenarios.scoring.pictures import measure
 from sender.codecs.sggic import SggicEncoder
 
@@ -40,12 +41,12 @@ class Tally:
 def draw(refining: RefiningGenerator, wish: RefinementWish) -> tuple[list[Pixels], Sampling]:
     """Return the picture after each pass, and how the passes were drawn."""
     shown = refining.reference(wish)
-    how = refining.choose(wish, shown)
-    pictures = [refining.draw(shown, shown, wish.caption, how)]
+    known, how = refining.recode(shown), refining.choose(wish, shown)
+    pictures = [refining.draw(known, shown, wish.caption, how)]
     for item in wish.objects:
         mask = refining.find(pictures[-1] if shown is None else shown, item)
         if mask is not None:
-            new = refining.draw(shown, pictures[-1], item.prompt, how)
+            new = refining.draw(known, pictures[-1], item.prompt, how)
             pictures.append(blend(new, pictures[-1], mask))
     return [picture[: SIZE[1], : SIZE[0]] for picture in pictures], how
 
@@ -66,11 +67,11 @@ def tally(
     return both
 
 
-def interval(differences: Sequence[float]) -> str:
-    rng = np.random.default_rng(1)
+def interval(differences: Sequence[float], names: Sequence[str]) -> str:
     values = np.array(differences)
-    means = values[rng.integers(0, len(values), (4000, len(values)))].mean(1)
-    low, high = np.quantile(means, (0.025, 0.975))
+    drawn = bootstrap.weights([name.partition("_")[0] for name in names], 1, moments=names)
+    assert drawn is not None, "too few frames"
+    low, high = np.quantile(drawn @ values / drawn.sum(1), (0.025, 0.975))
     return f"{values.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
@@ -137,7 +138,7 @@ def main() -> None:
         ("foretold, objects", "fixed, objects"),
     ):
         apart = [a - b for a, b in zip(tallies[one].lpips, tallies[other].lpips, strict=True)]
-        print(f"{one} less {other}: {interval(apart)}")
+        print(f"{one} less {other}: {interval(apart, [path.name for path in files])}")
     if given.show:
         arrived = [shown for wish in wishes[:4] if (shown := refining.reference(wish)) is not None]
         rows = [
