@@ -467,9 +467,10 @@ def test_pictures_of_the_same_name_are_searched_each(tmp_path, monkeypatch):
         Image.new("RGB", (256, 192), (shade,) * 3).save(tmp_path / name / "000000.png")
         sets.append(training.pick(Pictures.open(tmp_path / name), 3))
     request, kept = TrainingRequest(out=tmp_path), tmp_path / "search.jsonl"
+    searching: Any = Searching()
     for _ in range(2):
         for one in sets:
-            training.search_all(Searching(), one, request, kept, lambda _line: None)
+            training.search_all(searching, one, request, kept, lambda _line: None)
     assert searched == [10, 240], "and a second time none of them"
 
 
