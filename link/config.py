@@ -235,6 +235,12 @@ class SenderConfig(Model):
     """At which of `link.nodes` it is; None: at the first, or where the first hop begins."""
 
 
+def camera_at(camera: Camera, seed: int, place: int, source: str | None) -> tuple[Camera, int]:
+    """Return the camera of sender number *place*, with its own *source* or None, and the seed that it draws from."""
+    own = camera if source is None else camera.model_copy(update={"source": source})
+    return own, (seed + place) % (1 << 64)
+
+
 class Session(Model):
     """What every process of a run is told: the resolved scenario without what only the report needs."""
 
@@ -284,11 +290,9 @@ class Session(Model):
 
     def camera_of(self, sender: int) -> tuple[Camera, int]:
         """Return the camera of sender number *sender*, and the seed that it draws from."""
-        if not self.senders:
-            return self.camera, self.seed
-        source = self.senders[sender].source
-        camera = self.camera if source is None else self.camera.model_copy(update={"source": source})
-        return camera, (self.seed + sender) % (1 << 64)
+        return camera_at(
+            self.camera, self.seed, sender, self.senders[sender].source if self.senders else None
+        )
 
     @model_validator(mode="after")
     def _apart(self) -> "Session":

@@ -85,6 +85,19 @@ LINKS = {
         "mtu_bytes": 100,
         "repair": {"fec": 0.1, "red": 0.5},
     },
+    "two routes": {
+        "nodes": [{"name": "rover"}, {"name": "low"}, {"name": "high"}, {"name": "earth"}],
+        "hops": [
+            {"name": "rover-low", "between": ["rover", "low"], "rate_bps": 3000, "contacts_s": [[0, 20]]},
+            {
+                "name": "rover-high", "between": ["rover", "high"], "rate_bps": 2000, "contacts_s": [[20, 300]],
+                "loss": {"model": "bernoulli", "loss": 0.2},
+            },
+            {"name": "low-earth", "between": ["low", "earth"], "rate_bps": 4000, "delay_s": 2.0},
+            {"name": "high-earth", "between": ["high", "earth"], "rate_bps": 4000, "delay_s": 3.0},
+        ],
+        "mtu_bytes": 100,
+    },
     "one way": {
         "hops": [
             {
@@ -233,13 +246,16 @@ def test_curves_are_ages_and_rates_of_the_run(run):
         assert value == pytest.approx(at_s - newest / NS, rel=1e-5)
     step_ns, sent = room.curves.step_ns, {item.number for item in traffic.packets(stored)}
     radiated = (Fate.CROSSED, Fate.CHANNEL_LOSS, Fate.OUTAGE)
+    firsts = (-1, 0, 1) if len(stored.head["scenario"]["link"].get("nodes", ())) else (-1, 0)
     headers = {
-        own.number: own.size_bytes for own in traffic.by_hops(stored, traffic.packets(stored)) if own.segment
+        own.number: own.size_bytes
+        for own in traffic.by_hops(stored, traffic.packets(stored))
+        if own.kind == "segment"
     }
     air = [
         (at, headers.get(number, len(stored.data[number])))
         for at, number, fate, hop, _, _ in stored.rows.tolist()
-        if (number in sent and hop in (0, -1) and fate in radiated) or fate in BY_HOPS
+        if (number in sent and hop in firsts and fate in radiated) or fate in BY_HOPS
     ]
     for number, (at_s, value) in enumerate(curves["bit_rate"]["points"]):
         span_ns, until_ns = step_ns * min(10, number + 1), round(at_s * NS)

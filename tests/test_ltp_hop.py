@@ -169,7 +169,7 @@ def test_ten_per_cent_of_loss_cost_at_most_a_third_more(tmp_path, mtu, least, mo
     share = told["bytes"]["on_air"] / sum(event["sections"][0] * 8 for event in toys.kinds(found, "encoded"))
     print(f"mtu {mtu}: {share:.3f}")
     assert least < share < most
-    assert told["bytes"]["feedback"] == sum(item.size_bytes for item in _own(found) if item.report)
+    assert told["bytes"]["feedback"] == sum(item.size_bytes for item in _own(found) if item.kind == "report")
 
 
 def _own(found):

@@ -52,8 +52,8 @@ class Looker:
         yield "found", {**about, "task": "detection", **boxes}, None
 
 
-@pytest.fixture(scope="module")
-def rich(tmp_path_factory):
+@pytest.fixture(scope="module", params=["compact", "bp"])
+def rich(tmp_path_factory, request):
     """A journal with captions, channels, losses, repairs, findings and a change."""
     patch = pytest.MonkeyPatch()
     patch.setattr(gsc, "load_tables", lambda folder, channels: latent.LatentTables.generic(channels))
@@ -65,7 +65,8 @@ def rich(tmp_path_factory):
             "codec": {"name": "gsc", "caption": "vlm", "frame_bytes": 2000},
             "analysis": ["segmentation", "depth", "detection"],
             "link": {
-                "hops": [hop], "mtu_bytes": 100, "return": {"rate_bps": 500},
+                "framing": request.param, "hops": [hop], "mtu_bytes": {"compact": 100, "bp": 150}[request.param],
+                "return": {"rate_bps": 500},
                 "repair": {"arq": True, "arq_rounds": 1, "show_early": True},
             },
         }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from link.errors import UsageError
 from scenarios.scoring.bootstrap import LEVEL
@@ -10,8 +10,8 @@ from scenarios.scoring.tasks import TASKS, Task
 
 WANTED = 4
 """The cheapest, and the three that come next."""
-By = Literal["on-air", "link"]
-Reference = Literal["truth", "original"]
+BY = ("on-air", "link")
+REFERENCES = ("truth", "original")
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Question:
     """Share, 0 to 1, of the task's headline score on the originals."""
     confident: float = LEVEL
     """Level, 0 to 1, of the two-sided interval whose lower end must reach `keep`."""
-    by: By = "on-air"
+    by: str = "on-air"
     """What is cheap: few bit/s on the air, or a low rung of the ladder (the link's own rate, or its power)."""
-    reference: Reference = "truth"
+    reference: str = "truth"
     """What scores are against: the source's truth, or what the same model finds in the originals."""
     age_s: float | None = None
     """How old what is shown may be in the mean; None: no matter. Periods are walked where it is given."""
@@ -42,6 +42,9 @@ class Question:
     """None: the scenario's own."""
 
     def __post_init__(self) -> None:
+        for option, value, kinds in (("--by", self.by, BY), ("--against", self.reference, REFERENCES)):
+            if value not in kinds:
+                raise UsageError(f"{option} {value!r}: {' or '.join(kinds)} was expected")
         if self.task not in TASKS:
             raise UsageError(f"--task {self.task!r}: one of {', '.join(TASKS)} was expected")
         if not 0.0 < self.keep <= 1.0:

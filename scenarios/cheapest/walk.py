@@ -84,7 +84,7 @@ class Walk:
         return len(self.settings) * len(self.ladder.values)
 
 
-def base(question: Question) -> Overrides:
+def _base(question: Question) -> Overrides:
     """Return what holds for all that is walked: the task alone is analysed, and payloads follow from the rate."""
     fixed: Overrides = {"codec.unfit": "skip", "codec.frame_bytes": None, "analysis": [question.task]}
     kept = {
@@ -96,7 +96,7 @@ def base(question: Question) -> Overrides:
 
 def walk(question: Question) -> Walk:
     """Return what is walked for *question*. Raise UsageError where there is nothing, or it does not hold together."""
-    common = base(question)
+    common = _base(question)
     ladder_paths = [path for path in question.vary if _RATE.fullmatch(path) or _POWER.fullmatch(path)]
     if len(ladder_paths) > 1:
         raise UsageError(

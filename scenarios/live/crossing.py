@@ -6,7 +6,7 @@ session may go on for hours. What is added up is equal as long as no frame is re
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,10 +75,11 @@ class Ended:
 
 
 class Crossing:
-    """The packets of a session. *kind_of* is that of `scenarios.results.traffic.section_kind`."""
+    """The packets of a session. *kind_of*, *firsts*: `section_kind`, `first_hops` of `scenarios.results.traffic`."""
 
-    def __init__(self, framing: str, kind_of: Callable[[int], str]) -> None:
+    def __init__(self, framing: str, kind_of: Callable[[int], str], firsts: Iterable[int]) -> None:
         self._framing, self._kind_of = framing, kind_of
+        self._airs = frozenset((-1, *firsts))
         self._passing: OrderedDict[int, Passing] = OrderedDict()
         self._segments: OrderedDict[int, None] = OrderedDict()  # of LTP, without an end
         self.accounts: OrderedDict[int, Account] = OrderedDict()
@@ -194,7 +195,7 @@ class Crossing:
         if passing is None or value in _BORN:
             return None
         fate = Fate(value)
-        first_air = hop in (0, -1) and fate in RADIATED and passing.by_end and not passing.on_air
+        first_air = hop in self._airs and fate in RADIATED and passing.by_end and not passing.on_air
         if first_air:
             passing.on_air = True
             self._count_air(passing)

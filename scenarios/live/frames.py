@@ -171,7 +171,7 @@ class Frames:
             self._keep(frame, passing.index, data)
 
     def _keep(self, frame: FrameView, index: int, data: bytes) -> None:
-        body = packet.unwrap(data, self._framing)[packet.HEADER_BYTES :]
+        body = self._body(data)
         frame.bodies[index] = body
         self._bodies += len(body)
         while self._bodies > _MOST_BODIES_BYTES:
@@ -179,6 +179,9 @@ class Frames:
             if oldest is None or oldest is frame:
                 return
             self._drop_bodies(oldest)
+
+    def _body(self, data: bytes) -> bytes:
+        return packet.unwrap(data, self._framing)[packet.HEADER_BYTES :]
 
     def _drop_bodies(self, frame: FrameView) -> None:
         self._bodies -= sum(map(len, frame.bodies.values()))
@@ -214,14 +217,12 @@ class Frames:
     def tiles(self, number: int) -> bytes | None:
         """Return the `atlas` of frame *number* out of its packets, where their bytes can be had again."""
         frame = self.ring.get(number)
-        bodies = {} if frame is None else dict(self._bytes_of(frame))
-        if not bodies or self.reader is None:
+        sent = [] if frame is None else self._bytes_of(frame)
+        if not sent or self.reader is None:
             return None
-        start = packet.overhead(self._framing)
         try:
-            held = self.reader.read(
-                fragment.reassemble({index: data[start:] for index, data in bodies.items()}, len(bodies)), ()
-            )
+            bodies = {index: self._body(data) for index, data in sent}
+            held = self.reader.read(fragment.reassemble(bodies, len(bodies)), ())
         except ValueError:
             return None
         return atlas(held) if held.maps else None

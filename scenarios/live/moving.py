@@ -5,11 +5,10 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
 
-from link.channel import to_ns
+from link.channel import NS, to_ns
 from link.channel.delay import MovingDelay
 from link.config import Session
 
-_NS = 1e9
 _FIGURES = 6
 """So many of a figure are told: a light time of ten minutes to a millisecond."""
 
@@ -44,7 +43,7 @@ class MovingFigures:
 
     def at(self, now_ns: int) -> dict[str, float]:
         """Return each figure of what is sent at *now_ns*, in seconds or bit/s, by path."""
-        told = {path: delay.at(now_ns) / _NS for path, delay in self._delays.items()}
+        told = {path: delay.at(now_ns) / NS for path, delay in self._delays.items()}
         for path, steps in self._rates.items():
             told[path] = steps[max(0, bisect_right(steps, now_ns, key=lambda step: step[0]) - 1)][1]
         return {path: float(f"{value:.{_FIGURES}g}") for path, value in told.items()}

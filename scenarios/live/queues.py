@@ -80,3 +80,12 @@ def find_narrowest(hops: Sequence[HopConfig], traces: Mapping[str, Trace]) -> tu
         rates.append((hop_rate_bps(hop, traces), at))
     rate, at = min(rates)
     return at, rate
+
+
+def find_onward(ends: Sequence[tuple[int, int]]) -> list[int | None]:
+    """Return the hop that packets are on after each, by *ends*: from which node to which each leads.
+
+    None where there is none, or more than one to choose from.
+    """
+    after = [[at for at, (start, _) in enumerate(ends) if start == end] for _, end in ends]
+    return [hops[0] if len(hops) == 1 else None for hops in after]

@@ -33,7 +33,7 @@ CACHE_BYTES = 8 << 20
 _MOST_BATCHES = 4
 _BORN = np.array(sorted(map(int, WITH_BYTES)))
 _MADE = ("sent", "received")
-SEEN = ("captured", "encoded", "decoded", "found", "not_found")
+_SEEN = ("captured", "encoded", "decoded", "found", "not_found")
 """Kinds of events beside which there is something to be seen."""
 
 Numbers = NDArray[np.int64]
@@ -253,7 +253,7 @@ class Recording:
         window = int(np.searchsorted(self.event_times, until_ns - window_ns))
         drawn = [at for at in range(window, last) if self._kinds[at] == "decoded" and self._kept(at, 0)]
         wanted = set(drawn[-most:])
-        wanted |= {at for at in range(first, last) if self._kinds[at] in SEEN and self._kept(at, oldest)}
+        wanted |= {at for at in range(first, last) if self._kinds[at] in _SEEN and self._kept(at, oldest)}
         return [
             (int(self.event_times[at]), self._event(at, pictures=self._kinds[at] == "found"))
             for at in sorted(wanted)

@@ -30,9 +30,9 @@ from scenarios.live.moving import MovingFigures
 from scenarios.live.news import News
 from scenarios.live.order import Order
 from scenarios.live.pictures import PictureRing
-from scenarios.live.queues import HopLoad, count_packets, find_narrowest
+from scenarios.live.queues import HopLoad, count_packets, find_narrowest, find_onward
 from scenarios.report.sections import SectionReader
-from scenarios.results.traffic import section_kind
+from scenarios.results.traffic import USELESS, first_hops, section_kind
 from scenarios.words import plain
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ class Room:
         """As that of `Source`."""
         self._traces = dict(traces or {})
         self._local, self._library = local, library
-        self._looks = True
         self.version = version
         """Grows by one with each news."""
         self._begin()
@@ -78,7 +77,7 @@ class Room:
     def _begin(self) -> None:
         session = self.session = self.first
         wire, kinds = session.link.framing, section_kind(self.head["scenario"])
-        self.crossing = Crossing(wire, kinds)
+        self.crossing = Crossing(wire, kinds, first_hops(self.head["scenario"]))
         library = self._library
         self.frames = Frames(wire, SectionReader.of(self.head), library.packet if library else None)
         self.curves = Curves(session.camera.period_s or 1.0)
@@ -106,6 +105,7 @@ class Room:
         self.moving = MovingFigures(session)
         # A rate that changes by itself is learned from what crosses the hop, as a trace's is.
         self._hops = [HopLoad(None if hop.budget_steps else hop.rate_bps) for hop in session.link.hops]
+        self._onward = find_onward(session.link.ends)
         self._touched: dict[int, FrameView] = {}
         self.began = self.version
         """The version with which this session began: who knows an older one needs the state."""
@@ -118,13 +118,12 @@ class Room:
 
     def blind(self) -> "Room":
         """Leave all that is to be seen to `look`, from now on; return the room."""
-        self._looks = self.frames.reads = False
+        self.frames.reads = False
         return self
 
     def look(self, seen: Iterable[tuple[int, Event]]) -> None:
         """See what there is to be seen by now: *seen* are the times and events of `Recording.seen`."""
         self._step()
-        self._looks = True
         self.frames.read_all()
         for at_ns, event in seen:
             self.gallery.look(event, at_ns, self.version, 0.0, past=True)
@@ -169,7 +168,7 @@ class Room:
                 self._take_row(row)
             elif event is not None:
                 self._take_event(event)
-                if self._looks:
+                if self.frames.reads:
                     self.gallery.look(event, time, self.version, wall_s)
         self._draw_points(news.now_ns)
         if self.moving:
@@ -230,8 +229,8 @@ class Room:
                 self._hops[hop].leave(number, waited, transmitted)
                 if hop == self.narrowest()[0]:
                     self.curves.busy(transmitted)
-            if fate == Fate.CROSSED and hop + 1 < len(self._hops):
-                self._hops[hop + 1].enter(number, time, passing.size_bytes or self.session.link.mtu_bytes)
+            if fate == Fate.CROSSED and (onward := self._onward[hop]) is not None:
+                self._hops[onward].enter(number, time, passing.size_bytes or self.session.link.mtu_bytes)
         if ended.end:
             for one in self._hops:
                 one.forget(number)
@@ -239,7 +238,7 @@ class Room:
         self._touch(frame)
         if not (ended.end and passing.forward and passing.by_end):
             return
-        self.curves.ended(lost=fate.is_drop and fate not in (Fate.DUPLICATE, Fate.DEADLINE))
+        self.curves.ended(lost=fate.is_drop and fate not in USELESS)
         if passing.frame is None:
             return
         if fate == Fate.DELIVERED:

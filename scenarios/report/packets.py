@@ -60,7 +60,7 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
     sent = {item.number: item for item in traffic.packets(run)}
     whose = traffic.senders_of(run)
     by_hops = {own.number: own for own in traffic.by_hops(run, sent.values())}
-    speak = {own.hop for own in by_hops.values() if own.segment}
+    speak = {own.hop for own in by_hops.values() if own.kind == "segment"}
     origins = _origins(ways, sent)
     for number in sorted(ways, key=lambda number: (ways[number].born[0], number)):
         way = ways[number]
@@ -79,7 +79,7 @@ def records(run: Run, *, frame: int | None = None, drops: bool = False) -> Itera
             **(_identity(item, copy=number not in sent) if own is None else _by_hop(own, names)),
             **(
                 {"ltp": ltp.describe(run.data[number])}
-                if own is not None and own.hop in speak and (own.report or own.segment)
+                if own is not None and own.hop in speak and own.kind != "repeat"
                 else {}
             ),
             **(
@@ -114,8 +114,7 @@ def _identity(item: traffic.Sent | None, *, copy: bool) -> dict[str, Any]:
 
 def _by_hop(own: HopPacket, names: list[str]) -> dict[str, Any]:
     """Return what there is to say of a packet that a hop put on the air by itself."""
-    kind = "report" if own.report else "segment" if own.segment else "repeat"
-    about = {"kind": kind, "frame": own.frame, "index": None}
+    about = {"kind": own.kind, "frame": own.frame, "index": None}
     return {**about, "by_hop": names[own.hop], "size_bytes": own.size_bytes, "on_air": True}
 
 

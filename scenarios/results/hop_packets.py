@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,23 +14,26 @@ if TYPE_CHECKING:
     from link.journal import Run
 
 
+HopKind = Literal["repeat", "report", "segment"]
+
+
 @dataclass(frozen=True, slots=True)
 class HopPacket:
     """One attempt or report of a hop, or a segment of LTP."""
 
     number: int
     hop: int
-    report: bool
+    kind: HopKind
     frame: int | None
     """The full frame number of an attempt or segment; None for reports."""
     size_bytes: int
     """Of a segment its header alone: what is in it is a packet, or an attempt, and stands as that."""
     end: Fate
     """Why it was dropped, or DELIVERED; IN_FLIGHT where the journal ends first."""
-    segment: bool = False
 
 
-BY_HOPS = (Fate.REPEATED, Fate.REPORTED, Fate.SEGMENT)
+_KINDS: Mapping[int, HopKind] = {Fate.REPEATED: "repeat", Fate.REPORTED: "report", Fate.SEGMENT: "segment"}
+BY_HOPS = tuple(_KINDS)
 """The rows with which a packet of a hop's own begins."""
 
 
@@ -60,14 +63,13 @@ def hop_packets(run: "Run", frames: Mapping[bytes, int]) -> list[HopPacket]:
     ends = {number: Fate(fate) for number, fate in of_hops[:, 1:3].tolist() if is_end(fate)}
     packets = []
     for number, fate, hop in rows[:, 1:4].tolist():
-        data, report, segment = run.data[number], fate == Fate.REPORTED, fate == Fate.SEGMENT
+        data, kind = run.data[number], _KINDS[fate]
         size = len(data)
-        if segment:
+        if kind == "segment":
             header, data = split_segment(data)
             size = len(header)
-        frame = None if report else frames.get(data)
-        end = ends.get(number, Fate.IN_FLIGHT)
-        packets.append(HopPacket(number, hop, report, frame, size, end, segment))
+        frame = None if kind == "report" else frames.get(data)
+        packets.append(HopPacket(number, hop, kind, frame, size, ends.get(number, Fate.IN_FLIGHT)))
     return packets
 
 
@@ -81,9 +83,7 @@ def hop_figures(packets: Iterable[HopPacket], names: Sequence[str]) -> dict[str,
     for item in packets:
         kinds = {kind: {"sent": 0, "bytes": 0, "dropped": Counter()} for kind in ("repeats", "reports")}
         of_hop = figures.setdefault(names[item.hop], kinds)
-        if item.segment:
-            of_hop.setdefault("segments", {"sent": 0, "bytes": 0, "dropped": Counter()})
-        about = of_hop["reports" if item.report else "segments" if item.segment else "repeats"]
+        about = of_hop.setdefault(f"{item.kind}s", {"sent": 0, "bytes": 0, "dropped": Counter()})
         about["sent"] += 1
         about["bytes"] += item.size_bytes
         if item.end.is_drop:

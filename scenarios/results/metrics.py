@@ -11,7 +11,7 @@ from link.journal import Run
 from scenarios.results.age import Age as Age
 from scenarios.results.age import age as age
 from scenarios.results.judge import Analysis
-from scenarios.results.traffic import Breakdown, Traffic, scenario, senders_of
+from scenarios.results.traffic import Breakdown, Traffic, scenario
 from scenarios.scoring import pictures
 from scenarios.scoring.pairs import Scores
 from scenarios.words import scaling
@@ -147,15 +147,14 @@ def unfit(run: Run) -> list[str]:
     ]
 
 
-def sender_figures(run: Run, rows: Iterable[FrameRow]) -> dict[str, Any]:
+def sender_figures(run: Run, rows: Sequence[FrameRow]) -> dict[str, Any]:
     """Return what became of the frames of each of several senders, by name, in their order; empty of one sender.
 
     `latency_s` and `age_s` are means; that of the run counts whatever picture is the newest, from whomever.
     """
-    whose = senders_of(run)
     figures: dict[str, Any] = {}
     for about in scenario(run).get("senders", ()):
-        mine = [row for row in rows if whose.get(row.frame) == about["name"]]
+        mine = [row for row in rows if row.sender == about["name"]]
         status = Counter(row.status for row in mine)
         waits = [wait for row in mine if (wait := row.latency_s) is not None]
         shown = [(row.shown_ns, row.captured_ns) for row in mine if row.shown_ns is not None]

@@ -144,12 +144,10 @@ def by_hops(run: "Run", sent: Iterable[Sent]) -> list[HopPacket]:
 
 
 def _cost_of_hops(own: Iterable[HopPacket]) -> Breakdown:
-    header = repair = feedback = 0
+    sums: Counter[str] = Counter()
     for item in own:
-        header += item.size_bytes if item.segment else 0
-        feedback += item.size_bytes if item.report else 0
-        repair += 0 if item.segment or item.report else item.size_bytes
-    return Breakdown({}, header=header, repair=repair, feedback=feedback)
+        sums[item.kind] += item.size_bytes
+    return Breakdown({}, header=sums["segment"], repair=sums["repeat"], feedback=sums["report"])
 
 
 def _sum(parts: Iterable[Breakdown]) -> Breakdown:

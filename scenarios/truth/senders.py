@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from link.config import Camera
+from link.config import Camera, camera_at
 from link.errors import UsageError
 from scenarios.truth.truth import Truth, Truths, open_truth
 
@@ -55,8 +55,7 @@ def open_truths(about: Mapping[str, Any], seed: int) -> Truths | None:
         return open_truth(camera, seed)
     found = {}
     for place, sender in enumerate(about["senders"]):
-        source = sender.get("source") or camera.source
-        own = open_truth(camera.model_copy(update={"source": source}), (seed + place) % (1 << 64))
+        own = open_truth(*camera_at(camera, seed, place, sender.get("source")))
         if own is None:
             return None
         found[str(sender["name"])] = own
